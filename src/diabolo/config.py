@@ -1,0 +1,125 @@
+"""The settings of one autoencoder: every field, its range, its default, and the named methods.
+
+`Config` is what the estimators' parameters, a TOML file, `--set` and the model file all become.
+A named method is a handful of defaults over it, never a class with its own loss.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from diabolo.errors import ConfigError, nearest
+from diabolo.registry import validated
+
+__all__ = ["METHODS", "Config", "build_config", "read_toml"]
+
+Part = str | dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides what is fitted; the same seed and data give the same weights."""
+
+    #: Number K of latent dimensions; None: round(√C), at least 1 and below the C columns.
+    latent_dim: Annotated[int, Ge(1), Le(65536)] | None = None
+    #: Widths from input to latent, mirrored in the decoder; None: two layers from the data's width.
+    hidden: tuple[Annotated[int, Ge(1), Le(1 << 20)], ...] | None = None
+    #: Encoder and decoder family.
+    network: Part = "mlp"
+    #: What the encoder returns: a point, or a distribution.
+    latent: Part = "point"
+    #: π(z), for Ω, for draws and for importance weights.
+    prior: Part = "normal"
+    #: −log p(x|z) of real columns; angles and booleans keep their own.
+    likelihood: Part = "gaussian"
+    #: A likelihood for single columns by name, over `likelihood`.
+    column_likelihood: dict[str, Part] | None = None
+    #: What x suffers before the encoder; the distance is always to the clean x.
+    corruption: Part = "none"
+    #: Ω, in nats per row.
+    regularizer: Part = "none"
+    #: Weight of Ω; 1 makes the VAE's loss the negative ELBO.
+    beta: Annotated[float, Ge(0), Lt(float("inf"))] = 1.0
+    #: Epochs over which the weight of Ω rises from 0 to `beta`.
+    warmup: Annotated[int, Ge(0)] = 0
+    #: Posterior draws per row and step (Gaussian latent).
+    draws: Annotated[int, Ge(1), Le(4096)] = 1
+    #: "standard": robust centre and scale per column; "none": the values as they are.
+    scaling: Literal["standard", "none"] = "standard"
+    #: Largest standardised value that enters the network, and that training pulls towards.
+    clip: Annotated[float, Ge(1)] = 8.0
+    #: Columns that are angles in radians; "auto": named like an angle and within one turn.
+    angles: Literal["auto"] | tuple[str, ...] = "auto"
+    #: Zero-padded objects: {"e": 4} takes e1_*, ..., e4_*; {"e": [["a", "b"], ...]} names columns.
+    slots: dict[str, int | list[list[str]]] | None = None
+    #: Passes over the training rows; None: 50, more for small tables (about 4,000 steps).
+    epochs: Annotated[int, Ge(1)] | None = None
+    #: Rows per step; None: a power of two from 32 to 1,024 that gives some 64 steps per epoch.
+    batch_size: Annotated[int, Ge(1)] | None = None
+    #: Peak learning rate of AdamW; None: 3e-3.
+    learning_rate: Annotated[float, Gt(0), Lt(float("inf"))] | None = None
+    #: "cosine" falls to a hundredth over all epochs; "constant" stays.
+    schedule: Literal["cosine", "constant"] = "cosine"
+    #: Decoupled weight decay of AdamW.
+    weight_decay: Annotated[float, Ge(0), Lt(float("inf"))] = 0.0
+    #: Largest gradient norm per row-averaged loss; longer gradients are shortened to it.
+    clip_norm: Annotated[float, Gt(0)] = 10.0
+    #: Epochs without improvement on the stop rows before the fit ends.
+    patience: Annotated[int, Ge(1)] = 10
+    #: Share of rows that decide when to stop (at most 10,000 rows).
+    stop_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
+    #: "auto" solves a linear Gaussian autoencoder in closed form; "gradient" always trains.
+    solver: Literal["auto", "gradient"] = "auto"
+    #: "auto": CUDA where present, else CPU; "mps" on request.
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    #: Seed of roles, initial weights, batches and noise.
+    random_state: Annotated[int, Ge(0), Lt(1 << 63)] = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+#: Each named method: the defaults that differ from `Config`'s.
+METHODS: dict[str, dict[str, Any]] = {
+    "ae": {},
+    "linear": {"network": "linear"},
+    "denoising": {"corruption": "gaussian"},
+    "sparse": {"regularizer": "prior", "prior": "laplace"},
+    "vae": {
+        "latent": "gaussian",
+        "regularizer": "kl",
+        "likelihood": {"name": "gaussian", "sigma": "learned"},
+    },
+}
+
+
+def build_config(settings: Mapping[str, Any], method: str | None = None) -> Config:
+    """Merge a method's defaults with `settings` and check every field.
+
+    >>> build_config({"beta": 4}, "vae").latent
+    'gaussian'
+    >>> build_config({"bta": 4})
+    Traceback (most recent call last):
+    diabolo.errors.ConfigError: the configuration has no setting 'bta' (did you mean 'beta'? ...
+    """
+    if method is not None and method not in METHODS:
+        raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
+    merged = {**(METHODS[method] if method else {}), **settings}
+    return validated(Config, merged, "the configuration")
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read settings from a TOML file; `method` may stand among them."""
+    try:
+        with open(path, "rb") as handle:
+            return tomllib.load(handle)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None

@@ -1,0 +1,269 @@
+"""From table cells to network inputs and back: scaling, angles, presence, and what cannot be read.
+
+    values [n, C] ──▶ x [n, D] = │ reals │ cos │ sin │ booleans │ slot presence │ missing cells │
+
+Absent and missing cells enter as 0. `present` tells the likelihood which cells count; a slot group adds
+one column, its count of filled slots. The layout is a list of `Block`s, so nothing downstream knows
+single features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diabolo.config import Config
+from diabolo.data.schema import SAMPLE, Schema
+
+__all__ = ["Block", "Encoded", "Encoding", "fit_encoding"]
+
+#: Standardised values beyond this overflow single precision once squared and summed.
+LIMIT = 1e15
+#: Smallest σ in standardised units, so that a column that another one determines keeps a density.
+SIGMA_FLOOR = 1e-3
+
+BlockKind = Literal["real", "angle", "boolean", "slots", "missing"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Columns of one kind that share a likelihood: which outputs they are, and where their inputs lie."""
+
+    kind: BlockKind
+    columns: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass
+class Encoded:
+    """Rows ready for a model; every mask is None where it would be trivial."""
+
+    x: Tensor  #: [n, D] float32, standardised, not clipped
+    present: Tensor | None  #: [n, C] bool: the cell is there and counts
+    missing: Tensor | None  #: [n, C] bool: the cell should be there
+    changed: Tensor | None  #: [n, number of constant columns] bool: differs from the constant
+    bad: Tensor | None  #: [n] bool: cannot be scored
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def rows(self, index: Any) -> Encoded:
+        return Encoded(*(None if t is None else t[index] for t in self._tensors()))
+
+    def to(self, device: str) -> Encoded:
+        return Encoded(*(None if t is None else t.to(device) for t in self._tensors()))
+
+    def clipped(self, clip: float) -> Encoded:
+        return dataclasses.replace(self, x=self.x.clamp(-clip, clip))
+
+    def _tensors(self) -> list[Any]:
+        return [self.x, self.present, self.missing, self.changed, self.bad]
+
+
+class Encoding:
+    """The fitted map between a table in original units and the network's inputs; lives in the file."""
+
+    def __init__(self, schema: Schema, center: np.ndarray, scale: np.ndarray, clip: float, n_train: int) -> None:
+        self.schema, self.clip, self.n_train = schema, clip, n_train
+        self.center, self.scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
+        self.real, self.angle = schema.positions("real"), schema.positions("angle")
+        self.boolean, self.constant = schema.positions("boolean"), schema.positions("constant")
+        self.nullable = [i for i, c in enumerate(schema.columns) if c.missing > 0 and c.kind != "constant"]
+        self.blocks = self._lay_out()
+        self.width = self.blocks[-1].stop
+        #: Inputs that carry a continuous value; noise is added to these alone.
+        self.continuous = len(self.real) + 2 * len(self.angle)
+        self._plain = self.real == list(range(len(schema.columns))) and not schema.groups
+        self._const_value = [schema.columns[i].low for i in self.constant]
+        self._cache: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
+
+    def _lay_out(self) -> list[Block]:
+        sizes: list[tuple[BlockKind, list[int], int]] = [
+            ("real", self.real, len(self.real)),
+            ("angle", self.angle, 2 * len(self.angle)),
+            ("boolean", self.boolean, len(self.boolean)),
+        ]
+        offset = len(self.schema.columns)
+        sizes += [("slots", [offset + g], len(group.slots)) for g, group in enumerate(self.schema.groups)]
+        sizes += [("missing", self.nullable, len(self.nullable))]
+        blocks, start = [], 0
+        for kind, columns, width in sizes:
+            if width:
+                blocks.append(Block(kind, tuple(columns), start, start + width))
+                start += width
+        return blocks
+
+    # ── table → inputs ────────────────────────────────────────────────────────────────────────────
+
+    def encode(self, values: Tensor) -> Encoded:
+        """Map cells to inputs; never raises on a value: what cannot be scored is marked `bad`."""
+        if self._plain:
+            center, inverse = self._affine(values.dtype)
+            x = torch.sub(values, center).mul_(inverse).to(torch.float32)
+            low, high = torch.aminmax(x)
+            if not self.nullable and float(low) > -LIMIT and float(high) < LIMIT:
+                return Encoded(x, None, None, None, None)
+        return self._encode_masked(values)
+
+    def _affine(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        if dtype not in self._cache:
+            pair = (torch.tensor(self.center, dtype=dtype), torch.tensor(1 / self.scale, dtype=dtype))
+            self._cache[dtype] = pair
+        return self._cache[dtype]
+
+    def _encode_masked(self, values: Tensor) -> Encoded:
+        center, inverse = self._affine(values.dtype)
+        missing = torch.isnan(values)
+        present = ~missing
+        presences = []
+        for group in self.schema.groups:
+            slots = torch.tensor(group.slots)
+            filled = (values[:, slots] != 0).any(dim=-1)  # [n, slots]
+            presences.append(filled)
+            present[:, slots] &= filled[:, :, None]
+        scaled = ((values - center) * inverse).to(torch.float32)
+        unreadable = ~missing & ~(scaled.abs() < LIMIT)
+        keep = present & ~unreadable
+        scaled = torch.where(keep, scaled, 0.0)
+        cells = []
+        if self.real:
+            cells.append(scaled[:, self.real])
+        if self.angle:
+            phi, there = values[:, self.angle], keep[:, self.angle]
+            phi = torch.where(there, phi, 0.0)
+            cells += [torch.where(there, phi.cos(), 0.0), torch.where(there, phi.sin(), 0.0)]
+        if self.boolean:
+            # Beyond [0, 1] there is no Bernoulli likelihood: such a cell cannot be scored.
+            unreadable[:, self.boolean] |= (scaled[:, self.boolean] - 0.5).abs() > 0.5
+            cells.append(scaled[:, self.boolean].clamp(0, 1))
+        cells += presences
+        if self.nullable:
+            cells.append(missing[:, self.nullable])
+        x = torch.cat([c.to(torch.float32) for c in cells], dim=1)
+        modelled = [i for i in range(values.shape[1]) if i not in self.constant]
+        bad = unreadable.any(dim=1) | missing[:, modelled].all(dim=1)
+        changed = None
+        if self.constant:
+            constants = torch.tensor(self._const_value, dtype=torch.float32)
+            cell = values[:, self.constant].to(torch.float32)
+            changed = (cell != constants) & ~torch.isnan(cell)
+        return Encoded(
+            x,
+            present if bool(self.schema.groups) or bool(missing.any()) else None,
+            missing if bool(missing.any()) else None,
+            changed,
+            bad if bool(bad.any()) else None,
+        )
+
+    def flags(self, values: np.ndarray) -> list[str | None]:
+        """Say per row why it cannot be scored, or None; the slow twin of `bad`, called when needed."""
+        names, out = self.schema.names, []
+        bad = self.encode(torch.from_numpy(np.ascontiguousarray(values))).bad
+        for i in range(len(values)):
+            if bad is None or not bool(bad[i]):
+                out.append(None)
+                continue
+            row = values[i]
+            infinite = [names[j] for j in np.flatnonzero(np.isinf(row))]
+            odd = [names[j] for j in self.boolean if row[j] < 0 or row[j] > 1]
+            if infinite:
+                out.append(f"infinite: {', '.join(infinite[:3])}")
+            elif odd:
+                out.append(f"outside 0..1: {', '.join(odd[:3])}")
+            elif np.isnan(np.delete(row, self.constant)).all():
+                out.append("every cell is missing")
+            else:
+                far = np.nanargmax(np.abs((row.astype(np.float64) - self.center) / self.scale))
+                out.append(f"overflow: {names[int(far)]}")
+        return out
+
+    # ── inputs → table ────────────────────────────────────────────────────────────────────────────
+
+    def decode(self, parts: dict[int, Tensor]) -> Tensor:
+        """Map one tensor per block, [*, columns of the block], back to cells [*, C] in original units."""
+        lead = next(iter(parts.values())).shape[:-1]
+        values = torch.zeros(*lead, len(self.schema.columns), dtype=torch.float64)
+        for i, block in enumerate(self.blocks):
+            part, columns = parts[i].to(torch.float64), list(block.columns)
+            if block.kind == "real":
+                part = part * torch.tensor(self.scale[columns]) + torch.tensor(self.center[columns])
+            elif block.kind == "angle":
+                turns = torch.tensor([self.schema.columns[c].low >= 0 for c in columns])
+                part = torch.where(turns & (part < 0), part + 2 * torch.pi, part)
+            if block.kind in ("real", "angle", "boolean"):
+                values[..., columns] = part
+        for i, block in enumerate(self.blocks):
+            if block.kind == "slots":
+                group = self.schema.groups[block.columns[0] - len(self.schema.columns)]
+                filled = torch.arange(len(group.slots)) < parts[i].round()
+                slots = torch.tensor(group.slots)
+                values[..., slots] = torch.where(filled[..., None], values[..., slots], 0.0)
+            elif block.kind == "missing":
+                gone, columns = parts[i] > 0.5, list(block.columns)
+                values[..., columns] = torch.where(gone, torch.nan, values[..., columns])
+        values[..., self.constant] = torch.tensor(self._const_value, dtype=torch.float64)
+        return values
+
+    # ── what the likelihood and the file need ─────────────────────────────────────────────────────
+
+    def sigma_floor(self, block: Block) -> np.ndarray:
+        """Half a rounded column's spacing in standardised units, at least `SIGMA_FLOOR`."""
+        spacing = np.array([self.schema.columns[c].resolution for c in block.columns])
+        return np.maximum(spacing / 2 / self.scale[list(block.columns)], SIGMA_FLOOR)
+
+    def log_scale(self) -> np.ndarray:
+        """log|dx/du| per output column, which turns a standardised density into one in original units."""
+        logs = np.zeros(len(self.schema.output_names))
+        logs[self.real] = np.log(self.scale[self.real])
+        return logs
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": self.schema.to_json(),
+            "center": self.center.tolist(),
+            "scale": self.scale.tolist(),
+            "clip": self.clip,
+            "n_train": self.n_train,
+        }
+
+    @staticmethod
+    def from_json(state: dict[str, Any]) -> Encoding:
+        schema = Schema.from_json(state["schema"])
+        return Encoding(schema, state["center"], state["scale"], state["clip"], state["n_train"])
+
+
+def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None, config: Config) -> Encoding:
+    """Centre and scale each real column by mean and standard deviation of its winsorised values.
+
+    Values beyond 20 interquartile ranges outside the quartiles are pulled in to there first, so that one
+    wild cell cannot flatten its column. Slot columns count where the slot is filled.
+    """
+    center, scale = np.zeros(len(schema.columns)), np.ones(len(schema.columns))
+    absent = np.zeros(values.shape, bool) if schema.groups else None
+    for slot in (slot for group in schema.groups for slot in group.slots):
+        if absent is not None:
+            absent[:, list(slot)] = ~(values[:, list(slot)] != 0).any(axis=1, keepdims=True)
+    for i, column in enumerate(schema.columns):
+        if column.kind == "real" and config.scaling == "standard":
+            cell = values[:, i].astype(np.float64)
+            use = np.isfinite(cell) if absent is None else np.isfinite(cell) & ~absent[:, i]
+            if use.any():
+                w = None if weights is None else weights[use]
+                center[i], scale[i] = _moments(cell[use], w)
+    clip = config.clip if config.scaling == "standard" else float(np.finfo(np.float32).max)
+    return Encoding(schema, center, scale, clip, len(values))
+
+
+def _moments(v: np.ndarray, w: np.ndarray | None) -> tuple[float, float]:
+    q25, q75 = np.quantile(v[:: max(1, len(v) // SAMPLE)], [0.25, 0.75])
+    if q75 > q25:
+        v = np.clip(v, q25 - 20 * (q75 - q25), q75 + 20 * (q75 - q25))
+    mean = float(np.average(v, weights=w))
+    std = float(np.sqrt(np.average((v - mean) ** 2, weights=w)))
+    # A spread at rounding level is a constant in disguise: dividing by it would blow rounding up to 1.
+    return mean, std if std > 1e-7 * max(abs(mean), 1e-300) and std > 0 else 1.0

@@ -1,0 +1,316 @@
+"""Tables on disk: read in chunks of bounded size, written by atomic rename; one class per format."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from diabolo.errors import DataError, OutputError, nearest
+from diabolo.registry import Registry
+
+__all__ = ["CHUNK", "Format", "atomic", "format_of", "formats", "read_batches", "write_batches"]
+
+#: Rows per chunk: some 15 MB of 57 single-precision columns.
+CHUNK = 65_536
+
+
+class Format(Protocol):
+    """A registry entry. A chunk is a `pyarrow.RecordBatch`, whatever the file."""
+
+    name: str
+    suffixes: ClassVar[tuple[str, ...]]
+
+    def schema(self, path: Path) -> tuple[Any, int | None]:
+        """Arrow schema and number of rows (None if only reading tells)."""
+        ...
+
+    def read(self, path: Path, columns: Sequence[str] | None) -> Iterator[Any]: ...
+
+    def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None: ...
+
+
+formats: Registry[Format] = Registry("format")
+
+
+def format_of(path: str | Path) -> Format:
+    """The format that a file's suffix names.
+
+    Raises:
+        DataError: an unknown suffix.
+    """
+    suffix = Path(path).suffix.lower()
+    for name in formats:
+        if suffix in formats.get(name).suffixes:
+            return formats.create(name)
+    known = [s for n in formats for s in formats.get(n).suffixes]
+    raise DataError(f"{path}: unknown file type {suffix or '(no suffix)'!r}; allowed: {', '.join(known)}")
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place on success and vanishes on failure.
+
+    Raises:
+        OutputError: the folder is missing, not writable or full.
+    """
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror}; choose a folder that exists and is writable") from None
+    part = Path(name)
+    try:
+        yield part
+        with open(part, "rb+") as written:
+            os.fsync(written.fileno())
+        # mkstemp makes a private file; a result should have the mode any new file has.
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)
+        part.replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}; nothing was left behind") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_batches(path: str | Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """Yield record batches of at most `CHUNK` rows.
+
+    Raises:
+        DataError: no such file, an unreadable one, an unknown column.
+    """
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise DataError(f"{path}: no such file")
+        yield from format_of(path).read(path, columns)
+    except DataError:
+        raise
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read: {_one_line(error)}") from None
+
+
+def schema_of(path: str | Path) -> tuple[Any, int | None]:
+    """Arrow schema and row count of a file, without reading its rows."""
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    try:
+        return format_of(path).schema(path)
+    except DataError:
+        raise
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read: {_one_line(error)}") from None
+
+
+def write_batches(path: str | Path, schema: Any, batches: Iterator[Any]) -> None:
+    """Write batches to a file that appears only once it is whole."""
+    with atomic(path) as part:
+        format_of(path).write(part, schema, batches)
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip()[:300]
+
+
+def _known(columns: Sequence[str] | None, names: Sequence[str], path: Path) -> list[str]:
+    for column in columns or []:
+        if column not in names:
+            raise DataError(f"{path}: no column {column!r}: {nearest(column, names)}")
+    return list(names if columns is None else columns)
+
+
+@formats.register("parquet")
+class Parquet:
+    """Apache Parquet, read one row group's slice at a time."""
+
+    name = "parquet"
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
+
+    def schema(self, path: Path) -> tuple[Any, int | None]:
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(path) as file:
+            return file.schema_arrow, file.metadata.num_rows
+
+    def read(self, path: Path, columns: Sequence[str] | None) -> Iterator[Any]:
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(path) as file:
+            names = _known(columns, file.schema_arrow.names, path)
+            yield from file.iter_batches(CHUNK, columns=names)
+
+    def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
+        import pyarrow.parquet as pq
+
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+
+
+@formats.register("csv")
+class Csv:
+    """Comma-separated text with a header; empty cells and NaN are missing."""
+
+    name = "csv"
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+
+    def _open(self, path: Path, columns: Sequence[str] | None) -> Any:
+        import pyarrow as pa
+        import pyarrow.csv as pc
+
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty")
+        try:
+            options = pc.ConvertOptions(include_columns=list(columns) if columns is not None else None)
+            return pc.open_csv(path, read_options=pc.ReadOptions(block_size=1 << 22), convert_options=options)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path}: {self._readable(error)}") from None
+
+    @staticmethod
+    def _readable(error: Exception) -> str:
+        """Arrow's message with the row and the column as a person counts them."""
+        text = _one_line(error)
+        match = re.search(r"In CSV column #(\d+):(?: Row #(\d+):)? (.*)", text)
+        if not match:
+            return text
+        row = f"row {match.group(2)}, " if match.group(2) else ""
+        return f"{row}column {int(match.group(1)) + 1}: {match.group(3)}"
+
+    def schema(self, path: Path) -> tuple[Any, int | None]:
+        with self._open(path, None) as reader:
+            return reader.schema, None
+
+    def read(self, path: Path, columns: Sequence[str] | None) -> Iterator[Any]:
+        import pyarrow as pa
+
+        names = _known(columns, self.schema(path)[0].names, path)
+        with self._open(path, names) as reader:
+            try:
+                for batch in reader:
+                    for start in range(0, batch.num_rows, CHUNK):
+                        yield batch.slice(start, CHUNK)
+            except pa.ArrowInvalid as error:
+                raise DataError(f"{path}: {self._readable(error)}") from None
+
+    def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
+        import pyarrow.csv as pc
+
+        with pc.CSVWriter(path, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+
+
+@formats.register("numpy")
+class NumPy:
+    """.npy, a matrix with columns x0, x1, ...; .npz, matrices and vectors of one length by their keys."""
+
+    name = "numpy"
+    suffixes: ClassVar[tuple[str, ...]] = (".npy", ".npz")
+
+    def _members(self, path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any], bool]]:
+        if path.suffix.lower() == ".npy":
+            with open(path, "rb") as handle:
+                return {"x": self._header(path, handle)}
+        with zipfile.ZipFile(path) as archive:
+            found = {}
+            for name in archive.namelist():
+                with archive.open(name) as handle:
+                    found[name.removesuffix(".npy")] = self._header(path, handle)
+            return found
+
+    @staticmethod
+    def _header(path: Path, handle: Any) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+        version = np.lib.format.read_magic(handle)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(handle)
+        if dtype.hasobject:
+            raise DataError(f"{path}: holds Python objects, which could run code when read; save numbers instead")
+        return shape, dtype, fortran
+
+    def _layout(self, path: Path) -> tuple[int, dict[str, list[str]]]:
+        """Number of rows, and for each member the columns it becomes."""
+        members = self._members(path)
+        tall = {k: m for k, m in members.items() if len(m[0]) in (1, 2)}
+        if not tall:
+            shapes = ", ".join(f"{k} {list(m[0])}" for k, m in members.items()) or "nothing"
+            raise DataError(f"{path}: holds {shapes}; allowed are matrices [rows, columns] and vectors [rows]")
+        matrices = [k for k, m in tall.items() if len(m[0]) == 2]
+        lengths = {m[0][0] for m in tall.values()}
+        if len(lengths) > 1:
+            raise DataError(f"{path}: its arrays have different lengths {sorted(lengths)}; save them with one length")
+        columns = {}
+        for key, (shape, _, _) in tall.items():
+            if len(shape) == 1:
+                columns[key] = [key]
+            else:
+                prefix = "x" if len(matrices) == 1 else f"{key}_"
+                columns[key] = [f"{prefix}{i}" for i in range(shape[1])]
+        return lengths.pop(), columns
+
+    def schema(self, path: Path) -> tuple[Any, int | None]:
+        import pyarrow as pa
+
+        rows, columns = self._layout(path)
+        members = self._members(path)
+        fields = [(n, pa.from_numpy_dtype(members[k][1])) for k, names in columns.items() for n in names]
+        return pa.schema(fields), rows
+
+    def read(self, path: Path, columns: Sequence[str] | None) -> Iterator[Any]:
+        import pyarrow as pa
+
+        rows, layout = self._layout(path)
+        wanted = _known(columns, [n for names in layout.values() for n in names], path)
+        with contextlib.ExitStack() as stack:
+            readers = {k: self._blocks(path, k, rows, stack) for k in layout}
+            for _ in range(0, rows, CHUNK):
+                cells = {}
+                for key, names in layout.items():
+                    block = next(readers[key])
+                    for i, name in enumerate(names):
+                        cells[name] = block if block.ndim == 1 else block[:, i]
+                yield pa.record_batch({n: pa.array(np.ascontiguousarray(cells[n])) for n in wanted})
+
+    def _blocks(self, path: Path, key: str, rows: int, stack: contextlib.ExitStack) -> Iterator[np.ndarray]:
+        if path.suffix.lower() == ".npy":
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            yield from (np.array(array[i : i + CHUNK]) for i in range(0, rows, CHUNK))
+            return
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        handle = stack.enter_context(archive.open(f"{key}.npy"))
+        shape, dtype, fortran = self._header(path, handle)
+        if fortran and len(shape) == 2:
+            handle.seek(0)
+            array = np.load(path, allow_pickle=False)[key]  # column-major: rows cannot be streamed
+            yield from (array[i : i + CHUNK] for i in range(0, rows, CHUNK))
+            return
+        width = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+        for start in range(0, rows, CHUNK):
+            count = min(CHUNK, rows - start)
+            data = handle.read(count * width)
+            if len(data) < count * width:
+                raise DataError(f"{path}: {key} ends after row {start + len(data) // max(width, 1)} of {rows}")
+            yield np.frombuffer(data, dtype).reshape(count, *shape[1:])
+
+    def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
+        """A `.npz` of one vector per column; `.npy` and `.npz` alike gather the result in memory first."""
+        columns: dict[str, list[np.ndarray]] = {n: [] for n in schema.names}
+        for batch in batches:
+            for name in schema.names:
+                columns[name].append(batch.column(name).to_numpy(zero_copy_only=False))
+        arrays = {n: np.concatenate(c) if c else np.empty(0) for n, c in columns.items()}
+        with open(path, "wb") as handle:
+            if ".npy" in path.name:
+                np.save(handle, np.stack(list(arrays.values()), axis=1), allow_pickle=False)
+            else:
+                np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]

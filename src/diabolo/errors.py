@@ -1,0 +1,80 @@
+"""Every failure that diabolo raises on purpose.
+
+DiaboloError
+├── ConfigError        a setting is unknown, of the wrong type or out of range   (also ValueError)
+├── DataError          the rows or columns that came cannot be used              (also ValueError)
+├── ModelFileError     a `*.diabolo` file is damaged, foreign or too new         (also ValueError)
+├── CalibrationError   a rate that the calibration rows cannot guarantee         (also ValueError)
+├── TrainingError      a fit that diverged                                       (also RuntimeError)
+├── OutputError        a result that could not be written                        (also OSError)
+└── MissingExtraError  an optional package is not installed                      (also ImportError)
+
+A message says what came, what is allowed and what to do, in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CalibrationError",
+    "ConfigError",
+    "DataError",
+    "DiaboloError",
+    "MissingExtraError",
+    "ModelFileError",
+    "OutputError",
+    "TrainingError",
+    "nearest",
+]
+
+
+class DiaboloError(Exception):
+    """Base of every failure raised on purpose."""
+
+
+class ConfigError(DiaboloError, ValueError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class DataError(DiaboloError, ValueError):
+    """The rows or columns that came cannot be used."""
+
+
+class ModelFileError(DiaboloError, ValueError):
+    """A model file is damaged, foreign or of an unknown version."""
+
+
+class CalibrationError(DiaboloError, ValueError):
+    """A false-alarm rate that the calibration rows cannot guarantee."""
+
+
+class TrainingError(DiaboloError, RuntimeError):
+    """A fit diverged."""
+
+
+class OutputError(DiaboloError, OSError):
+    """A result could not be written."""
+
+
+class MissingExtraError(DiaboloError, ImportError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed: "
+            f"pip install 'diabolo[{extra}]'"
+        )
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """Say what is allowed, and which of it was probably meant.
+
+    >>> nearest("gausian", ["gaussian", "mask"])
+    "did you mean 'gaussian'? Allowed: gaussian, mask"
+    """
+    names = list(allowed)
+    close = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}{'A' if hint else 'a'}llowed: {', '.join(names)}"

@@ -1,0 +1,290 @@
+"""The model: parts chosen by a config, composed over one parameter buffer.
+
+    values ─Encoding─▶ x ─encoder─▶ h ─latent─▶ q(z|x) ─▶ z ─decoder─▶ theta ─heads─▶ −log p(x|z) per column
+
+Every call takes and returns leading axes: members [M], posterior draws [S], or none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diabolo.config import Config
+from diabolo.data.encoding import Block, Encoded, Encoding
+from diabolo.errors import ConfigError
+from diabolo.model.corruption import corruptions
+from diabolo.model.latent import Posterior, latents
+from diabolo.model.likelihood import Likelihood, likelihoods
+from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
+from diabolo.model.prior import priors
+from diabolo.model.regularizer import regularizers
+
+__all__ = ["Head", "Model", "resolve"]
+
+#: The likelihood of a kind of block that the user's `likelihood` does not describe.
+DEFAULT_LIKELIHOOD = {"angle": "von_mises", "boolean": "bernoulli", "missing": "bernoulli"}
+
+
+@dataclasses.dataclass
+class Head:
+    """One block's likelihood and where its numbers lie in the decoder's output."""
+
+    block: Block
+    likelihood: Likelihood
+    start: int
+    stop: int
+    own: list[str]
+    prefix: str
+    floor: Tensor
+
+    def inputs(self, x: Tensor) -> Tensor:
+        return x[..., self.block.start : self.block.stop]
+
+
+def resolve(config: Config, columns: int, inputs: int) -> Config:
+    """Fill in the widths that were left to the data's shape: K = round(√C), never over-complete unasked."""
+    latent_dim = config.latent_dim or max(1, min(round(math.sqrt(columns)), columns - 1))
+    hidden = config.hidden
+    if hidden is None:
+        hidden = networks.create(config.network).default_hidden(inputs)
+    return dataclasses.replace(config, latent_dim=latent_dim, hidden=tuple(hidden))
+
+
+class Model:
+    """An autoencoder with leading axes; `config` has its widths filled in (see `resolve`)."""
+
+    def __init__(self, config: Config, encoding: Encoding, lead: tuple[int, ...] = ()) -> None:
+        self.config, self.encoding, self.lead = config, encoding, lead
+        self.device = "cpu"
+        self.latent = latents.create(config.latent)
+        self.prior = priors.create(config.prior)
+        self.corruption = corruptions.create(config.corruption)
+        self.regularizer = regularizers.create(config.regularizer)
+        if self.regularizer.needs_stochastic and not self.latent.stochastic:
+            raise ConfigError(
+                f"regularizer {self.regularizer.name!r} needs a latent with a width: set latent='gaussian', "
+                "or take regularizer 'prior' or 'lp' for a point latent"
+            )
+        if config.draws > 1 and not self.latent.stochastic:
+            raise ConfigError(f"draws = {config.draws} needs latent='gaussian'; a point latent has one value")
+        if config.latent_dim is None or config.hidden is None:
+            raise ConfigError("the model needs its widths: call resolve(config, ...) first")
+        self.latent_dim: int = config.latent_dim
+        self.heads = self._heads()
+        network = networks.create(config.network)
+        self.encoder = network.build(encoding.width, config.hidden, self.latent.width(self.latent_dim))
+        self.decoder = network.build(self.latent_dim, config.hidden[::-1], self.heads[-1].stop)
+        shapes = {**parameter_shapes("encoder", self.encoder), **parameter_shapes("decoder", self.decoder)}
+        for head in self.heads:
+            own = head.likelihood.own(len(head.block.columns))
+            shapes.update({f"{head.prefix}.{name}": shape for name, shape in own.items()})
+        self.store = ParameterStore(shapes, lead)
+        self.store.initialise("encoder", self.encoder, 2 * config.random_state)
+        self.store.initialise("decoder", self.decoder, 2 * config.random_state + 1)
+        c = len(encoding.schema.output_names)
+        #: What training rows say of the fitted model; filled in when a fit ends.
+        self.buffers: dict[str, Tensor] = {
+            "latent_mean": torch.zeros(*lead, self.latent_dim),
+            "latent_cov": torch.eye(self.latent_dim).expand(*lead, -1, -1).contiguous(),
+            "typical_nll": torch.zeros(*lead, c),
+            "typical_squared_error": torch.zeros(*lead, c),
+        }
+        self.use(self.store.views)
+        self._block_order = [column for head in self._value_heads() for column in head.block.columns]
+
+    def use(self, parameters: dict[str, Tensor]) -> None:
+        """Compute with these tensors from now on: the store's views, or training's leaves over them."""
+        self._encoder = [parameters[k] for k in parameters if k.startswith("encoder.")]
+        self._decoder = [parameters[k] for k in parameters if k.startswith("decoder.")]
+        self._own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
+
+    def _heads(self) -> list[Head]:
+        heads, start, schema = [], 0, self.encoding.schema
+        single = self.config.column_likelihood or {}
+        for block in self.encoding.blocks:
+            for columns, spec in self._split(block, single):
+                if block.kind == "slots":
+                    # Laplace's rule keeps both patterns possible, whatever the training rows showed.
+                    gaps = schema.groups[block.columns[0] - len(schema.columns)].gaps
+                    n = self.encoding.n_train
+                    spec = {"name": "multiplicity", "gaps": (gaps * n + 1) / (n + 2)}
+                likelihood = likelihoods.create(spec)
+                if block.kind not in likelihood.kinds:
+                    raise ConfigError(
+                        f"likelihood {likelihood.name!r} describes {' and '.join(likelihood.kinds)} columns; "
+                        f"column {schema.output_names[columns.columns[0]]!r} is {block.kind}"
+                    )
+                width = likelihood.width(len(columns.columns), columns.stop - columns.start)
+                floor = torch.ones(len(columns.columns))
+                if block.kind in ("real", "angle"):
+                    floor = torch.tensor(self.encoding.sigma_floor(columns), dtype=torch.float32)
+                own = list(likelihood.own(len(columns.columns)))
+                heads.append(Head(columns, likelihood, start, start + width, own, f"head.{len(heads)}", floor))
+                start += width
+        return heads
+
+    def _split(self, block: Block, single: dict[str, Any]) -> list[tuple[Block, Any]]:
+        """A block's likelihood, and one block per column that has its own (real columns lie one to one)."""
+        names = self.encoding.schema.output_names
+        if block.kind != "real":
+            spec = DEFAULT_LIKELIHOOD.get(block.kind)
+            for name in (names[c] for c in block.columns if names[c] in single):
+                if likelihoods.create(single[name]) != likelihoods.create(spec):
+                    raise ConfigError(
+                        f"column_likelihood gives {name!r} the likelihood {single[name]!r}, but it is {block.kind} "
+                        f"and takes {spec!r}; an angle becomes a real column when `angles` leaves it out"
+                    )
+            return [(block, spec)]
+        default = self.config.likelihood
+        runs: list[tuple[Block, Any]] = []
+        for i, column in enumerate(block.columns):
+            spec = single.get(names[column], default)
+            at = block.start + i
+            if runs and runs[-1][1] == spec:
+                last = runs[-1][0]
+                runs[-1] = (Block("real", (*last.columns, column), last.start, at + 1), spec)
+            else:
+                runs.append((Block("real", (column,), at, at + 1), spec))
+        return runs
+
+    def _value_heads(self) -> list[Head]:
+        return [h for h in self.heads if h.block.kind != "missing"]
+
+    def to(self, device: str) -> Model:
+        """Move parameters, buffers and floors; PyTorch's names for devices."""
+        self.device = device
+        self.store.flat = self.store.flat.to(device)
+        self.store.bind()
+        self.use(self.store.views)
+        self.buffers = {k: v.to(device) for k, v in self.buffers.items()}
+        for head in self.heads:
+            head.floor = head.floor.to(device)
+        return self
+
+    # ── the map ───────────────────────────────────────────────────────────────────────────────────
+
+    def clip(self, x: Tensor) -> Tensor:
+        """What enters the encoder; the distance keeps the unclipped value."""
+        return x.clamp(-self.encoding.clip, self.encoding.clip)
+
+    def encode(self, x: Tensor) -> Posterior:
+        """q(z|x) for inputs [*, B, D]."""
+        return self.latent.posterior(run(self.encoder, self._encoder, x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """theta [*, B, width] for z [*, B, K]."""
+        return run(self.decoder, self._decoder, z)
+
+    def nll(self, theta: Tensor, rows: Encoded) -> list[Tensor]:
+        """−log p(x|z) per head, [*, B, columns], standardised; cells that are not there cost 0."""
+        out = []
+        for head, own in zip(self.heads, self._own, strict=True):
+            x = head.inputs(rows.x)
+            nll = head.likelihood.nll(theta[..., head.start : head.stop], own, x, head.floor)
+            out.append(self._masked(nll, head, rows))
+        return out
+
+    def _masked(self, cell: Tensor, head: Head, rows: Encoded) -> Tensor:
+        if rows.present is None or head.block.kind in ("slots", "missing"):
+            return cell
+        return torch.where(rows.present[..., list(head.block.columns)], cell, 0.0)
+
+    def _by_column(self, cells: list[Tensor]) -> Tensor:
+        """Per-head cells → [*, B, C] in the schema's order; missingness is charged to its own column."""
+        value = [(h, c) for h, c in zip(self.heads, cells, strict=True) if h.block.kind != "missing"]
+        c = len(self.encoding.schema.output_names)
+        if self._block_order == list(range(c)) and len(cells) == len(value):
+            return value[0][1] if len(value) == 1 else torch.cat([v for _, v in value], dim=-1)
+        out = torch.zeros(*value[0][1].shape[:-1], c, device=value[0][1].device)
+        for head, cell in zip(self.heads, cells, strict=True):
+            out[..., list(head.block.columns)] += cell
+        return out
+
+    # ── what scores and reports read ──────────────────────────────────────────────────────────────
+
+    def column_nll(self, theta: Tensor, rows: Encoded) -> Tensor:
+        """−log p(x|z) per output column, [*, B, C], nats, a density in original units.
+
+        A missing cell costs its column's typical nll plus the surprise of being missing; a constant
+        column costs 0 where it keeps its value and log(n + 2) where it does not (Laplace's rule).
+        """
+        nll = self._by_column(self.nll(theta, rows))
+        log_scale = torch.tensor(self.encoding.log_scale(), dtype=torch.float32, device=nll.device)
+        surprise = math.log(self.encoding.n_train + 2)
+        if rows.present is None:
+            nll = nll + log_scale
+        else:
+            columns = rows.present.shape[-1]
+            nll[..., :columns] += torch.where(rows.present, log_scale[:columns], 0.0)
+        if rows.missing is not None:
+            nll = nll + self._missing_cost(rows.missing, self.buffers["typical_nll"], surprise)
+        return self._with_changed(nll, rows, surprise)
+
+    def column_squared_error(self, theta: Tensor, rows: Encoded) -> Tensor:
+        """Squared distance per output column, [*, B, C], standardised; an angle's is periodic."""
+        cells = []
+        for head in self.heads:
+            part = theta[..., head.start : head.stop]
+            if head.block.kind == "missing":
+                cells.append(torch.zeros(*part.shape[:-1], len(head.block.columns), device=part.device))
+            else:
+                cells.append(self._masked(head.likelihood.squared_error(part, head.inputs(rows.x)), head, rows))
+        error = self._by_column(cells)
+        if rows.missing is not None:
+            error = error + self._missing_cost(rows.missing, self.buffers["typical_squared_error"], 0.0)
+        return self._with_changed(error, rows, 1.0)
+
+    def _missing_cost(self, missing: Tensor, typical: Tensor, surprise: float) -> Tensor:
+        """[*, B, C]: the typical cost of a missing cell; `surprise` where no training cell was missing."""
+        nullable = torch.zeros(missing.shape[-1], dtype=torch.bool, device=missing.device)
+        nullable[self.encoding.nullable] = True
+        c = missing.shape[-1]
+        cost = typical[..., None, :c] + torch.where(nullable, 0.0, surprise)
+        cost = torch.where(missing, cost, 0.0)
+        return torch.nn.functional.pad(cost, (0, typical.shape[-1] - c))
+
+    def _with_changed(self, cost: Tensor, rows: Encoded, price: float) -> Tensor:
+        if rows.changed is None or not bool(rows.changed.any()):
+            return cost
+        cost = cost.clone()
+        cost[..., self.encoding.constant] += price * rows.changed.to(cost.dtype)
+        return cost
+
+    def mean_values(self, theta: Tensor) -> Tensor:
+        """E[x|z] in original units, [*, B, columns of the table], float64; missing cells are filled in."""
+        parts = {
+            i: h.likelihood.mean(theta[..., h.start : h.stop]) for i, h in enumerate(self.heads)
+        }
+        return self._decode_heads(parts, fill=True)
+
+    def sample_values(self, theta: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws from p(x|z) in original units, [*, B, columns of the table], float64."""
+        parts = {
+            i: h.likelihood.sample(theta[..., h.start : h.stop], own, h.floor, generator)
+            for i, (h, own) in enumerate(zip(self.heads, self._own, strict=True))
+        }
+        return self._decode_heads(parts, fill=False)
+
+    def _decode_heads(self, parts: dict[int, Tensor], fill: bool) -> Tensor:
+        by_block: dict[int, Tensor] = {}
+        for at, block in enumerate(self.encoding.blocks):
+            inside = [parts[i] for i, h in enumerate(self.heads) if block.start <= h.block.start < block.stop]
+            joined = torch.cat([p.to(torch.float64) for p in inside], dim=-1)
+            by_block[at] = torch.zeros_like(joined) if fill and block.kind == "missing" else joined
+        return self.encoding.decode(by_block)
+
+    def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
+        """z [n, K]: from π for a Gaussian latent; from a Gaussian fitted to the training codes for a point."""
+        if self.latent.stochastic:
+            return self.prior.sample((n, self.latent_dim), generator)
+        values, vectors = torch.linalg.eigh(self.buffers["latent_cov"].double())
+        root = (vectors * values.clamp_min(0).sqrt()).to(torch.float32)
+        return self.buffers["latent_mean"] + torch.randn(n, self.latent_dim, generator=generator) @ root.T
+
+    def check_finite(self) -> bool:
+        return bool(torch.isfinite(self.store.flat).all())

@@ -1,0 +1,234 @@
+"""−log p(x|z) per column: the distance of the objective, unreduced, for one block of like columns.
+
+A likelihood reads the decoder's numbers `theta` [*, B, width] and, where it has them, its own trained
+parameters. `floor` is each column's smallest σ in standardised units. Every entry also knows its mean, draws
+from it, its cumulative distribution (for grid masses), and a squared distance that needs no density.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from torch import Tensor
+from torch.nn import functional
+
+from diabolo.model.prior import HALF_LOG_2PI
+from diabolo.registry import Registry
+
+__all__ = ["Likelihood", "likelihoods"]
+
+Own = Mapping[str, Tensor]
+
+
+class Likelihood(Protocol):
+    name: str
+    #: Kinds of block that it can describe.
+    kinds: ClassVar[tuple[str, ...]]
+
+    def width(self, columns: int, inputs: int) -> int:
+        """Numbers that the decoder gives for a block of that many columns and inputs."""
+        ...
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of trained parameters that do not depend on z, all starting at 0."""
+        ...
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+        """−log p(x|z), [*, B, columns], nats, in standardised units."""
+        ...
+
+    def mean(self, theta: Tensor) -> Tensor: ...
+
+    def squared_error(self, theta: Tensor, x: Tensor) -> Tensor: ...
+
+    def sample(self, theta: Tensor, own: Own, floor: Tensor, generator: torch.Generator) -> Tensor: ...
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+        """P(X ≤ x), [*, B, columns], float64, for values x of the columns (an angle in radians)."""
+        ...
+
+
+likelihoods: Registry[Likelihood] = Registry("likelihood")
+
+
+@likelihoods.register("gaussian")
+class Gaussian:
+    """N(x; x̂, σ²): fixed σ gives half the squared error, "learned" one σ per column (Rybkin et al. 2021,
+    arXiv:2006.13202)."""
+
+    name = "gaussian"
+    kinds: ClassVar[tuple[str, ...]] = ("real",)
+    #: Standard deviation in standardised units, or "learned".
+    sigma: Literal["learned"] | Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
+
+    def width(self, columns: int, inputs: int) -> int:
+        return columns
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {"log_sigma": (columns,)} if self.sigma == "learned" else {}
+
+    def variance(self, own: Own, floor: Tensor) -> Tensor:
+        """σ² per column; a learned one is floor² + e^(2s), which no training can push below the floor."""
+        if self.sigma == "learned":
+            return (floor.square() + (2 * own["log_sigma"]).exp()).unsqueeze(-2)
+        return floor.clamp_min(float(self.sigma)).square()
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+        squared = functional.mse_loss(theta, x.expand_as(theta), reduction="none")
+        variance = self.variance(own, floor)
+        return squared * (0.5 / variance) + (0.5 * variance.log() + HALF_LOG_2PI)
+
+    def mean(self, theta: Tensor) -> Tensor:
+        return theta
+
+    def squared_error(self, theta: Tensor, x: Tensor) -> Tensor:
+        return functional.mse_loss(theta, x.expand_as(theta), reduction="none")
+
+    def sample(self, theta: Tensor, own: Own, floor: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(theta.shape, generator=generator)
+        return theta + self.variance(own, floor).sqrt() * noise
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+        z = (x.double() - theta.double()) / self.variance(own, floor).double().sqrt()
+        return torch.special.ndtr(z)
+
+
+@likelihoods.register("bernoulli")
+class Bernoulli:
+    """p^x (1−p)^(1−x) with p = sigmoid(theta): exact for x in {0, 1}, the cross-entropy for x between."""
+
+    name = "bernoulli"
+    kinds: ClassVar[tuple[str, ...]] = ("boolean", "missing")
+
+    def width(self, columns: int, inputs: int) -> int:
+        return columns
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(theta, x.expand_as(theta), reduction="none")
+
+    def mean(self, theta: Tensor) -> Tensor:
+        return theta.sigmoid()
+
+    def squared_error(self, theta: Tensor, x: Tensor) -> Tensor:
+        return (theta.sigmoid() - x).square()
+
+    def sample(self, theta: Tensor, own: Own, floor: Tensor, generator: torch.Generator) -> Tensor:
+        return (torch.rand(theta.shape, generator=generator) < theta.sigmoid()).to(theta.dtype)
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+        p = theta.double().sigmoid()
+        return torch.where(x >= 1, 1.0, torch.where(x >= 0, 1 - p, 0.0))
+
+
+@likelihoods.register("von_mises")
+class VonMises:
+    """e^(κ cos(φ − φ̂)) / 2π I₀(κ) for angles; the decoder gives κ (cos φ̂, sin φ̂) (Mardia, Jupp 2000, eq. 3.5.17)."""
+
+    name = "von_mises"
+    kinds: ClassVar[tuple[str, ...]] = ("angle",)
+
+    def width(self, columns: int, inputs: int) -> int:
+        return 2 * columns
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    @staticmethod
+    def _kappa(theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        c, s = theta.chunk(2, dim=-1)
+        return c, s, (c.square() + s.square() + 1e-12).sqrt()
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+        c, s, kappa = self._kappa(theta)
+        # κ is about 1/σ²; beyond the floor the vector is shortened, so the density stays one.
+        most = floor.square().reciprocal()
+        shrink = (most / kappa).clamp_max(1.0)
+        cos, sin = x.chunk(2, dim=-1)
+        kappa = kappa * shrink
+        log_i0 = torch.special.i0e(kappa).log() + kappa
+        return 2 * HALF_LOG_2PI + log_i0 - shrink * (c * cos + s * sin)
+
+    def mean(self, theta: Tensor) -> Tensor:
+        c, s = theta.chunk(2, dim=-1)
+        return torch.atan2(s, c)
+
+    def squared_error(self, theta: Tensor, x: Tensor) -> Tensor:
+        """|e^{iφ} − e^{iφ̂}|² = 2 − 2 cos(φ − φ̂), from 0 to 4."""
+        c, s, kappa = self._kappa(theta)
+        cos, sin = x.chunk(2, dim=-1)
+        return 2 - 2 * (c * cos + s * sin) / kappa
+
+    def _angle_and_kappa(self, theta: Tensor, floor: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        kappa = torch.minimum(self._kappa(theta)[2], floor.square().reciprocal())
+        return self.mean(theta).double().numpy(), kappa.double().numpy()
+
+    def sample(self, theta: Tensor, own: Own, floor: Tensor, generator: torch.Generator) -> Tensor:
+        angle, kappa = self._angle_and_kappa(theta, floor)
+        seed = int(torch.randint(1 << 62, (), generator=generator))
+        return torch.from_numpy(np.random.default_rng(seed).vonmises(angle, kappa))
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+        """P(X ≤ x) on the turn that starts half a turn before φ̂."""
+        from scipy.stats import vonmises
+
+        angle, kappa = self._angle_and_kappa(theta, floor)
+        offset = np.remainder(x.double().numpy() - angle + np.pi, 2 * np.pi) - np.pi
+        return torch.from_numpy(np.asarray(vonmises.cdf(offset, kappa)))
+
+
+@likelihoods.register("multiplicity")
+class Multiplicity:
+    """The count N of filled slots as a categorical, and, given N, which slots: the first N, or with
+    probability `gaps` any other choice, all equally likely."""
+
+    name = "multiplicity"
+    kinds: ClassVar[tuple[str, ...]] = ("slots",)
+    #: Share of rows whose filled slots are not the first ones.
+    gaps: Annotated[float, Ge(0), Le(1)] = 0.5
+
+    def width(self, columns: int, inputs: int) -> int:
+        return inputs + 1
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+        slots = x.shape[-1]
+        filled = x.sum(-1, keepdim=True)
+        log_p = theta.log_softmax(-1)
+        count = -log_p.gather(-1, filled.long().expand(*log_p.shape[:-1], 1))
+        first = (torch.arange(slots, device=x.device) < filled) == (x > 0.5)
+        choices = torch.lgamma(torch.tensor(slots + 1.0)) - (
+            torch.lgamma(filled + 1) + torch.lgamma(slots - filled + 1)
+        )
+        # With none or all of the slots filled there is only one way.
+        other = choices.exp() - 1
+        regular = torch.where(other > 0.5, -math.log1p(-self.gaps), 0.0)
+        irregular = -math.log(self.gaps) + other.clamp_min(1).log()
+        return count + torch.where(first.all(-1, keepdim=True), regular, irregular)
+
+    def mean(self, theta: Tensor) -> Tensor:
+        counts = torch.arange(theta.shape[-1], dtype=theta.dtype, device=theta.device)
+        return (theta.softmax(-1) * counts).sum(-1, keepdim=True)
+
+    def squared_error(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Squared difference of count and expected count, in units of the slots' number."""
+        return ((self.mean(theta) - x.sum(-1, keepdim=True)) / x.shape[-1]).square()
+
+    def sample(self, theta: Tensor, own: Own, floor: Tensor, generator: torch.Generator) -> Tensor:
+        flat = theta.softmax(-1).reshape(-1, theta.shape[-1])
+        drawn = torch.multinomial(flat, 1, generator=generator)
+        return drawn.reshape(*theta.shape[:-1], 1).to(theta.dtype)
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+        cumulative = theta.double().softmax(-1).cumsum(-1).clamp_max(1.0)
+        inside = cumulative.gather(-1, x.long().clamp(0, theta.shape[-1] - 1))
+        return torch.where(x < 0, 0.0, inside)

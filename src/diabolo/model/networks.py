@@ -1,0 +1,158 @@
+"""Encoder and decoder families as lists of plain operations over one flat parameter buffer.
+
+A network is data, not code: `[Affine(57, 32), Rectify(), Affine(32, 3)]`. Batching over ensemble members,
+exact integer evaluation and hand-off to other runtimes all walk that list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Protocol
+
+import torch
+from annotated_types import Ge, Lt
+from torch import Tensor
+from torch.nn import functional
+
+from diabolo.errors import ConfigError
+from diabolo.registry import Registry
+
+__all__ = ["Affine", "Operation", "ParameterStore", "Rectify", "networks", "run"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """y = x Wᵀ + b, with W [*lead, outputs, inputs] and b [*lead, outputs]."""
+
+    inputs: int
+    outputs: int
+    #: He's gain for what a rectifier follows, 1 before an output.
+    gain: float = 1.0
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"weight": (self.outputs, self.inputs), "bias": (self.outputs,)}
+
+    def __call__(self, x: Tensor, parameters: Iterator[Tensor]) -> Tensor:
+        weight, bias = next(parameters), next(parameters)
+        if weight.dim() == 2:
+            return functional.linear(x, weight, bias)
+        return torch.matmul(x, weight.transpose(-1, -2)) + bias.unsqueeze(-2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rectify:
+    """max(x, slope · x): ReLU for slope 0, leaky ReLU above."""
+
+    slope: float = 0.0
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def __call__(self, x: Tensor, parameters: Iterator[Tensor]) -> Tensor:
+        # In place: the affine map before it does not need its own output for the gradient.
+        return torch.relu_(x) if self.slope == 0 else functional.leaky_relu_(x, self.slope)
+
+
+Operation = Affine | Rectify
+
+
+def run(operations: Sequence[Operation], parameters: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Apply the operations in order; [*lead, B, inputs] → [*lead, B, outputs]."""
+    remaining = iter(parameters)
+    for operation in operations:
+        x = operation(x, remaining)
+    return x
+
+
+class Network(Protocol):
+    """A registry entry: settings plus the rule from widths to operations."""
+
+    name: str
+
+    def build(self, inputs: int, hidden: Sequence[int], outputs: int) -> list[Operation]: ...
+
+    def default_hidden(self, inputs: int) -> tuple[int, ...]: ...
+
+
+networks: Registry[Network] = Registry("network")
+
+
+@networks.register("mlp")
+class MLP:
+    """Affine layers with rectifiers between them (Rumelhart, Hinton, Williams 1986)."""
+
+    name = "mlp"
+    #: Slope for negative values; 0 is the ReLU.
+    slope: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+    def build(self, inputs: int, hidden: Sequence[int], outputs: int) -> list[Operation]:
+        operations: list[Operation] = []
+        for width in hidden:
+            operations += [Affine(inputs, width, math.sqrt(2.0 / (1 + self.slope**2))), Rectify(self.slope)]
+            inputs = width
+        return [*operations, Affine(inputs, outputs)]
+
+    def default_hidden(self, inputs: int) -> tuple[int, ...]:
+        first = min(512, max(16, 2 ** math.ceil(math.log2(max(inputs, 1)))))
+        return (first, first // 2)
+
+
+@networks.register("linear")
+class Linear:
+    """One affine map each way: principal components under a Gaussian likelihood."""
+
+    name = "linear"
+
+    def build(self, inputs: int, hidden: Sequence[int], outputs: int) -> list[Operation]:
+        if hidden:
+            raise ConfigError(f"network 'linear' has no hidden layers, got hidden = {tuple(hidden)}; leave it out")
+        return [Affine(inputs, outputs)]
+
+    def default_hidden(self, inputs: int) -> tuple[int, ...]:
+        return ()
+
+
+class ParameterStore:
+    """All trainable numbers of a model in one tensor [*lead, P], with a named view for each parameter.
+
+    One buffer makes gradient norms, skipped steps and best weights one operation per *member*, and the
+    optimiser one kernel per step.
+    """
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]], lead: tuple[int, ...] = ()) -> None:
+        self.shapes, self.lead = shapes, lead
+        self.flat = torch.zeros(*lead, sum(math.prod(s) for s in shapes.values()))
+        self.bind()
+
+    def bind(self) -> None:
+        """Renew the views after `flat` has been replaced."""
+        self.views = self.split(self.flat)
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        out, start = {}, 0
+        for name, shape in self.shapes.items():
+            size = math.prod(shape)
+            out[name] = flat[..., start : start + size].unflatten(-1, shape)
+            start += size
+        return out
+
+    def initialise(self, prefix: str, operations: Sequence[Operation], seed: int) -> None:
+        """Draw weights N(0, gain²/inputs) and zero biases; member m has the weights of seed + m."""
+        for member in range(math.prod(self.lead)):
+            views = self.split(self.flat.view(-1, self.flat.shape[-1])[member])
+            generator = torch.Generator().manual_seed((seed + member) % (1 << 63))
+            for i, operation in enumerate(operations):
+                if isinstance(operation, Affine):
+                    weight = views[f"{prefix}.{i}.weight"]
+                    weight.normal_(0, operation.gain / math.sqrt(operation.inputs), generator=generator)
+
+
+def parameter_shapes(prefix: str, operations: Sequence[Operation]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a network's parameters: `encoder.0.weight`, ..."""
+    return {
+        f"{prefix}.{i}.{name}": shape
+        for i, operation in enumerate(operations)
+        for name, shape in operation.shapes().items()
+    }

@@ -1,0 +1,103 @@
+"""The formula, written once.
+
+    x ──corrupt──▶ x̃ ──encoder──▶ q(z|x̃) ──▶ z ──decoder──▶ p(x|z)
+    loss(x) = −log p(x|z)  +  β Ω        nats per row; averaged over the batch at the very end
+
+The distance compares with the clean x. Nothing else in the package adds these terms up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+from diabolo.data.encoding import Encoded
+from diabolo.model.autoencoder import Model
+from diabolo.model.latent import Posterior
+
+__all__ = ["Terms", "elbo_terms", "importance_weighted", "neg_elbo", "objective"]
+
+
+@dataclasses.dataclass
+class Terms:
+    """What a batch costs, before any reduction over rows or columns."""
+
+    distance: list[Tensor]  #: per block [*lead, B, columns of the block], standardised nats
+    regularizer: Tensor | None  #: [*lead, B]
+
+    def totals(self, weights: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+        """Weighted means over rows: per block [*lead, columns], and Ω [*lead]."""
+        if weights is None:
+            columns = [d.mean(-2) for d in self.distance]
+            return columns, None if self.regularizer is None else self.regularizer.mean(-1)
+        share = weights / weights.sum()
+        columns = [torch.matmul(share, d) for d in self.distance]
+        return columns, None if self.regularizer is None else torch.matmul(self.regularizer, share)
+
+
+def elbo_terms(model: Model, rows: Encoded, x_in: Tensor, draws: int, generator: torch.Generator) -> Terms:
+    """Distance and Ω of rows that enter as `x_in`; several draws are averaged."""
+    posterior = model.encode(x_in)
+    distance = model.nll(model.decode(posterior.sample(draws, generator)), rows)
+    if draws > 1:
+        distance = [d.mean(0) for d in distance]
+    return Terms(distance, model.regularizer(posterior, model.prior, None))
+
+
+def objective(
+    model: Model, rows: Encoded, weights: Tensor | None, beta: float, generator: torch.Generator
+) -> tuple[Tensor, list[Tensor], Tensor | None]:
+    """One training step's loss.
+
+    Args:
+        model: parts and parameters, lead axes [*lead].
+        rows: B clean, clipped rows.
+        weights: [B], relative; None for equal.
+        beta: weight of Ω in this step.
+        generator: of corruption and posterior draws.
+
+    Returns:
+        loss [*lead], distance per block [*lead, columns], Ω [*lead]: nats per row.
+    """
+    x_tilde = model.corruption(rows.x, model.encoding, model.lead, generator)
+    columns, omega = elbo_terms(model, rows, x_tilde, model.config.draws, generator).totals(weights)
+    loss = torch.stack([c.sum(-1) for c in columns]).sum(0) if len(columns) > 1 else columns[0].sum(-1)
+    return loss if omega is None else loss + beta * omega, columns, omega
+
+
+def log_weights(model: Model, rows: Encoded, posterior: Posterior, z: Tensor) -> Tensor:
+    """log p(x, z) − log q(z|x), [S, *lead, B], for z [S, *lead, B, K]; density in original units."""
+    log_likelihood = -model.column_nll(model.decode(z), rows).sum(-1)
+    return log_likelihood + model.prior.log_prob(z).sum(-1) - posterior.log_prob(z)
+
+
+def neg_elbo(model: Model, rows: Encoded, noise: Tensor) -> Tensor:
+    """E_q[−log p(x|z)] + KL(q ‖ π), [*lead, B], nats in original units.
+
+    Args:
+        rows: B unclipped rows.
+        noise: [S, K] standard normal nodes, the same for each row, so that equal rows score equally.
+    """
+    posterior = model.encode(model.clip(rows.x))
+    total = torch.zeros(())
+    for node in noise:
+        total = total + model.column_nll(model.decode(posterior.at(node)), rows).sum(-1)
+    return total / len(noise) + posterior.kl(model.prior).sum(-1)
+
+
+def importance_weighted(model: Model, rows: Encoded, draws: int, generator: torch.Generator) -> Tensor:
+    """log (1/S) Σ_s p(x, z_s)/q(z_s|x) ≤ log p(x) in expectation, and closer with each draw.
+
+    Burda, Grosse, Salakhutdinov 2016, arXiv:1509.00519, eq. 8.
+
+    Returns:
+        [*lead, B], nats, a density in original units.
+    """
+    posterior = model.encode(model.clip(rows.x))
+    z = posterior.sample(draws, generator)
+    if draws == 1:
+        z = z.unsqueeze(0)
+    return log_weights(model, rows, posterior, z).logsumexp(0) - math.log(draws)

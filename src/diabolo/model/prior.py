@@ -1,0 +1,73 @@
+"""π(z): what the latent is held against, drawn from, and what importance weights need."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Protocol
+
+import torch
+from annotated_types import Gt, Lt
+from torch import Tensor
+
+from diabolo.registry import Registry
+
+__all__ = ["Prior", "priors"]
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class Prior(Protocol):
+    name: str
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log π(z_i) per latent dimension, [*, K], nats."""
+        ...
+
+    def kl(self, mu: Tensor, log_var: Tensor) -> Tensor:
+        """KL(N(mu, e^log_var) ‖ π) per latent dimension, [*, K], nats."""
+        ...
+
+    def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor: ...
+
+
+priors: Registry[Prior] = Registry("prior")
+
+
+@priors.register("normal")
+class Normal:
+    """π(z) = Π N(z_i; 0, 1); KL = ½ Σ (μ² + σ² − log σ² − 1) (Kingma, Welling 2013, arXiv:1312.6114, app. B)."""
+
+    name = "normal"
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return -0.5 * z.square() - HALF_LOG_2PI
+
+    def kl(self, mu: Tensor, log_var: Tensor) -> Tensor:
+        return 0.5 * (mu.square() + log_var.exp() - log_var - 1)
+
+    def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+
+@priors.register("laplace")
+class Laplace:
+    """π(z) = Π (λ/2) e^(−λ|z_i|), the prior whose −log is the L1 penalty λ Σ|z_i| − K log(λ/2)."""
+
+    name = "laplace"
+    #: λ, in units of 1/z.
+    rate: Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return math.log(self.rate / 2) - self.rate * z.abs()
+
+    def kl(self, mu: Tensor, log_var: Tensor) -> Tensor:
+        """−H[N] − log(λ/2) + λ E|z|, with E|z| = σ √(2/π) e^(−μ²/2σ²) + μ erf(μ/σ√2), the folded normal's mean."""
+        sigma = (0.5 * log_var).exp()
+        ratio = mu / (sigma * math.sqrt(2))
+        mean_abs = sigma * math.sqrt(2 / math.pi) * (-ratio.square()).exp() + mu * torch.erf(ratio)
+        entropy = 0.5 * log_var + HALF_LOG_2PI + 0.5
+        return self.rate * mean_abs - math.log(self.rate / 2) - entropy
+
+    def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        u = torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5
+        return (-u.sign() * torch.log1p(-2 * u.abs()) / self.rate).to(torch.float32)

@@ -1,0 +1,59 @@
+"""How many steps, how large, with which weight of Ω, and when to end: pure functions of the step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from diabolo.config import Config
+
+__all__ = ["Plan", "plan"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The numbers that a config leaves to the data's size."""
+
+    epochs: int
+    steps_per_epoch: int
+    rows_per_step: int
+    peak: float
+    cosine: bool
+    beta: float
+    warmup_steps: int
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    def learning_rate(self, step: int) -> float:
+        """A linear rise over the first 2 % of steps (at most 100), then the cosine's fall to 1 %."""
+        rise = min(100, max(1, self.steps // 50))
+        factor = min(1.0, (step + 1) / rise)
+        if self.cosine:
+            factor *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.peak * factor
+
+    def weight(self, step: int) -> float:
+        """β, after a linear rise over the warm-up."""
+        return self.beta * min(1.0, step / self.warmup_steps) if self.warmup_steps else self.beta
+
+
+def plan(config: Config, rows: int) -> Plan:
+    """Fill in batch size and epochs for a number of training rows.
+
+    Batches are made equally long rather than leaving a short one or dropping rows: every row is stepped on
+    in every epoch.
+    """
+    batch = config.batch_size or min(1024, max(32, 2 ** math.floor(math.log2(max(rows, 64) / 64))))
+    steps_per_epoch = max(1, math.ceil(rows / batch))
+    epochs = config.epochs or min(500, max(50, math.ceil(4000 / steps_per_epoch)))
+    return Plan(
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        rows_per_step=math.ceil(rows / steps_per_epoch),
+        peak=config.learning_rate or 3e-3,
+        cosine=config.schedule == "cosine",
+        beta=config.beta,
+        warmup_steps=config.warmup * steps_per_epoch,
+    )
