@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,7 +60,18 @@ def resolve(config: Config, columns: int, inputs: int) -> Config:
 class Model:
     """An autoencoder with leading axes; `config` has its widths filled in (see `resolve`)."""
 
-    def __init__(self, config: Config, encoding: Encoding, lead: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        encoding: Encoding,
+        lead: tuple[int, ...] = (),
+        state: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Initialise from the config's seed, or take over `state`, the parameters and buffers of a file.
+
+        Raises:
+            ConfigError: parts that do not fit together, or a state of other names, shapes or with NaN.
+        """
         self.config, self.encoding, self.lead = config, encoding, lead
         self.device = "cpu"
         self.latent = latents.create(config.latent)
@@ -83,17 +96,19 @@ class Model:
         for head in self.heads:
             own = head.likelihood.own(len(head.block.columns))
             shapes.update({f"{head.prefix}.{name}": shape for name, shape in own.items()})
+        k, c = self.latent_dim, len(encoding.schema.output_names)
+        kept = {"latent_mean": (k,), "latent_cov": (k, k), "typical_nll": (c,), "typical_squared_error": (c,)}
+        if state is not None:
+            _check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
         self.store = ParameterStore(shapes, lead)
-        self.store.initialise("encoder", self.encoder, 2 * config.random_state)
-        self.store.initialise("decoder", self.decoder, 2 * config.random_state + 1)
-        c = len(encoding.schema.output_names)
         #: What training rows say of the fitted model; filled in when a fit ends.
-        self.buffers: dict[str, Tensor] = {
-            "latent_mean": torch.zeros(*lead, self.latent_dim),
-            "latent_cov": torch.eye(self.latent_dim).expand(*lead, -1, -1).contiguous(),
-            "typical_nll": torch.zeros(*lead, c),
-            "typical_squared_error": torch.zeros(*lead, c),
-        }
+        self.buffers: dict[str, Tensor] = {n: torch.zeros(*lead, *s) for n, s in kept.items()}
+        if state is None:
+            self.store.initialise("encoder", self.encoder, 2 * config.random_state)
+            self.store.initialise("decoder", self.decoder, 2 * config.random_state + 1)
+        else:
+            for name, tensor in {**self.store.views, **self.buffers}.items():
+                tensor.copy_(torch.from_numpy(np.array(state[name])))
         self.use(self.store.views)
         self._block_order = [column for head in self._value_heads() for column in head.block.columns]
 
@@ -286,5 +301,15 @@ class Model:
         root = (vectors * values.clamp_min(0).sqrt()).to(torch.float32)
         return self.buffers["latent_mean"] + torch.randn(n, self.latent_dim, generator=generator) @ root.T
 
-    def check_finite(self) -> bool:
-        return bool(torch.isfinite(self.store.flat).all())
+
+def _check_state(state: Mapping[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Compare a file's tensors with what the config implies, before anything is allocated."""
+    if set(state) != set(shapes):
+        odd = sorted(set(state) ^ set(shapes))[0]
+        raise ConfigError(f"tensor {odd!r} is {'left over' if odd in state else 'missing'}")
+    for name, shape in shapes.items():
+        array = state[name]
+        if array.shape != shape or array.dtype != np.float32:
+            raise ConfigError(f"tensor {name!r} has shape {list(array.shape)}; the config implies {list(shape)} F32")
+        if not np.isfinite(array).all():
+            raise ConfigError(f"tensor {name!r} has a number that is not finite")

@@ -1,0 +1,57 @@
+"""diabolo: one fitted autoencoder, several jobs, one safe file.
+
+    x ──corrupt──▶ x̃ ──encoder──▶ q(z|x̃) ──▶ z ──decoder──▶ p(x|z)
+    loss(x) = −log p(x|z)  +  β Ω
+
+Importing this package loads nothing else; each name loads its module when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diabolo.estimators.autoencoder import (
+        Autoencoder,
+        DenoisingAutoencoder,
+        LinearAutoencoder,
+        SparseAutoencoder,
+        VariationalAutoencoder,
+    )
+    from diabolo.estimators.detector import AnomalyDetector
+    from diabolo.estimators.saving import load
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Autoencoder": "diabolo.estimators.autoencoder",
+    "LinearAutoencoder": "diabolo.estimators.autoencoder",
+    "DenoisingAutoencoder": "diabolo.estimators.autoencoder",
+    "SparseAutoencoder": "diabolo.estimators.autoencoder",
+    "VariationalAutoencoder": "diabolo.estimators.autoencoder",
+    "AnomalyDetector": "diabolo.estimators.detector",
+    "load": "diabolo.estimators.saving",
+}
+
+__all__ = [
+    "AnomalyDetector",
+    "Autoencoder",
+    "DenoisingAutoencoder",
+    "LinearAutoencoder",
+    "SparseAutoencoder",
+    "VariationalAutoencoder",
+    "__version__",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'diabolo' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

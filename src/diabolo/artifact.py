@@ -1,0 +1,175 @@
+"""The model file: named sections of a JSON card and tensors, each hashed; specified in docs/format.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diabolo.data.formats import atomic
+from diabolo.errors import ModelFileError
+
+__all__ = ["SECTIONS", "Section", "VERSION", "read_sections", "write_sections"]
+
+VERSION = "1"
+#: Every section that some version-1 writer may add.
+SECTIONS = ("main", "detector", "codec", "clusters")
+HEADER_LIMIT = 8 << 20
+DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "U64": np.dtype("<u8"), "I64": np.dtype("<i8")}
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+
+@dataclasses.dataclass
+class Section:
+    """One part of a file: plain JSON, and arrays by name."""
+
+    card: dict[str, Any]
+    tensors: dict[str, np.ndarray]
+
+    def sha256(self, name: str) -> str:
+        digest = hashlib.sha256()
+        digest.update(name.encode() + b"\0" + _canonical(self.card) + b"\0")
+        for key in sorted(self.tensors):
+            array = self.tensors[key]
+            shape = ",".join(str(s) for s in array.shape)
+            digest.update(f"{key}\0{CODES[array.dtype.newbyteorder('<')]}\0{shape}\0".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def _canonical(card: Any) -> bytes:
+    return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def write_sections(path: str | Path, sections: Mapping[str, Section]) -> None:
+    """Write a model file by atomic rename.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+        ModelFileError: the header would exceed its limit (a table of very many columns).
+    """
+    from safetensors.numpy import save
+
+    manifest = {
+        "sections": {n: {"sha256": s.sha256(n), "card": s.card} for n, s in sections.items()}
+    }
+    metadata = {"format": "diabolo", "version": VERSION, "manifest": _canonical(manifest).decode()}
+    tensors = {f"{n}/{k}": np.ascontiguousarray(a) for n, s in sections.items() for k, a in s.tensors.items()}
+    data = save(tensors, metadata)
+    if int.from_bytes(data[:8], "little") > HEADER_LIMIT:
+        raise ModelFileError(f"the manifest exceeds {HEADER_LIMIT:,} bytes; fit fewer columns at once")
+    with atomic(path) as part:
+        part.write_bytes(data)
+
+
+def read_sections(path: str | Path) -> dict[str, Section]:
+    """Read and verify a model file; the checks' order is that of docs/format.md.
+
+    Raises:
+        ModelFileError: whatever is wrong with it, in one line.
+    """
+    path = Path(path)
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as handle:
+            start = handle.read(8)
+            length = int.from_bytes(start, "little")
+            if len(start) < 8 or length > HEADER_LIMIT or 8 + length > size:
+                raise ModelFileError(
+                    f"{path}: not a model file, or cut off: its header says {length:,} bytes, the file has {size:,}"
+                )
+            header = _parse(path, handle.read(length))
+            sections, offsets = _check_header(path, header, size - 8 - length)
+            for name, (begin, end, dtype, shape) in offsets.items():
+                handle.seek(8 + length + begin)
+                array = np.frombuffer(handle.read(end - begin), dtype).reshape(shape)
+                section, _, key = name.partition("/")
+                sections[section].tensors[key] = array
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    for name, section in sections.items():
+        if section.sha256(name) != header["__metadata__"]["hashes"][name]:
+            raise ModelFileError(f"{path}: section {name!r} is damaged: its SHA-256 differs; copy the file again")
+    return sections
+
+
+def _parse(path: Path, text: bytes) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a key stands twice")
+        return found
+
+    try:
+        return json.loads(text.decode("utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: not a model file, or damaged: its header is not valid JSON ({error})") from None
+
+
+def _check_header(
+    path: Path, header: Any, size: int
+) -> tuple[dict[str, Section], dict[str, tuple[int, int, np.dtype[Any], tuple[int, ...]]]]:
+    """Check everything that the header alone can tell; the cards' contents are their owners' to check."""
+
+    def refuse(problem: str) -> ModelFileError:
+        return ModelFileError(f"{path}: {problem}")
+
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("format") != "diabolo":
+        raise refuse("a safetensors file, but not a diabolo model")
+    if metadata.get("version") != VERSION:
+        raise refuse(f"has format version {metadata.get('version')!r}; this diabolo reads {VERSION!r}: upgrade diabolo")
+    if set(metadata) != {"format", "version", "manifest"} or not isinstance(metadata["manifest"], str):
+        raise refuse("its metadata is damaged: expected format, version and manifest")
+    manifest = _parse(path, metadata["manifest"].encode())
+    entries = manifest.get("sections") if isinstance(manifest, dict) and set(manifest) == {"sections"} else None
+    if not isinstance(entries, dict) or "main" not in entries:
+        raise refuse("its manifest has no section 'main'")
+    sections: dict[str, Section] = {}
+    metadata["hashes"] = {}
+    for name, entry in entries.items():
+        if name not in SECTIONS:
+            raise refuse(f"unknown section {name!r}; allowed: {', '.join(SECTIONS)}")
+        if not isinstance(entry, dict) or set(entry) != {"sha256", "card"} or not isinstance(entry["card"], dict):
+            raise refuse(f"section {name!r} needs a sha256 and a card")
+        sections[name] = Section(entry["card"], {})
+        metadata["hashes"][name] = entry["sha256"]
+    offsets = {}
+    for key, entry in header.items():
+        if key == "__metadata__":
+            continue
+        if key.partition("/")[0] not in sections:
+            raise refuse(f"tensor {key!r} belongs to no section")
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise refuse(f"tensor {key!r} needs dtype, shape and data_offsets")
+        dtype, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not isinstance(dtype, str) or dtype not in DTYPES:
+            raise refuse(f"tensor {key!r} has dtype {dtype!r}; allowed: {', '.join(DTYPES)}")
+        if not _naturals(shape) or not _naturals(span) or len(span) != 2 or len(shape) > 8:
+            raise refuse(f"tensor {key!r} has a wrong shape or offsets")
+        if span[1] - span[0] != math.prod(shape) * DTYPES[dtype].itemsize:
+            raise refuse(f"tensor {key!r} has {span[1] - span[0]} bytes for the shape {shape} of {dtype}")
+        offsets[key] = (span[0], span[1], DTYPES[dtype], tuple(shape))
+    at = 0
+    for begin, end, *_ in sorted(offsets.values(), key=lambda o: o[:2]):
+        if begin != at:
+            raise refuse("its tensors overlap or leave gaps")
+        at = end
+    if at != size:
+        raise refuse(f"cut off or damaged: its tensors need {at:,} bytes, {size:,} are there")
+    return sections, offsets
+
+
+def _naturals(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 62 for v in values
+    )

@@ -1,0 +1,1 @@
+"""L4: anomaly scores, and what turns them into calibrated decisions."""

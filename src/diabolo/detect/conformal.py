@@ -1,0 +1,77 @@
+"""Split-conformal p-values: false-alarm rates that hold for any score and any model.
+
+For n calibration rows that the model has not seen, exchangeable with a new normal row,
+
+    p(x) = (1 + #{i : s_i ≥ s(x)}) / (n + 1),      P(p ≤ α) ≤ α
+
+(Vovk, Gammerman, Shafer 2005, ch. 2; Bates et al. 2023, arXiv:2104.08279). Given the calibration rows, the
+realised rate of the rule p ≤ α follows Beta(l, n + 1 − l) with l = ⌊α (n + 1)⌋ when scores have no ties.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from diabolo.errors import CalibrationError
+
+__all__ = ["Calibration", "default_rate"]
+
+#: Fewest calibration rows of a detector around an autoencoder that was fitted before: 1 % needs them.
+FEWEST = 99
+
+
+def default_rate(n: int) -> float:
+    """max(0.01, 1/(n+1)): one per cent, or the smallest rate that n rows can guarantee."""
+    return max(0.01, 1 / (n + 1))
+
+
+class Calibration:
+    """The sorted scores of n calibration rows, with weights where rows had them."""
+
+    def __init__(self, scores: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """Scores [n]; a row that could not be scored counts as +inf, the most anomalous.
+
+        Weights are scaled to mean 1 and a new row weighs 1 (weighted exchangeability, Tibshirani et al.
+        2019, arXiv:1904.06019).
+        """
+        scores = np.asarray(scores, np.float64)
+        order = np.argsort(scores, kind="stable")
+        self.scores = scores[order]
+        self.weights = None if weights is None else np.asarray(weights, np.float64)[order]
+        unit = np.ones(len(scores)) if self.weights is None else self.weights / self.weights.mean()
+        #: Weight of calibration rows from each position upwards.
+        self._above = np.append(np.cumsum(unit[::-1])[::-1], 0.0)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """p per row, [m] float64, from 1/(n+1) to 1."""
+        at_least = self._above[np.searchsorted(self.scores, scores, side="left")]
+        return np.asarray((1 + at_least) / (len(self) + 1))
+
+    def check_rate(self, rate: float) -> float:
+        """Refuse a false-alarm rate that n rows cannot guarantee.
+
+        Raises:
+            CalibrationError: outside (0, 1), or below 1/(n+1), with the n that it needs.
+        """
+        if not (isinstance(rate, (int, float)) and 0 < rate < 1):
+            raise CalibrationError(f"false_alarm_rate = {rate!r}; allowed are numbers above 0 and below 1")
+        if rate < 1 / (len(self) + 1) * (1 - 1e-12):
+            needed = math.ceil(1 / rate - 1 - 1e-9)
+            raise CalibrationError(
+                f"a false-alarm rate of {rate:g} needs at least {needed:,} calibration rows, there are "
+                f"{len(self):,}; calibrate on more rows, or allow a rate of {1 / (len(self) + 1):.3g} or more"
+            )
+        return float(rate)
+
+    def threshold(self, rate: float) -> float:
+        """t such that `score > t` is the rule p ≤ rate: the ⌊rate (n+1)⌋-th largest calibration score."""
+        self.check_rate(rate)
+        allowed = rate * (len(self) + 1) * (1 + 1e-12) - 1
+        # p ≤ rate ⇔ weight at or above s is at most rate (n+1) − 1 ⇔ s lies above the first score too many.
+        too_many = np.flatnonzero(self._above[:-1] > allowed)
+        return float(self.scores[too_many[-1]]) if len(too_many) else -math.inf

@@ -1,0 +1,148 @@
+"""Anomaly scores of the lecture, one small class each: deterministic, [*lead, B], up = more anomalous."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diabolo.data.batches import TILE, tiles
+from diabolo.data.encoding import Encoded
+from diabolo.errors import ConfigError, nearest
+from diabolo.model.autoencoder import Model
+from diabolo.model.objective import neg_elbo
+from diabolo.registry import Registry
+
+__all__ = ["Score", "applicable", "automatic", "score_table", "scores"]
+
+#: Draws behind an expectation over q(z|x): fixed nodes in antithetic pairs, the same for every row.
+NODES = 16
+
+
+class Score(Protocol):
+    name: str
+    #: Whether q(z|x) needs a width.
+    needs_stochastic: bool
+
+    def __call__(self, model: Model, rows: Encoded) -> Tensor: ...
+
+
+scores: Registry[Score] = Registry("score")
+
+
+def _mean_theta(model: Model, rows: Encoded) -> Tensor:
+    return model.decode(model.encode(model.clip(rows.x)).mean)
+
+
+@scores.register("nll")
+class NegativeLogLikelihood:
+    """−log p(x|z) at the posterior mean, nats, a density in original units."""
+
+    name = "nll"
+    needs_stochastic = False
+
+    def __call__(self, model: Model, rows: Encoded) -> Tensor:
+        return model.column_nll(_mean_theta(model, rows), rows).sum(-1)
+
+
+@scores.register("mse")
+class MeanSquaredError:
+    """Mean over columns of the squared distance to the reconstruction, standardised units."""
+
+    name = "mse"
+    needs_stochastic = False
+
+    def __call__(self, model: Model, rows: Encoded) -> Tensor:
+        return model.column_squared_error(_mean_theta(model, rows), rows).mean(-1)
+
+
+@scores.register("neg_elbo")
+class NegativeElbo:
+    """E_q[−log p(x|z)] + KL(q(z|x) ‖ π), nats: an upper bound of −log p(x), by fixed antithetic draws."""
+
+    name = "neg_elbo"
+    needs_stochastic = True
+
+    def __call__(self, model: Model, rows: Encoded) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        half = torch.randn(NODES // 2, model.latent_dim, generator=generator)
+        return neg_elbo(model, rows, torch.cat([half, -half]))
+
+
+@scores.register("kl")
+class KullbackLeibler:
+    """KL(q(z|x) ‖ π), nats: how far the row pulls its posterior from the prior."""
+
+    name = "kl"
+    needs_stochastic = True
+
+    def __call__(self, model: Model, rows: Encoded) -> Tensor:
+        return model.encode(model.clip(rows.x)).kl(model.prior).sum(-1)
+
+
+@scores.register("mu_norm")
+class MeanNorm:
+    """|μ| = (Σ μ_i²)^½, the Euclidean norm of the posterior mean (of z for a point latent)."""
+
+    name = "mu_norm"
+    needs_stochastic = False
+
+    def __call__(self, model: Model, rows: Encoded) -> Tensor:
+        return model.encode(model.clip(rows.x)).mean.square().sum(-1).sqrt()
+
+
+def applicable(model: Model) -> list[str]:
+    """Names of the scores that a model can give."""
+    return [n for n in scores if model.latent.stochastic or not scores.get(n).needs_stochastic]
+
+
+def automatic(model: Model) -> str:
+    """The score behind "auto": the bound on −log p(x) where there is one, else −log p(x|z)."""
+    return "neg_elbo" if model.latent.stochastic else "nll"
+
+
+def score_table(model: Model, values: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Score rows of a table in fixed padded tiles.
+
+    A row's score does not depend on its company: every tile has the same number of rows, the last one
+    padded. A row that cannot be scored is +inf, never normal.
+
+    Args:
+        values: [n, C] float32 or float64 in the schema's order, NaN where missing.
+        names: scores to compute.
+
+    Returns:
+        Each score [n] float64 (leading member axes are averaged).
+
+    Raises:
+        ConfigError: an unknown score, or one that the model's latent cannot give.
+    """
+    for name in names:
+        if name not in scores.names():
+            raise ConfigError(f"unknown score {name!r}: {nearest(name, scores)}")
+        if name not in applicable(model):
+            raise ConfigError(
+                f"score {name!r} needs a VAE; this model has a {model.latent.name} latent and gives "
+                f"{', '.join(applicable(model))}"
+            )
+    chosen = [scores.create(n) for n in names]
+    out = {n: np.empty(len(values), np.float64) for n in names}
+    table = torch.from_numpy(values if values.flags.writeable else values.copy())
+    with torch.inference_mode():
+        for part in tiles(len(values)):
+            tile, size = table[part], part.stop - part.start
+            if size < TILE:
+                tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
+            rows = model.encoding.encode(tile)
+            for score in chosen:
+                value = score(model, rows).double()
+                if model.lead:
+                    value = value.reshape(-1, TILE).mean(0)
+                value = torch.where(torch.isfinite(value), value, torch.inf)
+                if rows.bad is not None:
+                    value = torch.where(rows.bad, torch.inf, value)
+                out[score.name][part] = value[:size].numpy()
+    return out

@@ -1,0 +1,350 @@
+"""`Autoencoder` and the four named classes that only set its defaults."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from diabolo.config import METHODS, build_config
+from diabolo.data.batches import TILE, tiles
+from diabolo.data.table import Table, as_table, from_values, matched
+from diabolo.detect.scores import automatic, score_table
+from diabolo.errors import ConfigError, DataError
+from diabolo.estimators.fitting import check_weights, fit_table, seed_of
+from diabolo.train.loop import Epoch
+
+__all__ = [
+    "Autoencoder",
+    "DenoisingAutoencoder",
+    "LinearAutoencoder",
+    "SparseAutoencoder",
+    "VariationalAutoencoder",
+]
+
+
+class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """An autoencoder of chosen parts, fitted on unlabelled rows.
+
+    loss(x) = −log p(x | z) + β Ω, with z from the encoder of a possibly corrupted x (docs/notation.md).
+
+    Parameters are the fields of `diabolo.config.Config`; a part is a name ("gaussian") or a mapping with its
+    settings ({"name": "gaussian", "std": 0.2}). Fitted attributes: `history_` (one dict per epoch),
+    `config_`, `model_`, `n_train_`, `n_stop_`, `n_features_in_`, `feature_names_in_`.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(200, 6)) @ np.ones((6, 6))
+    >>> ae = Autoencoder(latent_dim=1, epochs=5).fit(X)
+    >>> ae.transform(X).shape, ae.reconstruct(X).shape, ae.anomaly_score(X).dtype
+    ((200, 1), (200, 6), dtype('float64'))
+    """
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int | None = None,
+        hidden: Any = None,
+        network: Any = "mlp",
+        latent: Any = "point",
+        prior: Any = "normal",
+        likelihood: Any = "gaussian",
+        column_likelihood: Any = None,
+        corruption: Any = "none",
+        regularizer: Any = "none",
+        beta: float = 1.0,
+        warmup: int = 0,
+        draws: int = 1,
+        scaling: str = "standard",
+        clip: float = 8.0,
+        angles: Any = "auto",
+        slots: Any = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        schedule: str = "cosine",
+        weight_decay: float = 0.0,
+        clip_norm: float = 10.0,
+        patience: int = 10,
+        stop_fraction: float = 0.1,
+        solver: str = "auto",
+        device: str = "auto",
+        random_state: Any = 0,
+        verbose: int = 0,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.hidden = hidden
+        self.network = network
+        self.latent = latent
+        self.prior = prior
+        self.likelihood = likelihood
+        self.column_likelihood = column_likelihood
+        self.corruption = corruption
+        self.regularizer = regularizer
+        self.beta = beta
+        self.warmup = warmup
+        self.draws = draws
+        self.scaling = scaling
+        self.clip = clip
+        self.angles = angles
+        self.slots = slots
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.patience = patience
+        self.stop_fraction = stop_fraction
+        self.solver = solver
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ── fitting ───────────────────────────────────────────────────────────────────────────────────
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit on rows X [n, C]; y is ignored, `sample_weight` [n] weighs loss, scaling and stopping.
+
+        Raises:
+            DataError: text, infinities, fewer than two rows or nothing that varies.
+            ConfigError: settings that are wrong or do not fit together.
+            TrainingError: the loss was not finite.
+        """
+        return self._fit_table(as_table(X), sample_weight)
+
+    def _fit_table(
+        self, table: Table, sample_weight: Any, calibrate: float = 0.0, report: Callable[[Epoch], None] | None = None
+    ) -> Self:
+        settings = self.get_params(deep=False)
+        verbose = settings.pop("verbose")
+        settings["random_state"] = seed_of(settings["random_state"])
+        config = build_config({k: _plain(v) for k, v in settings.items()})
+        weights = check_weights(sample_weight, len(table))
+        if verbose and report is None:
+            from diabolo.estimators.progress import print_epoch
+
+            report = print_epoch
+        self._adopt(fit_table(table, weights, config, calibrate, report), table)
+        return self
+
+    def _adopt(self, fitted: Any, table: Table) -> None:
+        self.fitted_ = fitted
+        self.model_, self.config_, self.history_ = fitted.model, fitted.model.config, fitted.history
+        self.n_train_, self.n_stop_ = fitted.roles["counts"]["train"], fitted.roles["counts"]["stop"]
+        self.n_features_in_ = len(table.names)
+        if table.named:
+            self.feature_names_in_ = np.array(table.names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        self.container_ = table.container
+        self._n_features_out = self.config_.latent_dim
+
+    # ── the map ───────────────────────────────────────────────────────────────────────────────────
+
+    def _table(self, X: Any) -> Table:
+        check_is_fitted(self, "model_")
+        return matched(as_table(X), self.model_.encoding.schema.names, type(self).__name__)
+
+    def _posteriors(self, values: np.ndarray) -> Any:
+        """Yield (slice, posterior) over padded tiles; rows that cannot be scored come out as NaN."""
+        tensor = torch.from_numpy(np.array(values, order="C", copy=not values.flags.writeable))
+        for part in tiles(len(values)):
+            tile, size = tensor[part], part.stop - part.start
+            if size < TILE:
+                tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
+            yield part, self.model_.encode(self.model_.clip(self.model_.encoding.encode(tile).x))
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The posterior mean μ(x), [n, K], in X's float type."""
+        table = self._table(X)
+        out = np.empty((len(table), self.model_.latent_dim), table.values.dtype)
+        with torch.inference_mode():
+            for part, posterior in self._posteriors(table.values):
+                out[part] = posterior.mean[: part.stop - part.start].numpy()
+        return out
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """E[x|z] in original units, [n, C] float64, for codes [n, K]."""
+        check_is_fitted(self, "model_")
+        z = as_table(X).values
+        if z.shape[1] != self.model_.latent_dim:
+            raise DataError(f"codes have {z.shape[1]} columns; this model's latent has {self.model_.latent_dim}")
+        out = np.empty((len(z), self.n_features_in_))
+        with torch.inference_mode():
+            for part in tiles(len(z)):
+                theta = self.model_.decode(torch.from_numpy(z[part].astype(np.float32)))
+                out[part] = self.model_.mean_values(theta).numpy()
+        return out
+
+    def reconstruct(self, X: Any, draws: int | None = None, random_state: Any = 0) -> Any:
+        """x̂ in original units, like X.
+
+        Without `draws`: E[x|z] at the posterior mean, [n, C], in X's container; missing cells are filled in.
+        With draws = k: k outputs for each input, z ~ q(z|x) and x ~ p(x|z), an array [k, n, C] float64.
+        """
+        table = self._table(X)
+        n, generator = len(table), torch.Generator().manual_seed(seed_of(random_state))
+        out = np.empty((draws or 1, n, self.n_features_in_))
+        with torch.inference_mode():
+            for part, posterior in self._posteriors(table.values):
+                size = part.stop - part.start
+                if draws is None:
+                    values = self.model_.mean_values(self.model_.decode(posterior.mean))
+                    out[0, part] = values[:size].numpy()
+                else:
+                    for k in range(draws):
+                        theta = self.model_.decode(posterior.sample(1, generator))
+                        out[k, part] = self.model_.sample_values(theta, generator)[:size].numpy()
+        if draws is not None:
+            return out
+        return from_values(out[0], table.names, [_float(d) for d in table.dtypes], table.container)
+
+    # ── scores and samples ────────────────────────────────────────────────────────────────────────
+
+    def anomaly_score(self, X: Any, score: str = "nll") -> np.ndarray:
+        """Score rows, [n] float64, up = more anomalous; +inf for a row that cannot be scored.
+
+        Raises:
+            ConfigError: an unknown score, or one that this latent cannot give.
+        """
+        table = self._table(X)
+        return score_table(self.model_, table.values, [score])[score]
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """−anomaly_score, scikit-learn's sign: up = more normal."""
+        return -self.anomaly_score(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log-density per row in nats (its lower bound for a Gaussian latent); for model selection."""
+        table = self._table(X)
+        name = automatic(self.model_)
+        return -float(np.mean(score_table(self.model_, table.values, [name])[name]))
+
+    def sample(self, n: int = 1, random_state: Any = 0, mean: bool = False) -> Any:
+        """Draw n rows in original units, in the container that fit was given.
+
+        z ~ π for a Gaussian latent, from a Gaussian fitted to the training codes for a point latent; then
+        x ~ p(x|z), or E[x|z] with `mean`.
+        """
+        check_is_fitted(self, "model_")
+        if not isinstance(n, (int, np.integer)) or n < 1:
+            raise ConfigError(f"n = {n!r}; allowed are whole numbers from 1 up")
+        generator = torch.Generator().manual_seed(seed_of(random_state))
+        out = np.empty((n, self.n_features_in_))
+        with torch.inference_mode():
+            for start in range(0, n, 65_536):
+                part = slice(start, min(start + 65_536, n))
+                theta = self.model_.decode(self.model_.sample_prior(part.stop - start, generator))
+                drawn = self.model_.mean_values(theta) if mean else self.model_.sample_values(theta, generator)
+                out[part] = self._rounded(drawn.numpy())
+        schema = self.model_.encoding.schema
+        dtypes = [_float(c.dtype) if mean else c.dtype for c in schema.columns]
+        return from_values(out, schema.names, dtypes, self.container_)
+
+    def _rounded(self, values: np.ndarray) -> np.ndarray:
+        """Put draws of rounded columns back on their grid."""
+        for i, column in enumerate(self.model_.encoding.schema.columns):
+            if column.resolution > 0 and column.kind in ("real", "angle"):
+                values[:, i] = np.round(values[:, i] / column.resolution) * column.resolution
+        return values
+
+    # ── the file ──────────────────────────────────────────────────────────────────────────────────
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file (docs/format.md); it appears only once it is whole."""
+        from diabolo.artifact import write_sections
+        from diabolo.estimators.saving import main_section
+
+        check_is_fitted(self, "model_")
+        write_sections(path, {"main": main_section(self)})
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and arrays, which grid searches hand over, as plain Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
+
+
+def _float(dtype: str) -> str:
+    return dtype if dtype.startswith("float") else "float64"
+
+
+def _with_defaults(method: str) -> Any:
+    """`Autoencoder.__init__` with a method's defaults, in the signature too, where scikit-learn reads them."""
+    defaults = METHODS[method]
+
+    @functools.wraps(Autoencoder.__init__)
+    def init(self: Autoencoder, **settings: Any) -> None:
+        Autoencoder.__init__(self, **{**defaults, **settings})
+
+    signature = inspect.signature(Autoencoder.__init__)
+    parameters = [
+        p.replace(default=defaults[p.name]) if p.name in defaults else p for p in signature.parameters.values()
+    ]
+    init.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return init
+
+
+class LinearAutoencoder(Autoencoder):
+    """One affine map each way; with the squared error it is PCA, solved in closed form (Baldi, Hornik 1989).
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(200, 4))
+    >>> LinearAutoencoder(latent_dim=2).fit(X).transform(X).shape
+    (200, 2)
+    """
+
+    __init__ = _with_defaults("linear")
+
+
+class DenoisingAutoencoder(Autoencoder):
+    """Reconstructs the clean x from x + noise (Vincent et al. 2008, 2010).
+
+    >>> DenoisingAutoencoder().corruption
+    'gaussian'
+    """
+
+    __init__ = _with_defaults("denoising")
+
+
+class SparseAutoencoder(Autoencoder):
+    """Adds −log π(z̄), λ Σ|z̄_i| for the Laplace prior, so that few code dimensions speak at a time.
+
+    >>> SparseAutoencoder().prior
+    'laplace'
+    """
+
+    __init__ = _with_defaults("sparse")
+
+
+class VariationalAutoencoder(Autoencoder):
+    """q(z|x) = N(μ, σ²) and Ω = β KL(q ‖ π); β = 1 minimises −ELBO (Kingma, Welling 2013, arXiv:1312.6114).
+
+    >>> VariationalAutoencoder(beta=4.0).latent
+    'gaussian'
+    """
+
+    __init__ = _with_defaults("vae")
+
+
+CLASSES: dict[str, type[Autoencoder]] = {
+    "ae": Autoencoder,
+    "linear": LinearAutoencoder,
+    "denoising": DenoisingAutoencoder,
+    "sparse": SparseAutoencoder,
+    "vae": VariationalAutoencoder,
+}

@@ -1,0 +1,202 @@
+"""`AnomalyDetector`: an autoencoder's score with a false-alarm rate that holds."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from diabolo.data.batches import ROLES, assign_roles, calibration_share, fingerprint, hash_rows
+from diabolo.data.table import Table, as_table, matched
+from diabolo.detect.conformal import FEWEST, Calibration, default_rate
+from diabolo.detect.scores import applicable, automatic, score_table
+from diabolo.errors import CalibrationError, ConfigError, nearest
+from diabolo.estimators.autoencoder import Autoencoder, VariationalAutoencoder
+from diabolo.estimators.fitting import check_weights
+from diabolo.train.loop import Epoch
+
+__all__ = ["AnomalyDetector"]
+
+
+class AnomalyDetector(OutlierMixin, BaseEstimator):
+    """Flags rows at a guaranteed false-alarm rate, by split-conformal p-values.
+
+    p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a normal row has P(p ≤ α) ≤ α (see
+    `diabolo.detect.conformal`).
+
+    Args:
+        autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (rows it
+            was trained on are left out of the calibration); None for a `VariationalAutoencoder`.
+        score: a score's name; "auto" takes neg_elbo for a Gaussian latent, nll for a point. Acts at once.
+        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n_calibration + 1)). Acts at once, no refit.
+        random_state: seed of the split, and of the autoencoder if None was given.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(600, 4))
+    >>> detector = AnomalyDetector(VariationalAutoencoder(epochs=5)).fit(X)
+    >>> detector.predict([[0, 0, 0, 0], [9, -9, 9, -9]]).tolist()
+    [1, -1]
+    """
+
+    def __init__(
+        self,
+        autoencoder: Any = None,
+        score: str = "auto",
+        false_alarm_rate: float | None = None,
+        random_state: Any = 0,
+    ) -> None:
+        self.autoencoder = autoencoder
+        self.score = score
+        self.false_alarm_rate = false_alarm_rate
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit on rows X [n, C] without labels (y is ignored), and calibrate on rows kept apart.
+
+        Raises:
+            CalibrationError: fewer than 99 rows are left to calibrate a fitted autoencoder on, or
+                `false_alarm_rate` is below what the calibration rows can guarantee.
+        """
+        return self._fit_table(as_table(X), sample_weight)
+
+    def _fit_table(
+        self, table: Table, sample_weight: Any = None, report: Callable[[Epoch], None] | None = None
+    ) -> Self:
+        weights = check_weights(sample_weight, len(table))
+        given = self.autoencoder
+        if given is not None and not isinstance(given, Autoencoder):
+            raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders")
+        if given is not None and hasattr(given, "model_"):
+            self.autoencoder_ = given
+            table = matched(table, given.model_.encoding.schema.names, type(self).__name__)
+            rows = self._unseen(table, weights)
+        else:
+            fresh = VariationalAutoencoder(random_state=self.random_state) if given is None else clone(given)
+            share = calibration_share(len(table))
+            self.autoencoder_ = fresh._fit_table(table, weights, share, report)
+            rows, self.n_excluded_ = self.autoencoder_.fitted_.calibration, 0
+            if len(rows) < 1:
+                raise CalibrationError(f"no calibration rows are left of n_samples={len(table)}; give more rows")
+        model = self.autoencoder_.model_
+        calibration_scores = score_table(model, table.values[rows], applicable(model))
+        w = None if weights is None else weights[rows]
+        self.calibrations_ = {name: Calibration(s, w) for name, s in calibration_scores.items()}
+        self.n_calibration_ = len(rows)
+        self.n_features_in_ = len(table.names)
+        if table.named:
+            self.feature_names_in_ = np.array(table.names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        if self.false_alarm_rate is not None:
+            self._calibration().check_rate(self.false_alarm_rate)
+        return self
+
+    def _unseen(self, table: Table, weights: np.ndarray | None) -> np.ndarray:
+        """Positions of rows that the fitted autoencoder was not trained or stopped on."""
+        fitted = self.autoencoder_.fitted_
+        hashes = hash_rows(table.values)
+        free = np.ones(len(table), bool) if weights is None else weights > 0
+        if fitted.row_hashes is not None:
+            seen = np.isin(hashes, fitted.row_hashes)
+        elif fitted.roles["fingerprint"] == fingerprint(hashes):
+            r = fitted.roles
+            seen = assign_roles(r["rows"], r["seed"], r["stop"], 0.0, r["calibrate"]) != ROLES.index("calibrate")
+        else:
+            warnings.warn(
+                f"the autoencoder was fitted on {fitted.roles['rows']:,} rows, too many for its file to keep their "
+                "hashes, and this is another table: make sure that it holds none of them",
+                UserWarning,
+                stacklevel=4,
+            )
+            seen = np.zeros(len(table), bool)
+        self.n_excluded_ = int((seen & free).sum())
+        rows = np.flatnonzero(free & ~seen)
+        if len(rows) < FEWEST:
+            raise CalibrationError(
+                f"{len(rows)} of {len(table)} rows are left to calibrate on ({self.n_excluded_} were used in training); "
+                f"at least {FEWEST} are needed: give rows that the autoencoder has not seen"
+            )
+        return rows
+
+    # ── decisions ─────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def score_(self) -> str:
+        """The score in use: `score`, with "auto" resolved."""
+        return automatic(self.autoencoder_.model_) if self.score == "auto" else self.score
+
+    @property
+    def false_alarm_rate_(self) -> float:
+        """The rate in use: `false_alarm_rate`, with None resolved."""
+        chosen = self.false_alarm_rate
+        return default_rate(self.n_calibration_) if chosen is None else self._calibration().check_rate(chosen)
+
+    @property
+    def threshold_(self) -> float:
+        """A row is an anomaly if its score is above this."""
+        return self._calibration().threshold(self.false_alarm_rate_)
+
+    @property
+    def offset_(self) -> float:
+        """−threshold_: decision_function = score_samples − offset_."""
+        return -self.threshold_
+
+    def _calibration(self) -> Calibration:
+        if self.score_ not in self.calibrations_:
+            raise ConfigError(f"score {self.score_!r}: {nearest(str(self.score_), ['auto', *self.calibrations_])}")
+        return self.calibrations_[self.score_]
+
+    def anomaly_score(self, X: Any) -> np.ndarray:
+        """The score, [n] float64, up = more anomalous; +inf for a row that cannot be scored."""
+        check_is_fitted(self, "calibrations_")
+        self._calibration()
+        schema = self.autoencoder_.model_.encoding.schema
+        table = matched(as_table(X), schema.names, type(self).__name__)
+        return score_table(self.autoencoder_.model_, table.values, [self.score_])[self.score_]
+
+    def p_values(self, X: Any) -> np.ndarray:
+        """Conformal p-value per row, [n] float64, from 1/(n_calibration + 1) to 1; small = anomalous."""
+        scores = self.anomaly_score(X)
+        return self._calibration().p_values(scores)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """−1 for an anomaly, +1 for a normal row."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """threshold_ − anomaly_score: negative for an anomaly; −inf for a row that cannot be scored."""
+        scores = self.anomaly_score(X)
+        readable = np.isfinite(scores)
+        return np.where(readable, self.threshold_ - np.where(readable, scores, 0.0), -np.inf)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """−anomaly_score, scikit-learn's sign: up = more normal."""
+        return -self.anomaly_score(X)
+
+    # ── the file ──────────────────────────────────────────────────────────────────────────────────
+
+    def save(self, path: str | Path) -> None:
+        """Write the autoencoder and this detector into one model file."""
+        from diabolo.artifact import write_sections
+        from diabolo.estimators.saving import detector_section, main_section
+
+        check_is_fitted(self, "calibrations_")
+        sections = {"main": main_section(self.autoencoder_), "detector": detector_section(self)}
+        write_sections(path, sections)
+
+    @classmethod
+    def load(cls, path: str | Path) -> AnomalyDetector:
+        """Read the detector of a model file, with its autoencoder."""
+        from diabolo.estimators.saving import load_detector
+
+        return load_detector(path)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags

@@ -1,0 +1,180 @@
+"""From a table to a fitted model: roles, schema, scaling, training, and the card that tells of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from diabolo.config import Config
+from diabolo.data.batches import ROLES, assign_roles, fingerprint, hash_rows
+from diabolo.data.encoding import Encoded, Encoding, fit_encoding
+from diabolo.data.schema import infer_schema
+from diabolo.data.table import Table
+from diabolo.errors import DataError
+from diabolo.model.autoencoder import Model, resolve
+from diabolo.train.loop import Epoch, Rows, fit
+
+__all__ = ["Fitted", "check_weights", "fit_table", "seed_of"]
+
+#: Up to this many rows a file keeps their hashes (8 bytes each); beyond, only the seeded split.
+MOST_HASHES = 200_000
+
+
+@dataclasses.dataclass
+class Fitted:
+    """A fitted model and what its file will say of the fit."""
+
+    model: Model
+    history: list[dict[str, Any]]
+    roles: dict[str, Any]
+    training: dict[str, Any]
+    row_hashes: np.ndarray | None
+    #: Positions of the calibration rows in the table that was fitted.
+    calibration: np.ndarray
+
+
+def seed_of(random_state: Any) -> int:
+    """An integer seed from None (fresh entropy), an integer or a NumPy generator."""
+    if random_state is None:
+        return secrets.randbits(62)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(0, 2**31 - 1))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(0, 2**62))
+    return random_state  # type: ignore[no-any-return]  # Config checks it
+
+
+def check_weights(weights: Any, n: int) -> np.ndarray | None:
+    """Weights [n], finite and not negative, with a positive sum; None for equal ones."""
+    if weights is None:
+        return None
+    w = np.asarray(weights, np.float64)
+    if w.shape != (n,):
+        raise DataError(f"sample_weight has shape {w.shape}; expected ({n},), one weight per row")
+    wrong = np.flatnonzero(~(np.isfinite(w) & (w >= 0)))
+    if len(wrong):
+        raise DataError(f"sample_weight of row {wrong[0]} is {w[wrong[0]]}; allowed are finite numbers from 0 up")
+    if not w.sum() > 0:
+        raise DataError("sample_weight sums to 0; at least one row needs a positive weight")
+    return w
+
+
+def fit_table(
+    table: Table,
+    weights: np.ndarray | None,
+    config: Config,
+    calibrate: float = 0.0,
+    report: Callable[[Epoch], None] | None = None,
+) -> Fitted:
+    """Fit a model to a table's training rows.
+
+    Args:
+        table: n rows.
+        weights: [n] or None; a row of weight 0 plays no part.
+        config: settings, widths possibly left open.
+        calibrate: share of rows kept away from everything here.
+        report: called after each epoch.
+
+    Raises:
+        DataError: fewer than two rows, an infinite cell, columns that cannot be used.
+    """
+    started = time.perf_counter()
+    used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
+    if len(used) < 2:
+        raise DataError(f"Found {len(used)} sample(s) to fit (n_samples={len(used)}); at least 2 rows are needed")
+    _refuse_infinite(table)
+    roles = assign_roles(len(used), config.random_state, config.stop_fraction, 0.0, calibrate)
+    by_role = {name: used[roles == k] for k, name in enumerate(ROLES)}
+    train, stop = by_role["train"], by_role["stop"]
+    if len(train) < 1:
+        raise DataError(f"no training rows are left of {len(used)}; lower stop_fraction = {config.stop_fraction}")
+    values = table.values[train]
+    schema = infer_schema(values, table.names, table.dtypes, config)
+    w_train = None if weights is None else weights[train]
+    encoding = fit_encoding(values, schema, w_train, config)
+    varying = sum(c.kind != "constant" for c in schema.columns)
+    model = Model(resolve(config, varying, encoding.width), encoding)
+    w_stop = None if weights is None else weights[stop]
+    history = fit(
+        model,
+        _rows(encoding, values, w_train, train, table),
+        _rows(encoding, table.values[stop], w_stop, stop, table),
+        report,
+    )
+    hashes = hash_rows(table.values[used])
+    known = hashes[roles != ROLES.index("calibrate")]
+    return Fitted(
+        model=model,
+        history=[dataclasses.asdict(e) for e in history],
+        roles={
+            "seed": config.random_state,
+            "rows": len(used),
+            "stop": config.stop_fraction,
+            "calibrate": calibrate,
+            "counts": {name: len(rows) for name, rows in by_role.items()},
+            "fingerprint": fingerprint(hashes),
+        },
+        training={
+            "seconds": time.perf_counter() - started,
+            "device": config.device,
+            "versions": _versions(),
+        },
+        row_hashes=np.sort(known) if len(known) <= MOST_HASHES else None,
+        calibration=by_role["calibrate"],
+    )
+
+
+def _refuse_infinite(table: Table) -> None:
+    for start in range(0, len(table), 65_536):
+        infinite = np.isinf(table.values[start : start + 65_536])
+        if infinite.any():
+            row, column = np.argwhere(infinite)[0]
+            raise DataError(
+                f"row {start + row}, column {table.names[column]!r}: {table.values[start + row, column]} (infinity) "
+                "cannot be fitted; replace it by NaN for a missing cell, or leave the row out"
+            )
+
+
+def _rows(encoding: Encoding, values: np.ndarray, weights: np.ndarray | None, at: np.ndarray, table: Table) -> Rows:
+    """Encode in chunks, clip, and refuse what overflows."""
+    parts = []
+    for start in range(0, max(len(values), 1), 65_536):
+        part = encoding.encode(torch.from_numpy(np.ascontiguousarray(values[start : start + 65_536])))
+        if part.bad is not None:
+            reasons = encoding.flags(values[start : start + 65_536])
+            for i, reason in enumerate(reasons):
+                if reason and "missing" not in reason:
+                    raise DataError(f"row {at[start + i]} cannot be fitted: {reason}; mend it or leave the row out")
+        parts.append(part.clipped(encoding.clip))
+    joined = _join(parts, len(table.names))
+    w = None if weights is None else torch.from_numpy(weights.astype(np.float32))
+    return Rows(dataclasses.replace(joined, missing=None, bad=None, changed=None), w)
+
+
+def _join(parts: list[Encoded], columns: int) -> Encoded:
+    if len(parts) == 1:
+        return parts[0]
+    present = None
+    if any(p.present is not None for p in parts):
+        present = torch.cat(
+            [torch.ones(len(p), columns, dtype=torch.bool) if p.present is None else p.present for p in parts]
+        )
+    return Encoded(torch.cat([p.x for p in parts]), present, None, None, None)
+
+
+def _versions() -> dict[str, str]:
+    from diabolo import __version__
+
+    return {
+        "diabolo": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+    }
