@@ -22,7 +22,7 @@ VERSION = "1"
 #: Every section that some version-1 writer may add.
 SECTIONS = ("main", "detector", "codec", "clusters")
 HEADER_LIMIT = 8 << 20
-DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "U64": np.dtype("<u8"), "I64": np.dtype("<i8")}
+DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "U64": np.dtype("<u8"), "I64": np.dtype("<i8")}
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
@@ -57,9 +57,7 @@ def write_sections(path: str | Path, sections: Mapping[str, Section]) -> None:
     """
     from safetensors.numpy import save
 
-    manifest = {
-        "sections": {n: {"sha256": s.sha256(n), "card": s.card} for n, s in sections.items()}
-    }
+    manifest = {"sections": {n: {"sha256": s.sha256(n), "card": s.card} for n, s in sections.items()}}
     metadata = {"format": "diabolo", "version": VERSION, "manifest": _canonical(manifest).decode()}
     tensors = {f"{n}/{k}": np.ascontiguousarray(a) for n, s in sections.items() for k, a in s.tensors.items()}
     data = save(tensors, metadata)
@@ -87,11 +85,11 @@ def read_sections(path: str | Path) -> dict[str, Section]:
                 )
             header = _parse(path, handle.read(length))
             sections, offsets = _check_header(path, header, size - 8 - length)
-            for name, (begin, end, dtype, shape) in offsets.items():
+            for tensor, (begin, end, dtype, shape) in offsets.items():
                 handle.seek(8 + length + begin)
                 array = np.frombuffer(handle.read(end - begin), dtype).reshape(shape)
-                section, _, key = name.partition("/")
-                sections[section].tensors[key] = array
+                owner, _, key = tensor.partition("/")
+                sections[owner].tensors[key] = array
     except FileNotFoundError:
         raise ModelFileError(f"{path}: no such file") from None
     except OSError as error:
@@ -143,7 +141,7 @@ def _check_header(
             raise refuse(f"section {name!r} needs a sha256 and a card")
         sections[name] = Section(entry["card"], {})
         metadata["hashes"][name] = entry["sha256"]
-    offsets = {}
+    offsets: dict[str, tuple[int, int, np.dtype[Any], tuple[int, ...]]] = {}
     for key, entry in header.items():
         if key == "__metadata__":
             continue

@@ -63,8 +63,7 @@ class MissingExtraError(DiaboloError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the package {package!r}, which is not installed: "
-            f"pip install 'diabolo[{extra}]'"
+            f"{purpose} needs the package {package!r}, which is not installed: pip install 'diabolo[{extra}]'"
         )
 
 

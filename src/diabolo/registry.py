@@ -15,7 +15,7 @@ from diabolo.errors import ConfigError, nearest
 __all__ = ["Registry", "Spec", "spec_of", "validated"]
 
 Part = TypeVar("Part")
-AnyClass = TypeVar("AnyClass", bound=type)
+AnyClass = TypeVar("AnyClass", bound=type[Any])
 #: How a user names a part: "gaussian", or {"name": "gaussian", "std": 0.2}.
 Spec = str | Mapping[str, Any]
 
@@ -66,10 +66,10 @@ class Registry(Generic[Part]):
         def add(cls: AnyClass) -> AnyClass:
             if name in self._entries:
                 raise ConfigError(f"the {self.concept} {name!r} is registered twice")
-            entry = dataclasses.dataclass(frozen=True)(cls)
-            entry.name = name
-            self._entries[name] = entry
-            return entry
+            dataclasses.dataclass(frozen=True)(cls)
+            cls.name = name
+            self._entries[name] = cls
+            return cls
 
         return add
 

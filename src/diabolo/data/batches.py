@@ -20,7 +20,7 @@ def _mix(h: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser (Steele, Lea, Flood 2014), element by element."""
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
+    return np.asarray(h ^ (h >> np.uint64(31)))
 
 
 def assign_roles(n: int, seed: int, stop: float = 0.1, combine: float = 0.0, calibrate: float = 0.0) -> np.ndarray:

@@ -53,15 +53,17 @@ class Encoded:
         return self.x.shape[0]
 
     def rows(self, index: Any) -> Encoded:
-        return Encoded(*(None if t is None else t[index] for t in self._tensors()))
+        x, *masks = (None if t is None else t[index] for t in self._tensors())
+        return Encoded(x, *masks)
 
     def to(self, device: str) -> Encoded:
-        return Encoded(*(None if t is None else t.to(device) for t in self._tensors()))
+        x, *masks = (None if t is None else t.to(device) for t in self._tensors())
+        return Encoded(x, *masks)
 
     def clipped(self, clip: float) -> Encoded:
         return dataclasses.replace(self, x=self.x.clamp(-clip, clip))
 
-    def _tensors(self) -> list[Any]:
+    def _tensors(self) -> list[Any]:  # Any: only the first is never None
         return [self.x, self.present, self.missing, self.changed, self.bad]
 
 
@@ -162,7 +164,8 @@ class Encoding:
 
     def flags(self, values: np.ndarray) -> list[str | None]:
         """Say per row why it cannot be scored, or None; the slow twin of `bad`, called when needed."""
-        names, out = self.schema.names, []
+        names = self.schema.names
+        out: list[str | None] = []
         bad = self.encode(torch.from_numpy(np.ascontiguousarray(values))).bad
         for i in range(len(values)):
             if bad is None or not bool(bad[i]):

@@ -16,7 +16,17 @@ import numpy as np
 from diabolo.errors import DataError, OutputError, nearest
 from diabolo.registry import Registry
 
-__all__ = ["CHUNK", "Format", "atomic", "format_of", "formats", "read_batches", "write_batches"]
+__all__ = [
+    "CHUNK",
+    "Format",
+    "atomic",
+    "check_writable",
+    "format_of",
+    "formats",
+    "read_batches",
+    "schema_of",
+    "write_batches",
+]
 
 #: Rows per chunk: some 15 MB of 57 single-precision columns.
 CHUNK = 65_536
@@ -66,7 +76,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         os.close(handle)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror}; choose a folder that exists and is writable") from None
+        raise _cannot_write(target, error) from None
     part = Path(name)
     try:
         yield part
@@ -81,6 +91,24 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {target}: {error.strerror or error}; nothing was left behind") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Fail before hours of work, not after them, where a result could not be written.
+
+    Raises:
+        OutputError: the folder is missing or not writable.
+    """
+    target = Path(path)
+    try:
+        with tempfile.NamedTemporaryFile(prefix=f".{target.name}.", dir=target.parent):
+            pass
+    except OSError as error:
+        raise _cannot_write(target, error) from None
+
+
+def _cannot_write(target: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {target}: {error.strerror or error}; choose a folder that exists and is writable")
 
 
 def read_batches(path: str | Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
@@ -171,9 +199,17 @@ class Csv:
 
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
+        read = pc.ReadOptions(block_size=1 << 22)
         try:
-            options = pc.ConvertOptions(include_columns=list(columns) if columns is not None else None)
-            return pc.open_csv(path, read_options=pc.ReadOptions(block_size=1 << 22), convert_options=options)
+            with pc.open_csv(path, read_options=read) as first:
+                guessed = first.schema
+            # The first block decides the types, and a later row may hold 1.5 where it held 1, or any number
+            # where it held nothing.
+            loose = {f.name: pa.float64() for f in guessed if pa.types.is_integer(f.type) or pa.types.is_null(f.type)}
+            options = pc.ConvertOptions(
+                include_columns=list(columns) if columns is not None else None, column_types=loose
+            )
+            return pc.open_csv(path, read_options=read, convert_options=options)
         except pa.ArrowInvalid as error:
             raise DataError(f"{path}: {self._readable(error)}") from None
 

@@ -79,10 +79,7 @@ class Schema:
     def from_json(state: dict[str, Any]) -> Schema:
         return Schema(
             tuple(Column(**c) for c in state["columns"]),
-            tuple(
-                SlotGroup(g["name"], tuple(tuple(s) for s in g["slots"]), g["gaps"])
-                for g in state["groups"]
-            ),
+            tuple(SlotGroup(g["name"], tuple(tuple(s) for s in g["slots"]), g["gaps"]) for g in state["groups"]),
         )
 
 
@@ -114,9 +111,7 @@ def infer_schema(values: np.ndarray, names: Sequence[str], dtypes: Sequence[str]
                 raise ConfigError(f"angles names {name!r}: {nearest(name, names)}")
     columns = []
     for i, (name, dtype) in enumerate(zip(names, dtypes, strict=True)):
-        columns.append(
-            _column(name, dtype, values[:, i], config, own.get(name, config.likelihood), i in grouped)
-        )
+        columns.append(_column(name, dtype, values[:, i], config, own.get(name, config.likelihood), i in grouped))
     if all(c.kind == "constant" for c in columns):
         raise DataError(f"all {len(columns)} columns are constant on the training rows; nothing can be learnt")
     return Schema(tuple(columns), groups)
@@ -132,7 +127,7 @@ def _column(name: str, dtype: str, v: np.ndarray, config: Config, likelihood: An
     low, high = float(present.min()), float(present.max())
     kind: Kind = "real"
     likelihood_name = likelihood if isinstance(likelihood, str) else likelihood.get("name")
-    turn = (-np.pi - 1e-3 <= low and high <= np.pi + 1e-3) or (0 <= low and high <= 2 * np.pi + 1e-3)
+    turn = (-np.pi - 1e-3 <= low and high <= np.pi + 1e-3) or (low >= 0 and high <= 2 * np.pi + 1e-3)
     if config.angles == "auto" and ANGLE_NAME.search(name):
         kind = "angle" if turn else "real"
     elif config.angles != "auto" and name in config.angles:

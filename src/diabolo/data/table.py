@@ -10,7 +10,7 @@ import numpy as np
 
 from diabolo.errors import DataError, MissingExtraError, nearest
 
-__all__ = ["Container", "Table", "as_table", "from_values", "matched"]
+__all__ = ["Container", "Table", "arrow_dtype", "as_table", "batch_values", "float_type", "from_values", "matched"]
 
 Container = Literal["numpy", "pandas", "arrow"]
 
@@ -93,21 +93,46 @@ def _pandas_cells(name: str, column: Any) -> np.ndarray:
     raise _text(name, str(kind))
 
 
-def _arrow_cells(name: str, column: Any) -> np.ndarray:
+def arrow_dtype(kind: Any, name: str, where: str = "") -> str:
+    """NumPy's name for an Arrow column's type.
+
+    Raises:
+        DataError: text, dates and other types that are not numbers.
+    """
     import pyarrow as pa
 
-    kind = column.type
     if pa.types.is_boolean(kind):
-        cells = column.to_numpy(zero_copy_only=False) if hasattr(column, "chunks") is False else column.to_numpy()
-        return cells.astype(np.float64) if column.null_count else cells.astype(bool)
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        raise _text(name, str(kind))
-    return np.asarray(column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False))
+        return "bool"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return str(np.dtype(kind.to_pandas_dtype()).name)
+    raise _text(name, str(kind), where)
 
 
-def _text(name: str, kind: str) -> DataError:
+def batch_values(batch: Any, columns: Sequence[str]) -> np.ndarray:
+    """A record batch's columns as one C-ordered matrix, [n, C] float32 or float64, NaN for null."""
+    kinds = [batch.schema.field(n).type for n in columns]
+    dtypes = [arrow_dtype(k, n) for k, n in zip(kinds, columns, strict=True)]
+    if len(set(dtypes)) == 1 and dtypes[0] in ("float32", "float64"):
+        tensor = batch.select(list(columns)).to_tensor(null_to_nan=True, row_major=True)
+        return np.asarray(tensor.to_numpy())
+    values = np.empty((batch.num_rows, len(columns)), float_type(dtypes))
+    for i, name in enumerate(columns):
+        values[:, i] = _arrow_cells(name, batch.column(name))
+    return values
+
+
+def _arrow_cells(name: str, column: Any) -> np.ndarray:
+    """One Arrow column as NumPy: floats with NaN where nulls are, else its own type."""
+    dtype = arrow_dtype(column.type, name)
+    if column.null_count and dtype == "bool":
+        column = column.cast("uint8")
+    cells = column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
+    return np.asarray(cells)
+
+
+def _text(name: str, kind: str, where: str = "") -> DataError:
     return DataError(
-        f"column {name!r} holds {kind}; allowed are numbers and booleans: leave it out (--exclude {name}) "
+        f"{where}{': ' if where else ''}column {name!r} holds {kind}; allowed are numbers and booleans: leave it out (--exclude {name}) "
         f"or, if it is the truth, name it with --label {name}"
     )
 

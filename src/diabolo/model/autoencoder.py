@@ -119,7 +119,8 @@ class Model:
         self._own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
 
     def _heads(self) -> list[Head]:
-        heads, start, schema = [], 0, self.encoding.schema
+        heads: list[Head] = []
+        start, schema = 0, self.encoding.schema
         single = self.config.column_likelihood or {}
         for block in self.encoding.blocks:
             for columns, spec in self._split(block, single):
@@ -272,9 +273,7 @@ class Model:
 
     def mean_values(self, theta: Tensor) -> Tensor:
         """E[x|z] in original units, [*, B, columns of the table], float64; missing cells are filled in."""
-        parts = {
-            i: h.likelihood.mean(theta[..., h.start : h.stop]) for i, h in enumerate(self.heads)
-        }
+        parts = {i: h.likelihood.mean(theta[..., h.start : h.stop]) for i, h in enumerate(self.heads)}
         return self._decode_heads(parts, fill=True)
 
     def sample_values(self, theta: Tensor, generator: torch.Generator) -> Tensor:

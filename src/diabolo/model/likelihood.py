@@ -95,7 +95,8 @@ class Gaussian:
 
     def cdf(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
         z = (x.double() - theta.double()) / self.variance(own, floor).double().sqrt()
-        return torch.special.ndtr(z)
+        normal: Tensor = torch.special.ndtr(z)
+        return normal
 
 
 @likelihoods.register("bernoulli")
@@ -153,7 +154,7 @@ class VonMises:
         shrink = (most / kappa).clamp_max(1.0)
         cos, sin = x.chunk(2, dim=-1)
         kappa = kappa * shrink
-        log_i0 = torch.special.i0e(kappa).log() + kappa
+        log_i0: Tensor = torch.special.i0e(kappa).log() + kappa
         return 2 * HALF_LOG_2PI + log_i0 - shrink * (c * cos + s * sin)
 
     def mean(self, theta: Tensor) -> Tensor:

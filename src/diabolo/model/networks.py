@@ -131,10 +131,11 @@ class ParameterStore:
         self.views = self.split(self.flat)
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
-        out, start = {}, 0
+        out: dict[str, Tensor] = {}
+        start = 0
         for name, shape in self.shapes.items():
             size = math.prod(shape)
-            out[name] = flat[..., start : start + size].unflatten(-1, shape)
+            out[name] = flat[..., start : start + size].view(*flat.shape[:-1], *shape)
             start += size
         return out
 

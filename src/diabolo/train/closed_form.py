@@ -24,9 +24,7 @@ def has_closed_form(model: Model, masked: bool) -> bool:
     if not isinstance(gaussian, Gaussian) or gaussian.sigma == "learned":
         return False
     variance = gaussian.variance({}, heads[0].floor)
-    plain = (
-        model.corruption.name == "none" and model.regularizer.name == "none" and len(model.encoder) == 1
-    )
+    plain = model.corruption.name == "none" and model.regularizer.name == "none" and len(model.encoder) == 1
     return plain and bool((variance == variance[0]).all())
 
 

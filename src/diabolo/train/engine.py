@@ -18,7 +18,9 @@ def choose_device(wanted: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[wanted]:
-        raise ConfigError(f"device {wanted!r} is not available here; allowed: {', '.join(d for d in there if there[d])}")
+        raise ConfigError(
+            f"device {wanted!r} is not available here; allowed: {', '.join(d for d in there if there[d])}"
+        )
     return wanted
 
 

@@ -1,0 +1,97 @@
+"""Scoring throughput of `anomaly_score` beside a plain PyTorch forward pass and PyOD.
+
+diabolo is handed a NumPy table in original units, scales it and returns float64. The plain rival is handed a
+tensor that is already scaled and does forward, squared error and mean in single precision, at several batch
+sizes, of which its best counts. PyOD is measured on fewer rows, so that it ends.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import common
+import numpy as np
+import torch
+from common import Clock, Measured
+
+from diabolo import Autoencoder, VariationalAutoencoder
+
+BATCHES = (512, 1024, 2048, 4096, 8192, 65_536)
+
+
+def diabolo_rival(ae: Autoencoder, x: np.ndarray, score: str, least: float = 0.3) -> Callable[[int], Measured]:
+    def run(_: int) -> Measured:
+        done = 0
+        with Clock() as clock:
+            while done == 0 or clock.elapsed() < least:
+                ae.anomaly_score(x, score)
+                done += len(x)
+        return common.rate(done, clock)
+
+    return run
+
+
+def plain_rival(x: np.ndarray, batch: int, least: float = 0.3) -> Callable[[int], Measured]:
+    torch.manual_seed(0)
+    net, data = common.network(x.shape[1]), torch.from_numpy(x)
+
+    @torch.inference_mode()
+    def run(_: int) -> Measured:
+        done, out = 0, torch.empty(len(data))
+        with Clock() as clock:
+            while done == 0 or clock.elapsed() < least:
+                for start in range(0, len(data), batch):
+                    rows = data[start : start + batch]
+                    out[start : start + batch] = (net(rows) - rows).square().mean(1)
+                done += len(data)
+        return common.rate(done, clock)
+
+    return run
+
+
+def pyod_rival(detector: object, x: np.ndarray, batch: int | None) -> Callable[[int], Measured]:
+    def run(_: int) -> Measured:
+        with Clock() as clock:
+            detector.decision_function(x, batch_size=batch)
+        return common.rate(len(x), clock)
+
+    return run
+
+
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("--rows", type=int, help="rows of the table (default: 1,048,576)")
+    options = parser.parse_args()
+    options.pairs = min(options.pairs, 2) if options.quick else options.pairs
+    rows = options.rows or (65_536 if options.quick else 1 << 20)
+    x = common.correlated(rows)
+    train = x[:16_384]
+    shape = {"latent_dim": common.LATENT, "hidden": common.HIDDEN, "epochs": 3}
+    ae, vae = Autoencoder(**shape).fit(train), VariationalAutoencoder(**shape).fit(train)
+    pyod = common.pyod_autoencoder(batch_norm=False, batch_size=1024, epoch_num=1).fit(train)
+    few = x[: min(rows, 32_768)]
+    rivals = {
+        "diabolo mse": diabolo_rival(ae, x, "mse"),
+        **{f"plain, batch {b}": plain_rival(x, b) for b in BATCHES},
+        "diabolo nll": diabolo_rival(ae, x, "nll"),
+        "diabolo VAE mse": diabolo_rival(vae, x, "mse"),
+        "diabolo VAE neg_elbo": diabolo_rival(vae, x[: rows // 8], "neg_elbo"),
+        "PyOD, batch 32 (default)": pyod_rival(pyod, few, 32),
+        "PyOD, batch 8192": pyod_rival(pyod, few, 8192),
+    }
+    print(common.machine_line())
+    print(f"\nscoring, {rows:,} × {x.shape[1]} float32; PyOD {len(few):,} rows")
+    found = common.rounds(rivals, options.pairs)
+    common.print_rates(found)
+    best = max(BATCHES, key=lambda b: np.median(common.column(found[f"plain, batch {b}"], "rows_per_s")))
+    common.print_ratio(found, "diabolo mse", f"plain, batch {best}", 0.8)
+    for name in ("diabolo nll", "diabolo VAE mse", "diabolo VAE neg_elbo"):
+        common.print_ratio(found, name, f"plain, batch {best}")
+    common.print_ratio(found, "diabolo mse", "PyOD, batch 32 (default)")
+    common.print_ratio(found, "diabolo mse", "PyOD, batch 8192")
+    common.write_json(options.json, "score", options, found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+from diabolo.cli import main
+
+main()

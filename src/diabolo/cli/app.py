@@ -1,0 +1,87 @@
+"""The program: its verbs, and how a failure looks (one line on stderr, exit status 2)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+import diabolo
+from diabolo.cli import evaluate, fit, info, score
+from diabolo.errors import DiaboloError
+
+__all__ = ["app", "main"]
+
+
+class InOrder(TyperGroup):
+    """Verbs in the order of the work, not of the alphabet."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return list(self.commands)
+
+
+app = typer.Typer(
+    cls=InOrder,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def top(ctx: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    """One fitted autoencoder from unlabelled data: detect anomalies at a guaranteed false-alarm rate, generate.
+
+    Each verb has its own --help. --debug after a verb shows the traceback of a failure.
+    """
+    if version:
+        typer.echo(f"diabolo {diabolo.__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit
+
+
+app.command("fit")(fit.fit)
+app.command("score")(score.score)
+app.command("evaluate")(evaluate.evaluate)
+app.command("sample")(score.sample)
+app.command("info")(info.info)
+app.command("demo")(info.demo)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program; turns every failure into one line and exit status 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [w for w in words if w != "--debug"]
+    try:
+        status = typer.main.get_command(app).main(args=words, prog_name="diabolo", standalone_mode=False)
+        sys.stdout.flush()
+    except DiaboloError as error:
+        if debug:
+            raise
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was left half-written", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        usage = getattr(error, "format_message", None)
+        if usage is not None:
+            _fail(f"{usage()} (diabolo --help, or diabolo VERB --help)")
+        _fail(f"{type(error).__name__}: {error}; --debug shows where")
+    else:
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int = 2) -> None:
+    sys.stderr.write(f"diabolo: {' '.join(message.split())}\n")
+    sys.exit(status)

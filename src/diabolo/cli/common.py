@@ -1,0 +1,36 @@
+"""What several verbs share: saying things to a person."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+__all__ = ["Progress", "say"]
+
+
+def say(text: str = "") -> None:
+    """A line for the person on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+class Progress:
+    """A line on stderr that is renewed twice a second, on a terminal only."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.begun = self.last = time.perf_counter()
+        self.live = sys.stderr.isatty()
+
+    def add(self, rows: int) -> None:
+        self.done += rows
+        now = time.perf_counter()
+        if self.live and now - self.last > 0.5:
+            rate = self.done / (now - self.begun)
+            left = f", {(self.total - self.done) / rate:.0f} s left" if self.total else ""
+            sys.stderr.write(f"\r{self.what}: {self.done:,} rows, {rate:,.0f} rows/s{left}   ")
+            sys.stderr.flush()
+            self.last = now
+
+    def end(self) -> None:
+        if self.live:
+            sys.stderr.write("\r\033[K")

@@ -1,0 +1,147 @@
+"""`diabolo fit`: from a table to a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from diabolo.config import METHODS
+from diabolo.errors import ConfigError
+
+__all__ = ["fit", "parse_slots"]
+
+
+def fit(
+    data: Path = typer.Argument(..., help="Table: .parquet, .csv, .npy or .npz."),
+    out: Path = typer.Option(..., "-o", "--out", help="Model file to write, *.diabolo."),
+    method: str = typer.Option("vae", help=f"One of {', '.join(METHODS)}."),
+    latent: int | None = typer.Option(None, help="Latent dimensions K."),
+    hidden: str | None = typer.Option(None, help="Widths from input to latent, like 64,32."),
+    beta: float | None = typer.Option(None, help="Weight of the regularizer; 1 is the ELBO."),
+    epochs: int | None = typer.Option(None, help="Passes over the training rows."),
+    only: str | None = typer.Option(None, help="'main' fits no detector."),
+    columns: str | None = typer.Option(None, help="Columns to use, like pt,eta,phi; all by default."),
+    exclude: str | None = typer.Option(None, help="Columns to leave out."),
+    label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
+    weight: str | None = typer.Option(None, help="Column of row weights."),
+    slots: str | None = typer.Option(None, help="Zero-padded objects, like e:4,mu:4,j:10."),
+    config: Path | None = typer.Option(None, help="TOML file of settings (docs/settings.md)."),
+    set_: list[str] = typer.Option([], "--set", help="One setting, like learning_rate=1e-3 or corruption.std=0.2."),
+    false_alarm_rate: float | None = typer.Option(None, help="Default rate of the detector."),
+    seed: int = typer.Option(0, help="Seed of everything random."),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress lines."),
+) -> None:
+    """Fit an autoencoder and its calibrated detector on unlabelled rows."""
+    from diabolo.cli.common import say
+    from diabolo.data.formats import check_writable
+    from diabolo.data.reading import choose_columns, read_table
+    from diabolo.estimators.autoencoder import CLASSES
+    from diabolo.estimators.detector import AnomalyDetector
+    from diabolo.estimators.progress import print_epoch
+
+    settings = _settings(config, set_)
+    method = settings.pop("method", method)
+    flags = {"latent_dim": latent, "beta": beta, "epochs": epochs, "random_state": seed}
+    settings |= {k: v for k, v in flags.items() if v is not None and (k != "random_state" or k not in settings)}
+    if hidden is not None:
+        settings["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
+    if slots is not None:
+        settings["slots"] = parse_slots(slots)
+    if method not in METHODS:
+        from diabolo.errors import nearest
+
+        raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
+    if only not in (None, "main"):
+        raise ConfigError(f"--only {only}: allowed is main")
+    from diabolo.config import build_config
+
+    build_config(settings, method)  # every wrong setting is named before the table is read
+    check_writable(out)
+    names = choose_columns(data, columns, exclude, [label, weight])
+    table, weights = read_table(data, names, weight)
+    autoencoder = CLASSES[method](**settings)
+    report = None if quiet else print_epoch
+    if only == "main":
+        fitted = autoencoder._fit_table(table, weights, 0.0, report)
+        detector = None
+    else:
+        detector = AnomalyDetector(autoencoder, false_alarm_rate=false_alarm_rate, random_state=seed)
+        detector._fit_table(table, weights, report)
+        fitted = detector.autoencoder_
+    (fitted if detector is None else detector).save(out)
+    say(summary(out, fitted, detector, len(table)))
+
+
+def summary(out: Path, fitted: Any, detector: Any, rows: int) -> str:
+    """What was fitted on what, in three lines."""
+    c, best = fitted.config_, min(e["validation"] for e in fitted.history_)
+    widths = "→".join(str(w) for w in (fitted.model_.encoding.width, *c.hidden, c.latent_dim))
+    lines = [
+        f"{out}: {rows:,} rows, {fitted.n_features_in_} columns; {widths} latent, mirrored; "
+        f"{fitted.fitted_.training['seconds']:.1f} s",
+        f"  {fitted.n_train_:,} rows trained, {fitted.n_stop_:,} decided when to stop "
+        f"(epoch {max(e['epoch'] for e in fitted.history_ if e['best'])} of {len(fitted.history_)}, loss {best:.4f})",
+    ]
+    if detector is not None:
+        default = "" if detector.false_alarm_rate is not None else " (the default)"
+        lines.append(
+            f"  {detector.n_calibration_:,} rows calibrated {detector.score_}: above {detector.threshold_:.4f} is an "
+            f"anomaly, at a false-alarm rate of {detector.false_alarm_rate_:.3g}{default}"
+        )
+    skipped = sum(e["skipped"] for e in fitted.history_)
+    if skipped:
+        lines.append(f"  {skipped} steps were skipped because their loss was not finite")
+    constant = [col.name for col in fitted.model_.encoding.schema.columns if col.kind == "constant"]
+    if constant:
+        lines.append(f"  constant, so only watched for a change: {', '.join(constant[:8])}")
+    return "\n".join(lines)
+
+
+def parse_slots(text: str) -> dict[str, int]:
+    """Read `e:4,mu:4,j:10`.
+
+    >>> parse_slots("e:4,mu:4")
+    {'e': 4, 'mu': 4}
+    """
+    groups = {}
+    for word in text.split(","):
+        name, _, count = word.partition(":")
+        groups[name.strip()] = _whole(count, "--slots")
+        if not name.strip() or groups[name.strip()] < 1:
+            raise ConfigError(f"--slots {text}: expected name:number, like e:4,mu:4,j:10")
+    return groups
+
+
+def _whole(text: str, flag: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{flag}: {text!r} is not a whole number") from None
+
+
+def _settings(config: Path | None, pairs: list[str]) -> dict[str, Any]:
+    """Settings of a TOML file, with each `--set key=value` (value in TOML, or a bare word) over them."""
+    import tomllib
+
+    from diabolo.config import read_toml
+
+    settings = read_toml(config) if config else {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair}: expected key=value, like learning_rate=1e-3")
+        try:
+            value = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        part, dot, inner = key.strip().partition(".")
+        if not dot:
+            settings[part] = value
+        else:
+            # A part's setting: keep the part that was named before, or the configuration's default for it.
+            before = settings.get(part)
+            before = {"name": before} if isinstance(before, str) else dict(before or {})
+            settings[part] = {**before, inner: value}
+    return settings

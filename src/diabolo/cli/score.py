@@ -1,0 +1,129 @@
+"""`diabolo score` and `diabolo sample`: rows in, scores out; nothing in, rows out; both in chunks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from diabolo.errors import ConfigError, DataError
+
+__all__ = ["sample", "score"]
+
+
+def score(
+    model: Path = typer.Argument(..., help="Model file."),
+    data: Path = typer.Argument(..., help="Table with the model's columns, in any order."),
+    out: Path = typer.Option(..., "-o", "--out", help="Scores to write: .parquet or .csv."),
+    score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them)."),
+    false_alarm_rate: float | None = typer.Option(None, help="Share of normal rows that may be flagged."),
+    strict: bool = typer.Option(False, help="Fail at the first row that cannot be scored."),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress and no summary."),
+) -> None:
+    """Score every row: score, p-value, whether it is an anomaly, and why a row could not be scored."""
+    import numpy as np
+    import pyarrow as pa
+
+    from diabolo.artifact import read_sections
+    from diabolo.cli.common import Progress, say
+    from diabolo.data.formats import schema_of, write_batches
+    from diabolo.data.reading import check_columns, chunks
+    from diabolo.detect.scores import automatic, score_table
+    from diabolo.estimators.saving import load, load_detector
+
+    detector = load_detector(model) if "detector" in read_sections(model) else None
+    if detector is None and false_alarm_rate is not None:
+        raise ConfigError(f"{model} has no detector, so no false-alarm rate; fit without --only main")
+    ae: Any = load(model) if detector is None else detector.autoencoder_
+    if detector is not None:
+        chosen = {"score": score_, "false_alarm_rate": false_alarm_rate}
+        detector.set_params(**{k: v for k, v in chosen.items() if v is not None})
+        calibration, name, threshold = detector._calibration(), detector.score_, detector.threshold_
+    else:
+        name = automatic(ae.model_) if score_ in (None, "auto") else str(score_)
+    names = ae.model_.encoding.schema.names
+    total = schema_of(data)[1]
+    check_columns(data, names)
+    progress = Progress("scoring", total)
+    counts = {"rows": 0, "anomalies": 0, "flagged": 0}
+    schema = pa.schema(
+        [("row", pa.int64()), ("score", pa.float64()), ("p_value", pa.float64())]
+        + [("is_anomaly", pa.bool_()), ("flag", pa.string())]
+    )
+
+    def batches() -> Any:
+        for values, _ in chunks(data, names):
+            s = score_table(ae.model_, values, [name])[name]
+            n, at = len(s), counts["rows"]
+            bad = np.flatnonzero(~np.isfinite(s))
+            flags: Any = pa.nulls(n, pa.string())
+            if len(bad):
+                reasons = ae.model_.encoding.flags(values[bad])
+                if strict:
+                    raise DataError(
+                        f"{data}: row {at + bad[0]} cannot be scored: {reasons[0] or 'its score overflows'}"
+                    )
+                cells: list[str | None] = [None] * n
+                for i, reason in zip(bad, reasons, strict=True):
+                    cells[i] = reason or "the score overflows"
+                flags = pa.array(cells, pa.string())
+            if detector is None:
+                p, anomaly = pa.nulls(n, pa.float64()), pa.nulls(n, pa.bool_())
+            else:
+                is_anomaly = (s > threshold) | ~np.isfinite(s)
+                counts["anomalies"] += int(is_anomaly.sum())
+                p, anomaly = pa.array(calibration.p_values(s)), pa.array(is_anomaly)
+            counts["rows"] += n
+            counts["flagged"] += len(bad)
+            progress.add(n)
+            row = pa.array(np.arange(at, at + n))
+            yield pa.record_batch([row, pa.array(s), p, anomaly, flags], schema=schema)
+
+    write_batches(out, schema, batches())
+    progress.end()
+    if quiet:
+        return
+    rows = counts["rows"]
+    say(f"{out}: {rows:,} rows scored by {name}")
+    if detector is not None:
+        rate = counts["anomalies"] / max(rows, 1)
+        say(
+            f"  {counts['anomalies']:,} anomalies ({rate:.3%} of the rows; of normal rows at most "
+            f"{detector.false_alarm_rate_:.3g} are flagged, by {detector.n_calibration_:,} calibration rows)"
+        )
+    if counts["flagged"]:
+        say(f"  {counts['flagged']:,} rows could not be scored: the column flag says why; none counts as normal")
+
+
+def sample(
+    model: Path = typer.Argument(..., help="Model file."),
+    out: Path = typer.Option(..., "-o", "--out", help="Table to write: .parquet, .csv, .npy or .npz."),
+    n: int = typer.Option(..., "-n", help="Rows to draw."),
+    mean: bool = typer.Option(False, "--mean", help="Means instead of draws from p(x|z)."),
+    seed: int = typer.Option(0, help="Seed of the draws."),
+) -> None:
+    """Draw new rows from the model, in the columns and units of its training table."""
+    import pyarrow as pa
+
+    from diabolo.cli.common import Progress, say
+    from diabolo.data.formats import write_batches
+    from diabolo.estimators.saving import load
+
+    if n < 1:
+        raise ConfigError(f"-n {n}: allowed are whole numbers from 1 up")
+    ae = load(model)
+    ae.container_ = "arrow"
+    step = 65_536
+    schema = ae.sample(1, mean=mean).schema
+    progress = Progress("sampling", n)
+
+    def batches() -> Any:
+        for i, start in enumerate(range(0, n, step)):
+            table = ae.sample(min(step, n - start), random_state=seed + (i << 32), mean=mean)
+            progress.add(table.num_rows)
+            yield from (pa.record_batch(b.columns, schema=schema) for b in table.to_batches())
+
+    write_batches(out, schema, batches())
+    progress.end()
+    say(f"{out}: {n:,} rows drawn from {model}")

@@ -1,0 +1,119 @@
+"""A model file or a table in plain words, for `diabolo info` (L5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diabolo.artifact import read_sections
+from diabolo.data.reading import chunks
+from diabolo.errors import DataError
+
+__all__ = ["describe_data", "describe_model"]
+
+#: Rows that a table's description looks at.
+LOOK = 100_000
+
+
+def describe_model(path: Path) -> None:
+    """Print sections, parts, columns, training and calibration of a model file."""
+    from rich.console import Console
+
+    from diabolo.detect.scores import applicable
+    from diabolo.estimators.saving import load, load_detector
+
+    sections = read_sections(path)
+    ae = load(path)
+    console, config, fitted = Console(highlight=False), ae.config_, ae.fitted_
+    widths = " → ".join(str(w) for w in (ae.model_.encoding.width, *(config.hidden or ()), config.latent_dim))
+    size = path.stat().st_size
+    console.print(f"[bold]{path}[/bold]: {type(ae).__name__}, {size:,} bytes, sections {', '.join(sections)}")
+    console.print(f"  network       {widths}, mirrored; {ae.model_.store.flat.shape[-1]:,} parameters")
+    for part in ("network", "latent", "prior", "likelihood", "corruption", "regularizer"):
+        console.print(f"  {part:<13} {_spec(getattr(config, part))}")
+    console.print(f"  beta          {config.beta:g}")
+    counts = ", ".join(f"{n:,} {role}" for role, n in fitted.roles["counts"].items() if n)
+    console.print(f"  rows          {counts} (split by seed {fitted.roles['seed']})")
+    best = min((e["validation"] for e in ae.history_ if e["validation"] is not None), default=float("nan"))
+    seconds, versions = fitted.training["seconds"], fitted.training["versions"]
+    console.print(f"  training      {len(ae.history_)} epochs, best loss {best:.4f} nats, {seconds:.1f} s")
+    console.print(f"  written by    {', '.join(f'{k} {v}' for k, v in versions.items())}")
+    console.print(f"  data          fingerprint {fitted.roles['fingerprint']}")
+    console.print(f"  scores        {', '.join(applicable(ae.model_))}")
+    if "detector" in sections:
+        d = load_detector(path)
+        console.print(
+            f"  detector      {d.score_} above {d.threshold_:.6g}: false-alarm rate {d.false_alarm_rate_:.3g}, "
+            f"{d.n_calibration_:,} calibration rows (smallest rate {1 / (d.n_calibration_ + 1):.2g})"
+        )
+    _print_schema(console, ae.model_.encoding.schema)
+
+
+def describe_data(path: Path) -> None:
+    """Print how a table's columns would be read, and hints where a flag would help."""
+    import numpy as np
+    from rich.console import Console
+
+    from diabolo.config import Config
+    from diabolo.data.formats import schema_of
+    from diabolo.data.schema import infer_schema
+    from diabolo.data.table import arrow_dtype
+
+    arrow, rows = schema_of(path)
+    numeric, other = [], []
+    for field in arrow:
+        try:
+            numeric.append((field.name, arrow_dtype(field.type, field.name)))
+        except DataError:
+            other.append(f"{field.name} ({field.type})")
+    console = Console(highlight=False)
+    count = f"{rows:,} rows" if rows is not None else "rows are counted when read"
+    console.print(f"[bold]{path}[/bold]: {count}, {len(arrow)} columns")
+    if numeric:
+        parts, seen = [], 0
+        for values, _ in chunks(path, [n for n, _ in numeric]):
+            parts.append(values)
+            seen += len(values)
+            if seen >= LOOK:
+                break
+        if not seen:
+            raise DataError(f"{path}: has a header but no rows")
+        values = np.concatenate(parts)[:LOOK]
+        values = np.where(np.isinf(values), np.nan, values)
+        schema = infer_schema(values, [n for n, _ in numeric], [d for _, d in numeric], Config())
+        _print_schema(console, schema)
+        zeros = [(n, float((values[:, i] == 0).mean())) for i, (n, _) in enumerate(numeric)]
+        padded = [n for n, share in zeros if share > 0.2]
+        if len(padded) >= 3:
+            console.print(
+                f"  {len(padded)} columns are often exactly 0 ({', '.join(padded[:4])}, ...): if they are zero-padded "
+                "objects, name them with --slots, like --slots e:4,j:10"
+            )
+    if other:
+        console.print(f"  not numbers, so left out with --exclude or named with --label: {', '.join(other)}")
+
+
+def _spec(part: object) -> str:
+    if isinstance(part, dict):
+        settings = ", ".join(f"{k} = {v}" for k, v in part.items() if k != "name")
+        return f"{part['name']} ({settings})" if settings else str(part["name"])
+    return str(part)
+
+
+def _print_schema(console: object, schema: object) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from diabolo.data.schema import Schema
+
+    if not (isinstance(console, Console) and isinstance(schema, Schema)):
+        raise TypeError("expected a rich Console and a Schema")
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("  column", "kind", "type", "lowest", "highest", "resolution", "missing"):
+        grid.add_column(heading, justify="left" if heading in ("  column", "kind", "type") else "right")
+    for c in schema.columns:
+        missing = f"{c.missing:.1%}" if c.missing else ""
+        resolution = f"{c.resolution:g}" if c.resolution else ""
+        grid.add_row(f"  {c.name}", c.kind, c.dtype, f"{c.low:.6g}", f"{c.high:.6g}", resolution, missing)
+    console.print(grid)
+    for group in schema.groups:
+        console.print(f"  slots {group.name}: {len(group.slots)} objects of {len(group.slots[0])} columns")

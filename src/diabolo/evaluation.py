@@ -1,0 +1,167 @@
+"""A model's scores against labels, with IsolationForest and PCA fitted beside them (L5)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diabolo.artifact import read_sections
+from diabolo.data.batches import hash_rows
+from diabolo.data.reading import check_columns, chunks
+from diabolo.detect.scores import applicable, score_table
+from diabolo.errors import DataError, nearest
+from diabolo.estimators.saving import load, load_detector
+from diabolo.metrics import Ranking, rank
+
+__all__ = ["Comparison", "Rivals", "compare"]
+
+#: Normal rows that the rivals are fitted on at most, so that memory stays bounded.
+MOST_FIT = 50_000
+
+
+@dataclasses.dataclass
+class Comparison:
+    """Rankings per class of anomaly, best AUROC first."""
+
+    by_class: dict[str, list[Ranking]]
+    counts: dict[str, int]
+    normal: int
+    notes: list[str]
+
+
+class Rivals:
+    """IsolationForest (scikit-learn's defaults) and the PCA residual with 90 % of the variance kept."""
+
+    def __init__(self, values: np.ndarray, seed: int) -> None:
+        from sklearn.decomposition import PCA
+        from sklearn.ensemble import IsolationForest
+        from sklearn.preprocessing import StandardScaler
+
+        self.mean = np.nan_to_num(np.nanmean(values, axis=0))
+        filled = self._fill(values)
+        self.scaler = StandardScaler().fit(filled)
+        self.forest = IsolationForest(random_state=seed).fit(filled)
+        self.pca = PCA(0.9, svd_solver="full").fit(self.scaler.transform(filled))
+
+    def _fill(self, values: np.ndarray) -> np.ndarray:
+        values = np.where(np.isfinite(values), values, self.mean)
+        return np.asarray(np.clip(values, -1e30, 1e30))
+
+    def scores(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        """[n] per rival, up = more anomalous; missing cells are filled with the mean."""
+        filled = self._fill(values)
+        z = self.scaler.transform(filled)
+        residual = z - self.pca.inverse_transform(self.pca.transform(z))
+        return {"IsolationForest": -self.forest.score_samples(filled), "PCA": np.square(residual).mean(axis=1)}
+
+
+def compare(model: Path, data: Path, label: str, normal: Sequence[str] | None, seed: int) -> Comparison:
+    """Judge every score of a model on labelled rows.
+
+    Args:
+        model: model file.
+        data: table with the model's columns and the label.
+        label: truth column; 0 and False are normal, text needs `normal`.
+        normal: values of the label that count as normal.
+        seed: of the rivals' half, the rivals and the intervals.
+
+    Raises:
+        DataError: the label is missing, has one class only, or is text without `normal`.
+    """
+    ae = load(model)
+    names = ae.model_.encoding.schema.names
+    if label in names:
+        raise DataError(f"the model was fitted on the column {label!r}; a truth column must not be a feature")
+    check_columns(data, [*names, label])
+    score_names = applicable(ae.model_)
+    found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
+    classes, seen = [], []
+    known = ae.fitted_.row_hashes
+    for values, apart in chunks(data, names, [label]):
+        for name, s in score_table(ae.model_, values, score_names).items():
+            found[name].append(s)
+        classes.append(_classes(apart[label], normal, label))
+        seen.append(np.zeros(len(values), bool) if known is None else np.isin(hash_rows(values), known))
+    truth = np.concatenate(classes) if classes else np.empty(0, object)
+    if not len(truth):
+        raise DataError(f"{data}: has no rows")
+    used = np.concatenate(seen)
+    is_normal = truth == ""
+    if is_normal.all() or not is_normal.any():
+        what = "normal" if is_normal.all() else "anomalous"
+        raise DataError(f"{data}: every row is {what} by {label!r}; both kinds are needed (--normal names the normal)")
+    normal_at = np.flatnonzero(is_normal)
+    fit_at = np.random.default_rng(seed).permutation(normal_at)[: min(len(normal_at) // 2, MOST_FIT)]
+    fitted = np.zeros(len(truth), bool)
+    fitted[fit_at] = True
+    rivals = Rivals(_gather(data, names, fitted), seed)
+    judged = ~fitted & ~used
+    beside: dict[str, list[np.ndarray]] = {}
+    at = 0
+    for values, _ in chunks(data, names):
+        mine = judged[at : at + len(values)]
+        at += len(values)
+        if mine.any():
+            for name, s in rivals.scores(values[mine]).items():
+                beside.setdefault(name, []).append(s)
+    table = {n: np.concatenate(s)[judged] for n, s in found.items()} | {n: np.concatenate(s) for n, s in beside.items()}
+    truth = truth[judged]
+    kinds = sorted(set(truth) - {""})
+    by_class, counts = {}, {}
+    for kind in kinds if len(kinds) == 1 else [*kinds, "all"]:
+        pick = (truth == "") | (truth == kind) | (kind == "all")
+        y = (truth[pick] != "").astype(np.int8)
+        rows = [rank(n, y, s[pick], seed) for n, s in table.items()]
+        by_class[kind] = sorted(rows, key=lambda r: -r.auroc)
+        counts[kind] = int(y.sum())
+    notes = [f"{len(fit_at):,} normal rows fitted the rivals and are not judged"]
+    if used.any():
+        notes.append(f"{int(used.sum()):,} rows that the model was trained on are left out")
+    elif known is None:
+        notes.append("the model file keeps no row hashes (large fit): make sure that these rows are new to it")
+    if "detector" in read_sections(model):
+        detector = load_detector(model)
+        s = table[detector.score_]
+        flagged = s > detector.threshold_
+        rate, target = float(flagged[truth == ""].mean()), detector.false_alarm_rate_
+        notes.append(
+            f"detector ({detector.score_}): {rate:.3%} of normal rows flagged, {target:.3%} promised; "
+            + ", ".join(f"{float(flagged[truth == k].mean()):.1%} of {k}" for k in kinds)
+        )
+    return Comparison(by_class, counts, int((truth == "").sum()), notes)
+
+
+def _gather(data: Path, names: Sequence[str], wanted: np.ndarray) -> np.ndarray:
+    parts, at = [], 0
+    for values, _ in chunks(data, names):
+        parts.append(values[wanted[at : at + len(values)]])
+        at += len(values)
+    return np.concatenate(parts)
+
+
+def _classes(column: Any, normal: Sequence[str] | None, label: str) -> np.ndarray:
+    """Name of each row's class of anomaly, "" for a normal row."""
+    import pyarrow as pa
+
+    if column.null_count:
+        raise DataError(f"the label {label!r} has empty cells; every row needs one")
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if normal is None and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        some = sorted(set(column.slice(0, 1000).to_pylist()))[:8]
+        raise DataError(
+            f"the label {label!r} is text ({', '.join(some)}, ...); say which is normal: --normal VALUE,VALUE"
+        )
+    cells = column.to_pylist()
+    if normal is None:
+        return np.array(["" if not c else "anomaly" for c in cells], object)
+    texts = [str(int(c)) if isinstance(c, float) and c.is_integer() else str(c) for c in cells]
+    for value in normal:
+        if len(texts) < 65_536 and value not in texts:
+            raise DataError(f"--normal {value}: not a value of {label!r}: {nearest(value, sorted(set(texts))[:20])}")
+    return np.array(["" if t in normal else t for t in texts], object)

@@ -1,0 +1,504 @@
+"""The mathematics against independent computations: closed forms, integrals, known densities."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import integrate, stats
+from scipy.linalg import subspace_angles
+from sklearn.decomposition import PCA
+
+from diabolo import (
+    Autoencoder,
+    DenoisingAutoencoder,
+    LinearAutoencoder,
+    SparseAutoencoder,
+    VariationalAutoencoder,
+)
+from diabolo.data.batches import ROLES, assign_roles
+from diabolo.model.latent import PointPosterior
+from diabolo.model.likelihood import likelihoods
+from diabolo.model.objective import elbo_terms, importance_weighted, neg_elbo
+from diabolo.model.prior import priors
+from diabolo.model.regularizer import regularizers
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# ── the linear autoencoder is PCA ─────────────────────────────────────────────────────────────────
+
+
+def training_inputs(ae, X):
+    """The standardised rows that the fit stepped on."""
+    roles = assign_roles(len(X), ae.config_.random_state, ae.config_.stop_fraction)
+    encoding = ae.model_.encoding
+    u = (X[roles == ROLES.index("train")] - encoding.center) / encoding.scale
+    assert np.abs(u).max() < encoding.clip
+    return u
+
+
+def squared_error(ae, u):
+    x = torch.from_numpy(u.astype(np.float32))
+    with torch.no_grad():
+        x_hat = ae.model_.decode(ae.model_.encode(x).mean)
+    return float((x_hat - x).double().square().sum(-1).mean())
+
+
+def correlated(rng, n=600):
+    X = rng.normal(size=(n, 7)) @ rng.normal(size=(7, 7)) + rng.normal(size=7) * 5
+    return X * [1, 10, 100, 1, 1e-3, 1, 1e4]
+
+
+def test_linear_autoencoder_spans_the_principal_subspace(rng):
+    X = correlated(rng)
+    ae = LinearAutoencoder(latent_dim=3).fit(X)
+    u = training_inputs(ae, X)
+    pca = PCA(3).fit(u)
+    decoder = ae.model_.store.views["decoder.0.weight"].double().numpy()
+    encoder = ae.model_.store.views["encoder.0.weight"].double().numpy()
+    assert subspace_angles(decoder, pca.components_.T).max() < 1e-4
+    assert subspace_angles(encoder.T, pca.components_.T).max() < 1e-4
+    best = ((u - pca.inverse_transform(pca.transform(u))) ** 2).sum(1).mean()
+    assert squared_error(ae, u) == pytest.approx(best, rel=1e-4)
+
+
+def test_gradient_training_comes_close_to_the_closed_form(rng):
+    X = correlated(rng)
+    # Without stop rows both minimise the same thing, the error of the training rows.
+    settings = {"latent_dim": 3, "stop_fraction": 0.0}
+    exact = LinearAutoencoder(**settings).fit(X)
+    trained = LinearAutoencoder(**settings, solver="gradient", epochs=150, batch_size=100, learning_rate=1e-2).fit(X)
+    assert len(trained.history_) > 1
+    u = training_inputs(exact, X)
+    assert squared_error(trained, u) == pytest.approx(squared_error(exact, u), rel=0.01)
+
+
+def test_weighted_closed_form_is_pca_of_repeated_rows(rng):
+    X = correlated(rng, 300)
+    weights = rng.integers(1, 4, size=len(X))
+    ae = LinearAutoencoder(latent_dim=2, stop_fraction=0.0).fit(X, sample_weight=weights)
+    u = np.repeat((X - ae.model_.encoding.center) / ae.model_.encoding.scale, weights, axis=0)
+    decoder = ae.model_.store.views["decoder.0.weight"].double().numpy()
+    assert subspace_angles(decoder, PCA(2).fit(u).components_.T).max() < 1e-4
+
+
+# ── KL divergences ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_normal_kl_agrees_with_torch_and_monte_carlo():
+    mu = torch.tensor([-2.0, 0.0, 0.3, 4.0])
+    log_var = torch.tensor([-3.0, 0.0, 1.0, 0.5])
+    kl = priors.create("normal").kl(mu, log_var)
+    q = torch.distributions.Normal(mu, (0.5 * log_var).exp())
+    p = torch.distributions.Normal(0.0, 1.0)
+    torch.testing.assert_close(kl, torch.distributions.kl_divergence(q, p))
+    noise = torch.randn(200_000, 4, generator=generator())
+    z = mu + q.scale * noise
+    torch.testing.assert_close(kl, (q.log_prob(z) - p.log_prob(z)).mean(0), rtol=0.01, atol=0.02)
+    assert float(priors.create("normal").kl(torch.zeros(1), torch.zeros(1))) == 0
+
+
+@pytest.mark.parametrize("rate", [0.3, 1.0, 5.0])
+@pytest.mark.parametrize(("mu", "sigma"), [(0.0, 1.0), (-1.5, 0.2), (3.0, 2.0), (0.01, 0.05)])
+def test_laplace_kl_agrees_with_numerical_integration(rate, mu, sigma):
+    q, p = stats.norm(mu, sigma), stats.laplace(scale=1 / rate)
+
+    def integrand(z):
+        return q.pdf(z) * (q.logpdf(z) - p.logpdf(z))
+
+    split = [mu - 12 * sigma, 0.0, mu + 12 * sigma] if abs(mu) < 12 * sigma else [mu - 12 * sigma, mu + 12 * sigma]
+    exact = sum(integrate.quad(integrand, a, b, limit=200)[0] for a, b in itertools.pairwise(split))
+    prior = priors.create({"name": "laplace", "rate": rate})
+    kl = prior.kl(torch.tensor([mu]), torch.tensor([2 * math.log(sigma)]))
+    assert float(kl) == pytest.approx(exact, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", priors.names())
+def test_priors_are_normalised_and_draw_what_they_say(name):
+    prior = priors.create(name)
+    z = torch.linspace(-40, 40, 80_001, dtype=torch.float64)
+    density = prior.log_prob(z).exp()
+    assert float(torch.trapezoid(density, z)) == pytest.approx(1, abs=1e-4)
+    drawn = prior.sample((4000, 1), generator()).double().numpy()[:, 0]
+    cumulative = np.interp(drawn, z.numpy(), torch.cumulative_trapezoid(density, z).numpy()[np.r_[0, 0:80_000]])
+    assert stats.kstest(cumulative, "uniform").pvalue > 1e-3
+
+
+# ── penalties that rescaling cannot evade ─────────────────────────────────────────────────────────
+
+
+def test_laplace_penalty_is_lambda_l1_minus_its_constant(rng):
+    z = torch.from_numpy(rng.normal(size=(64, 5)).astype(np.float32)) * torch.tensor([1, 10, 0.1, 3, 1e-3])
+    rate = 2.5
+    omega = regularizers.create("prior")(PointPosterior(z), priors.create({"name": "laplace", "rate": rate}), None)
+    z_bar = z / z.square().mean(0).sqrt()
+    torch.testing.assert_close(omega, rate * z_bar.abs().sum(-1) - 5 * math.log(rate / 2))
+
+
+def point_regularizers():
+    return [n for n in regularizers if n != "none" and not regularizers.get(n).needs_stochastic]
+
+
+@pytest.mark.parametrize("name", point_regularizers())
+def test_rescaling_the_code_leaves_the_penalty_unchanged(name, plane, build_model, encoded):
+    """Through a real model: z → c z in the encoder's last layer, undone in the decoder's first one."""
+    model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace")
+    rows = encoded(model, plane[1])
+    before = elbo_terms(model, rows, rows.x, 1, generator())
+    c = torch.tensor([10.0, 0.01, -3.0])
+    views = model.store.views
+    views["encoder.2.weight"].mul_(c[:, None])
+    views["encoder.2.bias"].add_(0.3).mul_(c)
+    views["decoder.0.weight"].div_(c)
+    shifted = elbo_terms(model, rows, rows.x, 1, generator())
+    views["encoder.2.weight"].div_(c[:, None])
+    views["encoder.2.bias"].div_(c)
+    views["decoder.0.weight"].mul_(c)
+    plain = elbo_terms(model, rows, rows.x, 1, generator())
+    torch.testing.assert_close(shifted.distance[0], plain.distance[0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(shifted.regularizer, plain.regularizer, rtol=1e-4, atol=1e-4)
+    # The biases moved the code itself, so an Ω that looked at nothing would not have passed.
+    assert not torch.allclose(before.regularizer, plain.regularizer, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", point_regularizers())
+def test_penalty_has_no_gradient_along_the_rescaling(name, plane, build_model, encoded):
+    model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace")
+    rows = encoded(model, plane[1])
+    leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
+    model.use(leaves)
+    elbo_terms(model, rows, rows.x, 1, generator()).regularizer.mean().backward()
+    weight, bias = leaves["encoder.2.weight"], leaves["encoder.2.bias"]
+    with torch.no_grad():
+        along = (weight.grad * weight).sum(-1) + bias.grad * bias
+        length = (weight.grad.square().sum(-1) + bias.grad.square()).sqrt() * weight.norm(dim=-1)
+    assert float(length.min()) > 1e-4
+    assert float((along / length).abs().max()) < 1e-4
+
+
+# ── a density that is known ───────────────────────────────────────────────────────────────────────
+
+COLUMNS = np.array([1.0, 30.0, 0.02, 5.0])
+OFFSET = np.array([100.0, -3.0, 0.0, 7.0])
+
+
+def toy(build_model, wrong=0.0, seed=1):
+    """x = W z + b + σ ε in original units, and a VAE with the true decoder and the exact posterior.
+
+    W has orthogonal columns in the metric of the noise, so that the true posterior is diagonal. With
+    `wrong` > 0 the encoder's mean and width are off by about that much.
+    """
+    rng = np.random.default_rng(seed)
+    sigma = 0.5 * COLUMNS
+    whitened = np.linalg.qr(rng.normal(size=(4, 2)))[0] * [2.0, 1.0]  # W / σ
+    W = sigma[:, None] * whitened
+    X = rng.normal(size=(500, 2)) @ W.T + OFFSET + sigma * rng.normal(size=(500, 4))
+    model = build_model(
+        X,
+        latent_dim=2,
+        network="linear",
+        latent="gaussian",
+        regularizer="kl",
+        likelihood={"name": "gaussian", "sigma": "learned"},
+        clip=1e6,
+    )
+    encoding, views = model.encoding, model.store.views
+    precision = 1 + np.array([4.0, 1.0])  # of the posterior: I + WᵀΣ⁻¹W
+    back = (whitened / sigma[:, None]).T / precision[:, None]  # E[z|x] = back (x − b)
+
+    def put(name, value):
+        views[name].copy_(torch.from_numpy(np.asarray(value, np.float32)))
+
+    put("decoder.0.weight", W / encoding.scale[:, None])
+    put("decoder.0.bias", (OFFSET - encoding.center) / encoding.scale)
+    mean_weight, mean_bias = back * encoding.scale, back @ (encoding.center - OFFSET)
+    put("encoder.0.weight", np.vstack([mean_weight * (1 - wrong), np.zeros((2, 4))]))
+    put("encoder.0.bias", np.concatenate([mean_bias + wrong, -np.log(precision) + 2 * wrong]))
+    floor = model.heads[0].floor.double().numpy()
+    put("head.0.log_sigma", 0.5 * np.log((sigma / encoding.scale) ** 2 - floor**2))
+    log_p = stats.multivariate_normal(OFFSET, W @ W.T + np.diag(sigma**2)).logpdf(X)
+    return model, X, log_p
+
+
+def cubature(k):
+    """2K nodes with mean 0 and covariance 1: exact for the quadratics under this expectation."""
+    return math.sqrt(k) * torch.cat([torch.eye(k), -torch.eye(k)])
+
+
+def test_elbo_is_the_log_density_when_the_posterior_is_exact(build_model, encoded):
+    model, X, log_p = toy(build_model)
+    rows = encoded(model, X)
+    np.testing.assert_allclose(-neg_elbo(model, rows, cubature(2)).numpy(), log_p, atol=2e-3)
+    for draws in (1, 7):
+        bound = importance_weighted(model, rows, draws, generator())
+        np.testing.assert_allclose(bound.numpy(), log_p, atol=2e-3)
+
+
+def test_bounds_rise_to_the_log_density(build_model, encoded):
+    """ELBO ≤ importance-weighted bound ≤ log p(x) for a wrong posterior, and closer with every draw."""
+    model, X, log_p = toy(build_model, wrong=0.4)
+    rows = encoded(model, X)
+    elbo = -neg_elbo(model, rows, cubature(2)).double().numpy()
+    assert (elbo <= log_p + 2e-3).all()
+    gaps = [float((log_p - elbo).mean())]
+    for draws in (1, 10, 100, 1000):
+        several = [importance_weighted(model, rows, draws, generator(s)).double().numpy() for s in range(4)]
+        gaps.append(float((log_p - np.mean(several, axis=0)).mean()))
+    # One draw is an unbiased estimate of the ELBO.
+    assert gaps[1] == pytest.approx(gaps[0], abs=0.1)
+    assert gaps[0] > 0.3
+    assert gaps[1] > gaps[2] > gaps[3] > gaps[4] > -5e-3
+    assert gaps[4] < 0.02
+
+
+def test_public_scores_are_densities_in_original_units(build_model, rng):
+    """A unit ten times smaller adds log 10 per column to −log p, whatever the scaling does inside."""
+    X = rng.normal(size=(300, 2)) @ rng.normal(size=(2, 4)) + 0.1 * rng.normal(size=(300, 4))
+    factor = np.array([10.0, 0.01, 1.0, 1e5])
+    one = VariationalAutoencoder(latent_dim=2, hidden=(8,), epochs=2).fit(X)
+    other = VariationalAutoencoder(latent_dim=2, hidden=(8,), epochs=2).fit(X * factor)
+    for score in ("nll", "neg_elbo"):
+        moved = other.anomaly_score(X * factor, score) - one.anomaly_score(X, score)
+        np.testing.assert_allclose(moved, np.log(factor).sum(), atol=5e-3)
+
+
+def test_score_bounds_the_importance_weighted_density(plane, encoded):
+    """The public neg_elbo of a fitted VAE, nonlinear and with learned widths, is a bound on average."""
+    _, X = plane
+    ae = VariationalAutoencoder(latent_dim=3, hidden=(16,), epochs=5).fit(X)
+    rows = encoded(ae.model_, X[:300])
+    with torch.no_grad():
+        elbo = -ae.anomaly_score(X[:300], "neg_elbo").mean()
+        bounds = [float(importance_weighted(ae.model_, rows, s, generator()).mean()) for s in (10, 100, 1000)]
+    assert elbo < bounds[0] < bounds[1] < bounds[2] + 1e-3
+
+
+# ── what the kinds of autoencoder are for ─────────────────────────────────────────────────────────
+
+WIDE = {"latent_dim": 12, "hidden": (48,), "epochs": 40, "learning_rate": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def overcomplete(plane):
+    """Plain, sparse and denoising autoencoders with more codes than columns, on one table."""
+    X = plane[1]
+    return {
+        "plain": Autoencoder(**WIDE).fit(X),
+        "sparse": SparseAutoencoder(**WIDE).fit(X),
+        "denoising": DenoisingAutoencoder(**WIDE, corruption={"name": "gaussian", "std": 0.6}).fit(X),
+    }
+
+
+def mean_squared(a, b, X):
+    return float((((a - b) / X.std(0)) ** 2).mean())
+
+
+def test_overcomplete_plain_copies_and_the_others_do_not(overcomplete, plane, rng):
+    X = plane[1]
+    far = rng.normal(size=(500, 8)) * X.std(0)
+    error = {name: mean_squared(ae.reconstruct(far), far, X) for name, ae in overcomplete.items()}
+    assert error["plain"] < 0.1
+    assert error["sparse"] > 4 * error["plain"]
+    assert error["denoising"] > 4 * error["plain"]
+
+
+def test_denoising_removes_noise_better_than_plain(overcomplete, rng):
+    basis = np.linalg.qr(np.random.default_rng(5).normal(size=(8, 2)))[0]  # that of the fixture
+    clean = rng.normal(size=(500, 2)) * 2 @ basis.T
+    noisy = clean + 0.3 * rng.normal(size=clean.shape)
+    left = {n: mean_squared(ae.reconstruct(noisy), clean, clean) for n, ae in overcomplete.items()}
+    unchanged = mean_squared(noisy, clean, clean)
+    assert left["denoising"] < 0.75 * left["plain"]
+    assert left["denoising"] < 0.75 * unchanged
+
+
+def test_beta_trades_divergence_for_distance(plane):
+    X = plane[1]
+    kl, distance = [], []
+    for beta in (0.1, 1.0, 10.0):
+        ae = VariationalAutoencoder(latent_dim=3, hidden=(16,), beta=beta, epochs=25, learning_rate=5e-3).fit(X)
+        kl.append(ae.anomaly_score(X, "kl").mean())
+        distance.append(ae.anomaly_score(X, "neg_elbo").mean() - kl[-1])
+    assert kl[0] > kl[1] > kl[2]
+    assert distance[0] < distance[1] < distance[2]
+
+
+def test_learned_sigma_is_the_residual_spread(plane):
+    """At the optimum σ² is the mean squared residual under q(z|x), column by column.
+
+    A VAE, because a point latent may copy one column and let its σ fall to the floor.
+    """
+    X = plane[1]
+    ae = VariationalAutoencoder(latent_dim=2, hidden=(16,), epochs=50, learning_rate=5e-3).fit(X)
+    head, model = ae.model_.heads[0], ae.model_
+    variance = head.likelihood.variance({"log_sigma": model.store.views["head.0.log_sigma"]}, head.floor)[0]
+    assert float((variance.sqrt() / head.floor).min()) > 10
+    x = torch.from_numpy(((X - model.encoding.center) / model.encoding.scale).astype(np.float32))
+    with torch.no_grad():
+        z = model.encode(x).sample(50, generator())
+        residual = (model.decode(z) - x).square().mean((0, 1)).sqrt()
+    np.testing.assert_allclose(variance.sqrt().numpy(), residual.numpy(), rtol=0.05)
+
+
+# ── likelihoods are distributions ─────────────────────────────────────────────────────────────────
+
+LIKELIHOODS = [*likelihoods.names(), {"name": "gaussian", "sigma": "learned"}, {"name": "gaussian", "sigma": 0.2}]
+CONTINUOUS = [s for s in LIKELIHOODS if {"real", "angle"} & set(likelihoods.create(s).kinds)]
+
+
+def one_column(spec):
+    """A likelihood of one column with decoder numbers theta [1, width], own parameters and floor."""
+    likelihood = likelihoods.create(spec)
+    inputs = {"angle": 2, "slots": 3}.get(likelihood.kinds[0], 1)
+    theta = torch.tensor([[0.4, -1.1, 0.8, 0.2]])[:, : likelihood.width(1, inputs)]
+    own = {n: torch.full(s, -0.7) for n, s in likelihood.own(1).items()}
+    return likelihood, theta, own, torch.full((1,), 1e-3)
+
+
+def nll_at(likelihood, theta, own, value, floor):
+    """−log p at values [n, 1], under one theta for all of them."""
+    x = inputs_of(likelihood, value).float()
+    return likelihood.nll(theta.expand(len(x), -1), own, x, floor)[:, 0]
+
+
+def inputs_of(likelihood, value):
+    return torch.cat([value.cos(), value.sin()], -1) if "angle" in likelihood.kinds else value
+
+
+def test_von_mises_integrates_to_one_over_the_circle():
+    likelihood, floor = likelihoods.create("von_mises"), torch.full((1,), 1e-3)
+    turn = torch.linspace(-math.pi, math.pi, 400_001, dtype=torch.float64)[:, None]
+    for kappa in (0.0, 0.3, 5.0, 80.0, 1e3, 1e4):
+        theta = kappa * torch.tensor([[math.cos(2.0), math.sin(2.0)]])
+        density = (-nll_at(likelihood, theta, {}, turn, floor)).double().exp()
+        assert float(torch.trapezoid(density, turn[:, 0])) == pytest.approx(1, abs=2e-3)
+
+
+def test_von_mises_nll_keeps_its_digits_at_large_kappa():
+    likelihood, floor = likelihoods.create("von_mises"), torch.full((1,), 1e-3)
+    for sigma in (0.1, 0.01, 0.002):
+        phi = 2.0 + sigma * torch.linspace(-3, 3, 41, dtype=torch.float64)[:, None]
+        theta = torch.tensor([[math.cos(2.0), math.sin(2.0)]]) / sigma**2
+        nll = nll_at(likelihood, theta, {}, phi, floor).double().numpy()
+        exact = -stats.vonmises(1 / sigma**2, loc=2.0).logpdf(phi[:, 0].numpy())
+        np.testing.assert_allclose(nll, exact, atol=0.02)
+
+
+@pytest.mark.parametrize("slots", [1, 3, 5])
+@pytest.mark.parametrize("gaps", [0.1, 0.5, 0.9])
+def test_multiplicity_sums_to_one_over_all_patterns(slots, gaps, rng):
+    likelihood = likelihoods.create({"name": "multiplicity", "gaps": gaps})
+    theta = torch.from_numpy(rng.normal(size=(1, slots + 1)).astype(np.float32))
+    patterns = torch.tensor(list(itertools.product([0.0, 1.0], repeat=slots)))
+    nll = nll_at(likelihood, theta, {}, patterns, torch.ones(1))
+    assert float((-nll).double().exp().sum()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("spec", [s for s in CONTINUOUS if "real" in likelihoods.create(s).kinds], ids=str)
+def test_real_likelihoods_integrate_to_one(spec):
+    likelihood, theta, own, floor = one_column(spec)
+    x = torch.linspace(-60, 60, 240_001)[:, None]
+    density = (-nll_at(likelihood, theta, own, x, floor)).double().exp()
+    assert float(torch.trapezoid(density, x[:, 0].double())) == pytest.approx(1, abs=1e-4)
+
+
+def test_bernoulli_sums_to_one():
+    likelihood, theta, own, floor = one_column("bernoulli")
+    total = float((-nll_at(likelihood, theta, own, torch.tensor([[0.0], [1.0]]), floor)).exp().sum())
+    assert total == pytest.approx(1, abs=1e-6)
+
+
+def uniform_residuals(likelihood, theta, own, floor, drawn):
+    """Probability integral transform; within a step of a discrete distribution a uniform number decides."""
+    upper = likelihood.cdf(theta, own, drawn, floor).double().numpy()[:, 0]
+    if {"real", "angle"} & set(likelihood.kinds):
+        return upper
+    lower = likelihood.cdf(theta, own, drawn - 1, floor).double().numpy()[:, 0]
+    return lower + np.random.default_rng(1).random(len(drawn)) * (upper - lower)
+
+
+@pytest.mark.parametrize("spec", LIKELIHOODS, ids=str)
+def test_samples_follow_the_cdf(spec):
+    likelihood, theta, own, floor = one_column(spec)
+    many = theta.expand(4000, -1)
+    drawn = likelihood.sample(many, own, floor, generator())
+    assert drawn.shape == (4000, 1)
+    assert stats.kstest(uniform_residuals(likelihood, many, own, floor, drawn), "uniform").pvalue > 1e-3
+    wrong = many + torch.linspace(0.7, 2.1, theta.shape[-1])
+    assert stats.kstest(uniform_residuals(likelihood, wrong, own, floor, drawn), "uniform").pvalue < 1e-6
+
+
+@pytest.mark.parametrize("spec", CONTINUOUS, ids=str)
+def test_density_is_the_derivative_of_the_cdf(spec):
+    likelihood, theta, own, floor = one_column(spec)
+    # Within half a turn of the mean, where an angle's cdf has no jump.
+    x = float(likelihood.mean(theta)[0, 0]) + torch.linspace(-2.5, 2.5, 101, dtype=torch.float64)[:, None]
+    step = 1e-4
+    many = theta.expand(len(x), -1)
+    slope = likelihood.cdf(many, own, x + step, floor) - likelihood.cdf(many, own, x - step, floor)
+    density = (-nll_at(likelihood, theta, own, x, floor)).exp()
+    np.testing.assert_allclose(slope[:, 0].numpy() / (2 * step), density.numpy(), rtol=2e-3, atol=1e-6)
+
+
+# ── generation ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_samples_of_a_vae_follow_a_known_gaussian(rng):
+    X = rng.multivariate_normal([5.0, -300.0], [[4.0, 80.0], [80.0, 2500.0]], size=2500)
+    ae = VariationalAutoencoder(latent_dim=2, hidden=(16,), epochs=60, batch_size=256, learning_rate=1e-2).fit(X)
+    drawn = ae.sample(3000)
+    fresh = np.random.default_rng(9).multivariate_normal([5.0, -300.0], [[4.0, 80.0], [80.0, 2500.0]], size=3000)
+    for column in range(2):
+        assert stats.ks_2samp(drawn[:, column], fresh[:, column]).statistic < 0.06
+    assert np.corrcoef(drawn.T)[0, 1] == pytest.approx(0.8, abs=0.1)
+
+
+@pytest.mark.parametrize("estimator", [Autoencoder, VariationalAutoencoder])
+def test_samples_come_in_the_type_that_fit_was_given(estimator, mixed):
+    X = mixed.drop(columns="gap").astype({"a": "float32", "hits": "int16"})
+    drawn = estimator(epochs=2, slots={"e": 2}).fit(X).sample(50, random_state=1)
+    assert isinstance(drawn, pd.DataFrame)
+    assert drawn.shape == (50, X.shape[1])
+    assert drawn.dtypes.to_dict() == X.dtypes.to_dict()
+    assert drawn["lead_phi"].abs().max() <= math.pi + 1e-6
+    absent = (drawn[["e2_pt", "e2_eta"]] == 0).all(axis=1)
+    assert absent.any()
+    assert not absent.all()
+
+
+def test_samples_of_missing_cells_are_missing(mixed):
+    drawn = VariationalAutoencoder(epochs=5).fit(mixed).sample(400)
+    assert 0 < drawn["gap"].isna().mean() < 0.5
+    assert not drawn["a"].isna().any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int64", "bool"])
+def test_array_samples_keep_their_dtype(dtype, rng):
+    X = (rng.normal(size=(120, 4)) > 0) if dtype == "bool" else (3 * rng.normal(size=(120, 4))).astype(dtype)
+    drawn = Autoencoder(epochs=2).fit(X).sample(30)
+    assert isinstance(drawn, np.ndarray)
+    assert drawn.dtype == X.dtype
+
+
+def test_arrow_samples_are_arrow(mixed):
+    import pyarrow as pa
+
+    table = pa.Table.from_pandas(mixed, preserve_index=False)
+    drawn = Autoencoder(epochs=2).fit(table).sample(7)
+    assert isinstance(drawn, pa.Table)
+    assert drawn.num_rows == 7
+    assert drawn.schema.field("tagged").type == pa.bool_()
+    assert drawn.schema.field("hits").type == table.schema.field("hits").type
+
+
+def test_sampling_repeats_with_its_seed(plane):
+    ae = VariationalAutoencoder(epochs=2).fit(plane[1])
+    assert np.array_equal(ae.sample(20, random_state=4), ae.sample(20, random_state=4))
+    assert not np.array_equal(ae.sample(20, random_state=4), ae.sample(20, random_state=5))
