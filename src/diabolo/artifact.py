@@ -22,7 +22,12 @@ VERSION = "1"
 #: Every section that some version-1 writer may add.
 SECTIONS = ("main", "detector", "codec", "clusters")
 HEADER_LIMIT = 8 << 20
-DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "U64": np.dtype("<u8"), "I64": np.dtype("<i8")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "U64": np.dtype("<u8"),
+    "I64": np.dtype("<i8"),
+}
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 

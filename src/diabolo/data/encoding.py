@@ -10,6 +10,7 @@ single features.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -53,18 +54,17 @@ class Encoded:
         return self.x.shape[0]
 
     def rows(self, index: Any) -> Encoded:
-        x, *masks = (None if t is None else t[index] for t in self._tensors())
-        return Encoded(x, *masks)
+        return self._mapped(lambda t: t[index])
 
     def to(self, device: str) -> Encoded:
-        x, *masks = (None if t is None else t.to(device) for t in self._tensors())
-        return Encoded(x, *masks)
+        return self._mapped(lambda t: t.to(device))
 
     def clipped(self, clip: float) -> Encoded:
         return dataclasses.replace(self, x=self.x.clamp(-clip, clip))
 
-    def _tensors(self) -> list[Any]:  # Any: only the first is never None
-        return [self.x, self.present, self.missing, self.changed, self.bad]
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Encoded:
+        masks = (self.present, self.missing, self.changed, self.bad)
+        return Encoded(change(self.x), *(None if m is None else change(m) for m in masks))
 
 
 class Encoding:

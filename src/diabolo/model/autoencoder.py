@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from diabolo.config import Config
 from diabolo.data.encoding import Block, Encoded, Encoding
@@ -262,7 +263,7 @@ class Model:
         c = missing.shape[-1]
         cost = typical[..., None, :c] + torch.where(nullable, 0.0, surprise)
         cost = torch.where(missing, cost, 0.0)
-        return torch.nn.functional.pad(cost, (0, typical.shape[-1] - c))
+        return functional.pad(cost, (0, typical.shape[-1] - c))
 
     def _with_changed(self, cost: Tensor, rows: Encoded, price: float) -> Tensor:
         if rows.changed is None or not bool(rows.changed.any()):

@@ -1,0 +1,136 @@
+"""The main job on the sample of simulated LHC events that ships with the package (L5)."""
+
+from __future__ import annotations
+
+import time
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diabolo.data.formats import atomic
+from diabolo.data.reading import choose_columns, read_table
+from diabolo.data.table import Table
+from diabolo.errors import OutputError
+from diabolo.estimators.autoencoder import VariationalAutoencoder
+from diabolo.estimators.detector import AnomalyDetector
+from diabolo.estimators.progress import print_epoch
+from diabolo.evaluation import Rivals
+from diabolo.metrics import auroc
+
+__all__ = ["SLOTS", "run"]
+
+#: Zero-padded objects of the events: up to 4 electrons, 4 muons and 10 jets.
+SLOTS = {"e": 4, "mu": 4, "j": 10}
+#: Background rows that are fitted and calibrated on; the rest is held back.
+FITTED = 50_000
+RATE = 0.01
+SIGNALS = {"signal_LQ_btau": "leptoquarks → b τ", "signal_h0_tautau": "h⁰ → τ τ"}
+
+
+def run(out: Path, epochs: int | None = None) -> None:
+    """Fit, score held-back background and two signals, print a table, write model, scores and a figure."""
+    from rich.console import Console
+    from rich.table import Table as Grid
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {out}: {error.strerror}; choose another with --out") from None
+    console = Console(highlight=False)
+    console.print(
+        "[bold]diabolo demo[/bold]: simulated LHC events, one lepton; background only is fitted, labels never"
+    )
+    background = _read("background")
+    train, held_back = background.rows(slice(0, FITTED)), background.rows(slice(FITTED, None))
+    begun = time.perf_counter()
+    ae = VariationalAutoencoder(slots=SLOTS, epochs=epochs or 25, batch_size=512)
+    detector = AnomalyDetector(ae, false_alarm_rate=RATE)
+    detector._fit_table(train, None, print_epoch)
+    seconds = time.perf_counter() - begun
+    model = out / "lhc.diabolo"
+    detector.save(model)
+    console.print(
+        f"fitted in {seconds:.0f} s on {detector.autoencoder_.n_train_:,} rows; "
+        f"{detector.n_calibration_:,} more set the threshold for a {RATE:.0%} false-alarm rate\n"
+    )
+    forest = Rivals(train.values, seed=0)
+    normal = _judge(detector, forest, held_back)
+    grid = Grid(title=f"Score {detector.score_}, threshold {detector.threshold_:.2f}")
+    for heading in ("sample", "rows", "flagged", "rate", "AUROC", "IsolationForest", "PCA", "number of objects"):
+        grid.add_column(heading, justify="left" if heading == "sample" else "right")
+    flagged = int((normal["diabolo"] > detector.threshold_).sum())
+    grid.add_row("background, held back", f"{len(held_back):,}", f"{flagged:,}", f"{flagged / len(held_back):.2%}")
+    judged = {}
+    for name, title in SIGNALS.items():
+        found = judged[title] = _judge(detector, forest, _read(name))
+        n = len(found["diabolo"])
+        flagged = int((found["diabolo"] > detector.threshold_).sum())
+        y = np.r_[np.zeros(len(held_back)), np.ones(n)]
+        areas = [f"{auroc(y, np.r_[normal[k], found[k]]):.3f}" for k in normal]
+        grid.add_row(title, f"{n:,}", f"{flagged:,}", f"{flagged / n:.1%}", *areas)
+    console.print(grid)
+    console.print(
+        "[dim]rate: share flagged; for background it should be near 1 %. AUROC: 0.5 is chance, 1 is perfect.[/dim]"
+    )
+    written = [str(model), *_figure(out / "lhc.png", normal, judged, detector.threshold_, console)]
+    console.print(f"\nwritten: {', '.join(written)}")
+    console.print("\nNow on your own table (.parquet, .csv, .npy, .npz):")
+    console.print("  diabolo fit DATA.parquet -o my.diabolo", markup=False)
+    console.print("  diabolo score my.diabolo NEW.parquet -o scores.parquet --false-alarm-rate 0.01", markup=False)
+    console.print("  diabolo evaluate my.diabolo LABELLED.parquet --label COLUMN", markup=False)
+
+
+def _read(name: str) -> Table:
+    with as_file(files("diabolo") / "sample" / f"{name}.parquet") as path:
+        return read_table(path, choose_columns(path, None, None, ["process"]))[0]
+
+
+def _judge(detector: AnomalyDetector, rivals: Rivals, rows: Table) -> dict[str, np.ndarray]:
+    from diabolo.detect.scores import score_table
+
+    model = detector.autoencoder_.model_
+    mine = score_table(model, rows.values, [detector.score_])[detector.score_]
+    momenta = [i for i, n in enumerate(rows.names) if n.endswith("_pt") and n != "met_pt"]
+    objects = (rows.values[:, momenta] > 0).sum(axis=1).astype(float)
+    return {"diabolo": mine, **rivals.scores(rows.values), "number of objects": objects}
+
+
+def _figure(
+    path: Path, normal: dict[str, np.ndarray], judged: dict[str, Any], threshold: float, console: Any
+) -> list[str]:
+    """Score distributions with the threshold, and ROC curves beside the forest's."""
+    try:
+        import matplotlib
+    except ImportError:
+        console.print("no figure: matplotlib is not installed (pip install 'diabolo[plot]')", markup=False)
+        return []
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    colors = ("#0b6e8f", "#d1495b", "#e3a018")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
+    low, high = np.quantile(np.r_[normal["diabolo"], *(f["diabolo"] for f in judged.values())], [0.001, 0.995])
+    bins = np.linspace(low, high, 70)
+    left.hist(normal["diabolo"], bins, density=True, color=colors[0], alpha=0.45, label="background, held back")
+    for color, (title, found) in zip(colors[1:], judged.items(), strict=True):
+        left.hist(found["diabolo"], bins, density=True, histtype="step", lw=2, color=color, label=title)
+    left.axvline(threshold, color="black", ls="--", lw=1.2)
+    left.annotate("1 % false alarms →", (threshold, left.get_ylim()[1] * 0.94), ha="right", fontsize=9)
+    left.set(xlabel="anomaly score: −ELBO (nats)", ylabel="density", title="What the detector sees")
+    left.legend(frameon=False, loc="upper left", fontsize=9)
+    rates = np.geomspace(1e-3, 1, 200)
+    for color, (title, found) in zip(colors[1:], judged.items(), strict=True):
+        for name, style in (("diabolo", "-"), ("IsolationForest", ":")):
+            cuts = np.quantile(normal[name], 1 - rates)
+            share = [float((found[name] > cut).mean()) for cut in cuts]
+            right.plot(rates, share, style, lw=2, color=color, label=f"{title}, {name}")
+    right.axvline(RATE, color="black", ls="--", lw=1.2)
+    right.plot([1e-3, 1], [1e-3, 1], color="grey", lw=0.8)
+    right.set(xscale="log", xlim=(1e-3, 1), ylim=(0, 1), xlabel="false-alarm rate", ylabel="signal found", title="ROC")
+    right.legend(frameon=False, loc="upper left", fontsize=9)
+    with atomic(path) as part:
+        figure.savefig(part, dpi=130, format="png")
+    plt.close(figure)
+    return [str(path)]

@@ -1,0 +1,717 @@
+"""What every entry of every registry must do; a new entry is tested here without new code."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+
+import diabolo
+from diabolo import Autoencoder, VariationalAutoencoder
+from diabolo.data.formats import formats, read_batches, write_batches
+from diabolo.detect.scores import applicable, score_table, scores
+from diabolo.errors import ConfigError, DataError
+from diabolo.model.autoencoder import Model
+from diabolo.model.corruption import corruptions
+from diabolo.model.latent import GaussianPosterior, PointPosterior, latents
+from diabolo.model.likelihood import likelihoods
+from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
+from diabolo.model.objective import elbo_terms, objective
+from diabolo.model.prior import priors
+from diabolo.model.regularizer import regularizers
+from diabolo.registry import Registry, spec_of
+from diabolo.train.engine import Engine
+from diabolo.train.loop import Rows, _validate, fit
+
+LEADS = [(), (3,), (2, 3)]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=generator(seed))
+
+
+def all_registries():
+    """Every `Registry` that some module of the package holds, once."""
+    found = {}
+    for info in pkgutil.walk_packages(diabolo.__path__, "diabolo."):
+        if not info.name.endswith("__main__"):
+            for value in vars(importlib.import_module(info.name)).values():
+                if isinstance(value, Registry):
+                    found[id(value)] = value
+    return list(found.values())
+
+
+ENTRIES = [pytest.param(r, n, id=f"{r.concept}-{n}") for r in all_registries() for n in r.names()]
+
+
+# ── the registries themselves ─────────────────────────────────────────────────────────────────────
+
+
+def test_every_concept_has_its_registry():
+    known = {"corruption", "network", "latent", "prior", "likelihood", "regularizer", "score", "format"}
+    assert known <= {r.concept for r in all_registries()}
+
+
+@pytest.mark.parametrize(("registry", "name"), ENTRIES)
+def test_settings_round_trip_through_plain_json(registry, name):
+    part = registry.create(name)
+    spec = json.loads(json.dumps(spec_of(part)))
+    assert spec["name"] == name == part.name
+    assert registry.create(spec) == part
+    assert registry.create(part) is part
+    assert set(spec) == {"name"} | {f.name for f in dataclasses.fields(part)}
+
+
+@pytest.mark.parametrize(("registry", "name"), ENTRIES)
+def test_parts_are_frozen(registry, name):
+    part = registry.create(name)
+    for field in dataclasses.fields(part):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, field.name, None)
+
+
+@pytest.mark.parametrize(("registry", "name"), ENTRIES)
+def test_unknown_setting_is_named_with_the_nearest(registry, name):
+    fields = [f.name for f in dataclasses.fields(registry.get(name))]
+    typo = f"{fields[0]}s" if fields else "sigmas"
+    hint = f"did you mean '{fields[0]}'" if fields else "it takes none"
+    with pytest.raises(ConfigError, match=typo) as failure:
+        registry.create({"name": name, typo: 1})
+    assert name in str(failure.value)
+    assert hint in str(failure.value)
+
+
+@pytest.mark.parametrize(("registry", "name"), ENTRIES)
+def test_unknown_name_is_told_with_the_nearest(registry, name):
+    typo = f"{name}q"
+    with pytest.raises(ConfigError, match="did you mean") as failure:
+        registry.create(typo)
+    assert registry.concept in str(failure.value)
+    assert all(n in str(failure.value) for n in registry.names())
+
+
+@pytest.mark.parametrize(("registry", "name"), ENTRIES)
+def test_wrong_type_is_refused(registry, name):
+    for field in dataclasses.fields(registry.get(name)):
+        with pytest.raises(ConfigError, match=field.name):
+            registry.create({"name": name, field.name: {"no": "number"}})
+    for spec in (7, {"nome": name}, {"name": 3}, None):
+        with pytest.raises(ConfigError, match=registry.concept):
+            registry.create(spec)
+
+
+@pytest.mark.parametrize(("registry", "name"), ENTRIES)
+def test_every_part_says_in_one_whole_sentence_what_it_is(registry, name):
+    sentence = dict(registry.describe())[name]
+    assert sentence
+    # A dataclass without a docstring gets its signature as one.
+    assert not sentence.startswith(f"{registry.get(name).__name__}(")
+    assert sentence.endswith(".")
+    assert sentence.count("(") == sentence.count(")")
+
+
+def test_registering_twice_is_refused():
+    registry = Registry("toy")
+    registry.register("one")(type("One", (), {}))
+    with pytest.raises(ConfigError, match="twice"):
+        registry.register("one")(type("Other", (), {}))
+
+
+# ── networks ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def store_of(network, lead, hidden, inputs=5, outputs=4, seed=0):
+    operations = network.build(inputs, hidden, outputs)
+    store = ParameterStore(parameter_shapes("n", operations), lead)
+    store.initialise("n", operations, seed)
+    return operations, store
+
+
+@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("name", networks.names())
+def test_network_maps_rows_and_members_apart(name, lead):
+    network = networks.create(name)
+    operations, store = store_of(network, lead, network.default_hidden(5))
+    x = normal(11, 5)
+    out = run(operations, list(store.views.values()), x)
+    assert out.shape == (*lead, 11, 4)
+    several = run(operations, list(store.views.values()), x.expand(*lead, 11, 5).contiguous())
+    torch.testing.assert_close(several, out)
+    flat = store.flat.view(-1, store.flat.shape[-1])
+    for m, alone in enumerate(out.reshape(-1, 11, 4)):
+        torch.testing.assert_close(run(operations, list(store.split(flat[m]).values()), x), alone)
+    if len(flat) > 1:
+        assert not torch.equal(flat[0], flat[1])
+
+
+@pytest.mark.parametrize("name", networks.names())
+def test_network_repeats_with_its_seed(name):
+    network = networks.create(name)
+    hidden = network.default_hidden(5)
+    for lead in LEADS:
+        weights = [store_of(network, lead, hidden, seed=s)[1].flat for s in (4, 4, 400)]
+        assert torch.equal(weights[0], weights[1])
+        assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("name", networks.names())
+def test_network_keeps_the_size_of_its_signal(name):
+    network = networks.create(name)
+    operations, store = store_of(network, (), network.default_hidden(64), inputs=64, outputs=64)
+    spread = float(run(operations, list(store.views.values()), normal(500, 64)).std())
+    assert 0.3 < spread < 3
+
+
+# ── corruptions ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("name", corruptions.names())
+def test_corruption_has_leading_axes_and_leaves_x_alone(name, lead, mixed, build_model, encoded):
+    model = build_model(mixed, lead, slots={"e": 2})
+    x = encoded(model, mixed).x
+    before = x.clone()
+    corruption = corruptions.create(name)
+    x_tilde = corruption(x, model.encoding, lead, generator())
+    assert torch.equal(x, before)
+    assert torch.broadcast_shapes(x_tilde.shape, (*lead, *x.shape)) == (*lead, *x.shape)
+    assert torch.isfinite(x_tilde).all()
+    assert x_tilde.dtype == x.dtype
+    assert torch.equal(x_tilde, corruption(x, model.encoding, lead, generator()))
+    if name == "none":
+        assert torch.equal(x_tilde, x)
+        return
+    assert x_tilde.shape == (*lead, *x.shape)
+    assert not torch.equal(x_tilde, corruption(x, model.encoding, lead, generator(1)))
+    members = x_tilde.reshape(-1, *x.shape)
+    for member in members:
+        assert not torch.equal(member, x)
+    if len(members) > 1:
+        assert not torch.equal(members[0], members[1])
+    # Whether a cell or an object is there is no value that noise may change.
+    for block in model.encoding.blocks:
+        if block.kind in ("slots", "missing"):
+            inputs = slice(block.start, block.stop)
+            assert torch.equal(members[0][:, inputs], x[:, inputs])
+
+
+# ── latents and priors ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("name", latents.names())
+def test_latent_shapes_draws_and_densities(name, lead):
+    latent = latents.create(name)
+    posterior = latent.posterior(normal(*lead, 9, latent.width(4)))
+    assert posterior.mean.shape == (*lead, 9, 4)
+    assert posterior.sample(1, generator()).shape == (*lead, 9, 4)
+    several = posterior.sample(5, generator())
+    assert several.shape == (5, *lead, 9, 4)
+    assert torch.equal(several, posterior.sample(5, generator()))
+    assert torch.equal(posterior.at(torch.zeros(4)).expand_as(posterior.mean), posterior.mean)
+    if not latent.stochastic:
+        assert torch.equal(several[0], several[1])
+        for density in (lambda: posterior.log_prob(several), lambda: posterior.kl(priors.create("normal"))):
+            with pytest.raises(ConfigError, match="gaussian"):
+                density()
+        return
+    assert not torch.equal(several[0], several[1])
+    assert posterior.log_prob(several).shape == (5, *lead, 9)
+    assert posterior.kl(priors.create("normal")).shape == (*lead, 9, 4)
+
+
+@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("name", priors.names())
+def test_prior_is_unreduced(name, lead):
+    prior = priors.create(name)
+    z = 3 * normal(*lead, 9, 4)
+    assert prior.log_prob(z).shape == z.shape
+    kl = prior.kl(z, normal(*lead, 9, 4, seed=1))
+    assert kl.shape == z.shape
+    assert (kl > -1e-6).all()
+    drawn = prior.sample((9, 4), generator())
+    assert drawn.shape == (9, 4)
+    assert drawn.dtype == torch.float32
+    assert torch.isfinite(drawn).all()
+    assert torch.equal(drawn, prior.sample((9, 4), generator()))
+    assert not torch.equal(drawn, prior.sample((9, 4), generator(1)))
+
+
+@pytest.mark.parametrize("name", priors.names())
+def test_prior_kl_agrees_with_monte_carlo(name):
+    prior = priors.create(name)
+    mu, log_var = torch.tensor([-1.0, 0.0, 2.0]), torch.tensor([-2.0, 0.0, 0.5])
+    posterior = GaussianPosterior(mu.expand(100_000, 3), log_var.expand(100_000, 3))
+    z = posterior.sample(1, generator())
+    each = (posterior.log_prob(z) - prior.log_prob(z).sum(-1)).mean()
+    assert float(prior.kl(mu, log_var).sum()) == pytest.approx(float(each), abs=0.03)
+
+
+# ── likelihoods ───────────────────────────────────────────────────────────────────────────────────
+
+
+def block_of(likelihood, columns=2):
+    """theta's width, inputs and columns of a block that this likelihood can describe."""
+    kind = likelihood.kinds[0]
+    if kind == "slots":
+        return likelihood.width(1, 3), 3, 1
+    inputs = 2 * columns if kind == "angle" else columns
+    return likelihood.width(columns, inputs), inputs, columns
+
+
+def inputs_for(likelihood, rows, inputs):
+    kind = likelihood.kinds[0]
+    if kind == "angle":
+        phi = 3 * normal(rows, inputs // 2)
+        return torch.cat([phi.cos(), phi.sin()], -1)
+    x = normal(rows, inputs)
+    return x if kind == "real" else (x > 0).float()
+
+
+@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("settings", [{}, {"sigma": "learned"}], ids=["default", "learned"])
+@pytest.mark.parametrize("name", likelihoods.names())
+def test_likelihood_is_unreduced_under_leading_axes(name, settings, lead):
+    if settings and "sigma" not in {f.name for f in dataclasses.fields(likelihoods.get(name))}:
+        settings = {}
+    likelihood = likelihoods.create({"name": name, **settings})
+    width, inputs, columns = block_of(likelihood)
+    x, floor = inputs_for(likelihood, 9, inputs), torch.full((columns,), 1e-3)
+    own = {n: 0.1 * normal(*lead, *s) for n, s in likelihood.own(columns).items()}
+    for axes in (lead, (4, *lead)):  # members, and draws over members
+        theta = normal(*axes, 9, width)
+        nll = likelihood.nll(theta, own, x, floor)
+        assert nll.shape == (*axes, 9, columns)
+        assert torch.isfinite(nll).all()
+        error = likelihood.squared_error(theta, x)
+        assert error.shape == (*axes, 9, columns)
+        assert (error > -1e-5).all()
+        mean = likelihood.mean(theta)
+        assert mean.shape == (*axes, 9, columns)
+        drawn = likelihood.sample(theta, own, floor, generator())
+        assert drawn.shape == mean.shape
+        assert torch.equal(drawn, likelihood.sample(theta, own, floor, generator()))
+        assert not torch.equal(drawn, likelihood.sample(theta, own, floor, generator(1)))
+        cdf = likelihood.cdf(theta, own, drawn, floor)
+        assert cdf.shape == mean.shape
+        assert cdf.dtype == torch.float64
+        assert (cdf >= 0).all()
+        assert (cdf <= 1).all()
+        if lead and axes == lead:
+            at = (0,) * len(lead)
+            alone = likelihood.nll(theta[at], {n: v[at] for n, v in own.items()}, x, floor)
+            torch.testing.assert_close(alone, nll[at])
+
+
+@pytest.mark.parametrize("name", likelihoods.names())
+def test_likelihood_stays_finite_for_wild_numbers(name):
+    """A decoder far off must cost much, not give NaN: exact zeros, and numbers of size 100."""
+    likelihood = likelihoods.create(name)
+    width, inputs, columns = block_of(likelihood)
+    x, floor = inputs_for(likelihood, 9, inputs), torch.full((columns,), 1e-3)
+    own = {n: torch.zeros(s) for n, s in likelihood.own(columns).items()}
+    for size in (0.0, 100.0):
+        theta = (size * normal(9, width)).requires_grad_()
+        nll = likelihood.nll(theta, own, x, floor)
+        nll.sum().backward()
+        assert torch.isfinite(nll).all()
+        assert torch.isfinite(theta.grad).all()
+
+
+@pytest.mark.parametrize("name", likelihoods.names())
+def test_every_allowed_setting_gives_a_cost(name):
+    """The ends of each range are allowed too: what is not refused must not fail or give NaN."""
+    for field in dataclasses.fields(likelihoods.get(name)):
+        for value in (0, 0.0, 1, 1.0, 1e-30, 1e30):
+            try:
+                likelihood = likelihoods.create({"name": name, field.name: value})
+            except ConfigError:
+                continue
+            width, inputs, columns = block_of(likelihood)
+            x, floor = inputs_for(likelihood, 9, inputs), torch.full((columns,), 1e-3)
+            nll = likelihood.nll(normal(9, width), {}, x, floor)
+            assert not torch.isnan(nll).any()
+
+
+# ── regularizers ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("prior", priors.names())
+@pytest.mark.parametrize("name", regularizers.names())
+def test_regularizer_is_one_number_per_row(name, prior, lead):
+    regularizer = regularizers.create(name)
+    mean, log_var = normal(*lead, 9, 4), normal(*lead, 9, 4, seed=1)
+    posterior = GaussianPosterior(mean, log_var) if regularizer.needs_stochastic else PointPosterior(mean)
+    for rms in (None, torch.full((*lead, 4), 0.7)):
+        omega = regularizer(posterior, priors.create(prior), rms)
+        if omega is None:
+            assert name == "none"
+            return
+        assert omega.shape == (*lead, 9)
+        assert torch.isfinite(omega).all()
+    # Members do not mix: each one's Ω is what it would be alone.
+    if lead:
+        at = (0,) * len(lead)
+        alone = dataclasses.replace(posterior, **{k: v[at] for k, v in vars(posterior).items()})
+        omega = regularizer(posterior, priors.create(prior), None)
+        torch.testing.assert_close(regularizer(alone, priors.create(prior), None), omega[at])
+
+
+@pytest.mark.parametrize("name", [n for n in regularizers if regularizers.get(n).needs_stochastic])
+def test_regularizer_of_a_width_refuses_a_point(name, plane, build_model):
+    with pytest.raises(ConfigError, match="latent='gaussian'"):
+        build_model(plane[1], regularizer=name)
+
+
+# ── one real step with each part ──────────────────────────────────────────────────────────────────
+
+CHOICES = [
+    *[{"network": n} for n in networks],
+    *[{"latent": n} for n in latents],
+    *[{"corruption": n} for n in corruptions],
+    *[{"regularizer": "kl", "latent": "gaussian", "prior": n} for n in priors],
+    *[{"regularizer": n, "latent": "gaussian"} for n in regularizers],
+    *[{"likelihood": n} for n in likelihoods if "real" in likelihoods.get(n).kinds],
+    {"likelihood": {"name": "gaussian", "sigma": "learned"}},
+    {"latent": "gaussian", "regularizer": "kl", "draws": 3},
+]
+
+
+@pytest.mark.parametrize("lead", [(), (2,)])
+@pytest.mark.parametrize("settings", CHOICES, ids=str)
+def test_every_parameter_gets_a_finite_gradient(settings, lead, mixed, build_model, encoded):
+    """Through the mixed table, so every kind of block and its likelihood takes part."""
+    model = build_model(mixed, lead, slots={"e": 2}, **settings)
+    assert {h.block.kind for h in model.heads} == {"real", "angle", "boolean", "slots", "missing"}
+    rows = encoded(model, mixed).clipped(model.encoding.clip)
+    leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
+    model.use(leaves)
+    loss, columns, omega = objective(model, rows, None, 1.0, generator())
+    assert loss.shape == lead
+    assert [c.shape for c in columns] == [(*lead, len(h.block.columns)) for h in model.heads]
+    assert omega is None or omega.shape == lead
+    loss.sum().backward()
+    for name, leaf in leaves.items():
+        assert leaf.grad is not None, name
+        assert torch.isfinite(leaf.grad).all(), name
+        assert (leaf.grad != 0).any(), name
+
+
+@pytest.mark.parametrize("settings", CHOICES, ids=str)
+def test_terms_repeat_with_their_seed(settings, mixed, build_model, encoded):
+    model = build_model(mixed, slots={"e": 2}, **settings)
+    rows = encoded(model, mixed)
+    first, again = (objective(model, rows, None, 1.0, generator(7))[0] for _ in range(2))
+    assert torch.equal(first, again)
+
+
+def test_nll_comes_out_per_column(mixed, build_model, encoded):
+    model = build_model(mixed, (2,), slots={"e": 2})
+    rows = encoded(model, mixed)
+    theta = model.decode(model.encode(model.clip(rows.x)).sample(1, generator()).expand(4, 2, len(mixed), -1))
+    names = model.encoding.schema.output_names
+    assert names == [*mixed.columns, "e.count"]
+    for cells in (model.column_nll(theta, rows), model.column_squared_error(theta, rows)):
+        assert cells.shape == (4, 2, len(mixed), len(names))
+        assert torch.isfinite(cells).all()
+    assert model.mean_values(theta).shape == (4, 2, len(mixed), len(mixed.columns))
+    assert model.sample_values(theta, generator()).shape == (4, 2, len(mixed), len(mixed.columns))
+
+
+def test_absent_objects_cost_nothing_in_their_columns(mixed, build_model, encoded):
+    model = build_model(mixed, slots={"e": 2})
+    rows = encoded(model, mixed)
+    nll = model.column_nll(model.decode(model.encode(rows.x).mean), rows)
+    absent = torch.tensor(((mixed["e2_pt"] == 0) & (mixed["e2_eta"] == 0)).tolist())
+    at = [mixed.columns.get_loc(c) for c in ("e2_pt", "e2_eta")]
+    assert (nll[absent][:, at] == 0).all()
+    assert (nll[~absent][:, at] != 0).all()
+
+
+def test_weights_count_as_repeated_rows(mixed, build_model, encoded):
+    model = build_model(mixed, (2,), slots={"e": 2}, latent="gaussian", regularizer="kl")
+    rows = encoded(model, mixed.iloc[:50])
+    weights = torch.from_numpy(np.random.default_rng(0).integers(1, 4, size=50)).float()
+    terms = elbo_terms(model, rows, rows.x, 1, generator())
+    columns, omega = terms.totals(weights)
+    repeated = torch.repeat_interleave(torch.arange(50), weights.long())
+    for column, cells in zip(columns, terms.distance, strict=True):
+        torch.testing.assert_close(column, cells[:, repeated].mean(-2))
+    torch.testing.assert_close(omega, terms.regularizer[:, repeated].mean(-1))
+
+
+# ── members ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("settings", [{}, {"latent": "gaussian", "regularizer": "kl"}], ids=["ae", "vae"])
+def test_member_equals_the_model_of_its_seed(settings, plane, build_model, encoded):
+    """Member m of seed s is the model of seed s + m, so that an ensemble is its members and nothing else."""
+    X = plane[1][:60]
+    several = build_model(X, (3,), hidden=(16,), random_state=5, **settings)
+    rows = encoded(several, X)
+    posterior = several.encode(rows.x)
+    nll = several.column_nll(several.decode(posterior.mean), rows)
+    for member in range(3):
+        alone = build_model(X, hidden=(16,), random_state=5 + member, **settings)
+        assert torch.equal(alone.store.flat, several.store.flat[member])
+        one = alone.encode(rows.x)
+        torch.testing.assert_close(one.mean, posterior.mean[member])
+        torch.testing.assert_close(alone.column_nll(alone.decode(one.mean), rows), nll[member])
+
+
+@pytest.mark.parametrize("settings", [{}, {"latent": "gaussian", "regularizer": "kl"}], ids=["ae", "vae"])
+def test_equal_weights_give_equal_members(settings, plane, build_model, encoded):
+    """Whatever the seeds: a model that takes over one member's state gives that member's numbers."""
+    X = plane[1][:60]
+    several = build_model(X, (3,), hidden=(16,), **settings)
+    rows = encoded(several, X)
+    theta = several.decode(several.encode(rows.x).mean)
+    for member in range(3):
+        state = {k: v[member].numpy() for k, v in {**several.store.views, **several.buffers}.items()}
+        alone = Model(several.config, several.encoding, state=state)
+        torch.testing.assert_close(alone.decode(alone.encode(rows.x).mean), theta[member])
+
+
+def test_networks_of_an_ensemble_are_drawn_apart(plane, build_model):
+    """No encoder or decoder repeats another one's random numbers."""
+    model = build_model(plane[1], (4,), hidden=(16,))
+    views = model.store.views
+    drawn = [w.flatten()[:40] for name in ("encoder.0.weight", "decoder.0.weight") for w in views[name]]
+    drawn = torch.stack([w / w.norm() for w in drawn])  # up to the gain
+    similar = (drawn @ drawn.T).fill_diagonal_(0)
+    assert float(similar.abs().max()) < 0.9
+
+
+@pytest.fixture
+def ensemble(plane, build_model, encoded):
+    """Three members and their rows, with an engine over them."""
+    X = plane[1][:200]
+    model = build_model(X, (3,), hidden=(16,), latent="gaussian", regularizer="kl", epochs=12, patience=4)
+    return model, encoded(model, X[:150]).clipped(8.0), encoded(model, X[150:]).clipped(8.0)
+
+
+def optimizer_state(engine, member):
+    optimizer = engine.optimizers[member]
+    return optimizer.state[optimizer.param_groups[0]["params"][0]]
+
+
+def test_nan_in_one_member_skips_only_that_member(ensemble):
+    model, rows, _ = ensemble
+    engine = Engine(model, model.config)
+
+    def step():
+        return engine.step(objective(model, rows, None, 1.0, generator())[0], 1e-2)
+
+    assert step().tolist() == [True, True, True]
+    healthy = model.store.flat.clone()
+    model.store.views["encoder.0.weight"][1, 0, 0] = torch.nan
+    before = model.store.flat.clone()
+    state = {k: v.clone() for k, v in optimizer_state(engine, 1).items()}
+    assert step().tolist() == [True, False, True]
+    torch.testing.assert_close(model.store.flat[1], before[1], equal_nan=True, rtol=0, atol=0)
+    after = optimizer_state(engine, 1)
+    assert set(after) == set(state) == {"step", "exp_avg", "exp_avg_sq"}
+    for name, value in state.items():
+        assert torch.equal(after[name], value), name
+    for member in (0, 2):
+        assert not torch.equal(model.store.flat[member], before[member])
+        assert torch.isfinite(model.store.flat[member]).all()
+    # Mended, it goes on from where it was.
+    model.store.flat[1] = healthy[1]
+    assert step().tolist() == [True, True, True]
+    assert float(optimizer_state(engine, 1)["step"]) == 2
+
+
+def test_a_step_of_one_member_does_not_depend_on_the_others(plane, build_model, encoded):
+    """One step of three members is three steps of one, shortening of long gradients included."""
+    X = plane[1][:150]
+    several = build_model(X, (3,), hidden=(16,))
+    rows = encoded(several, X).clipped(8.0)
+    # This member has a long gradient, which must shorten nobody else's.
+    several.store.flat[2] *= 30
+    start = several.store.flat.clone()
+
+    def two_steps(model):
+        engine = Engine(model, model.config)
+        for _ in range(2):
+            engine.step(objective(model, rows, None, 1.0, generator())[0], 1e-2)
+        engine.release()
+        return model.store.flat
+
+    together = two_steps(several)
+    for member in range(3):
+        alone = build_model(X, hidden=(16,))
+        alone.store.flat.copy_(start[member])
+        torch.testing.assert_close(together[member], two_steps(alone), rtol=1e-3, atol=1e-4)
+
+
+def test_best_weights_are_restored_per_member(ensemble):
+    model, train, stop = ensemble
+    model.config = dataclasses.replace(model.config, learning_rate=0.1, schedule="constant")
+    values, weights = [], []
+
+    def record(epoch):
+        with torch.no_grad():
+            values.append(_validate(model, Rows(stop, None)))
+        weights.append(model.store.flat.clone())
+
+    fit(model, Rows(train, None), Rows(stop, None), record)
+    values, weights = torch.stack(values), torch.stack(weights)
+    best = []
+    for member in range(3):
+        stale, at = 0, 0
+        for epoch in range(1, len(values)):
+            better = bool(values[epoch, member] < values[at, member]) and stale < model.config.patience
+            at, stale = (epoch, 0) if better else (at, stale + 1)
+        best.append(at)
+        assert torch.equal(model.store.flat[member], weights[at, member])
+    # The members' best epochs differ, so restoring one epoch for all would have failed.
+    assert len(set(best)) > 1
+
+
+def test_point_model_with_members_samples(plane, build_model):
+    """`sample_prior` takes leading axes like everything else."""
+    for settings in ({}, {"latent": "gaussian", "regularizer": "kl"}):
+        model = build_model(plane[1], (3,), hidden=(16,), **settings)
+        model.buffers["latent_cov"] = torch.eye(model.latent_dim).expand(3, -1, -1).clone()
+        theta = model.decode(model.sample_prior(11, generator()))
+        assert model.mean_values(theta).shape == (3, 11, 8)
+
+
+# ── scores ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def fitted(mixed):
+    settings = {"slots": {"e": 2}, "epochs": 2}
+    kinds = {"point": Autoencoder, "gaussian": VariationalAutoencoder}
+    return {latent: kind(**settings).fit(mixed) for latent, kind in kinds.items()}
+
+
+@pytest.mark.parametrize("name", scores.names())
+def test_score_is_one_number_per_row_and_repeats(name, fitted, mixed):
+    for latent, ae in fitted.items():
+        if name not in applicable(ae.model_):
+            assert latent == "point"
+            with pytest.raises(ConfigError, match=name):
+                ae.anomaly_score(mixed, name)
+            continue
+        value = ae.anomaly_score(mixed, name)
+        assert value.shape == (len(mixed),)
+        assert value.dtype == np.float64
+        assert np.isfinite(value).all()
+        assert len(set(value)) > 100
+        assert np.array_equal(value, ae.anomaly_score(mixed, name))
+
+
+@pytest.mark.parametrize("name", scores.names())
+def test_score_of_a_batch_is_the_score_of_its_rows(name, fitted, mixed):
+    ae = fitted["gaussian"]
+    whole = ae.anomaly_score(pd.concat([mixed] * 6), name)
+    assert np.array_equal(whole, np.tile(whole[: len(mixed)], 6))
+    for row in (0, 7, 219):
+        assert ae.anomaly_score(mixed.iloc[[row]], name)[0] == whole[row]
+
+
+@pytest.mark.parametrize("lead", LEADS)
+@pytest.mark.parametrize("name", scores.names())
+def test_score_has_leading_axes(name, lead, mixed, build_model, encoded):
+    model = build_model(mixed, lead, slots={"e": 2}, latent="gaussian", regularizer="kl")
+    value = scores.create(name)(model, encoded(model, mixed))
+    assert value.shape == (*lead, len(mixed))
+    table = score_table(model, mixed.to_numpy(np.float64), [name])[name]
+    mean = value.double().reshape(-1, len(mixed)).mean(0)
+    np.testing.assert_allclose(table, mean.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", scores.names())
+def test_score_rises_far_away(name, fitted, mixed):
+    far = mixed.copy()
+    far["a"] += 200
+    far["b"] -= 200
+    value = fitted["gaussian"].anomaly_score
+    assert np.median(value(far, name)) > np.median(value(mixed, name))
+
+
+def test_unknown_score_is_named(fitted, mixed):
+    with pytest.raises(ConfigError, match="did you mean 'neg_elbo'"):
+        fitted["gaussian"].anomaly_score(mixed, "neg_ello")
+
+
+# ── formats ───────────────────────────────────────────────────────────────────────────────────────
+
+SUFFIXES = [(n, s) for n in formats for s in formats.get(n).suffixes]
+
+
+@pytest.mark.parametrize(("name", "suffix"), SUFFIXES)
+def test_format_gives_the_same_cells_back(name, suffix, tmp_path, mixed):
+    frame = mixed.copy()
+    frame["third"] = 1 / 3 + np.arange(len(frame)) * 1e-17
+    frame["single"] = (frame["a"] / 3).astype("float32")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    path = tmp_path / f"rows{suffix}"
+    write_batches(path, table.schema, iter(table.to_batches(max_chunksize=100)))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    back = pa.Table.from_batches(list(read_batches(path))).to_pandas()
+    if suffix != ".npy":  # a matrix has no names
+        assert list(back.columns) == list(frame.columns)
+    # Text says as many digits of a single-precision cell as its type holds.
+    cells = back.set_axis(frame.columns, axis=1).astype(frame.dtypes.to_dict())
+    assert np.array_equal(cells.to_numpy(np.float64), frame.to_numpy(np.float64), equal_nan=True)
+    if suffix not in (".npy", ".csv"):
+        assert back.dtypes.to_dict() == frame.dtypes.to_dict()
+
+
+@pytest.mark.parametrize(("name", "suffix"), SUFFIXES)
+def test_format_reads_chosen_columns_and_names_unknown_ones(name, suffix, tmp_path):
+    frame = pd.DataFrame({"x0": [1.0, 2.0], "x1": [3.0, 4.0], "x2": [5.0, 6.0]})
+    path = tmp_path / f"rows{suffix}"
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    write_batches(path, table.schema, iter(table.to_batches()))
+    batch = next(iter(read_batches(path, ["x2", "x0"])))
+    assert batch.schema.names == ["x2", "x0"]
+    assert batch.column("x2").to_pylist() == [5.0, 6.0]
+    with pytest.raises(DataError, match="'x7'"):
+        list(read_batches(path, ["x7"]))
+    assert formats.create(name).schema(path)[0].names == ["x0", "x1", "x2"]
+
+
+@pytest.mark.parametrize(("name", "suffix"), SUFFIXES)
+def test_format_tells_of_a_damaged_file(name, suffix, tmp_path):
+    path = tmp_path / f"rows{suffix}"
+    with pytest.raises(DataError, match="no such file"):
+        list(read_batches(path))
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match="rows"):
+        list(read_batches(path))
+    if suffix != ".csv":
+        path.write_bytes(b"\x93NUMPY\x01\x00 no table at all" * 3)
+        with pytest.raises(DataError, match="rows"):
+            list(read_batches(path))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_name_that_mentions_another_suffix_changes_nothing(suffix, tmp_path):
+    other = {".npy": ".npz", ".npz": ".npy"}[suffix]
+    path = tmp_path / f"rows{other}.copy{suffix}"
+    table = pa.table({"x0": [1.0, 2.0]})
+    write_batches(path, table.schema, iter(table.to_batches()))
+    assert next(iter(read_batches(path))).column("x0").to_pylist() == [1.0, 2.0]
+
+
+def test_unknown_suffix_is_refused(tmp_path):
+    with pytest.raises(DataError, match="allowed"):
+        list(read_batches(__file__))
+
