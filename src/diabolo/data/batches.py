@@ -65,13 +65,17 @@ def hash_rows(values: np.ndarray) -> np.ndarray:
     Returns:
         [n] uint64.
     """
+    out = np.empty(len(values), np.uint64)
     with np.errstate(over="ignore"):
-        h = np.full(len(values), 0x243F6A8885A308D3, np.uint64)
-        for j in range(values.shape[1]):
-            cell = values[:, j].astype(np.float64) + 0.0
-            cell[np.isnan(cell)] = np.nan
-            h = _mix(h ^ cell.view(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-    return h
+        for start in range(0, len(values), 4096):
+            # Column by column, but of a piece that fits the cache.
+            cells = np.ascontiguousarray(values[start : start + 4096].T.astype(np.float64)) + 0.0
+            cells[np.isnan(cells)] = np.nan
+            h = np.full(cells.shape[1], 0x243F6A8885A308D3, np.uint64)
+            for cell in cells:
+                h = _mix(h ^ cell.view(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+            out[start : start + 4096] = h
+    return out
 
 
 def fingerprint(hashes: np.ndarray) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from diabolo.config import Config
-from diabolo.data.schema import SAMPLE, Schema
+from diabolo.data.schema import SAMPLE, Schema, filled
 
 __all__ = ["Block", "Encoded", "Encoding", "fit_encoding"]
 
@@ -38,6 +38,8 @@ class Block:
     columns: tuple[int, ...]
     start: int
     stop: int
+    #: Position of its first column among the cells of `Encoded.present`.
+    cell: int = 0
 
 
 @dataclasses.dataclass
@@ -45,7 +47,7 @@ class Encoded:
     """Rows ready for a model; every mask is None where it would be trivial."""
 
     x: Tensor  #: [n, D] float32, standardised, not clipped
-    present: Tensor | None  #: [n, C] bool: the cell is there and counts
+    present: Tensor | None  #: [n, cells] bool, in the order of the blocks: the cell is there and counts
     missing: Tensor | None  #: [n, C] bool: the cell should be there
     changed: Tensor | None  #: [n, number of constant columns] bool: differs from the constant
     bad: Tensor | None  #: [n] bool: cannot be scored
@@ -55,6 +57,19 @@ class Encoded:
 
     def rows(self, index: Any) -> Encoded:
         return self._mapped(lambda t: t[index])
+
+    def take(self, index: Tensor, memory: dict[str, Tensor]) -> Encoded:
+        """Rows by position, into memory that is kept between calls; what it held before is overwritten."""
+
+        def gather(name: str, t: Tensor | None) -> Tensor | None:
+            if t is None:
+                return None
+            if name not in memory or len(memory[name]) < len(index):
+                memory[name] = torch.empty(len(index), *t.shape[1:], dtype=t.dtype, device=t.device)
+            return torch.index_select(t, 0, index, out=memory[name][: len(index)])
+
+        x = gather("x", self.x)
+        return Encoded(self.x if x is None else x, gather("present", self.present), None, None, None)
 
     def to(self, device: str) -> Encoded:
         return self._mapped(lambda t: t.to(device))
@@ -80,6 +95,7 @@ class Encoding:
         self.width = self.blocks[-1].stop
         #: Inputs that carry a continuous value; noise is added to these alone.
         self.continuous = len(self.real) + 2 * len(self.angle)
+        self.cells = [*self.real, *self.angle, *self.boolean]
         self._plain = self.real == list(range(len(schema.columns))) and not schema.groups
         self._const_value = [schema.columns[i].low for i in self.constant]
         self._cache: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
@@ -93,11 +109,12 @@ class Encoding:
         offset = len(self.schema.columns)
         sizes += [("slots", [offset + g], len(group.slots)) for g, group in enumerate(self.schema.groups)]
         sizes += [("missing", self.nullable, len(self.nullable))]
-        blocks, start = [], 0
+        blocks: list[Block] = []
+        start = cell = 0
         for kind, columns, width in sizes:
             if width:
-                blocks.append(Block(kind, tuple(columns), start, start + width))
-                start += width
+                blocks.append(Block(kind, tuple(columns), start, start + width, cell))
+                start, cell = start + width, cell + len(columns)
         return blocks
 
     # ── table → inputs ────────────────────────────────────────────────────────────────────────────
@@ -156,7 +173,7 @@ class Encoding:
             changed = (cell != constants) & ~torch.isnan(cell)
         return Encoded(
             x,
-            present if bool(self.schema.groups) or bool(missing.any()) else None,
+            present[:, self.cells] if bool(self.schema.groups) or bool(missing.any()) else None,
             missing if bool(missing.any()) else None,
             changed,
             bad if bool(bad.any()) else None,
@@ -219,12 +236,6 @@ class Encoding:
         spacing = np.array([self.schema.columns[c].resolution for c in block.columns])
         return np.maximum(spacing / 2 / self.scale[list(block.columns)], SIGMA_FLOOR)
 
-    def log_scale(self) -> np.ndarray:
-        """log|dx/du| per output column, which turns a standardised density into one in original units."""
-        logs = np.zeros(len(self.schema.output_names))
-        logs[self.real] = np.log(self.scale[self.real])
-        return logs
-
     def to_json(self) -> dict[str, Any]:
         return {
             "schema": self.schema.to_json(),
@@ -247,26 +258,34 @@ def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None,
     wild cell cannot flatten its column. Slot columns count where the slot is filled.
     """
     center, scale = np.zeros(len(schema.columns)), np.ones(len(schema.columns))
-    absent = np.zeros(values.shape, bool) if schema.groups else None
-    for slot in (slot for group in schema.groups for slot in group.slots):
-        if absent is not None:
-            absent[:, list(slot)] = ~(values[:, list(slot)] != 0).any(axis=1, keepdims=True)
-    for i, column in enumerate(schema.columns):
-        if column.kind == "real" and config.scaling == "standard":
-            cell = values[:, i].astype(np.float64)
-            use = np.isfinite(cell) if absent is None else np.isfinite(cell) & ~absent[:, i]
-            if use.any():
-                w = None if weights is None else weights[use]
-                center[i], scale[i] = _moments(cell[use], w)
+    real = schema.positions("real")
+    if config.scaling == "standard" and real:
+        center[real], scale[real] = (m[real] for m in _moments(values, schema, weights))
     clip = config.clip if config.scaling == "standard" else float(np.finfo(np.float32).max)
     return Encoding(schema, center, scale, clip, len(values))
 
 
-def _moments(v: np.ndarray, w: np.ndarray | None) -> tuple[float, float]:
-    q25, q75 = np.quantile(v[:: max(1, len(v) // SAMPLE)], [0.25, 0.75])
-    if q75 > q25:
-        v = np.clip(v, q25 - 20 * (q75 - q25), q75 + 20 * (q75 - q25))
-    mean = float(np.average(v, weights=w))
-    std = float(np.sqrt(np.average((v - mean) ** 2, weights=w)))
+def _moments(values: np.ndarray, schema: Schema, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per column of winsorised cells, in one pass of pieces that fit the cache."""
+    step = max(1, len(values) // SAMPLE)
+    some = values[::step].astype(np.float64)
+    some[~filled(values[::step], schema.groups)] = np.nan
+    some[:, np.isnan(some).all(axis=0)] = 0.0
+    low, middle, high = np.nanquantile(some, [0.25, 0.5, 0.75], axis=0)
+    reach = np.where(high > low, 20 * (high - low), np.inf)
+    total, first, second = (np.zeros(values.shape[1]) for _ in range(3))
+    for start in range(0, len(values), 4096):
+        piece = values[start : start + 4096]
+        w = filled(piece, schema.groups).astype(np.float64)
+        if weights is not None:
+            w *= weights[start : start + 4096, None]
+        cell = np.clip(np.nan_to_num(piece.astype(np.float64)), low - reach, high + reach) - middle
+        total += w.sum(axis=0)
+        first += (w * cell).sum(axis=0)
+        second += (w * cell * cell).sum(axis=0)
+    total = np.where(total > 0, total, 1.0)
+    mean = first / total
+    std = np.sqrt(np.maximum(second / total - mean**2, 0.0))
     # A spread at rounding level is a constant in disguise: dividing by it would blow rounding up to 1.
-    return mean, std if std > 1e-7 * max(abs(mean), 1e-300) and std > 0 else 1.0
+    std[std <= 1e-7 * np.maximum(np.abs(mean + middle), 1e-300)] = 1.0
+    return mean + middle, std

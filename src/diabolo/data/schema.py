@@ -17,8 +17,8 @@ __all__ = ["Column", "Schema", "SlotGroup", "infer_schema"]
 Kind = Literal["real", "angle", "boolean", "constant"]
 
 ANGLE_NAME = re.compile(r"(^|[_\W])(phi|azimuth|angle)\d*$", re.IGNORECASE)
-#: Rows looked at for resolution and quantiles: enough for both, and independent of the table's size.
-SAMPLE = 100_000
+#: Rows looked at for resolution and quartiles: enough for both, and independent of the table's size.
+SAMPLE = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,22 +109,53 @@ def infer_schema(values: np.ndarray, names: Sequence[str], dtypes: Sequence[str]
         for name in config.angles:
             if name not in names:
                 raise ConfigError(f"angles names {name!r}: {nearest(name, names)}")
+    seen = summarise(values, groups)
     columns = []
     for i, (name, dtype) in enumerate(zip(names, dtypes, strict=True)):
-        columns.append(_column(name, dtype, values[:, i], config, own.get(name, config.likelihood), i in grouped))
+        columns.append(
+            _column(name, dtype, values[:, i], seen, i, config, own.get(name, config.likelihood), i in grouped)
+        )
     if all(c.kind == "constant" for c in columns):
         raise DataError(f"all {len(columns)} columns are constant on the training rows; nothing can be learnt")
     return Schema(tuple(columns), groups)
 
 
-def _column(name: str, dtype: str, v: np.ndarray, config: Config, likelihood: Any, grouped: bool) -> Column:
-    present = v[np.isfinite(v)]
-    if grouped:
-        present = present[present != 0]
-    missing = float(np.mean(~np.isfinite(v))) if len(v) else 0.0
-    if not len(present):
+@dataclasses.dataclass
+class Summary:
+    """Per column, over the cells that are there."""
+
+    missing: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def filled(values: np.ndarray, groups: Sequence[SlotGroup]) -> np.ndarray:
+    """[n, C] bool: the cell is finite, and its slot, if it has one, is not all zero."""
+    there = np.isfinite(values)
+    for slot in (list(slot) for group in groups for slot in group.slots):
+        there[:, slot] &= (values[:, slot] != 0).any(axis=1, keepdims=True)
+    return np.asarray(there)
+
+
+def summarise(values: np.ndarray, groups: Sequence[SlotGroup]) -> Summary:
+    """Share of missing cells, smallest and largest value; in pieces that fit the cache."""
+    c = values.shape[1]
+    missing, low, high = np.zeros(c), np.full(c, np.inf), np.full(c, -np.inf)
+    for start in range(0, len(values), 4096):
+        piece = values[start : start + 4096]
+        there = filled(piece, groups)
+        missing += (~np.isfinite(piece)).sum(axis=0)
+        low = np.minimum(low, np.where(there, piece, np.inf).min(axis=0))
+        high = np.maximum(high, np.where(there, piece, -np.inf).max(axis=0))
+    return Summary(missing / max(len(values), 1), low, high)
+
+
+def _column(
+    name: str, dtype: str, v: np.ndarray, seen: Summary, at: int, config: Config, likelihood: Any, grouped: bool
+) -> Column:
+    missing, low, high = float(seen.missing[at]), float(seen.low[at]), float(seen.high[at])
+    if not np.isfinite(low):
         return Column(name, "constant" if not grouped else "real", dtype, 0.0, 0.0, 0.0, missing)
-    low, high = float(present.min()), float(present.max())
     kind: Kind = "real"
     likelihood_name = likelihood if isinstance(likelihood, str) else likelihood.get("name")
     turn = (-np.pi - 1e-3 <= low and high <= np.pi + 1e-3) or (low >= 0 and high <= 2 * np.pi + 1e-3)
@@ -142,7 +173,9 @@ def _column(name: str, dtype: str, v: np.ndarray, config: Config, likelihood: An
             )
     if low == high and not grouped:
         kind = "constant"
-    return Column(name, kind, dtype, _resolution(present, dtype), low, high, missing)
+    some = v[:: max(1, len(v) // SAMPLE)]
+    some = some[np.isfinite(some) & ((some != 0) | (not grouped))]
+    return Column(name, kind, dtype, _resolution(some, dtype), low, high, missing)
 
 
 def _resolution(present: np.ndarray, dtype: str) -> float:

@@ -15,6 +15,7 @@ from diabolo.errors import ConfigError, nearest
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import neg_elbo
 from diabolo.registry import Registry
+from diabolo.threads import threads_for
 
 __all__ = ["Score", "applicable", "automatic", "score_table", "scores"]
 
@@ -131,7 +132,7 @@ def score_table(model: Model, values: np.ndarray, names: Sequence[str]) -> dict[
     chosen = [scores.create(n) for n in names]
     out = {n: np.empty(len(values), np.float64) for n in names}
     table = torch.from_numpy(values if values.flags.writeable else values.copy())
-    with torch.inference_mode():
+    with torch.inference_mode(), threads_for(TILE * model.store.flat.numel()):
         for part in tiles(len(values)):
             tile, size = table[part], part.stop - part.start
             if size < TILE:

@@ -153,18 +153,18 @@ def _rows(encoding: Encoding, values: np.ndarray, weights: np.ndarray | None, at
                 if reason and "missing" not in reason:
                     raise DataError(f"row {at[start + i]} cannot be fitted: {reason}; mend it or leave the row out")
         parts.append(part.clipped(encoding.clip))
-    joined = _join(parts, len(table.names))
+    joined = _join(parts, len(encoding.cells))
     w = None if weights is None else torch.from_numpy(weights.astype(np.float32))
     return Rows(dataclasses.replace(joined, missing=None, bad=None, changed=None), w)
 
 
-def _join(parts: list[Encoded], columns: int) -> Encoded:
+def _join(parts: list[Encoded], cells: int) -> Encoded:
     if len(parts) == 1:
         return parts[0]
     present = None
     if any(p.present is not None for p in parts):
         present = torch.cat(
-            [torch.ones(len(p), columns, dtype=torch.bool) if p.present is None else p.present for p in parts]
+            [torch.ones(len(p), cells, dtype=torch.bool) if p.present is None else p.present for p in parts]
         )
     return Encoded(torch.cat([p.x for p in parts]), present, None, None, None)
 

@@ -23,7 +23,7 @@ from diabolo.errors import ConfigError
 from diabolo.model.corruption import corruptions
 from diabolo.model.latent import Posterior, latents
 from diabolo.model.likelihood import Likelihood, likelihoods
-from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
+from diabolo.model.networks import Buffers, ParameterStore, networks, parameter_shapes, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
 
@@ -44,6 +44,8 @@ class Head:
     own: list[str]
     prefix: str
     floor: Tensor
+    #: log of each column's scale: from standardised to original units.
+    log_scale: Tensor
 
     def inputs(self, x: Tensor) -> Tensor:
         return x[..., self.block.start : self.block.stop]
@@ -110,6 +112,8 @@ class Model:
         else:
             for name, tensor in {**self.store.views, **self.buffers}.items():
                 tensor.copy_(torch.from_numpy(np.array(state[name])))
+        #: Training's scratch memory; None wherever two passes may overlap.
+        self.scratch: tuple[Buffers, Buffers] | None = None
         self.use(self.store.views)
         self._block_order = [column for head in self._value_heads() for column in head.block.columns]
 
@@ -141,7 +145,9 @@ class Model:
                 if block.kind in ("real", "angle"):
                     floor = torch.tensor(self.encoding.sigma_floor(columns), dtype=torch.float32)
                 own = list(likelihood.own(len(columns.columns)))
-                heads.append(Head(columns, likelihood, start, start + width, own, f"head.{len(heads)}", floor))
+                scale = torch.tensor(self.encoding.scale[[c for c in columns.columns if block.kind == "real"]])
+                prefix = f"head.{len(heads)}"
+                heads.append(Head(columns, likelihood, start, start + width, own, prefix, floor, scale.log().float()))
                 start += width
         return heads
 
@@ -164,9 +170,9 @@ class Model:
             at = block.start + i
             if runs and runs[-1][1] == spec:
                 last = runs[-1][0]
-                runs[-1] = (Block("real", (*last.columns, column), last.start, at + 1), spec)
+                runs[-1] = (Block("real", (*last.columns, column), last.start, at + 1, last.cell), spec)
             else:
-                runs.append((Block("real", (column,), at, at + 1), spec))
+                runs.append((Block("real", (column,), at, at + 1, block.cell + i), spec))
         return runs
 
     def _value_heads(self) -> list[Head]:
@@ -180,7 +186,7 @@ class Model:
         self.use(self.store.views)
         self.buffers = {k: v.to(device) for k, v in self.buffers.items()}
         for head in self.heads:
-            head.floor = head.floor.to(device)
+            head.floor, head.log_scale = head.floor.to(device), head.log_scale.to(device)
         return self
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
@@ -191,11 +197,11 @@ class Model:
 
     def encode(self, x: Tensor) -> Posterior:
         """q(z|x) for inputs [*, B, D]."""
-        return self.latent.posterior(run(self.encoder, self._encoder, x))
+        return self.latent.posterior(run(self.encoder, self._encoder, x, self.scratch and self.scratch[0]))
 
     def decode(self, z: Tensor) -> Tensor:
         """theta [*, B, width] for z [*, B, K]."""
-        return run(self.decoder, self._decoder, z)
+        return run(self.decoder, self._decoder, z, self.scratch and self.scratch[1])
 
     def nll(self, theta: Tensor, rows: Encoded) -> list[Tensor]:
         """−log p(x|z) per head, [*, B, columns], standardised; cells that are not there cost 0."""
@@ -206,10 +212,22 @@ class Model:
             out.append(self._masked(nll, head, rows))
         return out
 
-    def _masked(self, cell: Tensor, head: Head, rows: Encoded) -> Tensor:
+    def mean_nll(self, theta: Tensor, rows: Encoded, share: Tensor | None) -> list[Tensor]:
+        """Mean over rows of `nll`, weighted by `share` [B] (sum 1) if given: per head [*, columns]."""
+        out = []
+        for head, own in zip(self.heads, self._own, strict=True):
+            part, x = theta[..., head.start : head.stop], head.inputs(rows.x)
+            out.append(head.likelihood.mean_nll(part, own, x, head.floor, share, self._present(head, rows)))
+        return out
+
+    def _present(self, head: Head, rows: Encoded) -> Tensor | None:
         if rows.present is None or head.block.kind in ("slots", "missing"):
-            return cell
-        return torch.where(rows.present[..., list(head.block.columns)], cell, 0.0)
+            return None
+        return rows.present[..., head.block.cell : head.block.cell + len(head.block.columns)]
+
+    def _masked(self, cell: Tensor, head: Head, rows: Encoded) -> Tensor:
+        present = self._present(head, rows)
+        return cell if present is None else torch.where(present, cell, 0.0)
 
     def _by_column(self, cells: list[Tensor]) -> Tensor:
         """Per-head cells → [*, B, C] in the schema's order; missingness is charged to its own column."""
@@ -224,20 +242,21 @@ class Model:
 
     # ── what scores and reports read ──────────────────────────────────────────────────────────────
 
-    def column_nll(self, theta: Tensor, rows: Encoded) -> Tensor:
+    def column_nll(self, theta: Tensor, rows: Encoded, missingness: bool = True) -> Tensor:
         """−log p(x|z) per output column, [*, B, C], nats, a density in original units.
 
         A missing cell costs its column's typical nll plus the surprise of being missing; a constant
-        column costs 0 where it keeps its value and log(n + 2) where it does not (Laplace's rule).
+        column costs 0 where it keeps its value and log(n + 2) where it does not (Laplace's rule). Without
+        `missingness`, whether a cell is there costs nothing.
         """
-        nll = self._by_column(self.nll(theta, rows))
-        log_scale = torch.tensor(self.encoding.log_scale(), dtype=torch.float32, device=nll.device)
+        cells = self.nll(theta, rows)
+        for i, head in enumerate(self.heads):
+            if head.block.kind == "real":
+                cells[i] = cells[i] + self._masked(head.log_scale, head, rows)
+            elif head.block.kind == "missing" and not missingness:
+                cells[i] = torch.zeros_like(cells[i])
+        nll = self._by_column(cells)
         surprise = math.log(self.encoding.n_train + 2)
-        if rows.present is None:
-            nll = nll + log_scale
-        else:
-            columns = rows.present.shape[-1]
-            nll[..., :columns] += torch.where(rows.present, log_scale[:columns], 0.0)
         if rows.missing is not None:
             nll = nll + self._missing_cost(rows.missing, self.buffers["typical_nll"], surprise)
         return self._with_changed(nll, rows, surprise)
@@ -272,6 +291,14 @@ class Model:
         cost[..., self.encoding.constant] += price * rows.changed.to(cost.dtype)
         return cost
 
+    def present_by_column(self, rows: Encoded) -> Tensor:
+        """[B, C] float, 1 where a cell counts."""
+        ones = [torch.ones(len(rows), len(h.block.columns), device=rows.x.device) for h in self._value_heads()]
+        cells = [self._masked(one, h, rows) for one, h in zip(ones, self._value_heads(), strict=True)]
+        out = torch.ones(len(rows), len(self.encoding.schema.output_names), device=rows.x.device)
+        out[:, self._block_order] = torch.cat(cells, dim=-1)
+        return out
+
     def mean_values(self, theta: Tensor) -> Tensor:
         """E[x|z] in original units, [*, B, columns of the table], float64; missing cells are filled in."""
         parts = {i: h.likelihood.mean(theta[..., h.start : h.stop]) for i, h in enumerate(self.heads)}
@@ -299,7 +326,8 @@ class Model:
             return self.prior.sample((n, self.latent_dim), generator)
         values, vectors = torch.linalg.eigh(self.buffers["latent_cov"].double())
         root = (vectors * values.clamp_min(0).sqrt()).to(torch.float32)
-        return self.buffers["latent_mean"] + torch.randn(n, self.latent_dim, generator=generator) @ root.T
+        noise = torch.randn(n, self.latent_dim, generator=generator)
+        return self.buffers["latent_mean"] + torch.matmul(noise, root.T)
 
 
 def _check_state(state: Mapping[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -42,6 +42,12 @@ class Likelihood(Protocol):
         """−log p(x|z), [*, B, columns], nats, in standardised units."""
         ...
 
+    def mean_nll(
+        self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, share: Tensor | None, present: Tensor | None
+    ) -> Tensor:
+        """Weighted mean over rows of the masked nll, [*, columns]: training's reduction, see `Reduced`."""
+        ...
+
     def mean(self, theta: Tensor) -> Tensor: ...
 
     def squared_error(self, theta: Tensor, x: Tensor) -> Tensor: ...
@@ -56,8 +62,43 @@ class Likelihood(Protocol):
 likelihoods: Registry[Likelihood] = Registry("likelihood")
 
 
+class Reduced:
+    """The mean over rows from the unreduced nll; an entry may know a shorter way to the same numbers."""
+
+    def mean_nll(
+        self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, share: Tensor | None, present: Tensor | None
+    ) -> Tensor:
+        nll: Tensor = self.nll(theta, own, x, floor)  # type: ignore[attr-defined]
+        if present is not None:
+            nll = torch.where(present, nll, 0.0)
+        return nll.mean(-2) if share is None else torch.matmul(share, nll)
+
+
+class _MeanSquare(torch.autograd.Function):
+    """Σ_b share_b m_bc (θ_bc − x_bc)² for [B, C], in three passes over memory forward and one back."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, x: Tensor, share: Tensor | None, present: Tensor | None) -> Tensor:
+        residual = torch.sub(theta, x)
+        if present is not None:
+            residual.mul_(present)
+        ctx.residual, ctx.share = residual, share
+        if share is not None:
+            return torch.mv(residual.square().t(), share)
+        return residual.square().sum(0).div_(len(residual))
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> Any:
+        residual, share = ctx.residual, ctx.share
+        if share is None:
+            gradient = residual.mul_(outputs[0] * (2 / len(residual)))
+        else:
+            gradient = residual.mul_(outputs[0]).mul_(2 * share[:, None])
+        return gradient, None, None, None
+
+
 @likelihoods.register("gaussian")
-class Gaussian:
+class Gaussian(Reduced):
     """N(x; x̂, σ²): fixed σ gives half the squared error, "learned" one σ per column (Rybkin et al. 2021,
     arXiv:2006.13202)."""
 
@@ -83,6 +124,19 @@ class Gaussian:
         variance = self.variance(own, floor)
         return squared * (0.5 / variance) + (0.5 * variance.log() + HALF_LOG_2PI)
 
+    def mean_nll(
+        self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, share: Tensor | None, present: Tensor | None
+    ) -> Tensor:
+        if theta.dim() != 2:
+            return super().mean_nll(theta, own, x, floor, share, present)
+        squared: Tensor = _MeanSquare.apply(theta, x, share, present)  # type: ignore[no-untyped-call]
+        variance = self.variance(own, floor).reshape(-1)
+        constant = 0.5 * variance.log() + HALF_LOG_2PI
+        if present is not None:
+            there = present.to(x.dtype)
+            constant = constant * (there.mean(0) if share is None else torch.mv(there.t(), share))
+        return squared * (0.5 / variance) + constant
+
     def mean(self, theta: Tensor) -> Tensor:
         return theta
 
@@ -100,7 +154,7 @@ class Gaussian:
 
 
 @likelihoods.register("bernoulli")
-class Bernoulli:
+class Bernoulli(Reduced):
     """p^x (1−p)^(1−x) with p = sigmoid(theta): exact for x in {0, 1}, the cross-entropy for x between."""
 
     name = "bernoulli"
@@ -130,7 +184,7 @@ class Bernoulli:
 
 
 @likelihoods.register("von_mises")
-class VonMises:
+class VonMises(Reduced):
     """e^(κ cos(φ − φ̂)) / 2π I₀(κ) for angles; the decoder gives κ (cos φ̂, sin φ̂) (Mardia, Jupp 2000, eq. 3.5.17)."""
 
     name = "von_mises"
@@ -186,7 +240,7 @@ class VonMises:
 
 
 @likelihoods.register("multiplicity")
-class Multiplicity:
+class Multiplicity(Reduced):
     """The count N of filled slots as a categorical, and, given N, which slots: the first N, or with
     probability `gaps` any other choice, all equally likely."""
 
@@ -207,14 +261,14 @@ class Multiplicity:
         log_p = theta.log_softmax(-1)
         count = -log_p.gather(-1, filled.long().expand(*log_p.shape[:-1], 1))
         first = (torch.arange(slots, device=x.device) < filled) == (x > 0.5)
-        choices = torch.lgamma(torch.tensor(slots + 1.0)) - (
-            torch.lgamma(filled + 1) + torch.lgamma(slots - filled + 1)
-        )
-        # With none or all of the slots filled there is only one way.
-        other = choices.exp() - 1
-        regular = torch.where(other > 0.5, -math.log1p(-self.gaps), 0.0)
-        irregular = -math.log(self.gaps) + other.clamp_min(1).log()
-        return count + torch.where(first.all(-1, keepdim=True), regular, irregular)
+        # Ways to fill n slots other than the first n; none if n is 0 or all of them.
+        other = [math.comb(slots, n) - 1 for n in range(slots + 1)]
+        costs = [
+            [-math.log(self.gaps) + math.log(ways) if ways else math.inf for ways in other],
+            [-math.log1p(-self.gaps) if ways else 0.0 for ways in other],
+        ]
+        table = torch.tensor(costs, dtype=theta.dtype, device=theta.device)
+        return count + table[first.all(-1, keepdim=True).long(), filled.long()]
 
     def mean(self, theta: Tensor) -> Tensor:
         counts = torch.arange(theta.shape[-1], dtype=theta.dtype, device=theta.device)

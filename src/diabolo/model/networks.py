@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from annotated_types import Ge, Lt
@@ -19,7 +19,7 @@ from torch.nn import functional
 from diabolo.errors import ConfigError
 from diabolo.registry import Registry
 
-__all__ = ["Affine", "Operation", "ParameterStore", "Rectify", "networks", "run"]
+__all__ = ["Affine", "Buffers", "Operation", "ParameterStore", "Rectify", "networks", "run"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +58,100 @@ class Rectify:
 Operation = Affine | Rectify
 
 
-def run(operations: Sequence[Operation], parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Apply the operations in order; [*lead, B, inputs] → [*lead, B, outputs]."""
+def run(
+    operations: Sequence[Operation], parameters: Sequence[Tensor], x: Tensor, buffers: Buffers | None = None
+) -> Tensor:
+    """Apply the operations in order; [*lead, B, inputs] → [*lead, B, outputs].
+
+    With `buffers` (training's; one backward pass per forward pass) a network without member axes runs as
+    one differentiable step over memory that is kept between calls.
+    """
+    if buffers is not None and torch.is_grad_enabled() and parameters[0].dim() == 2:
+        flat = x.reshape(-1, x.shape[-1])
+        out: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
+            flat, operations, buffers, *parameters
+        )
+        return out.view(*x.shape[:-1], out.shape[-1])
     remaining = iter(parameters)
     for operation in operations:
         x = operation(x, remaining)
     return x
+
+
+class Buffers:
+    """Memory for a network's activations and their gradients, kept between steps.
+
+    Args:
+        targets: where each parameter's gradient is to be written, in the order of the parameters; without them
+            gradients are returned to PyTorch's accumulation.
+    """
+
+    def __init__(self, targets: Sequence[Tensor] | None = None) -> None:
+        self.targets = targets
+        self._kept: dict[tuple[str, int], Tensor] = {}
+        self._ones: dict[int, Tensor] = {}
+
+    def ones(self, like: Tensor) -> Tensor:
+        n = like.shape[0]
+        if n not in self._ones:
+            self._ones[n] = torch.ones(n, device=like.device, dtype=like.dtype)
+        return self._ones[n]
+
+    def get(self, kind: str, place: int, like: Tensor, width: int) -> Tensor:
+        rows = like.shape[0]
+        kept = self._kept.get((kind, place))
+        if kept is None or kept.shape[0] < rows or kept.shape[1] != width or kept.device != like.device:
+            kept = self._kept[kind, place] = torch.empty(rows, width, device=like.device, dtype=like.dtype)
+        return kept[:rows]
+
+
+class _Fused(torch.autograd.Function):
+    """A whole affine/rectifier list as one node: no graph to build, and no memory to ask for at each step.
+
+    The gradient is the chain rule over the same list; a test compares it with PyTorch's own.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, operations: Sequence[Operation], buffers: Buffers, *parameters: Tensor) -> Tensor:
+        remaining, inputs, h = iter(parameters), [], x
+        for i, operation in enumerate(operations):
+            if isinstance(operation, Affine):
+                inputs.append(h)
+                weight, bias = next(remaining), next(remaining)
+                h = torch.addmm(bias, h, weight.t(), out=buffers.get("value", i, h, operation.outputs))
+            else:
+                h = torch.relu_(h) if operation.slope == 0 else functional.leaky_relu_(h, operation.slope)
+        ctx.inputs, ctx.operations, ctx.buffers, ctx.parameters = inputs, operations, buffers, parameters
+        # A new tensor object over the same memory: autograd marks what it returns.
+        return h.view(h.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> Any:
+        gradient, affine, targets = outputs[0], len(ctx.inputs), ctx.buffers.targets
+        grads: list[Tensor | None] = []
+        for i in range(len(ctx.operations) - 1, -1, -1):
+            operation = ctx.operations[i]
+            if isinstance(operation, Affine):
+                affine -= 1
+                x, weight = ctx.inputs[affine], ctx.parameters[2 * affine]
+                ones = ctx.buffers.ones(gradient)
+                if targets is None:
+                    grads += [torch.mv(gradient.t(), ones), torch.mm(gradient.t(), x)]
+                else:
+                    torch.mv(gradient.t(), ones, out=targets[2 * affine + 1])
+                    torch.mm(gradient.t(), x, out=targets[2 * affine])
+                    grads += [None, None]
+                if affine or ctx.needs_input_grad[0]:
+                    out = ctx.buffers.get("gradient", i, gradient, operation.inputs)
+                    gradient = torch.mm(gradient, weight, out=out)
+            else:
+                # The rectifier worked in place: its result is the next affine map's input.
+                result = ctx.inputs[affine]
+                if operation.slope == 0:
+                    torch.ops.aten.threshold_backward.grad_input(gradient, result, 0, grad_input=gradient)
+                else:
+                    gradient.copy_(torch.ops.aten.leaky_relu_backward(gradient, result, operation.slope, True))
+        return (gradient if ctx.needs_input_grad[0] else None, None, None, *reversed(grads))
 
 
 class Network(Protocol):

@@ -8,7 +8,6 @@ The distance compares with the clean x. Nothing else in the package adds these t
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import torch
@@ -18,33 +17,30 @@ from diabolo.data.encoding import Encoded
 from diabolo.model.autoencoder import Model
 from diabolo.model.latent import Posterior
 
-__all__ = ["Terms", "elbo_terms", "importance_weighted", "neg_elbo", "objective"]
+__all__ = ["importance_weighted", "loss_terms", "neg_elbo", "objective", "total"]
 
 
-@dataclasses.dataclass
-class Terms:
-    """What a batch costs, before any reduction over rows or columns."""
-
-    distance: list[Tensor]  #: per block [*lead, B, columns of the block], standardised nats
-    regularizer: Tensor | None  #: [*lead, B]
-
-    def totals(self, weights: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
-        """Weighted means over rows: per block [*lead, columns], and Ω [*lead]."""
-        if weights is None:
-            columns = [d.mean(-2) for d in self.distance]
-            return columns, None if self.regularizer is None else self.regularizer.mean(-1)
-        share = weights / weights.sum()
-        columns = [torch.matmul(share, d) for d in self.distance]
-        return columns, None if self.regularizer is None else torch.matmul(self.regularizer, share)
-
-
-def elbo_terms(model: Model, rows: Encoded, x_in: Tensor, draws: int, generator: torch.Generator) -> Terms:
-    """Distance and Ω of rows that enter as `x_in`; several draws are averaged."""
+def loss_terms(
+    model: Model, rows: Encoded, x_in: Tensor, weights: Tensor | None, draws: int, generator: torch.Generator
+) -> tuple[list[Tensor], Tensor | None]:
+    """Mean distance per column, per head [*lead, columns], and mean Ω [*lead], of rows that enter as `x_in`."""
+    share = None if weights is None else weights / weights.sum()
     posterior = model.encode(x_in)
-    distance = model.nll(model.decode(posterior.sample(draws, generator)), rows)
+    distance = model.mean_nll(model.decode(posterior.sample(draws, generator)), rows, share)
     if draws > 1:
         distance = [d.mean(0) for d in distance]
-    return Terms(distance, model.regularizer(posterior, model.prior, None))
+    omega = model.regularizer(posterior, model.prior, None)
+    if omega is not None:
+        omega = omega.mean(-1) if share is None else torch.matmul(omega, share)
+    return distance, omega
+
+
+def total(distance: list[Tensor], omega: Tensor | None, beta: float) -> Tensor:
+    """loss [*lead] = Σ over columns of the distance + β Ω."""
+    loss = distance[0].sum(-1)
+    for more in distance[1:]:
+        loss = loss + more.sum(-1)
+    return loss if omega is None else loss + beta * omega
 
 
 def objective(
@@ -60,12 +56,11 @@ def objective(
         generator: of corruption and posterior draws.
 
     Returns:
-        loss [*lead], distance per block [*lead, columns], Ω [*lead]: nats per row.
+        loss [*lead], distance per head [*lead, columns], Ω [*lead]: nats per row.
     """
     x_tilde = model.corruption(rows.x, model.encoding, model.lead, generator)
-    columns, omega = elbo_terms(model, rows, x_tilde, model.config.draws, generator).totals(weights)
-    loss = torch.stack([c.sum(-1) for c in columns]).sum(0) if len(columns) > 1 else columns[0].sum(-1)
-    return loss if omega is None else loss + beta * omega, columns, omega
+    distance, omega = loss_terms(model, rows, x_tilde, weights, model.config.draws, generator)
+    return total(distance, omega, beta), distance, omega
 
 
 def log_weights(model: Model, rows: Encoded, posterior: Posterior, z: Tensor) -> Tensor:

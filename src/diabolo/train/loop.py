@@ -12,15 +12,16 @@ from torch import Tensor
 from diabolo.data.encoding import Encoded
 from diabolo.errors import TrainingError
 from diabolo.model.autoencoder import Model
-from diabolo.model.objective import elbo_terms, objective
+from diabolo.model.objective import loss_terms, objective, total
+from diabolo.threads import threads_for
 from diabolo.train.closed_form import Moments, has_closed_form, solve
 from diabolo.train.engine import Engine, choose_device
 from diabolo.train.schedule import Plan, plan
 
 __all__ = ["Epoch", "fit"]
 
-#: Rows gathered at once: shuffling stays out of the step, and memory stays near one copy of the data.
-GATHER = 65_536
+#: Rows gathered at once: shuffling stays out of the step, and what is gathered stays in the cache.
+GATHER = 8_192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,12 @@ def fit(model: Model, train: Rows, stop: Rows, report: Callable[[Epoch], None] |
     Raises:
         TrainingError: no step of an epoch had a finite loss.
     """
+    rows_per_step = plan(model.config, max(1, len(train.rows))).rows_per_step
+    with threads_for(3 * rows_per_step * model.store.flat.numel()):
+        return _fit(model, train, stop, report)
+
+
+def _fit(model: Model, train: Rows, stop: Rows, report: Callable[[Epoch], None] | None) -> list[Epoch]:
     started = time.perf_counter()
     if has_closed_form(model, train.rows.present is not None):
         moments = Moments(model.encoding.width)
@@ -82,7 +89,7 @@ def fit(model: Model, train: Rows, stop: Rows, report: Callable[[Epoch], None] |
     return history
 
 
-def _chunks(n: int, size: int = GATHER) -> Iterator[slice]:
+def _chunks(n: int, size: int = 65_536) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
@@ -143,53 +150,48 @@ def _epoch(
     """One pass; sums stay on the device until the end of it. Returns mean distance, mean Ω, skips, rate."""
     n, size = len(train.rows), steps.rows_per_step
     permutation = torch.randperm(n, generator=order).to(model.device)
-    total = [torch.zeros(*model.lead, len(h.block.columns), device=model.device) for h in model.heads]
-    broken = [torch.zeros(*model.lead, len(h.block.columns), device=model.device) for h in model.heads]
-    omega_total = torch.zeros(model.lead, device=model.device)
+    columns = [c for h in model.heads for c in h.block.columns]
+    gathered: dict[str, Tensor] = {}
+    sums = torch.zeros(*model.lead, len(columns), device=model.device)
+    raw = torch.zeros_like(sums)
+    omega_sum = torch.zeros(model.lead, device=model.device)
     counted = torch.zeros(model.lead, device=model.device)
     step, rate = epoch * steps.steps_per_epoch, 0.0
     for part in _chunks(n, max(1, GATHER // size) * size):
-        rows = train.rows.rows(permutation[part])
+        rows = train.rows.take(permutation[part], gathered)
         weights = None if train.weights is None else train.weights[permutation[part]]
         for inner in _chunks(len(rows), size):
             batch = rows.rows(inner)
             rate = steps.learning_rate(step)
             w = None if weights is None else weights[inner]
-            loss, columns, omega = objective(model, batch, w, steps.weight(step), noise)
+            loss, distance, omega = objective(model, batch, w, steps.weight(step), noise)
             stepped = engine.step(loss, rate)
             share = stepped * float(len(batch))
             counted += share
-            for i, column in enumerate(columns):
-                cost = column.detach()
-                total[i] += torch.nan_to_num(cost, 0.0, 0.0, 0.0) * share.unsqueeze(-1)
-                broken[i] += ~torch.isfinite(cost)
+            cost = torch.cat([d.detach() for d in distance], dim=-1) if len(distance) > 1 else distance[0].detach()
+            raw += cost
+            sums += torch.where(stepped.unsqueeze(-1), cost, 0.0) * share.unsqueeze(-1)
             if omega is not None:
-                omega_total += torch.nan_to_num(omega.detach(), 0.0, 0.0, 0.0) * share
+                omega_sum += torch.where(stepped, omega.detach(), 0.0) * share
             step += 1
     skipped = round(steps.steps_per_epoch - float(counted.min()) / size) if float(counted.min()) < n else 0
     if not bool((counted > 0).all()):
         names = model.encoding.schema.output_names
-        bad = [
-            names[c]
-            for head, b in zip(model.heads, broken, strict=True)
-            for c, wrong in zip(head.block.columns, b.reshape(-1, b.shape[-1]).sum(0).tolist(), strict=True)
-            if wrong
-        ]
+        wrong = (~torch.isfinite(raw)).reshape(-1, len(columns)).any(0).tolist()
+        bad = [names[c] for c, w in zip(columns, wrong, strict=True) if w]
         where = f"; not finite in {', '.join(bad[:5])}" if bad else "; the gradient was not finite"
         raise TrainingError(
             f"the fit diverged in epoch {epoch + 1}: none of its {steps.steps_per_epoch} steps had a finite "
             f"loss{where}; try a learning_rate ten times smaller than {steps.peak:g}, or scaling='standard'"
         )
-    distance = torch.stack([t.sum(-1) for t in total]).sum(0) / counted
-    return distance, omega_total / counted, skipped, rate
+    return sums.sum(-1) / counted, omega_sum / counted, skipped, rate
 
 
 def _validate(model: Model, stop: Rows) -> Tensor:
     """Loss [*lead] of the stop rows: clean input, final β, the same noise at every call."""
     noise = torch.Generator(device=model.device).manual_seed(model.config.random_state + 1)
-    columns, omega = elbo_terms(model, stop.rows, stop.rows.x, 1, noise).totals(stop.weights)
-    distance = torch.stack([c.sum(-1) for c in columns]).sum(0)
-    return distance if omega is None else distance + model.config.beta * omega
+    distance, omega = loss_terms(model, stop.rows, stop.rows.x, stop.weights, 1, noise)
+    return total(distance, omega, model.config.beta)
 
 
 @torch.no_grad()
@@ -205,14 +207,11 @@ def _describe(model: Model, train: Rows, stop: Rows) -> None:
     model.buffers["latent_mean"] = torch.stack([p[0] for p in pairs]).reshape(shape).float()
     model.buffers["latent_cov"] = torch.stack([p[1] for p in pairs]).reshape(*shape, -1).float()
     rows = dataclasses.replace(stop.rows, missing=None)  # a missing cell must not count towards its own price
-    c = len(model.encoding.schema.output_names)
-    there = torch.ones(len(rows), c, device=model.device)
-    if rows.present is not None:
-        there[:, : rows.present.shape[1]] = rows.present.float()
+    there = model.present_by_column(rows)
     theta = model.decode(model.encode(rows.x).mean)
     count = there.sum(0).clamp_min(1)
     for name, cost in (
-        ("typical_nll", model.column_nll(theta, rows)),
+        ("typical_nll", model.column_nll(theta, rows, missingness=False)),
         ("typical_squared_error", model.column_squared_error(theta, rows)),
     ):
         model.buffers[name] = (cost * there).sum(-2) / count
