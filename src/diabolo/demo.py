@@ -38,7 +38,7 @@ def run(out: Path, epochs: int | None = None) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {out}: {error.strerror}; choose another with --out") from None
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if Console().is_terminal else 110)
     console.print(
         "[bold]diabolo demo[/bold]: simulated LHC events, one lepton; background only is fitted, labels never"
     )
@@ -58,7 +58,7 @@ def run(out: Path, epochs: int | None = None) -> None:
     forest = Rivals(train.values, seed=0)
     normal = _judge(detector, forest, held_back)
     grid = Grid(title=f"Score {detector.score_}, threshold {detector.threshold_:.2f}")
-    for heading in ("sample", "rows", "flagged", "rate", "AUROC", "IsolationForest", "PCA", "number of objects"):
+    for heading in ("sample", "rows", "flagged", "rate", "AUROC", "IForest", "PCA", "no. of objects"):
         grid.add_column(heading, justify="left" if heading == "sample" else "right")
     flagged = int((normal["diabolo"] > detector.threshold_).sum())
     grid.add_row("background, held back", f"{len(held_back):,}", f"{flagged:,}", f"{flagged / len(held_back):.2%}")
@@ -111,15 +111,17 @@ def _figure(
 
     colors = ("#0b6e8f", "#d1495b", "#e3a018")
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
-    low, high = np.quantile(np.r_[normal["diabolo"], *(f["diabolo"] for f in judged.values())], [0.001, 0.995])
+    low, high = np.quantile(np.r_[normal["diabolo"], *(f["diabolo"] for f in judged.values())], [0.001, 0.98])
     bins = np.linspace(low, high, 70)
     left.hist(normal["diabolo"], bins, density=True, color=colors[0], alpha=0.45, label="background, held back")
     for color, (title, found) in zip(colors[1:], judged.items(), strict=True):
         left.hist(found["diabolo"], bins, density=True, histtype="step", lw=2, color=color, label=title)
     left.axvline(threshold, color="black", ls="--", lw=1.2)
-    left.annotate("1 % false alarms →", (threshold, left.get_ylim()[1] * 0.94), ha="right", fontsize=9)
+    left.annotate(
+        f" above: flagged\n ({RATE:.0%} false alarms)", (threshold, left.get_ylim()[1] * 0.5), fontsize=9, va="center"
+    )
     left.set(xlabel="anomaly score: −ELBO (nats)", ylabel="density", title="What the detector sees")
-    left.legend(frameon=False, loc="upper left", fontsize=9)
+    left.legend(frameon=False, loc="upper right", fontsize=9)
     rates = np.geomspace(1e-3, 1, 200)
     for color, (title, found) in zip(colors[1:], judged.items(), strict=True):
         for name, style in (("diabolo", "-"), ("IsolationForest", ":")):
@@ -127,7 +129,7 @@ def _figure(
             share = [float((found[name] > cut).mean()) for cut in cuts]
             right.plot(rates, share, style, lw=2, color=color, label=f"{title}, {name}")
     right.axvline(RATE, color="black", ls="--", lw=1.2)
-    right.plot([1e-3, 1], [1e-3, 1], color="grey", lw=0.8)
+    right.plot(rates, rates, color="grey", lw=0.8, label="chance")
     right.set(xscale="log", xlim=(1e-3, 1), ylim=(0, 1), xlabel="false-alarm rate", ylabel="signal found", title="ROC")
     right.legend(frameon=False, loc="upper left", fontsize=9)
     with atomic(path) as part:

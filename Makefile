@@ -1,0 +1,47 @@
+# Two commands: `make demo` and `make test`. Both install what they need into .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Where the default index would give PyTorch's large CUDA build:
+#   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PIP_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test soak check lint bench docs clean
+
+help: ## Show these targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+install: $(VENV)/.installed ## Make .venv with the package, its extras and the test tools
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "diabolo needs Python 3.11 or newer: make PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plot,pandas,dev]'
+	@touch $@
+
+demo: install ## Fit, calibrate and score the sample of LHC events that ships with the package
+	$(BIN)/diabolo demo --out out/demo
+
+test: install ## Run the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+soak: install ## Run the slow tests too
+	$(BIN)/python -m pytest
+
+lint: install ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test ## What runs before anything lands: style, types, tests, doctests, docs in step
+
+bench: install ## Run the benchmarks (needs DIABOLO_DATA for real tables; installs PyOD)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[bench]'
+	for script in train score parquet mnist; do $(BIN)/python bench/$$script.py || exit 1; done
+
+docs: install ## Write docs/settings.md anew from the code
+	$(BIN)/python docs/build.py
+
+clean: ## Remove what make made
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache
