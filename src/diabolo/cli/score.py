@@ -47,10 +47,8 @@ def score(
     check_columns(data, names)
     progress = Progress("scoring", total)
     counts = {"rows": 0, "anomalies": 0, "flagged": 0}
-    schema = pa.schema(
-        [("row", pa.int64()), ("score", pa.float64()), ("p_value", pa.float64())]
-        + [("is_anomaly", pa.bool_()), ("flag", pa.string())]
-    )
+    types = {"row": pa.int64(), "score": pa.float64(), "p_value": pa.float64()}
+    schema = pa.schema({**types, "is_anomaly": pa.bool_(), "flag": pa.string()})
 
     def batches() -> Any:
         for values, _ in chunks(data, names):

@@ -11,7 +11,7 @@ __all__ = ["ROLES", "TILE", "assign_roles", "calibration_share", "fingerprint", 
 #: Parts that a row can play; a row plays exactly one.
 ROLES = ("train", "stop", "combine", "calibrate")
 #: Rows per scoring tile. Every call pads to it, so that a row's score never depends on its company.
-TILE = 1024
+TILE = 4096
 #: Stop and calibration rows beyond these make nothing better.
 MOST_STOP, MOST_CALIBRATE = 10_000, 20_000
 

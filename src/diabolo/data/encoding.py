@@ -19,6 +19,7 @@ from torch import Tensor
 
 from diabolo.config import Config
 from diabolo.data.schema import SAMPLE, Schema, filled
+from diabolo.memory import Memory
 
 __all__ = ["Block", "Encoded", "Encoding", "fit_encoding"]
 
@@ -51,6 +52,8 @@ class Encoded:
     missing: Tensor | None  #: [n, C] bool: the cell should be there
     changed: Tensor | None  #: [n, number of constant columns] bool: differs from the constant
     bad: Tensor | None  #: [n] bool: cannot be scored
+    largest: float = float("inf")  #: a bound of |x|, where it is known for free
+    memory: Memory | None = None  #: what a model may compute in; set by loops over many batches
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -58,28 +61,31 @@ class Encoded:
     def rows(self, index: Any) -> Encoded:
         return self._mapped(lambda t: t[index])
 
-    def take(self, index: Tensor, memory: dict[str, Tensor]) -> Encoded:
-        """Rows by position, into memory that is kept between calls; what it held before is overwritten."""
+    def take(self, index: Tensor, memory: Memory) -> Encoded:
+        """Rows by position, good until the next call with the same memory."""
 
-        def gather(name: str, t: Tensor | None) -> Tensor | None:
-            if t is None:
-                return None
-            if name not in memory or len(memory[name]) < len(index):
-                memory[name] = torch.empty(len(index), *t.shape[1:], dtype=t.dtype, device=t.device)
-            return torch.index_select(t, 0, index, out=memory[name][: len(index)])
+        def gather(name: str, t: Tensor) -> Tensor:
+            return torch.index_select(t, 0, index, out=memory.get(name, len(index), t.shape[1], t))
 
-        x = gather("x", self.x)
-        return Encoded(self.x if x is None else x, gather("present", self.present), None, None, None)
+        present = None if self.present is None else gather("present", self.present)
+        return Encoded(gather("taken", self.x), present, None, None, None, self.largest)
 
     def to(self, device: str) -> Encoded:
         return self._mapped(lambda t: t.to(device))
 
     def clipped(self, clip: float) -> Encoded:
-        return dataclasses.replace(self, x=self.x.clamp(-clip, clip))
+        """What enters the encoder; the distance keeps the unclipped values."""
+        return self if self.largest <= clip else dataclasses.replace(self, x=self.x.clamp(-clip, clip), largest=clip)
+
+    def batch(self, part: slice, memory: Memory) -> Encoded:
+        """A slice of rows for one training step."""
+        present = None if self.present is None else self.present[part]
+        return Encoded(self.x[part], present, None, None, None, self.largest, memory)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> Encoded:
         masks = (self.present, self.missing, self.changed, self.bad)
-        return Encoded(change(self.x), *(None if m is None else change(m) for m in masks))
+        present, missing, changed, bad = (None if m is None else change(m) for m in masks)
+        return Encoded(change(self.x), present, missing, changed, bad, self.largest)
 
 
 class Encoding:
@@ -119,15 +125,21 @@ class Encoding:
 
     # ── table → inputs ────────────────────────────────────────────────────────────────────────────
 
-    def encode(self, values: Tensor) -> Encoded:
-        """Map cells to inputs; never raises on a value: what cannot be scored is marked `bad`."""
-        if self._plain:
+    def encode(self, values: Tensor, memory: Memory | None = None) -> Encoded:
+        """Map cells to inputs; never raises on a value: what cannot be scored is marked `bad`.
+
+        With `memory`, the result is good until the next call with the same.
+        """
+        if self._plain and not self.nullable:
             center, inverse = self._affine(values.dtype)
-            x = torch.sub(values, center).mul_(inverse).to(torch.float32)
-            low, high = torch.aminmax(x)
-            if not self.nullable and float(low) > -LIMIT and float(high) < LIMIT:
-                return Encoded(x, None, None, None, None)
-        return self._encode_masked(values)
+            out = None if memory is None else memory.get("x", len(values), values.shape[1], values)
+            x = torch.sub(values, center, out=out).mul_(inverse).to(torch.float32)
+            low, high = (float(v) for v in torch.aminmax(x))
+            if low > -LIMIT and high < LIMIT:
+                return Encoded(x, None, None, None, None, max(-low, high), memory)
+        rows = self._encode_masked(values)
+        rows.memory = memory
+        return rows
 
     def _affine(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         if dtype not in self._cache:

@@ -132,8 +132,8 @@ def _arrow_cells(name: str, column: Any) -> np.ndarray:
 
 def _text(name: str, kind: str, where: str = "") -> DataError:
     return DataError(
-        f"{where}{': ' if where else ''}column {name!r} holds {kind}; allowed are numbers and booleans: leave it out (--exclude {name}) "
-        f"or, if it is the truth, name it with --label {name}"
+        f"{where}{': ' if where else ''}column {name!r} holds {kind}; allowed are numbers and booleans: leave it out "
+        f"(--exclude {name}) or, if it is the truth, name it with --label {name}"
     )
 
 

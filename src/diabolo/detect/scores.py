@@ -12,6 +12,7 @@ from torch import Tensor
 from diabolo.data.batches import TILE, tiles
 from diabolo.data.encoding import Encoded
 from diabolo.errors import ConfigError, nearest
+from diabolo.memory import Memory
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import neg_elbo
 from diabolo.registry import Registry
@@ -35,7 +36,7 @@ scores: Registry[Score] = Registry("score")
 
 
 def _mean_theta(model: Model, rows: Encoded) -> Tensor:
-    return model.decode(model.encode(model.clip(rows.x)).mean)
+    return model.decode(model.posterior(rows).mean, rows.memory)
 
 
 @scores.register("nll")
@@ -81,7 +82,7 @@ class KullbackLeibler:
     needs_stochastic = True
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
-        return model.encode(model.clip(rows.x)).kl(model.prior).sum(-1)
+        return model.posterior(rows).kl(model.prior).sum(-1)
 
 
 @scores.register("mu_norm")
@@ -92,7 +93,7 @@ class MeanNorm:
     needs_stochastic = False
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
-        return model.encode(model.clip(rows.x)).mean.square().sum(-1).sqrt()
+        return model.posterior(rows).mean.square().sum(-1).sqrt()
 
 
 def applicable(model: Model) -> list[str]:
@@ -132,12 +133,13 @@ def score_table(model: Model, values: np.ndarray, names: Sequence[str]) -> dict[
     chosen = [scores.create(n) for n in names]
     out = {n: np.empty(len(values), np.float64) for n in names}
     table = torch.from_numpy(values if values.flags.writeable else values.copy())
+    memory = Memory()
     with torch.inference_mode(), threads_for(TILE * model.store.flat.numel()):
         for part in tiles(len(values)):
             tile, size = table[part], part.stop - part.start
             if size < TILE:
                 tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
-            rows = model.encoding.encode(tile)
+            rows = model.encoding.encode(tile, memory)
             for score in chosen:
                 value = score(model, rows).double()
                 if model.lead:

@@ -159,7 +159,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             tile, size = tensor[part], part.stop - part.start
             if size < TILE:
                 tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
-            yield part, self.model_.encode(self.model_.clip(self.model_.encoding.encode(tile).x))
+            yield part, self.model_.posterior(self.model_.encoding.encode(tile))
 
     def transform(self, X: Any) -> np.ndarray:
         """The posterior mean μ(x), [n, K], in X's float type."""

@@ -118,7 +118,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         rows = np.flatnonzero(free & ~seen)
         if len(rows) < FEWEST:
             raise CalibrationError(
-                f"{len(rows)} of {len(table)} rows are left to calibrate on ({self.n_excluded_} were used in training); "
+                f"{len(rows)} of {len(table)} rows are left to calibrate on ({self.n_excluded_} were trained on); "
                 f"at least {FEWEST} are needed: give rows that the autoencoder has not seen"
             )
         return rows

@@ -20,10 +20,11 @@ from torch.nn import functional
 from diabolo.config import Config
 from diabolo.data.encoding import Block, Encoded, Encoding
 from diabolo.errors import ConfigError
+from diabolo.memory import Memory
 from diabolo.model.corruption import corruptions
 from diabolo.model.latent import Posterior, latents
 from diabolo.model.likelihood import Likelihood, likelihoods
-from diabolo.model.networks import Buffers, ParameterStore, networks, parameter_shapes, run
+from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
 
@@ -112,8 +113,6 @@ class Model:
         else:
             for name, tensor in {**self.store.views, **self.buffers}.items():
                 tensor.copy_(torch.from_numpy(np.array(state[name])))
-        #: Training's scratch memory; None wherever two passes may overlap.
-        self.scratch: tuple[Buffers, Buffers] | None = None
         self.use(self.store.views)
         self._block_order = [column for head in self._value_heads() for column in head.block.columns]
 
@@ -191,24 +190,28 @@ class Model:
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
 
-    def clip(self, x: Tensor) -> Tensor:
-        """What enters the encoder; the distance keeps the unclipped value."""
-        return x.clamp(-self.encoding.clip, self.encoding.clip)
+    def posterior(self, rows: Encoded) -> Posterior:
+        """q(z|x) of rows, which enter clipped."""
+        return self.encode(rows.clipped(self.encoding.clip).x, rows.memory)
 
-    def encode(self, x: Tensor) -> Posterior:
-        """q(z|x) for inputs [*, B, D]."""
-        return self.latent.posterior(run(self.encoder, self._encoder, x, self.scratch and self.scratch[0]))
+    def encode(self, x: Tensor, memory: Memory | None = None) -> Posterior:
+        """q(z|x) for inputs [*, B, D] that are clipped already."""
+        return self.latent.posterior(run(self.encoder, self._encoder, x, memory, "encoder"))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, memory: Memory | None = None) -> Tensor:
         """theta [*, B, width] for z [*, B, K]."""
-        return run(self.decoder, self._decoder, z, self.scratch and self.scratch[1])
+        return run(self.decoder, self._decoder, z, memory, "decoder")
 
     def nll(self, theta: Tensor, rows: Encoded) -> list[Tensor]:
-        """−log p(x|z) per head, [*, B, columns], standardised; cells that are not there cost 0."""
+        """−log p(x|z) per head, [*, B, columns], standardised; cells that are not there cost 0.
+
+        Where rows carry memory, theta is taken as part of it, and may be overwritten.
+        """
         out = []
         for head, own in zip(self.heads, self._own, strict=True):
             x = head.inputs(rows.x)
-            nll = head.likelihood.nll(theta[..., head.start : head.stop], own, x, head.floor)
+            part = theta[..., head.start : head.stop]
+            nll = head.likelihood.nll(part, own, x, head.floor, rows.memory)
             out.append(self._masked(nll, head, rows))
         return out
 
@@ -217,7 +220,8 @@ class Model:
         out = []
         for head, own in zip(self.heads, self._own, strict=True):
             part, x = theta[..., head.start : head.stop], head.inputs(rows.x)
-            out.append(head.likelihood.mean_nll(part, own, x, head.floor, share, self._present(head, rows)))
+            present = self._present(head, rows)
+            out.append(head.likelihood.mean_nll(part, own, x, head.floor, share, present, rows.memory))
         return out
 
     def _present(self, head: Head, rows: Encoded) -> Tensor | None:
@@ -252,7 +256,8 @@ class Model:
         cells = self.nll(theta, rows)
         for i, head in enumerate(self.heads):
             if head.block.kind == "real":
-                cells[i] = cells[i] + self._masked(head.log_scale, head, rows)
+                log_scale = self._masked(head.log_scale, head, rows)
+                cells[i] = cells[i] + log_scale if rows.memory is None else cells[i].add_(log_scale)
             elif head.block.kind == "missing" and not missingness:
                 cells[i] = torch.zeros_like(cells[i])
         nll = self._by_column(cells)
@@ -269,7 +274,8 @@ class Model:
             if head.block.kind == "missing":
                 cells.append(torch.zeros(*part.shape[:-1], len(head.block.columns), device=part.device))
             else:
-                cells.append(self._masked(head.likelihood.squared_error(part, head.inputs(rows.x)), head, rows))
+                error = head.likelihood.squared_error(part, head.inputs(rows.x), rows.memory)
+                cells.append(self._masked(error, head, rows))
         error = self._by_column(cells)
         if rows.missing is not None:
             error = error + self._missing_cost(rows.missing, self.buffers["typical_squared_error"], 0.0)

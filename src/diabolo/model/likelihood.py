@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 from torch.nn import functional
 
+from diabolo.memory import Memory
 from diabolo.model.prior import HALF_LOG_2PI
 from diabolo.registry import Registry
 
@@ -38,19 +39,26 @@ class Likelihood(Protocol):
         """Shapes of trained parameters that do not depend on z, all starting at 0."""
         ...
 
-    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
-        """−log p(x|z), [*, B, columns], nats, in standardised units."""
+    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, memory: Memory | None = None) -> Tensor:
+        """−log p(x|z), [*, B, columns], nats, in standardised units; with `memory`, theta may be overwritten."""
         ...
 
     def mean_nll(
-        self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, share: Tensor | None, present: Tensor | None
+        self,
+        theta: Tensor,
+        own: Own,
+        x: Tensor,
+        floor: Tensor,
+        share: Tensor | None,
+        present: Tensor | None,
+        memory: Memory | None = None,
     ) -> Tensor:
         """Weighted mean over rows of the masked nll, [*, columns]: training's reduction, see `Reduced`."""
         ...
 
     def mean(self, theta: Tensor) -> Tensor: ...
 
-    def squared_error(self, theta: Tensor, x: Tensor) -> Tensor: ...
+    def squared_error(self, theta: Tensor, x: Tensor, memory: Memory | None = None) -> Tensor: ...
 
     def sample(self, theta: Tensor, own: Own, floor: Tensor, generator: torch.Generator) -> Tensor: ...
 
@@ -66,7 +74,14 @@ class Reduced:
     """The mean over rows from the unreduced nll; an entry may know a shorter way to the same numbers."""
 
     def mean_nll(
-        self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, share: Tensor | None, present: Tensor | None
+        self,
+        theta: Tensor,
+        own: Own,
+        x: Tensor,
+        floor: Tensor,
+        share: Tensor | None,
+        present: Tensor | None,
+        memory: Memory | None = None,
     ) -> Tensor:
         nll: Tensor = self.nll(theta, own, x, floor)  # type: ignore[attr-defined]
         if present is not None:
@@ -75,17 +90,22 @@ class Reduced:
 
 
 class _MeanSquare(torch.autograd.Function):
-    """Σ_b share_b m_bc (θ_bc − x_bc)² for [B, C], in three passes over memory forward and one back."""
+    """Σ_b share_b m_bc (θ_bc − x_bc)² for [B, C], computed in θ's own memory where that is allowed."""
 
     @staticmethod
-    def forward(ctx: Any, theta: Tensor, x: Tensor, share: Tensor | None, present: Tensor | None) -> Tensor:
-        residual = torch.sub(theta, x)
+    def forward(
+        ctx: Any, theta: Tensor, x: Tensor, share: Tensor | None, present: Tensor | None, memory: Memory | None
+    ) -> Tensor:
+        residual = torch.sub(theta, x, out=None if memory is None else theta.detach())
         if present is not None:
             residual.mul_(present)
         ctx.residual, ctx.share = residual, share
-        if share is not None:
-            return torch.mv(residual.square().t(), share)
-        return residual.square().sum(0).div_(len(residual))
+        rows, columns = residual.shape
+        out = None if memory is None else memory.get("squares", rows, columns, residual)
+        squares = torch.mul(residual, residual, out=out)
+        if share is None:
+            return squares.sum(0).div_(rows) if memory is None else torch.mv(squares.t(), memory.ones(x)).div_(rows)
+        return torch.mv(squares.t(), share)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> Any:
@@ -94,7 +114,7 @@ class _MeanSquare(torch.autograd.Function):
             gradient = residual.mul_(outputs[0] * (2 / len(residual)))
         else:
             gradient = residual.mul_(outputs[0]).mul_(2 * share[:, None])
-        return gradient, None, None, None
+        return gradient, None, None, None, None
 
 
 @likelihoods.register("gaussian")
@@ -119,17 +139,26 @@ class Gaussian(Reduced):
             return (floor.square() + (2 * own["log_sigma"]).exp()).unsqueeze(-2)
         return floor.clamp_min(float(self.sigma)).square()
 
-    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
-        squared = functional.mse_loss(theta, x.expand_as(theta), reduction="none")
+    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, memory: Memory | None = None) -> Tensor:
+        squared = self.squared_error(theta, x, memory)
         variance = self.variance(own, floor)
+        if memory is not None and not torch.is_grad_enabled():
+            return squared.mul_(0.5 / variance).add_(0.5 * variance.log() + HALF_LOG_2PI)
         return squared * (0.5 / variance) + (0.5 * variance.log() + HALF_LOG_2PI)
 
     def mean_nll(
-        self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, share: Tensor | None, present: Tensor | None
+        self,
+        theta: Tensor,
+        own: Own,
+        x: Tensor,
+        floor: Tensor,
+        share: Tensor | None,
+        present: Tensor | None,
+        memory: Memory | None = None,
     ) -> Tensor:
         if theta.dim() != 2:
-            return super().mean_nll(theta, own, x, floor, share, present)
-        squared: Tensor = _MeanSquare.apply(theta, x, share, present)  # type: ignore[no-untyped-call]
+            return super().mean_nll(theta, own, x, floor, share, present, memory)
+        squared: Tensor = _MeanSquare.apply(theta, x, share, present, memory)  # type: ignore[no-untyped-call]
         variance = self.variance(own, floor).reshape(-1)
         constant = 0.5 * variance.log() + HALF_LOG_2PI
         if present is not None:
@@ -140,7 +169,9 @@ class Gaussian(Reduced):
     def mean(self, theta: Tensor) -> Tensor:
         return theta
 
-    def squared_error(self, theta: Tensor, x: Tensor) -> Tensor:
+    def squared_error(self, theta: Tensor, x: Tensor, memory: Memory | None = None) -> Tensor:
+        if memory is not None and not torch.is_grad_enabled():
+            return theta.sub_(x).square_()
         return functional.mse_loss(theta, x.expand_as(theta), reduction="none")
 
     def sample(self, theta: Tensor, own: Own, floor: Tensor, generator: torch.Generator) -> Tensor:
@@ -166,13 +197,13 @@ class Bernoulli(Reduced):
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         return {}
 
-    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, memory: Memory | None = None) -> Tensor:
         return functional.binary_cross_entropy_with_logits(theta, x.expand_as(theta), reduction="none")
 
     def mean(self, theta: Tensor) -> Tensor:
         return theta.sigmoid()
 
-    def squared_error(self, theta: Tensor, x: Tensor) -> Tensor:
+    def squared_error(self, theta: Tensor, x: Tensor, memory: Memory | None = None) -> Tensor:
         return (theta.sigmoid() - x).square()
 
     def sample(self, theta: Tensor, own: Own, floor: Tensor, generator: torch.Generator) -> Tensor:
@@ -201,7 +232,7 @@ class VonMises(Reduced):
         c, s = theta.chunk(2, dim=-1)
         return c, s, (c.square() + s.square() + 1e-12).sqrt()
 
-    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, memory: Memory | None = None) -> Tensor:
         c, s, kappa = self._kappa(theta)
         # κ is about 1/σ²; beyond the floor the vector is shortened, so the density stays one.
         most = floor.square().reciprocal()
@@ -215,7 +246,7 @@ class VonMises(Reduced):
         c, s = theta.chunk(2, dim=-1)
         return torch.atan2(s, c)
 
-    def squared_error(self, theta: Tensor, x: Tensor) -> Tensor:
+    def squared_error(self, theta: Tensor, x: Tensor, memory: Memory | None = None) -> Tensor:
         """|e^{iφ} − e^{iφ̂}|² = 2 − 2 cos(φ − φ̂), from 0 to 4."""
         c, s, kappa = self._kappa(theta)
         cos, sin = x.chunk(2, dim=-1)
@@ -255,7 +286,7 @@ class Multiplicity(Reduced):
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         return {}
 
-    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor) -> Tensor:
+    def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, memory: Memory | None = None) -> Tensor:
         slots = x.shape[-1]
         filled = x.sum(-1, keepdim=True)
         log_p = theta.log_softmax(-1)
@@ -274,7 +305,7 @@ class Multiplicity(Reduced):
         counts = torch.arange(theta.shape[-1], dtype=theta.dtype, device=theta.device)
         return (theta.softmax(-1) * counts).sum(-1, keepdim=True)
 
-    def squared_error(self, theta: Tensor, x: Tensor) -> Tensor:
+    def squared_error(self, theta: Tensor, x: Tensor, memory: Memory | None = None) -> Tensor:
         """Squared difference of count and expected count, in units of the slots' number."""
         return ((self.mean(theta) - x.sum(-1, keepdim=True)) / x.shape[-1]).square()
 

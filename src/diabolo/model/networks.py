@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from diabolo.errors import ConfigError
+from diabolo.memory import Memory
 from diabolo.registry import Registry
 
-__all__ = ["Affine", "Buffers", "Operation", "ParameterStore", "Rectify", "networks", "run"]
+__all__ = ["Affine", "Operation", "ParameterStore", "Rectify", "networks", "run"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,52 +58,54 @@ class Rectify:
 
 Operation = Affine | Rectify
 
+#: Outputs below which a product is computed transposed.
+NARROW = 8
+
 
 def run(
-    operations: Sequence[Operation], parameters: Sequence[Tensor], x: Tensor, buffers: Buffers | None = None
+    operations: Sequence[Operation],
+    parameters: Sequence[Tensor],
+    x: Tensor,
+    memory: Memory | None = None,
+    name: str = "",
 ) -> Tensor:
     """Apply the operations in order; [*lead, B, inputs] → [*lead, B, outputs].
 
-    With `buffers` (training's; one backward pass per forward pass) a network without member axes runs as
-    one differentiable step over memory that is kept between calls.
+    With `memory`, a network without member axes runs over kept tensors under that name, and in training as one
+    differentiable node; its result is good until the next run.
     """
-    if buffers is not None and torch.is_grad_enabled() and parameters[0].dim() == 2:
+    if memory is not None and parameters[0].dim() == 2:
         flat = x.reshape(-1, x.shape[-1])
-        out: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
-            flat, operations, buffers, *parameters
-        )
-        return out.view(*x.shape[:-1], out.shape[-1])
+        if torch.is_grad_enabled():
+            out: Tensor = _Fused.apply(flat, operations, memory, name, *parameters)  # type: ignore[no-untyped-call]
+        else:
+            out = _forward(operations, parameters, flat, memory, name, keep=False)[0]
+        return out.view(*x.shape[:-1], out.shape[-1]) if x.dim() > 2 else out
     remaining = iter(parameters)
     for operation in operations:
         x = operation(x, remaining)
     return x
 
 
-class Buffers:
-    """Memory for a network's activations and their gradients, kept between steps.
-
-    Args:
-        targets: where each parameter's gradient is to be written, in the order of the parameters; without them
-            gradients are returned to PyTorch's accumulation.
-    """
-
-    def __init__(self, targets: Sequence[Tensor] | None = None) -> None:
-        self.targets = targets
-        self._kept: dict[tuple[str, int], Tensor] = {}
-        self._ones: dict[int, Tensor] = {}
-
-    def ones(self, like: Tensor) -> Tensor:
-        n = like.shape[0]
-        if n not in self._ones:
-            self._ones[n] = torch.ones(n, device=like.device, dtype=like.dtype)
-        return self._ones[n]
-
-    def get(self, kind: str, place: int, like: Tensor, width: int) -> Tensor:
-        rows = like.shape[0]
-        kept = self._kept.get((kind, place))
-        if kept is None or kept.shape[0] < rows or kept.shape[1] != width or kept.device != like.device:
-            kept = self._kept[kind, place] = torch.empty(rows, width, device=like.device, dtype=like.dtype)
-        return kept[:rows]
+def _forward(
+    operations: Sequence[Operation], parameters: Sequence[Tensor], x: Tensor, memory: Memory, name: str, keep: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """The result, and the input of each affine map; `keep` lays all out row by row, for a backward pass."""
+    remaining, inputs, h = iter(parameters), [], x
+    for i, operation in enumerate(operations):
+        if isinstance(operation, Affine):
+            inputs.append(h)
+            weight, bias = next(remaining), next(remaining)
+            if operation.outputs < NARROW and not keep:
+                # The library's kernels are slow for a few columns and quick for a few rows.
+                out = memory.get(f"{name}.{i}", operation.outputs, len(h), h)
+                h = torch.mm(weight, h.t(), out=out).add_(bias[:, None]).t()
+            else:
+                out = memory.get(f"{name}.{i}", len(h), operation.outputs, h)
+                h = torch.addmm(bias, h, weight.t(), out=out)
+        else:
+            h = torch.relu_(h) if operation.slope == 0 else functional.leaky_relu_(h, operation.slope)
+    return h, inputs
 
 
 class _Fused(torch.autograd.Function):
@@ -112,29 +115,25 @@ class _Fused(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, operations: Sequence[Operation], buffers: Buffers, *parameters: Tensor) -> Tensor:
-        remaining, inputs, h = iter(parameters), [], x
-        for i, operation in enumerate(operations):
-            if isinstance(operation, Affine):
-                inputs.append(h)
-                weight, bias = next(remaining), next(remaining)
-                h = torch.addmm(bias, h, weight.t(), out=buffers.get("value", i, h, operation.outputs))
-            else:
-                h = torch.relu_(h) if operation.slope == 0 else functional.leaky_relu_(h, operation.slope)
-        ctx.inputs, ctx.operations, ctx.buffers, ctx.parameters = inputs, operations, buffers, parameters
+    def forward(
+        ctx: Any, x: Tensor, operations: Sequence[Operation], memory: Memory, name: str, *parameters: Tensor
+    ) -> Tensor:
+        h, ctx.inputs = _forward(operations, parameters, x, memory, name, keep=True)
+        ctx.operations, ctx.memory, ctx.network, ctx.parameters = operations, memory, name, parameters
         # A new tensor object over the same memory: autograd marks what it returns.
         return h.view(h.shape)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> Any:
-        gradient, affine, targets = outputs[0], len(ctx.inputs), ctx.buffers.targets
+        gradient, affine, memory = outputs[0], len(ctx.inputs), ctx.memory
+        targets = memory.targets.get(ctx.network)
         grads: list[Tensor | None] = []
         for i in range(len(ctx.operations) - 1, -1, -1):
             operation = ctx.operations[i]
             if isinstance(operation, Affine):
                 affine -= 1
                 x, weight = ctx.inputs[affine], ctx.parameters[2 * affine]
-                ones = ctx.buffers.ones(gradient)
+                ones = memory.ones(gradient)
                 if targets is None:
                     grads += [torch.mv(gradient.t(), ones), torch.mm(gradient.t(), x)]
                 else:
@@ -142,7 +141,7 @@ class _Fused(torch.autograd.Function):
                     torch.mm(gradient.t(), x, out=targets[2 * affine])
                     grads += [None, None]
                 if affine or ctx.needs_input_grad[0]:
-                    out = ctx.buffers.get("gradient", i, gradient, operation.inputs)
+                    out = memory.get(f"{ctx.network}.{i}.gradient", len(gradient), operation.inputs, gradient)
                     gradient = torch.mm(gradient, weight, out=out)
             else:
                 # The rectifier worked in place: its result is the next affine map's input.
@@ -151,7 +150,7 @@ class _Fused(torch.autograd.Function):
                     torch.ops.aten.threshold_backward.grad_input(gradient, result, 0, grad_input=gradient)
                 else:
                     gradient.copy_(torch.ops.aten.leaky_relu_backward(gradient, result, operation.slope, True))
-        return (gradient if ctx.needs_input_grad[0] else None, None, None, *reversed(grads))
+        return (gradient if ctx.needs_input_grad[0] else None, None, None, None, *reversed(grads))
 
 
 class Network(Protocol):

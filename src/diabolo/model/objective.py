@@ -25,8 +25,8 @@ def loss_terms(
 ) -> tuple[list[Tensor], Tensor | None]:
     """Mean distance per column, per head [*lead, columns], and mean Ω [*lead], of rows that enter as `x_in`."""
     share = None if weights is None else weights / weights.sum()
-    posterior = model.encode(x_in)
-    distance = model.mean_nll(model.decode(posterior.sample(draws, generator)), rows, share)
+    posterior = model.encode(x_in, rows.memory)
+    distance = model.mean_nll(model.decode(posterior.sample(draws, generator), rows.memory), rows, share)
     if draws > 1:
         distance = [d.mean(0) for d in distance]
     omega = model.regularizer(posterior, model.prior, None)
@@ -76,11 +76,13 @@ def neg_elbo(model: Model, rows: Encoded, noise: Tensor) -> Tensor:
         rows: B unclipped rows.
         noise: [S, K] standard normal nodes, the same for each row, so that equal rows score equally.
     """
-    posterior = model.encode(model.clip(rows.x))
+    posterior = model.posterior(rows)
     total = torch.zeros(())
+    kl = posterior.kl(model.prior).sum(-1)
     for node in noise:
-        total = total + model.column_nll(model.decode(posterior.at(node)), rows).sum(-1)
-    return total / len(noise) + posterior.kl(model.prior).sum(-1)
+        theta = model.decode(posterior.at(node), rows.memory)
+        total = total + model.column_nll(theta, rows).sum(-1)
+    return total / len(noise) + kl
 
 
 def importance_weighted(model: Model, rows: Encoded, draws: int, generator: torch.Generator) -> Tensor:
@@ -91,7 +93,7 @@ def importance_weighted(model: Model, rows: Encoded, draws: int, generator: torc
     Returns:
         [*lead, B], nats, a density in original units.
     """
-    posterior = model.encode(model.clip(rows.x))
+    posterior = model.posterior(rows)
     z = posterior.sample(draws, generator)
     if draws == 1:
         z = z.unsqueeze(0)

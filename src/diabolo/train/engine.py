@@ -7,8 +7,8 @@ from torch import Tensor
 
 from diabolo.config import Config
 from diabolo.errors import ConfigError
+from diabolo.memory import Memory
 from diabolo.model.autoencoder import Model
-from diabolo.model.networks import Buffers
 
 __all__ = ["Engine", "choose_device"]
 
@@ -42,9 +42,8 @@ class Engine:
             leaves[name] = view.detach().requires_grad_()
             leaves[name].grad = targets[name]
         model.use(leaves)
-        model.scratch = tuple(  # type: ignore[assignment]
-            Buffers([targets[k] for k in targets if k.startswith(part)]) for part in ("encoder.", "decoder.")
-        )
+        parts = ("encoder", "decoder")
+        self.memory = Memory({p: [t for k, t in targets.items() if k.startswith(f"{p}.")] for p in parts})
         width = flat.shape[-1]
         self.steps = torch.zeros(model.lead, device=flat.device).reshape(-1)
         self.members = list(
@@ -72,12 +71,19 @@ class Engine:
             # The kernel of torch.optim.AdamW(fused=True), without that class's 0.1 ms of bookkeeping per step. It
             # divides the gradient by grad_scale and does nothing where found_inf is 1, like under a GradScaler.
             torch._fused_adamw_(
-                [weights], [gradient], [first], [second], [], [count], amsgrad=False, lr=learning_rate, beta1=0.9,
-                beta2=0.999, weight_decay=self.decay, eps=1e-8, maximize=False, grad_scale=shorten[m], found_inf=skip[m],
-            )  # fmt: skip
+                *([weights], [gradient], [first], [second], [], [count]),
+                lr=learning_rate,
+                beta1=0.9,
+                beta2=0.999,
+                weight_decay=self.decay,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+                grad_scale=shorten[m],
+                found_inf=skip[m],
+            )
         return stepped
 
     def release(self) -> None:
         """Hand the parameters back to the model, without gradients."""
-        self.model.scratch = None
         self.model.use(self.model.store.views)

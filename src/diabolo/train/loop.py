@@ -151,17 +151,16 @@ def _epoch(
     n, size = len(train.rows), steps.rows_per_step
     permutation = torch.randperm(n, generator=order).to(model.device)
     columns = [c for h in model.heads for c in h.block.columns]
-    gathered: dict[str, Tensor] = {}
     sums = torch.zeros(*model.lead, len(columns), device=model.device)
     raw = torch.zeros_like(sums)
     omega_sum = torch.zeros(model.lead, device=model.device)
     counted = torch.zeros(model.lead, device=model.device)
     step, rate = epoch * steps.steps_per_epoch, 0.0
     for part in _chunks(n, max(1, GATHER // size) * size):
-        rows = train.rows.take(permutation[part], gathered)
+        rows = train.rows.take(permutation[part], engine.memory)
         weights = None if train.weights is None else train.weights[permutation[part]]
         for inner in _chunks(len(rows), size):
-            batch = rows.rows(inner)
+            batch = rows.batch(inner, engine.memory)
             rate = steps.learning_rate(step)
             w = None if weights is None else weights[inner]
             loss, distance, omega = objective(model, batch, w, steps.weight(step), noise)
