@@ -130,7 +130,7 @@ class Encoding:
 
         With `memory`, the result is good until the next call with the same.
         """
-        if self._plain and not self.nullable:
+        if self._plain and not self.nullable and len(values):
             center, inverse = self._affine(values.dtype)
             out = None if memory is None else memory.get("x", len(values), values.shape[1], values)
             x = torch.sub(values, center, out=out).mul_(inverse).to(torch.float32)

@@ -73,7 +73,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=f".part{target.suffix}", dir=target.parent)
         os.close(handle)
     except OSError as error:
         raise _cannot_write(target, error) from None
@@ -346,7 +346,7 @@ class NumPy:
                 columns[name].append(batch.column(name).to_numpy(zero_copy_only=False))
         arrays = {n: np.concatenate(c) if c else np.empty(0) for n, c in columns.items()}
         with open(path, "wb") as handle:
-            if ".npy" in path.name:
+            if path.suffix == ".npy":
                 np.save(handle, np.stack(list(arrays.values()), axis=1), allow_pickle=False)
             else:
                 np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]

@@ -327,13 +327,13 @@ class Model:
         return self.encoding.decode(by_block)
 
     def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
-        """z [n, K]: from π for a Gaussian latent; from a Gaussian fitted to the training codes for a point."""
+        """z [*lead, n, K]: from π for a Gaussian latent, from a Gaussian fitted to the training codes for a point."""
         if self.latent.stochastic:
-            return self.prior.sample((n, self.latent_dim), generator)
+            return self.prior.sample((*self.lead, n, self.latent_dim), generator)
         values, vectors = torch.linalg.eigh(self.buffers["latent_cov"].double())
-        root = (vectors * values.clamp_min(0).sqrt()).to(torch.float32)
-        noise = torch.randn(n, self.latent_dim, generator=generator)
-        return self.buffers["latent_mean"] + torch.matmul(noise, root.T)
+        root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)).to(torch.float32)
+        noise = torch.randn(*self.lead, n, self.latent_dim, generator=generator)
+        return self.buffers["latent_mean"].unsqueeze(-2) + torch.matmul(noise, root.mT)
 
 
 def _check_state(state: Mapping[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:

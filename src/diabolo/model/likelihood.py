@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Gt, Lt
 from torch import Tensor
 from torch.nn import functional
 
@@ -90,18 +90,21 @@ class Reduced:
 
 
 class _MeanSquare(torch.autograd.Function):
-    """Σ_b share_b m_bc (θ_bc − x_bc)² for [B, C], computed in θ's own memory where that is allowed."""
+    """Σ_b share_b m_bc (θ_bc − x_bc)² for [B, C], in kept memory where there is some."""
 
     @staticmethod
     def forward(
         ctx: Any, theta: Tensor, x: Tensor, share: Tensor | None, present: Tensor | None, memory: Memory | None
     ) -> Tensor:
-        residual = torch.sub(theta, x, out=None if memory is None else theta.detach())
+        rows, columns = theta.shape
+        # Heads are told apart by where their slice of theta begins.
+        name = f".{theta.storage_offset()}"
+        out = None if memory is None else memory.get("residual" + name, rows, columns, theta)
+        residual = torch.sub(theta, x, out=out)
         if present is not None:
             residual.mul_(present)
         ctx.residual, ctx.share = residual, share
-        rows, columns = residual.shape
-        out = None if memory is None else memory.get("squares", rows, columns, residual)
+        out = None if memory is None else memory.get("squares" + name, rows, columns, theta)
         squares = torch.mul(residual, residual, out=out)
         if share is None:
             return squares.sum(0).div_(rows) if memory is None else torch.mv(squares.t(), memory.ones(x)).div_(rows)
@@ -119,8 +122,10 @@ class _MeanSquare(torch.autograd.Function):
 
 @likelihoods.register("gaussian")
 class Gaussian(Reduced):
-    """N(x; x̂, σ²): fixed σ gives half the squared error, "learned" one σ per column (Rybkin et al. 2021,
-    arXiv:2006.13202)."""
+    """N(x; x̂, σ²): a fixed σ gives half the squared error, "learned" one σ per column.
+
+    Rybkin, Daniilidis, Levine 2021, arXiv:2006.13202.
+    """
 
     name = "gaussian"
     kinds: ClassVar[tuple[str, ...]] = ("real",)
@@ -272,13 +277,15 @@ class VonMises(Reduced):
 
 @likelihoods.register("multiplicity")
 class Multiplicity(Reduced):
-    """The count N of filled slots as a categorical, and, given N, which slots: the first N, or with
-    probability `gaps` any other choice, all equally likely."""
+    """The count N of filled slots as a categorical, and, given N, which slots they are.
+
+    The first N, or with probability `gaps` any other choice, all equally likely.
+    """
 
     name = "multiplicity"
     kinds: ClassVar[tuple[str, ...]] = ("slots",)
     #: Share of rows whose filled slots are not the first ones.
-    gaps: Annotated[float, Ge(0), Le(1)] = 0.5
+    gaps: Annotated[float, Gt(0), Lt(1)] = 0.5
 
     def width(self, columns: int, inputs: int) -> int:
         return inputs + 1

@@ -227,10 +227,13 @@ class ParameterStore:
         return out
 
     def initialise(self, prefix: str, operations: Sequence[Operation], seed: int) -> None:
-        """Draw weights N(0, gain²/inputs) and zero biases; member m has the weights of seed + m."""
+        """Draw weights N(0, gain²/inputs) and zero biases.
+
+        Seeds go in twos, for encoder and decoder: member m has the weights of a model of random_state + m.
+        """
         for member in range(math.prod(self.lead)):
             views = self.split(self.flat.view(-1, self.flat.shape[-1])[member])
-            generator = torch.Generator().manual_seed((seed + member) % (1 << 63))
+            generator = torch.Generator().manual_seed((seed + 2 * member) % (1 << 63))
             for i, operation in enumerate(operations):
                 if isinstance(operation, Affine):
                     weight = views[f"{prefix}.{i}.weight"]

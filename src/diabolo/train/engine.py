@@ -40,8 +40,8 @@ class Engine:
         leaves = {}
         for name, view in model.store.views.items():
             leaves[name] = view.detach().requires_grad_()
-            leaves[name].grad = targets[name]
         model.use(leaves)
+        self.leaves = [(leaf, targets[name]) for name, leaf in leaves.items()]
         parts = ("encoder", "decoder")
         self.memory = Memory({p: [t for k, t in targets.items() if k.startswith(f"{p}.")] for p in parts})
         width = flat.shape[-1]
@@ -59,8 +59,12 @@ class Engine:
 
     def step(self, loss: Tensor, learning_rate: float) -> Tensor:
         """Back-propagate loss [*lead] and step; returns which members stepped, [*lead] bool."""
-        self.gradient.zero_()
         (loss if loss.dim() == 0 else loss.sum()).backward()  # type: ignore[no-untyped-call]
+        for leaf, target in self.leaves:
+            # What a fused network wrote into its target itself has come no other way.
+            if leaf.grad is not None:
+                target.copy_(leaf.grad)
+                leaf.grad = None
         norm = torch.linalg.vector_norm(self.gradient, dim=-1)
         # A loss that is not finite has a gradient that is not finite, but for the terms that ignore it.
         stepped = torch.isfinite(norm + loss.detach())
