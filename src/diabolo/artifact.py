@@ -105,15 +105,19 @@ def read_sections(path: str | Path) -> dict[str, Section]:
     return sections
 
 
-def _parse(path: Path, text: bytes) -> Any:
+def _parse(path: Path, text: bytes | str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
             raise ValueError("a key stands twice")
         return found
 
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number of JSON")
+
     try:
-        return json.loads(text.decode("utf-8"), object_pairs_hook=unique)
+        text = text if isinstance(text, str) else text.decode("utf-8")
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: not a model file, or damaged: its header is not valid JSON ({error})") from None
 
@@ -133,7 +137,9 @@ def _check_header(
         raise refuse(f"has format version {metadata.get('version')!r}; this diabolo reads {VERSION!r}: upgrade diabolo")
     if set(metadata) != {"format", "version", "manifest"} or not isinstance(metadata["manifest"], str):
         raise refuse("its metadata is damaged: expected format, version and manifest")
-    manifest = _parse(path, metadata["manifest"].encode())
+    manifest = _parse(path, metadata["manifest"])
+    if not _is_canonical(metadata["manifest"], manifest):
+        raise refuse("its manifest is damaged: it is not written as docs/format.md says")
     entries = manifest.get("sections") if isinstance(manifest, dict) and set(manifest) == {"sections"} else None
     if not isinstance(entries, dict) or "main" not in entries:
         raise refuse("its manifest has no section 'main'")
@@ -157,7 +163,8 @@ def _check_header(
         dtype, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise refuse(f"tensor {key!r} has dtype {dtype!r}; allowed: {', '.join(DTYPES)}")
-        if not _naturals(shape) or not _naturals(span) or len(span) != 2 or len(shape) > 8:
+        fits = _naturals(shape) and len(shape) <= 8 and math.prod(max(s, 1) for s in shape) < 1 << 60
+        if not fits or not _naturals(span) or len(span) != 2:
             raise refuse(f"tensor {key!r} has a wrong shape or offsets")
         if span[1] - span[0] != math.prod(shape) * DTYPES[dtype].itemsize:
             raise refuse(f"tensor {key!r} has {span[1] - span[0]} bytes for the shape {shape} of {dtype}")
@@ -170,6 +177,14 @@ def _check_header(
     if at != size:
         raise refuse(f"cut off or damaged: its tensors need {at:,} bytes, {size:,} are there")
     return sections, offsets
+
+
+def _is_canonical(text: str, value: Any) -> bool:
+    """Whether JSON is written in the one way that is hashed, so that no changed bit can mean the same."""
+    try:
+        return _canonical(value).decode() == text
+    except (ValueError, RecursionError):
+        return False
 
 
 def _naturals(values: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diabolo.artifact import read_sections
+from diabolo.artifact import SECTIONS, read_sections
 from diabolo.data.reading import chunks
 from diabolo.errors import DataError
 
@@ -17,16 +17,18 @@ LOOK = 100_000
 def describe_model(path: Path) -> None:
     """Print sections, parts, columns, training and calibration of a model file."""
     from rich.console import Console
+    from rich.text import Text
 
     from diabolo.detect.scores import applicable
     from diabolo.estimators.saving import load, load_detector
 
     sections = read_sections(path)
     ae = load(path)
-    console, config, fitted = Console(highlight=False), ae.config_, ae.fitted_
+    console, config, fitted = Console(highlight=False, soft_wrap=True, markup=False), ae.config_, ae.fitted_
     widths = " → ".join(str(w) for w in (ae.model_.encoding.width, *(config.hidden or ()), config.latent_dim))
     size = path.stat().st_size
-    console.print(f"[bold]{path}[/bold]: {type(ae).__name__}, {size:,} bytes, sections {', '.join(sections)}")
+    rest = f": {type(ae).__name__}, {size:,} bytes, sections {', '.join(sorted(sections, key=list(SECTIONS).index))}"
+    console.print(Text.assemble((str(path), "bold"), rest))
     console.print(f"  network       {widths}, mirrored; {ae.model_.store.flat.shape[-1]:,} parameters")
     for part in ("network", "latent", "prior", "likelihood", "corruption", "regularizer"):
         console.print(f"  {part:<13} {_spec(getattr(config, part))}")
@@ -52,6 +54,7 @@ def describe_data(path: Path) -> None:
     """Print how a table's columns would be read, and hints where a flag would help."""
     import numpy as np
     from rich.console import Console
+    from rich.text import Text
 
     from diabolo.config import Config
     from diabolo.data.formats import schema_of
@@ -65,9 +68,9 @@ def describe_data(path: Path) -> None:
             numeric.append((field.name, arrow_dtype(field.type, field.name)))
         except DataError:
             other.append(f"{field.name} ({field.type})")
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     count = f"{rows:,} rows" if rows is not None else "rows are counted when read"
-    console.print(f"[bold]{path}[/bold]: {count}, {len(arrow)} columns")
+    console.print(Text.assemble((str(path), "bold"), f": {count}, {len(arrow)} columns"))
     if numeric:
         parts, seen = [], 0
         for values, _ in chunks(path, [n for n, _ in numeric]):
@@ -86,7 +89,7 @@ def describe_data(path: Path) -> None:
         if len(padded) >= 3:
             console.print(
                 f"  {len(padded)} columns are often exactly 0 ({', '.join(padded[:4])}, ...): if they are zero-padded "
-                "objects, name them with --slots, like --slots e:4,j:10"
+                "objects, name them with --slots, like --slots e:4,j:10",
             )
     if other:
         console.print(f"  not numbers, so left out with --exclude or named with --label: {', '.join(other)}")

@@ -14,6 +14,7 @@ from diabolo.data.batches import hash_rows
 from diabolo.data.reading import check_columns, chunks
 from diabolo.detect.scores import applicable, score_table
 from diabolo.errors import DataError, nearest
+from diabolo.estimators.detector import AnomalyDetector
 from diabolo.estimators.saving import load, load_detector
 from diabolo.metrics import Ranking, rank
 
@@ -21,6 +22,8 @@ __all__ = ["Comparison", "Rivals", "compare"]
 
 #: Normal rows that the rivals are fitted on at most, so that memory stays bounded.
 MOST_FIT = 50_000
+#: Fewest normal rows: half of them fit the rivals.
+FEWEST = 4
 
 
 @dataclasses.dataclass
@@ -41,7 +44,9 @@ class Rivals:
         from sklearn.ensemble import IsolationForest
         from sklearn.preprocessing import StandardScaler
 
-        self.mean = np.nan_to_num(np.nanmean(values, axis=0))
+        there = np.isfinite(values)
+        total = np.where(there, values, 0).sum(axis=0, dtype=np.float64)
+        self.mean = total / np.maximum(there.sum(axis=0), 1)
         filled = self._fill(values)
         self.scaler = StandardScaler().fit(filled)
         self.forest = IsolationForest(random_state=seed).fit(filled)
@@ -79,36 +84,41 @@ def compare(model: Path, data: Path, label: str, normal: Sequence[str] | None, s
     check_columns(data, [*names, label])
     score_names = applicable(ae.model_)
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
-    classes, seen = [], []
+    classes: list[np.ndarray] = []
+    seen, values_seen = [], set[str]()
     known = ae.fitted_.row_hashes
+    where = f"{data}: label {label!r}"
     for values, apart in chunks(data, names, [label]):
         for name, s in score_table(ae.model_, values, score_names).items():
             found[name].append(s)
-        classes.append(_classes(apart[label], normal, label))
+        classes.append(_classes(apart[label], normal, where, sum(len(c) for c in classes), values_seen))
         seen.append(np.zeros(len(values), bool) if known is None else np.isin(hash_rows(values), known))
     truth = np.concatenate(classes) if classes else np.empty(0, object)
     if not len(truth):
         raise DataError(f"{data}: has no rows")
+    for value in normal or ():
+        if value not in values_seen:
+            raise DataError(f"--normal {value}: not a value of {label!r}: {nearest(value, sorted(values_seen)[:20])}")
     used = np.concatenate(seen)
     is_normal = truth == ""
     if is_normal.all() or not is_normal.any():
         what = "normal" if is_normal.all() else "anomalous"
         raise DataError(f"{data}: every row is {what} by {label!r}; both kinds are needed (--normal names the normal)")
     normal_at = np.flatnonzero(is_normal)
+    if len(normal_at) < FEWEST:
+        raise DataError(f"{data}: {len(normal_at)} rows are normal by {label!r}; at least {FEWEST} are needed")
     fit_at = np.random.default_rng(seed).permutation(normal_at)[: min(len(normal_at) // 2, MOST_FIT)]
     fitted = np.zeros(len(truth), bool)
     fitted[fit_at] = True
-    rivals = Rivals(_gather(data, names, fitted), seed)
     judged = ~fitted & ~used
-    beside: dict[str, list[np.ndarray]] = {}
-    at = 0
-    for values, _ in chunks(data, names):
-        mine = judged[at : at + len(values)]
-        at += len(values)
-        if mine.any():
-            for name, s in rivals.scores(values[mine]).items():
-                beside.setdefault(name, []).append(s)
-    table = {n: np.concatenate(s)[judged] for n, s in found.items()} | {n: np.concatenate(s) for n, s in beside.items()}
+    for there, what in ((is_normal, "normal"), (~is_normal, "anomalous")):
+        if not (there & judged).any():
+            raise DataError(
+                f"{data}: no {what} row is left to judge, for the model was trained on {int((used & there).sum())} of "
+                "them; give rows that it has not seen"
+            )
+    rivals = Rivals(_gather(data, names, fitted), seed)
+    table = {n: np.concatenate(s)[judged] for n, s in found.items()} | _beside(rivals, data, names, judged)
     truth = truth[judged]
     kinds = sorted(set(truth) - {""})
     by_class, counts = {}, {}
@@ -124,15 +134,30 @@ def compare(model: Path, data: Path, label: str, normal: Sequence[str] | None, s
     elif known is None:
         notes.append("the model file keeps no row hashes (large fit): make sure that these rows are new to it")
     if "detector" in read_sections(model):
-        detector = load_detector(model)
-        s = table[detector.score_]
-        flagged = s > detector.threshold_
-        rate, target = float(flagged[truth == ""].mean()), detector.false_alarm_rate_
-        notes.append(
-            f"detector ({detector.score_}): {rate:.3%} of normal rows flagged, {target:.3%} promised; "
-            + ", ".join(f"{float(flagged[truth == k].mean()):.1%} of {k}" for k in kinds)
-        )
+        notes.append(_verdicts(load_detector(model), table, truth))
     return Comparison(by_class, counts, int((truth == "").sum()), notes)
+
+
+def _verdicts(detector: AnomalyDetector, table: dict[str, np.ndarray], truth: np.ndarray) -> str:
+    """What the detector flags of each class, beside what it promises."""
+    s = table[detector.score_]
+    flagged = (s > detector.threshold_) | ~np.isfinite(s)
+    rate, target = float(flagged[truth == ""].mean()), detector.false_alarm_rate_
+    shares = ", ".join(f"{float(flagged[truth == k].mean()):.1%} of {k}" for k in sorted(set(truth) - {""}))
+    return f"detector ({detector.score_}): {rate:.3%} of normal rows flagged, {target:.3%} promised; {shares}"
+
+
+def _beside(rivals: Rivals, data: Path, names: Sequence[str], judged: np.ndarray) -> dict[str, np.ndarray]:
+    """The rivals' scores of the judged rows."""
+    found: dict[str, list[np.ndarray]] = {}
+    at = 0
+    for values, _ in chunks(data, names):
+        mine = judged[at : at + len(values)]
+        at += len(values)
+        if mine.any():
+            for name, s in rivals.scores(values[mine]).items():
+                found.setdefault(name, []).append(s)
+    return {n: np.concatenate(s) for n, s in found.items()}
 
 
 def _gather(data: Path, names: Sequence[str], wanted: np.ndarray) -> np.ndarray:
@@ -143,25 +168,24 @@ def _gather(data: Path, names: Sequence[str], wanted: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _classes(column: Any, normal: Sequence[str] | None, label: str) -> np.ndarray:
-    """Name of each row's class of anomaly, "" for a normal row."""
+def _classes(column: Any, normal: Sequence[str] | None, where: str, at: int, seen: set[str]) -> np.ndarray:
+    """Name of each row's class of anomaly, "" for a normal row; rows count from `at`, `seen` gathers values."""
     import pyarrow as pa
 
-    if column.null_count:
-        raise DataError(f"the label {label!r} has empty cells; every row needs one")
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
     if normal is None and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        some = sorted(set(column.slice(0, 1000).to_pylist()))[:8]
+        some = sorted(set(column.slice(0, 1000).drop_null().to_pylist()))[:8]
         raise DataError(
-            f"the label {label!r} is text ({', '.join(some)}, ...); say which is normal: --normal VALUE,VALUE"
+            f"{where} is text ({', '.join(map(str, some))}, ...); say which is normal: --normal VALUE,VALUE"
         )
     cells = column.to_pylist()
+    empty = next((i for i, c in enumerate(cells) if c is None or c != c), None)
+    if empty is not None:
+        raise DataError(f"{where} is empty in row {at + empty}; every row needs one")
     if normal is None:
         return np.array(["" if not c else "anomaly" for c in cells], object)
     texts = [str(int(c)) if isinstance(c, float) and c.is_integer() else str(c) for c in cells]
-    for value in normal:
-        if len(texts) < 65_536 and value not in texts:
-            raise DataError(f"--normal {value}: not a value of {label!r}: {nearest(value, sorted(set(texts))[:20])}")
+    seen.update(texts)
     return np.array(["" if t in normal else t for t in texts], object)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Memory"]
 
+#: Tensors kept at most; loops have batches of two or three lengths and some twenty names.
+MOST = 512
+
 
 class Memory:
     """Named tensors, handed out again at each round.
@@ -24,19 +27,22 @@ class Memory:
 
     def __init__(self, targets: dict[str, list[Tensor]] | None = None) -> None:
         self.targets = targets or {}
-        self._kept: dict[str, Tensor] = {}
+        self._kept: dict[tuple[str, int, int], Tensor] = {}
 
     def get(self, name: str, rows: int, width: int, like: Tensor) -> Tensor:
         """A tensor [rows, width] of `like`'s type and device; what it holds is left over."""
-        kept = self._kept.get(name)
-        if kept is None or kept.shape[0] < rows or kept.shape[1] != width or kept.dtype != like.dtype:
-            kept = self._kept[name] = like.new_empty(rows, width)
-        return kept[:rows]
+        key = (name, rows, width)
+        kept = self._kept.get(key)
+        if kept is None or kept.dtype != like.dtype:
+            if len(self._kept) >= MOST:
+                self._kept.clear()
+            kept = self._kept[key] = like.new_empty(rows, width)
+        return kept
 
     def ones(self, like: Tensor) -> Tensor:
         """[rows of `like`] ones."""
-        rows = like.shape[0]
-        kept = self._kept.get("ones")
-        if kept is None or kept.shape[0] < rows:
-            kept = self._kept["ones"] = like.new_ones(rows, 1)
-        return kept[:rows, 0]
+        key = ("ones", like.shape[0], 1)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._kept[key] = like.new_ones(like.shape[0], 1)
+        return kept[:, 0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -56,11 +58,20 @@ app.command("demo")(info.demo)
 def main(arguments: list[str] | None = None) -> None:
     """Run the program; turns every failure into one line and exit status 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # the program, not a caller of it: a batch system's SIGTERM tidies up like Ctrl-C
+        signal.signal(signal.SIGTERM, _interrupt)
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
     try:
-        status = typer.main.get_command(app).main(args=words, prog_name="diabolo", standalone_mode=False)
+        command = typer.main.get_command(app)
+        # Not command.main: that one turns Ctrl-C and a closed pipe into ends of its own.
+        with command.make_context("diabolo", words) as context:
+            status = command.invoke(context)
         sys.stdout.flush()
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except SystemExit as done:
+        sys.exit(0 if done.code == 1 else done.code)  # how rich ends when the reader of our output has gone
     except DiaboloError as error:
         if debug:
             raise
@@ -82,6 +93,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(status if isinstance(status, int) else 0)
 
 
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def _fail(message: str, status: int = 2) -> None:
-    sys.stderr.write(f"diabolo: {' '.join(message.split())}\n")
+    line = " ".join(message.split())
+    sys.stderr.write(f"diabolo: {''.join(c if c.isprintable() else '?' for c in line)}\n")
     sys.exit(status)

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
-__all__ = ["Progress", "say"]
+from diabolo.errors import OutputError
+
+__all__ = ["Progress", "check_apart", "say"]
 
 
 def say(text: str = "") -> None:
     """A line for the person on stdout."""
     sys.stdout.write(text + "\n")
+
+
+def check_apart(out: Path, *inputs: Path) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        OutputError: names the file.
+    """
+    for given in inputs:
+        if out.exists() and given.exists() and out.samefile(given):
+            raise OutputError(f"{out}: is also the input; choose another name with --out")
 
 
 class Progress:

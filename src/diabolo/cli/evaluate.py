@@ -14,7 +14,7 @@ def evaluate(
     data: Path = typer.Argument(..., help="Labelled table with the model's columns."),
     label: str = typer.Option(..., help="Truth column: 0 or false is normal; for text say --normal."),
     normal: str | None = typer.Option(None, help="Values of the label that are normal, like W,QCD,Z."),
-    seed: int = typer.Option(0, help="Seed of split, rivals and intervals."),
+    seed: int = typer.Option(0, min=0, max=(1 << 32) - 1, help="Seed of split, rivals and intervals."),
 ) -> None:
     """AUROC and average precision with 95 % intervals, beside IsolationForest and PCA.
 
@@ -28,7 +28,7 @@ def evaluate(
     from diabolo.evaluation import compare
 
     result = compare(model, data, label, normal.split(",") if normal else None, seed)
-    console = Console(width=None if Console().is_terminal else 110)
+    console = Console(width=None if Console().is_terminal else 110, markup=False)
     for anomaly, rows in result.by_class.items():
         grid = Grid(title=f"{anomaly}: {result.counts[anomaly]:,} anomalies among {result.normal:,} normal rows")
         for heading in ("score", "AUROC", "95 %", "average precision", "95 %"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from diabolo.config import METHODS
-from diabolo.errors import ConfigError
+from diabolo.config import METHODS, Config
+from diabolo.errors import ConfigError, DataError
 
 __all__ = ["fit", "parse_slots"]
 
@@ -34,14 +35,14 @@ def fit(
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress lines."),
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
-    from diabolo.cli.common import say
+    from diabolo.cli.common import check_apart, say
     from diabolo.data.formats import check_writable
     from diabolo.data.reading import choose_columns, read_table
     from diabolo.estimators.autoencoder import CLASSES
     from diabolo.estimators.detector import AnomalyDetector
     from diabolo.estimators.progress import print_epoch
 
-    settings = _settings(config, set_)
+    settings = _settings(config, set_, method)
     method = settings.pop("method", method)
     flags = {"latent_dim": latent, "beta": beta, "epochs": epochs, "random_state": seed}
     settings |= {k: v for k, v in flags.items() if v is not None and (k != "random_state" or k not in settings)}
@@ -55,21 +56,27 @@ def fit(
         raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
     if only not in (None, "main"):
         raise ConfigError(f"--only {only}: allowed is main")
+    if only == "main" and false_alarm_rate is not None:
+        raise ConfigError("--false-alarm-rate is the detector's, which --only main leaves out; drop one of the two")
     from diabolo.config import build_config
 
     build_config(settings, method)  # every wrong setting is named before the table is read
+    check_apart(out, data)
     check_writable(out)
     names = choose_columns(data, columns, exclude, [label, weight])
     table, weights = read_table(data, names, weight)
     autoencoder = CLASSES[method](**settings)
     report = None if quiet else print_epoch
-    if only == "main":
-        fitted = autoencoder._fit_table(table, weights, 0.0, report)
-        detector = None
-    else:
-        detector = AnomalyDetector(autoencoder, false_alarm_rate=false_alarm_rate, random_state=seed)
-        detector._fit_table(table, weights, report)
-        fitted = detector.autoencoder_
+    detector = None
+    try:
+        if only == "main":
+            fitted = autoencoder._fit_table(table, weights, 0.0, report)
+        else:
+            detector = AnomalyDetector(autoencoder, false_alarm_rate=false_alarm_rate, random_state=seed)
+            detector._fit_table(table, weights, report)
+            fitted = detector.autoencoder_
+    except DataError as error:
+        raise DataError(f"{data}: {error}") from error
     (fitted if detector is None else detector).save(out)
     say(summary(out, fitted, detector, len(table)))
 
@@ -105,12 +112,12 @@ def parse_slots(text: str) -> dict[str, int]:
     >>> parse_slots("e:4,mu:4")
     {'e': 4, 'mu': 4}
     """
-    groups = {}
+    groups: dict[str, int] = {}
     for word in text.split(","):
-        name, _, count = word.partition(":")
-        groups[name.strip()] = _whole(count, "--slots")
-        if not name.strip() or groups[name.strip()] < 1:
-            raise ConfigError(f"--slots {text}: expected name:number, like e:4,mu:4,j:10")
+        name, _, count = (w.strip() for w in word.partition(":"))
+        if not name or name in groups or not count.isdecimal() or int(count) < 1:
+            raise ConfigError(f"--slots {text}: expected name:number, each name once, like e:4,mu:4,j:10")
+        groups[name] = int(count)
     return groups
 
 
@@ -121,13 +128,14 @@ def _whole(text: str, flag: str) -> int:
         raise ConfigError(f"{flag}: {text!r} is not a whole number") from None
 
 
-def _settings(config: Path | None, pairs: list[str]) -> dict[str, Any]:
+def _settings(config: Path | None, pairs: list[str], method: str) -> dict[str, Any]:
     """Settings of a TOML file, with each `--set key=value` (value in TOML, or a bare word) over them."""
     import tomllib
 
     from diabolo.config import read_toml
 
     settings = read_toml(config) if config else {}
+    defaults = {f.name: f.default for f in dataclasses.fields(Config)}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
@@ -140,8 +148,11 @@ def _settings(config: Path | None, pairs: list[str]) -> dict[str, Any]:
         if not dot:
             settings[part] = value
         else:
-            # A part's setting: keep the part that was named before, or the configuration's default for it.
-            before = settings.get(part)
-            before = {"name": before} if isinstance(before, str) else dict(before or {})
+            # A part's setting: keep the part that was named before, or the method's default for it.
+            chosen = defaults | METHODS.get(settings.get("method", method), {}) | settings
+            before = chosen.get(part) or {}
+            before = {"name": before} if isinstance(before, str) else before
+            if not isinstance(before, dict):
+                raise ConfigError(f"--set {pair}: {part!r} is one value and has no setting {inner!r}")
             settings[part] = {**before, inner: value}
     return settings

@@ -19,7 +19,7 @@ def info(path: Path = typer.Argument(..., help="Model file (*.diabolo), or a tab
 
 def demo(
     out: Path = typer.Option(Path("diabolo-demo"), "-o", "--out", help="Folder for what the demo writes."),
-    epochs: int | None = typer.Option(None, help="Passes over the training rows."),
+    epochs: int | None = typer.Option(None, min=1, help="Passes over the training rows."),
 ) -> None:
     """Fit, calibrate and score the sample of simulated LHC events that ships with the package."""
     from diabolo.demo import run

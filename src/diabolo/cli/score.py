@@ -26,12 +26,16 @@ def score(
     import pyarrow as pa
 
     from diabolo.artifact import read_sections
-    from diabolo.cli.common import Progress, say
-    from diabolo.data.formats import schema_of, write_batches
+    from diabolo.cli.common import Progress, check_apart, say
+    from diabolo.data.formats import check_writable, format_of, schema_of, write_batches
     from diabolo.data.reading import check_columns, chunks
     from diabolo.detect.scores import automatic, score_table
     from diabolo.estimators.saving import load, load_detector
 
+    if format_of(out).name == "numpy":
+        raise ConfigError(f"{out}: scores have a column of text; allowed: .parquet, .csv")
+    check_apart(out, model, data)
+    check_writable(out)
     detector = load_detector(model) if "detector" in read_sections(model) else None
     if detector is None and false_alarm_rate is not None:
         raise ConfigError(f"{model} has no detector, so no false-alarm rate; fit without --only main")
@@ -99,17 +103,18 @@ def sample(
     out: Path = typer.Option(..., "-o", "--out", help="Table to write: .parquet, .csv, .npy or .npz."),
     n: int = typer.Option(..., "-n", help="Rows to draw."),
     mean: bool = typer.Option(False, "--mean", help="Means instead of draws from p(x|z)."),
-    seed: int = typer.Option(0, help="Seed of the draws."),
+    seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of the draws."),
 ) -> None:
     """Draw new rows from the model, in the columns and units of its training table."""
     import pyarrow as pa
 
-    from diabolo.cli.common import Progress, say
+    from diabolo.cli.common import Progress, check_apart, say
     from diabolo.data.formats import write_batches
     from diabolo.estimators.saving import load
 
     if n < 1:
         raise ConfigError(f"-n {n}: allowed are whole numbers from 1 up")
+    check_apart(out, model)
     ae = load(model)
     ae.container_ = "arrow"
     step = 65_536

@@ -66,10 +66,11 @@ def hash_rows(values: np.ndarray) -> np.ndarray:
         [n] uint64.
     """
     out = np.empty(len(values), np.uint64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(values), 4096):
             # Column by column, but of a piece that fits the cache.
-            cells = np.ascontiguousarray(values[start : start + 4096].T.astype(np.float64)) + 0.0
+            # In single precision, so that a table and its copy in another format hash alike.
+            cells = np.ascontiguousarray(values[start : start + 4096].T, np.float32).astype(np.float64) + 0.0
             cells[np.isnan(cells)] = np.nan
             h = np.full(cells.shape[1], 0x243F6A8885A308D3, np.uint64)
             for cell in cells:

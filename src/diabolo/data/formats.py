@@ -69,9 +69,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place on success and vanishes on failure.
 
     Raises:
-        OutputError: the folder is missing, not writable or full.
+        OutputError: the folder is missing, not writable or full, or `path` is a folder or a device.
     """
     target = Path(path)
+    _check_place(target)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=f".part{target.suffix}", dir=target.parent)
         os.close(handle)
@@ -100,11 +101,18 @@ def check_writable(path: str | Path) -> None:
         OutputError: the folder is missing or not writable.
     """
     target = Path(path)
+    _check_place(target)
     try:
         with tempfile.NamedTemporaryFile(prefix=f".{target.name}.", dir=target.parent):
             pass
     except OSError as error:
         raise _cannot_write(target, error) from None
+
+
+def _check_place(target: Path) -> None:
+    """A rename would put a file in the place of a device or a pipe, and fail at the end on a folder."""
+    if target.exists() and not target.is_file():
+        raise OutputError(f"cannot write {target}: it is a folder or a device; choose the name of a file")
 
 
 def _cannot_write(target: Path, error: OSError) -> OutputError:
@@ -193,51 +201,62 @@ class Csv:
     name = "csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
 
-    def _open(self, path: Path, columns: Sequence[str] | None) -> Any:
+    def _open(self, path: Path, columns: Sequence[str] | None, serial: bool = False) -> Any:
         import pyarrow as pa
         import pyarrow.csv as pc
 
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
-        read = pc.ReadOptions(block_size=1 << 22)
-        try:
-            with pc.open_csv(path, read_options=read) as first:
-                guessed = first.schema
-            # The first block decides the types, and a later row may hold 1.5 where it held 1, or any number
-            # where it held nothing.
-            loose = {f.name: pa.float64() for f in guessed if pa.types.is_integer(f.type) or pa.types.is_null(f.type)}
-            options = pc.ConvertOptions(
-                include_columns=list(columns) if columns is not None else None, column_types=loose
-            )
-            return pc.open_csv(path, read_options=read, convert_options=options)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{path}: {self._readable(error)}") from None
+        read = pc.ReadOptions(block_size=1 << 22, use_threads=not serial)
+        with pc.open_csv(path, read_options=read) as first:
+            guessed = first.schema
+        # The first block decides the types, and a later row may hold 1.5 where it held 1, or any number
+        # where it held nothing.
+        loose = {f.name: pa.float64() for f in guessed if pa.types.is_integer(f.type) or pa.types.is_null(f.type)}
+        options = pc.ConvertOptions(include_columns=list(columns) if columns is not None else None, column_types=loose)
+        return pc.open_csv(path, read_options=read, convert_options=options)
 
-    @staticmethod
-    def _readable(error: Exception) -> str:
-        """Arrow's message with the row and the column as a person counts them."""
-        text = _one_line(error)
-        match = re.search(r"In CSV column #(\d+):(?: Row #(\d+):)? (.*)", text)
-        if not match:
-            return text
-        row = f"row {match.group(2)}, " if match.group(2) else ""
-        return f"{row}column {int(match.group(1)) + 1}: {match.group(3)}"
+    @contextlib.contextmanager
+    def _explained(self, path: Path, columns: Sequence[str] | None, names: Sequence[str] = ()) -> Iterator[None]:
+        """Turn Arrow's complaint into one that names the row and the column as this package counts them."""
+        import pyarrow as pa
+
+        try:
+            yield
+        except pa.ArrowInvalid as error:
+            text = _one_line(self._located(path, columns) or error)
+            match = re.search(r"(?:In CSV column #(\d+)|CSV parse error): (?:Row #(\d+): )?(.*)", text)
+            if match:
+                column, row, text = match.groups()
+                place = [f"row {int(row) - 2}"] if row else []  # Arrow's row 1 is the header
+                if column:
+                    place.append(f"column {(names[int(column)] if int(column) < len(names) else column)!r}")
+                text = f"{', '.join(place)}: {text}" if place else text
+            raise DataError(f"{path}: {text}") from None
+
+    def _located(self, path: Path, columns: Sequence[str] | None) -> Exception | None:
+        """The same complaint with the row, which Arrow knows only where it reads row after row."""
+        import pyarrow as pa
+
+        try:
+            with self._open(path, columns, serial=True) as reader:
+                for _ in reader:
+                    pass
+        except pa.ArrowInvalid as error:
+            return error  # type: ignore[no-any-return]
+        return None
 
     def schema(self, path: Path) -> tuple[Any, int | None]:
-        with self._open(path, None) as reader:
+        with self._explained(path, None), self._open(path, None) as reader:
             return reader.schema, None
 
     def read(self, path: Path, columns: Sequence[str] | None) -> Iterator[Any]:
-        import pyarrow as pa
-
-        names = _known(columns, self.schema(path)[0].names, path)
-        with self._open(path, names) as reader:
-            try:
-                for batch in reader:
-                    for start in range(0, batch.num_rows, CHUNK):
-                        yield batch.slice(start, CHUNK)
-            except pa.ArrowInvalid as error:
-                raise DataError(f"{path}: {self._readable(error)}") from None
+        there = self.schema(path)[0].names
+        names = _known(columns, there, path)
+        with self._explained(path, names, there), self._open(path, names) as reader:
+            for batch in reader:
+                for start in range(0, batch.num_rows, CHUNK):
+                    yield batch.slice(start, CHUNK)
 
     def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
         import pyarrow.csv as pc
@@ -272,15 +291,19 @@ class NumPy:
         shape, fortran, dtype = read(handle)
         if dtype.hasobject:
             raise DataError(f"{path}: holds Python objects, which could run code when read; save numbers instead")
+        if dtype.kind in "cV" or (dtype.kind == "f" and dtype.itemsize > 8):
+            raise DataError(f"{path}: holds {dtype}; allowed are numbers of up to 64 bits and booleans: use astype")
         return shape, dtype, fortran
 
     def _layout(self, path: Path) -> tuple[int, dict[str, list[str]]]:
         """Number of rows, and for each member the columns it becomes."""
         members = self._members(path)
         tall = {k: m for k, m in members.items() if len(m[0]) in (1, 2)}
-        if not tall:
+        if not tall or any(len(m[0]) > 2 for m in members.values()):
             shapes = ", ".join(f"{k} {list(m[0])}" for k, m in members.items()) or "nothing"
-            raise DataError(f"{path}: holds {shapes}; allowed are matrices [rows, columns] and vectors [rows]")
+            raise DataError(
+                f"{path}: holds {shapes}; allowed are matrices [rows, columns], vectors [rows]: reshape or leave out"
+            )
         matrices = [k for k, m in tall.items() if len(m[0]) == 2]
         lengths = {m[0][0] for m in tall.values()}
         if len(lengths) > 1:
@@ -299,7 +322,8 @@ class NumPy:
 
         rows, columns = self._layout(path)
         members = self._members(path)
-        fields = [(n, pa.from_numpy_dtype(members[k][1])) for k, names in columns.items() for n in names]
+        kinds = {k: pa.from_numpy_dtype(m[1].newbyteorder("=")) for k, m in members.items() if k in columns}
+        fields = [(n, kinds[k]) for k, names in columns.items() for n in names]
         return pa.schema(fields), rows
 
     def read(self, path: Path, columns: Sequence[str] | None) -> Iterator[Any]:
@@ -313,6 +337,7 @@ class NumPy:
                 cells = {}
                 for key, names in layout.items():
                     block = next(readers[key])
+                    block = block.astype(block.dtype.newbyteorder("="), copy=False)
                     for i, name in enumerate(names):
                         cells[name] = block if block.ndim == 1 else block[:, i]
                 yield pa.record_batch({n: pa.array(np.ascontiguousarray(cells[n])) for n in wanted})
@@ -343,8 +368,14 @@ class NumPy:
         columns: dict[str, list[np.ndarray]] = {n: [] for n in schema.names}
         for batch in batches:
             for name in schema.names:
-                columns[name].append(batch.column(name).to_numpy(zero_copy_only=False))
+                column = batch.column(name)
+                if column.null_count and str(column.type) == "bool":
+                    column = column.cast("uint8")  # then to floats, with NaN for null
+                columns[name].append(column.to_numpy(zero_copy_only=False))
         arrays = {n: np.concatenate(c) if c else np.empty(0) for n, c in columns.items()}
+        text = [n for n, a in arrays.items() if a.dtype.hasobject]
+        if text:
+            raise DataError(f"column {text[0]!r} is not of numbers, which a NumPy file needs; write .parquet or .csv")
         with open(path, "wb") as handle:
             if path.suffix == ".npy":
                 np.save(handle, np.stack(list(arrays.values()), axis=1), allow_pickle=False)

@@ -25,11 +25,13 @@ def choose_columns(path: Path, columns: str | None, exclude: str | None, apart: 
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise DataError(f"{path}: duplicate column names: {', '.join(twice)}; rename them")
-    wanted = columns.split(",") if columns else names
-    left_out = set(exclude.split(",") if exclude else [])
+    wanted = names if columns is None else columns.split(",")
+    left_out = set() if exclude is None else set(exclude.split(","))
     for name in [*wanted, *left_out, *(a for a in apart if a)]:
         if name not in names:
             raise DataError(f"{path}: no column {name!r}: {nearest(name, names)}")
+        if wanted.count(name) > 1:
+            raise DataError(f"--columns names {name!r} twice; name each column once")
     chosen = [n for n in wanted if n not in left_out and n not in apart]
     if not chosen:
         raise DataError(f"{path}: no column is left to fit; it has {', '.join(names[:10])}")
@@ -48,6 +50,8 @@ def chunks(
         try:
             values = batch_values(batch, columns)
         except DataError as error:
+            for name in columns:
+                _dtype(path, batch.schema, name)
             raise DataError(f"{path}: {error}") from None
         yield values, {name: batch.column(name) for name in apart}
 
@@ -55,7 +59,9 @@ def chunks(
 def read_table(path: Path, columns: Sequence[str], weight: str | None = None) -> tuple[Table, np.ndarray | None]:
     """Read chosen columns as one matrix, and the weights."""
     schema, rows = schema_of(path)
-    dtypes = [arrow_dtype(schema.field(n).type, n, str(path)) for n in columns]
+    dtypes = [_dtype(path, schema, n) for n in columns]
+    if weight:
+        _dtype(path, schema, weight)
     kind = float_type(dtypes)
     values = np.empty((rows, len(columns)), kind) if rows is not None else None
     parts, weights, at = [], [], 0
@@ -74,13 +80,43 @@ def read_table(path: Path, columns: Sequence[str], weight: str | None = None) ->
     return Table(values, list(columns), dtypes, "arrow", True), np.concatenate(weights) if weight else None
 
 
+def _dtype(path: Path, schema: Any, name: str) -> str:
+    """A column's NumPy type; text is refused with the first cell that is not a number."""
+    try:
+        return arrow_dtype(schema.field(name).type, name, str(path))
+    except DataError as error:
+        import pyarrow.csv as pc
+
+        missing, at = set(pc.ConvertOptions().null_values), 0
+        for batch in read_batches(path, [name]):
+            for i, cell in enumerate(batch.column(0).to_pylist()):
+                if isinstance(cell, str) and cell not in missing and not _is_number(cell):
+                    raise DataError(
+                        f"{path}: row {at + i}, column {name!r}: {cell[:40]!r} is not a number; mend it, or leave the "
+                        f"column out of the fit (--exclude {name}, or --label {name} if it is the truth)"
+                    ) from None
+            at += batch.num_rows
+        raise error from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def check_columns(path: Path, names: Sequence[str]) -> None:
     """Refuse a file that lacks one of a model's columns; more columns and another order are fine.
 
     Raises:
         DataError: names the first missing column and the nearest there is.
     """
-    there = schema_of(path)[0].names
+    there = list(schema_of(path)[0].names)
+    twice = [n for n in names if there.count(n) > 1]
+    if twice:
+        raise DataError(f"{path}: duplicate column names: {', '.join(twice)}; rename them")
     absent = [n for n in names if n not in there]
     if absent:
         raise DataError(

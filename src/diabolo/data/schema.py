@@ -182,7 +182,11 @@ def _resolution(present: np.ndarray, dtype: str) -> float:
     """Spacing 10^-k of a column rounded to k decimals, 0 if it is continuous."""
     if np.issubdtype(np.dtype(dtype), np.integer) or dtype == "bool":
         return 1.0
-    some = present[:: max(1, len(present) // 2_000)].astype(np.float64)
+    # Zeros lie on every grid, and repeated values say nothing new.
+    distinct = np.unique(present[present != 0])
+    if len(distinct) < 2:
+        return 0.0
+    some = distinct[:: max(1, len(distinct) // 2_000)].astype(np.float64)
     # A single-precision number near v is only known to v·6e-8, so the test allows for that.
     slack = np.abs(some) * (2.0**-22 if dtype in ("float32", "float16") else 2.0**-48)
     for k in range(0, 7):

@@ -171,9 +171,12 @@ def from_values(values: np.ndarray, names: Sequence[str], dtypes: Sequence[str],
     for i, (name, dtype) in enumerate(zip(names, dtypes, strict=True)):
         cell = values[:, i]
         kind = np.dtype(dtype)
-        if kind.kind in "iub" and np.isfinite(cell).all():
+        gone = ~np.isfinite(cell)
+        if kind.kind in "iub" and (container == "arrow" or not gone.any()):
             limits = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
-            columns[name] = np.clip(np.round(cell), *limits).astype(kind)
+            columns[name] = np.clip(np.round(np.where(gone, 0, cell)), *limits).astype(kind)
+            if gone.any():
+                columns[name] = np.ma.array(columns[name], mask=gone)
         else:
             columns[name] = cell.astype(kind if kind.kind == "f" else np.float64)
     if container == "numpy":
@@ -187,4 +190,5 @@ def from_values(values: np.ndarray, names: Sequence[str], dtypes: Sequence[str],
         return pd.DataFrame(columns)
     import pyarrow as pa
 
-    return pa.table(columns)
+    # Arrow has room for a missing integer: the column keeps its type.
+    return pa.table({n: pa.array(c.data, mask=c.mask) if np.ma.isMaskedArray(c) else c for n, c in columns.items()})

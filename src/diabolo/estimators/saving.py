@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from diabolo.artifact import Section, read_sections
 from diabolo.config import Config, build_config
@@ -44,7 +45,7 @@ class Roles:
 @dataclasses.dataclass
 class EncodingCard:
     schema: Schema
-    clip: float
+    clip: Annotated[float, Ge(1), Le(float(np.finfo(np.float32).max))]
     n_train: Count
 
 
@@ -52,6 +53,14 @@ class EncodingCard:
 class Input:
     container: Literal["numpy", "pandas", "arrow"]
     named: bool
+
+
+@dataclasses.dataclass
+class Training:
+    history: list[dict[str, bool | int | float | None]]
+    seconds: float
+    device: str
+    versions: dict[str, str]
 
 
 @dataclasses.dataclass
@@ -67,14 +76,14 @@ class MainCard:
     encoding: EncodingCard
     input: Input
     roles: Roles
-    training: dict[str, Any]
+    training: Training
 
 
 @dataclasses.dataclass
 class DetectorParameters:
     score: str
     false_alarm_rate: float | None
-    random_state: int | None
+    random_state: Count | None
 
 
 @dataclasses.dataclass
@@ -163,6 +172,10 @@ def load_detector(path: str | Path) -> AnomalyDetector:
     rows = [None] * len(values) if weights is None else list(weights)
     detector.calibrations_ = {n: Calibration(v, w) for n, v, w in zip(card.scores, values, rows, strict=True)}
     detector.n_calibration_ = values.shape[1]
+    try:
+        detector._calibration().check_rate(detector.false_alarm_rate_)
+    except DiaboloError as error:
+        raise ModelFileError(f"{path}: section 'detector' does not fit together: {error}") from None
     detector.n_features_in_ = ae.n_features_in_
     if hasattr(ae, "feature_names_in_"):
         detector.feature_names_in_ = ae.feature_names_in_
@@ -193,15 +206,15 @@ def _autoencoder(path: str | Path, section: Section) -> Autoencoder:
         raise
     except (DiaboloError, TypeError, ValueError, IndexError, KeyError) as error:
         raise ModelFileError(f"{path}: section 'main' does not fit together: {error}") from None
-    history = card.training.get("history")
-    if not isinstance(history, list):
-        raise ModelFileError(f"{path}: section 'main': training has no history")
+    history = card.training.history
+    if any(not {"epoch", "validation", "best"} <= set(epoch) for epoch in history):
+        raise ModelFileError(f"{path}: section 'main': an epoch of the history has no number, validation or best")
     hashes = tensors.get("row_hashes")
     if hashes is not None and (hashes.dtype != np.uint64 or hashes.ndim != 1):
         raise ModelFileError(f"{path}: tensor 'main/row_hashes' must be [n] U64")
     if not {"train", "stop", "calibrate"} <= set(card.roles.counts):
         raise ModelFileError(f"{path}: section 'main': roles have no counts")
-    training = {k: v for k, v in card.training.items() if k != "history"}
+    training = {k: v for k, v in dataclasses.asdict(card.training).items() if k != "history"}
     fitted = Fitted(model, history, dataclasses.asdict(card.roles), training, hashes, np.empty(0, np.int64))
     from diabolo.data.table import Table
 
@@ -232,9 +245,25 @@ def _sound(schema: Schema) -> Schema:
 
 def _card(path: str | Path, cls: type[Any], card: dict[str, Any]) -> Any:
     try:
-        return validated(cls, card, f"{path}: card")
+        built = validated(cls, card, f"{path}: card")
     except ConfigError as error:
         raise ModelFileError(str(error)[:600]) from None
+    for name in _unknown(card, dataclasses.asdict(built)):
+        raise ModelFileError(f"{path}: card has the unknown entry {name!r}; the file is damaged, or upgrade diabolo")
+    return built
+
+
+def _unknown(given: Any, used: Any, where: str = "") -> Iterator[str]:
+    """Names of entries at any depth that checking has passed over."""
+    if isinstance(given, dict) and isinstance(used, dict):
+        for key, value in given.items():
+            if key not in used:
+                yield f"{where}{key}"
+            else:
+                yield from _unknown(value, used[key], f"{where}{key}.")
+    elif isinstance(given, list):
+        for i, (value, kept) in enumerate(zip(given, used, strict=False)):
+            yield from _unknown(value, kept, f"{where}{i}.")
 
 
 def _finite(value: Any) -> Any:

@@ -114,7 +114,7 @@ class _MeanSquare(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> Any:
         residual, share = ctx.residual, ctx.share
         if share is None:
-            gradient = residual.mul_(outputs[0] * (2 / len(residual)))
+            gradient = residual.mul_(outputs[0] * (2 / residual.shape[0]))
         else:
             gradient = residual.mul_(outputs[0]).mul_(2 * share[:, None])
         return gradient, None, None, None, None

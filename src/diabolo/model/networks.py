@@ -98,10 +98,10 @@ def _forward(
             weight, bias = next(remaining), next(remaining)
             if operation.outputs < NARROW and not keep:
                 # The library's kernels are slow for a few columns and quick for a few rows.
-                out = memory.get(f"{name}.{i}", operation.outputs, len(h), h)
+                out = memory.get(f"{name}.{i}", operation.outputs, h.shape[0], h)
                 h = torch.mm(weight, h.t(), out=out).add_(bias[:, None]).t()
             else:
-                out = memory.get(f"{name}.{i}", len(h), operation.outputs, h)
+                out = memory.get(f"{name}.{i}", h.shape[0], operation.outputs, h)
                 h = torch.addmm(bias, h, weight.t(), out=out)
         else:
             h = torch.relu_(h) if operation.slope == 0 else functional.leaky_relu_(h, operation.slope)
@@ -141,7 +141,7 @@ class _Fused(torch.autograd.Function):
                     torch.mm(gradient.t(), x, out=targets[2 * affine])
                     grads += [None, None]
                 if affine or ctx.needs_input_grad[0]:
-                    out = memory.get(f"{ctx.network}.{i}.gradient", len(gradient), operation.inputs, gradient)
+                    out = memory.get(f"{ctx.network}.{i}.gradient", gradient.shape[0], operation.inputs, gradient)
                     gradient = torch.mm(gradient, weight, out=out)
             else:
                 # The rectifier worked in place: its result is the next affine map's input.
