@@ -79,9 +79,10 @@ def main() -> None:
     parser = common.parser(__doc__, pairs=3)
     parser.add_argument("--digit", type=int, default=5, choices=range(10), help="the anomaly (default: 5)")
     parser.add_argument("--latent", type=int, default=8, help="diabolo's latent_dim (default: 8)")
-    parser.add_argument("--hidden", default="256,128", help="diabolo's hidden widths (default: 256,128)")
-    parser.add_argument("--epochs", type=int, default=50, help="diabolo's epochs (default: 50)")
+    parser.add_argument("--hidden", default="512,256", help="diabolo's hidden widths (default: 512,256)")
+    parser.add_argument("--epochs", type=int, default=30, help="diabolo's epochs (default: 30)")
     options = parser.parse_args()
+    common.data_path("mnist", "mnist.npz")
     options.pairs = min(options.pairs, 2) if options.quick else options.pairs
     options.epochs = min(options.epochs, 2) if options.quick else options.epochs
     most, pyod_epochs = (4_000, 1) if options.quick else (None, 10)

@@ -25,7 +25,7 @@ from common import Clock, Measured
 from diabolo import Autoencoder
 
 #: Epochs that are tried, in turn, until the rival's loss is reached.
-LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 50, 100)
+LADDER = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 50, 100)
 
 
 # ── speed ─────────────────────────────────────────────────────────────────────────────────────────
@@ -129,7 +129,9 @@ def fit_once(train: np.ndarray, held: np.ndarray, std: np.ndarray, **settings: o
     }
 
 
-def loss_pair(train: np.ndarray, held: np.ndarray, std: np.ndarray, batch_norm: bool, seed: int) -> dict[str, Measured]:
+def loss_pair(
+    train: np.ndarray, held: np.ndarray, std: np.ndarray, batch_norm: bool, seed: int, settings: dict[str, object]
+) -> dict[str, Measured]:
     detector = common.pyod_autoencoder(batch_norm=batch_norm, random_state=seed)
     whole, inside = common.fit_pyod(detector, train)
     # Its score is the Euclidean distance in its own standardised units, which are the ones used here.
@@ -137,7 +139,7 @@ def loss_pair(train: np.ndarray, held: np.ndarray, std: np.ndarray, batch_norm: 
     pyod = {"seconds": whole.wall, "cpu_seconds": whole.cpu, "training_seconds": inside.wall, "mse": mse}
     reached = {"seconds": np.inf, "cpu_seconds": np.inf, "mse": np.inf, "epochs": np.inf}
     for epochs in LADDER:
-        tried = fit_once(train, held, std, epochs=epochs, patience=10**6, random_state=seed)
+        tried = fit_once(train, held, std, epochs=epochs, patience=10**6, random_state=seed, **settings)
         if tried["mse"] <= mse:
             reached = tried
             break
@@ -163,7 +165,7 @@ def loss_tables(rows: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def loss(options: argparse.Namespace) -> dict[str, object]:
     rows = options.loss_rows or (2_000 if options.quick else 32_768)
-    results = {}
+    results, settings = {}, {"learning_rate": options.learning_rate, "batch_size": options.loss_batch}
     common.fit_pyod(common.pyod_autoencoder(epoch_num=1), common.correlated(2000))  # imports and compiles
     Autoencoder(epochs=1).fit(common.correlated(2000))
     for name, (train, held) in loss_tables(rows).items():
@@ -171,7 +173,7 @@ def loss(options: argparse.Namespace) -> dict[str, object]:
         for batch_norm in (True, False):
             kind = f"PyOD {'with batch norm, its default' if batch_norm else 'without batch norm'}"
             print(f"\ntime to PyOD's loss: {name}, {len(train):,} × {train.shape[1]}, {kind}")
-            pairs = [loss_pair(train, held, std, batch_norm, seed) for seed in range(options.loss_pairs)]
+            pairs = [loss_pair(train, held, std, batch_norm, i, settings) for i in range(options.loss_pairs)]
             for label, key in (("PyOD", "pyod"), ("diabolo to that loss", "diabolo"), ("diabolo, defaults", "default")):
                 seconds = np.array([p[key]["seconds"] for p in pairs])
                 mse = np.array([p[key]["mse"] for p in pairs])
@@ -192,6 +194,8 @@ def main() -> None:
     parser.add_argument("--batches", default="1024,4096,32", help="batch sizes (default: 1024,4096,32)")
     parser.add_argument("--loss-rows", type=int, help="training rows of the second part (default: 32768)")
     parser.add_argument("--loss-pairs", type=int, help="pairs of the second part, PyOD is slow (default: 3)")
+    parser.add_argument("--loss-batch", type=int, help="diabolo's batch in the second part (default: its own)")
+    parser.add_argument("--learning-rate", type=float, help="and its learning rate (default: its own)")
     options = parser.parse_args()
     options.pairs = min(options.pairs, 2) if options.quick else options.pairs
     options.loss_pairs = options.loss_pairs or (1 if options.quick else 3)

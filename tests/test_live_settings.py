@@ -175,7 +175,7 @@ BASES = {
 VALUES = {
     ("likelihood", "gaussian", "sigma"): ["learned", 0.3],
     ("regularizer", "kl", "free_bits"): [1.0],
-    ("regularizer", "lp", "p"): [0.5, 2.0],
+    ("regularizer", "lp", "p"): [0.5],
 }
 #: Settings that the data decide, not the user; each has a test of its own below.
 FROM_DATA = {("likelihood", "multiplicity", "gaps")}
@@ -323,6 +323,7 @@ def idle(monkeypatch):
     entry = dataclasses.make_dataclass(
         "Idle",
         [("strength", float, 0.5)],
+        bases=(corruptions.get("none"),),
         frozen=True,
         namespace={"name": "idle", "__call__": lambda self, x, encoding, lead, generator: x},
     )
@@ -362,6 +363,7 @@ def test_a_constant_term_is_caught(monkeypatch, mixed):
         namespace={
             "name": "constant",
             "needs_stochastic": False,
+            "void": lambda self, prior: None,
             "__call__": lambda self, posterior, prior, rms: posterior.mean.detach()[..., 0] * 0 + 7.0,
         },
     )

@@ -382,7 +382,7 @@ CHOICES = [
     *[{"latent": n} for n in latents],
     *[{"corruption": n} for n in corruptions],
     *[{"regularizer": "kl", "latent": "gaussian", "prior": n} for n in priors],
-    *[{"regularizer": n, "latent": "gaussian"} for n in regularizers],
+    *[{"regularizer": n, "latent": "gaussian", "prior": "laplace"} for n in regularizers],
     *[{"likelihood": n} for n in likelihoods if "real" in likelihoods.get(n).kinds],
     {"likelihood": {"name": "gaussian", "sigma": "learned"}},
     {"latent": "gaussian", "regularizer": "kl", "draws": 3},
@@ -420,7 +420,7 @@ def test_terms_repeat_with_their_seed(settings, mixed, build_model, encoded):
 def test_nll_comes_out_per_column(mixed, build_model, encoded):
     model = build_model(mixed, (2,), slots={"e": 2})
     rows = encoded(model, mixed)
-    theta = model.decode(model.encode(model.clip(rows.x)).sample(1, generator()).expand(4, 2, len(mixed), -1))
+    theta = model.decode(model.encode(rows.x).sample(1, generator()).expand(4, 2, len(mixed), -1))
     names = model.encoding.schema.output_names
     assert names == [*mixed.columns, "e.count"]
     for cells in (model.column_nll(theta, rows), model.column_squared_error(theta, rows)):
@@ -460,15 +460,20 @@ def test_weights_count_as_repeated_rows(lead, mixed, build_model, encoded):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("lead", [(), (2,)])
 @pytest.mark.parametrize("settings", CHOICES, ids=str)
-def test_training_steps_along_the_gradient_of_the_formula(settings, lead, weighted, mixed, build_model, encoded):
-    """Training's short cuts (fused networks, kept memory, reduced distances) against plain differentiation."""
-    weights = torch.linspace(0.5, 2, len(mixed)) if weighted else None
-    share = torch.full((len(mixed),), 1 / len(mixed)) if weights is None else weights / weights.sum()
-    config = {"slots": {"e": 2}, "clip_norm": 1e9, "hidden": (16, 8), **settings}
+@pytest.mark.parametrize("kinds", ["every kind of column", "reals"])
+def test_steps_follow_the_gradient_of_the_formula(
+    kinds, settings, lead, weighted, mixed, plane, build_model, encoded
+):
+    """Training's short cuts (fused networks, kept memory, reduced distances) against plain autograd."""
+    X = plane[1][:100] if kinds == "reals" else mixed
+    weights = torch.linspace(0.5, 2, len(X)) if weighted else None
+    share = torch.full((len(X),), 1 / len(X)) if weights is None else weights / weights.sum()
+    slots = None if kinds == "reals" else {"e": 2}
+    config = {"slots": slots, "clip_norm": 1e9, "hidden": (16, 8), **settings}
     if settings.get("network") == "linear":
         config["hidden"] = None
-    model = build_model(mixed, lead, **config)
-    rows = encoded(model, mixed).clipped(model.encoding.clip)
+    model = build_model(X, lead, **config)
+    rows = encoded(model, X).clipped(model.encoding.clip)
     leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
     model.use(leaves)
     noise = generator()
@@ -481,12 +486,13 @@ def test_training_steps_along_the_gradient_of_the_formula(settings, lead, weight
     engine = Engine(model, model.config)
     # Twice over the same memory: what the first step left there must not matter.
     for _ in range(2):
-        loss, _, _ = objective(model, rows, weights, 0.7, generator())
+        batch = rows.batch(slice(None), engine.memory)
+        loss, _, _ = objective(model, batch, weights, 0.7, generator())
         engine.step(loss, 0.0)
     torch.testing.assert_close(loss.detach(), exact.detach(), rtol=1e-4, atol=1e-4)
-    for (name, leaf), gradient in zip(leaves.items(), model.store.split(engine.gradient).values(), strict=True):
-        size = float(leaf.grad.abs().max())
-        torch.testing.assert_close(gradient, leaf.grad, rtol=1e-3, atol=1e-4 * size, msg=name)
+    size = float(engine.gradient.abs().max())
+    for name, gradient in model.store.split(engine.gradient).items():
+        torch.testing.assert_close(gradient, leaves[name].grad, rtol=1e-3, atol=1e-5 * size, msg=name)
 
 
 # ── members ───────────────────────────────────────────────────────────────────────────────────────
@@ -537,6 +543,17 @@ def ensemble(plane, build_model, encoded):
     X = plane[1][:200]
     model = build_model(X, (3,), hidden=(16,), latent="gaussian", regularizer="kl", epochs=12, patience=4)
     return model, encoded(model, X[:150]).clipped(8.0), encoded(model, X[150:]).clipped(8.0)
+
+
+def test_a_step_of_members_warns_of_nothing(ensemble):
+    """PyTorch says some things once per process; here it says them always, and warnings are errors."""
+    model, rows, _ = ensemble
+    engine = Engine(model, model.config)
+    torch.set_warn_always(True)
+    try:
+        engine.step(objective(model, rows, None, 1.0, generator())[0], 1e-2)
+    finally:
+        torch.set_warn_always(False)
 
 
 def test_nan_in_one_member_skips_only_that_member(ensemble):
@@ -667,7 +684,7 @@ def test_score_has_leading_axes(name, lead, mixed, build_model, encoded):
     assert value.shape == (*lead, len(mixed))
     table = score_table(model, mixed.to_numpy(np.float64), [name])[name]
     mean = value.double().reshape(-1, len(mixed)).mean(0)
-    np.testing.assert_allclose(table, mean.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(table, mean.numpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", scores.names())

@@ -45,10 +45,17 @@ BY_CHANCE = "rows are given roles, batches and noise at random, so repeating a r
 
 def not_expected(estimator):
     """scikit-learn names these two as out of reach of estimators that draw rows at random."""
-    return {
+    failed = {
         "check_sample_weight_equivalence_on_dense_data": BY_CHANCE,
         "check_sample_weight_equivalence_on_sparse_data": BY_CHANCE,
     }
+    if isinstance(estimator, AnomalyDetector) and estimator.autoencoder is None:
+        # These ask that one of 300 rows be flagged. At the default rate of 1 %, the threshold is the largest of
+        # 99 calibration scores, and whether one of the other rows lies above it is chance; the detectors with a
+        # quick autoencoder do pass.
+        names = ("check_outliers_train", "check_outliers_train(readonly_memmap=True)", "check_outliers_fit_predict")
+        failed |= dict.fromkeys(names, "at 1 % false alarms, 300 rows may hold no anomaly")
+    return failed
 
 
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=not_expected)
@@ -85,7 +92,8 @@ def test_clone_keeps_every_parameter(cls):
     copy = clone(detector)
     assert copy.autoencoder is not changed
     assert copy.autoencoder.get_params() == changed.get_params()
-    assert (copy.score, copy.false_alarm_rate, copy.random_state) == ("mse", 0.2, 3)
+    kept = {"score": "mse", "false_alarm_rate": 0.2, "random_state": 3}
+    assert {name: copy.get_params()[name] for name in kept} == kept
     assert copy.get_params()["autoencoder__beta"] == 0.5
 
 
@@ -150,6 +158,16 @@ def test_cross_validation_prefers_the_true_width():
     X = table(300)
     one, two = (cross_val_score(LinearAutoencoder(latent_dim=k), X, cv=3).mean() for k in (1, 2))
     assert two > one
+
+
+def test_score_is_a_parameter_and_a_method():
+    """The name of a score goes in; scikit-learn calls `score(X)` and finds the mean of `score_samples`."""
+    X = table(300)
+    detector = AnomalyDetector(LinearAutoencoder(latent_dim=2), score="mse").fit(X)
+    assert detector.get_params()["score"] == "mse"
+    assert "score='mse'" in repr(detector)
+    assert detector.score(X) == pytest.approx(detector.score_samples(X).mean())
+    assert detector.set_params(score="nll").get_params()["score"] == "nll"
 
 
 def test_grid_search_over_a_detectors_autoencoder():

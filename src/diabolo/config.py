@@ -36,8 +36,9 @@ class Config:
     latent: Part = "point"
     #: π(z), for Ω, for draws and for importance weights.
     prior: Part = "normal"
-    #: −log p(x|z) of real columns; angles and booleans keep their own.
-    likelihood: Part = "gaussian"
+    #: −log p(x|z) of real columns; angles and booleans keep their own. "auto": gaussian, with sigma 1 for a point
+    #: latent (the squared error) and a learned sigma for a Gaussian one.
+    likelihood: Part = "auto"
     #: A likelihood for single columns by name, over `likelihood`.
     column_likelihood: dict[str, Part] | None = None
     #: What x suffers before the encoder; the distance is always to the clean x.
@@ -91,11 +92,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "linear": {"network": "linear"},
     "denoising": {"corruption": "gaussian"},
     "sparse": {"regularizer": "prior", "prior": "laplace"},
-    "vae": {
-        "latent": "gaussian",
-        "regularizer": "kl",
-        "likelihood": {"name": "gaussian", "sigma": "learned"},
-    },
+    "vae": {"latent": "gaussian", "regularizer": "kl"},
 }
 
 

@@ -23,6 +23,13 @@ class InOrder(TyperGroup):
     def list_commands(self, ctx: object) -> list[str]:
         return list(self.commands)
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """Typer turns an absent --help to False by pydantic, which `diabolo VERB --help` would wait for."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
 
 app = typer.Typer(
     cls=InOrder,

@@ -132,7 +132,7 @@ def score_table(model: Model, values: np.ndarray, names: Sequence[str]) -> dict[
             )
     chosen = [scores.create(n) for n in names]
     out = {n: np.empty(len(values), np.float64) for n in names}
-    table = torch.from_numpy(values if values.flags.writeable else values.copy())
+    table = torch.from_numpy(np.require(values, requirements=("C", "W")))
     memory = Memory()
     with torch.inference_mode(), threads_for(TILE * model.store.flat.numel()):
         for part in tiles(len(values)):

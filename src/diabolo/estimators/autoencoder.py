@@ -54,7 +54,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         network: Any = "mlp",
         latent: Any = "point",
         prior: Any = "normal",
-        likelihood: Any = "gaussian",
+        likelihood: Any = "auto",
         column_likelihood: Any = None,
         corruption: Any = "none",
         regularizer: Any = "none",
@@ -120,7 +120,12 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return self._fit_table(as_table(X), sample_weight)
 
     def _fit_table(
-        self, table: Table, sample_weight: Any, calibrate: float = 0.0, report: Callable[[Epoch], None] | None = None
+        self,
+        table: Table,
+        sample_weight: Any,
+        calibrate: float = 0.0,
+        report: Callable[[Epoch], None] | None = None,
+        role_seed: int | None = None,
     ) -> Self:
         settings = self.get_params(deep=False)
         verbose = settings.pop("verbose")
@@ -131,7 +136,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             from diabolo.estimators.progress import print_epoch
 
             report = print_epoch
-        self._adopt(fit_table(table, weights, config, calibrate, report), table)
+        self._adopt(fit_table(table, weights, config, calibrate, report, role_seed), table)
         return self
 
     def _adopt(self, fitted: Any, table: Table) -> None:
@@ -154,7 +159,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _posteriors(self, values: np.ndarray) -> Any:
         """Yield (slice, posterior) over padded tiles; rows that cannot be scored come out as NaN."""
-        tensor = torch.from_numpy(np.array(values, order="C", copy=not values.flags.writeable))
+        tensor = torch.from_numpy(np.require(values, requirements=("C", "W")))
         for part in tiles(len(values)):
             tile, size = tensor[part], part.stop - part.start
             if size < TILE:

@@ -17,10 +17,20 @@ from diabolo.detect.conformal import FEWEST, Calibration, default_rate
 from diabolo.detect.scores import applicable, automatic, score_table
 from diabolo.errors import CalibrationError, ConfigError, nearest
 from diabolo.estimators.autoencoder import Autoencoder, VariationalAutoencoder
-from diabolo.estimators.fitting import check_weights
+from diabolo.estimators.fitting import check_weights, seed_of
 from diabolo.train.loop import Epoch
 
 __all__ = ["AnomalyDetector"]
+
+
+class _ScoreParameter:
+    """Keeps the parameter `score` apart from the method that scikit-learn calls by the same name."""
+
+    def __set__(self, detector: AnomalyDetector, value: Any) -> None:
+        detector.__dict__["score"] = value
+
+    def __get__(self, detector: AnomalyDetector | None, owner: type) -> Any:
+        return self if detector is None else detector._mean_score
 
 
 class AnomalyDetector(OutlierMixin, BaseEstimator):
@@ -43,6 +53,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     [1, -1]
     """
 
+    score = _ScoreParameter()
+
     def __init__(
         self,
         autoencoder: Any = None,
@@ -54,6 +66,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.score = score
         self.false_alarm_rate = false_alarm_rate
         self.random_state = random_state
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name; `score` is the score's name here, and a method on the detector."""
+        own = {name: vars(self)[name] for name in self._get_param_names()}
+        if deep and isinstance(self.autoencoder, Autoencoder):
+            own |= {f"autoencoder__{k}": v for k, v in self.autoencoder.get_params().items()}
+        return own
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit on rows X [n, C] without labels (y is ignored), and calibrate on rows kept apart.
@@ -76,9 +95,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             table = matched(table, given.model_.encoding.schema.names, type(self).__name__)
             rows = self._unseen(table, weights)
         else:
-            fresh = VariationalAutoencoder(random_state=self.random_state) if given is None else clone(given)
+            seed = seed_of(self.random_state)
+            fresh = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
             share = calibration_share(len(table))
-            self.autoencoder_ = fresh._fit_table(table, weights, share, report)
+            self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed)
             rows, self.n_excluded_ = self.autoencoder_.fitted_.calibration, 0
             if len(rows) < 1:
                 raise CalibrationError(f"no calibration rows are left of n_samples={len(table)}; give more rows")
@@ -128,7 +148,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     @property
     def score_(self) -> str:
         """The score in use: `score`, with "auto" resolved."""
-        return automatic(self.autoencoder_.model_) if self.score == "auto" else self.score
+        name: str = vars(self)["score"]
+        return automatic(self.autoencoder_.model_) if name == "auto" else name
 
     @property
     def false_alarm_rate_(self) -> float:
@@ -177,6 +198,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def score_samples(self, X: Any) -> np.ndarray:
         """−anomaly_score, scikit-learn's sign: up = more normal."""
         return -self.anomaly_score(X)
+
+    def _mean_score(self, X: Any, y: Any = None) -> float:
+        """Mean of score_samples over rows, for model selection."""
+        return float(np.mean(self.score_samples(X)))
 
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 

@@ -62,7 +62,7 @@ def check_weights(weights: Any, n: int) -> np.ndarray | None:
     if len(wrong):
         raise DataError(f"sample_weight of row {wrong[0]} is {w[wrong[0]]}; allowed are finite numbers from 0 up")
     if not w.sum() > 0:
-        raise DataError("sample_weight sums to 0; at least one row needs a positive weight")
+        raise DataError("sample_weight sums to zero: every weight is zero; at least one row needs a positive weight")
     return w
 
 
@@ -72,6 +72,7 @@ def fit_table(
     config: Config,
     calibrate: float = 0.0,
     report: Callable[[Epoch], None] | None = None,
+    role_seed: int | None = None,
 ) -> Fitted:
     """Fit a model to a table's training rows.
 
@@ -81,6 +82,7 @@ def fit_table(
         config: settings, widths possibly left open.
         calibrate: share of rows kept away from everything here.
         report: called after each epoch.
+        role_seed: seed of the roles; None for the config's.
 
     Raises:
         DataError: fewer than two rows, an infinite cell, columns that cannot be used.
@@ -90,7 +92,8 @@ def fit_table(
     if len(used) < 2:
         raise DataError(f"Found {len(used)} sample(s) to fit (n_samples={len(used)}); at least 2 rows are needed")
     _refuse_infinite(table)
-    roles = assign_roles(len(used), config.random_state, config.stop_fraction, 0.0, calibrate)
+    seed = config.random_state if role_seed is None else role_seed
+    roles = assign_roles(len(used), seed, config.stop_fraction, 0.0, calibrate)
     by_role = {name: used[roles == k] for k, name in enumerate(ROLES)}
     train, stop = by_role["train"], by_role["stop"]
     if len(train) < 1:
@@ -114,7 +117,7 @@ def fit_table(
         model=model,
         history=[dataclasses.asdict(e) for e in history],
         roles={
-            "seed": config.random_state,
+            "seed": seed,
             "rows": len(used),
             "stop": config.stop_fraction,
             "calibrate": calibrate,

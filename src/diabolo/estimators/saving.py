@@ -124,7 +124,7 @@ def detector_section(detector: AnomalyDetector) -> Section:
     rate, seed = detector.false_alarm_rate, detector.random_state
     card = {
         "parameters": {
-            "score": detector.score,
+            "score": detector.get_params()["score"],
             "false_alarm_rate": None if rate is None else float(rate),
             "random_state": None if seed is None else seed_of(seed),
         },

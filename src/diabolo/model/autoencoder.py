@@ -53,12 +53,16 @@ class Head:
 
 
 def resolve(config: Config, columns: int, inputs: int) -> Config:
-    """Fill in the widths that were left to the data's shape: K = round(√C), never over-complete unasked."""
+    """Fill in what was left open: K = round(√C), never over-complete unasked; widths; the likelihood."""
     latent_dim = config.latent_dim or max(1, min(round(math.sqrt(columns)), columns - 1))
     hidden = config.hidden
     if hidden is None:
         hidden = networks.create(config.network).default_hidden(inputs)
-    return dataclasses.replace(config, latent_dim=latent_dim, hidden=tuple(hidden))
+    likelihood = config.likelihood
+    if likelihood == "auto":
+        learned = latents.create(config.latent).stochastic
+        likelihood = {"name": "gaussian", "sigma": "learned" if learned else 1.0}
+    return dataclasses.replace(config, latent_dim=latent_dim, hidden=tuple(hidden), likelihood=likelihood)
 
 
 class Model:
@@ -87,6 +91,9 @@ class Model:
                 f"regularizer {self.regularizer.name!r} needs a latent with a width: set latent='gaussian', "
                 "or take regularizer 'prior' or 'lp' for a point latent"
             )
+        void = self.regularizer.void(self.prior)
+        if void:
+            raise ConfigError(f"regularizer {self.regularizer.name!r} would have no effect: {void}")
         if config.draws > 1 and not self.latent.stochastic:
             raise ConfigError(f"draws = {config.draws} needs latent='gaussian'; a point latent has one value")
         if config.latent_dim is None or config.hidden is None:
