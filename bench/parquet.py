@@ -8,6 +8,7 @@ row and score (this file with --by-hand); it writes no p-value, verdict or reaso
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -68,17 +69,23 @@ def by_hand(model: Path, data: Path, out: Path) -> None:
             at += len(score)
 
 
-def whole_process(command: list[str], core: int | None) -> tuple[float, float]:
-    """Run it pinned to a core; seconds, and the peak of resident memory in MiB.
+def processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
-    The peak is the kernel's own high-water mark. `getrusage` would do, but a child starts with its parent's.
+
+def whole_process(command: list[str], core: int | None) -> tuple[float, float, float]:
+    """Run it pinned to a core; seconds, processor seconds, and the peak of resident memory in MiB.
+
+    The peak is the kernel's high-water mark while the process lives: that of `getrusage` would start at the
+    size of this process, from which the child is forked.
     """
 
     def pin() -> None:
         if core is not None:
             os.sched_setaffinity(0, {core})
 
-    peak, started = 0.0, time.perf_counter()
+    peak, used, started = 0.0, processor_seconds(), time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=pin)
     while process.poll() is None:
         peak = max(peak, resident_peak(process.pid))
@@ -86,7 +93,7 @@ def whole_process(command: list[str], core: int | None) -> tuple[float, float]:
     seconds = time.perf_counter() - started
     if process.returncode:
         sys.exit(f"{' '.join(command)}\nended with {process.returncode}: {process.stderr.read().decode()[-2000:]}")
-    return seconds, peak
+    return seconds, processor_seconds() - used, peak
 
 
 def resident_peak(pid: int) -> float:
@@ -104,7 +111,7 @@ def resident_peak(pid: int) -> float:
 
 def rival(build: Callable[[Path, Path], list[str]], files: list[Path], sizes: list[int], core: int | None, out: Path):
     def run(_: int) -> common.Measured:
-        (short, _), (long, peak) = (whole_process(build(f, out), core) for f in files)
+        (short, cpu_short, _), (long, cpu_long, peak) = (whole_process(build(f, out), core) for f in files)
         import pyarrow.parquet as pq
 
         written = pq.ParquetFile(out).metadata.num_rows
@@ -114,6 +121,7 @@ def rival(build: Callable[[Path, Path], list[str]], files: list[Path], sizes: li
             "seconds_short": short,
             "seconds_long": long,
             "rows_per_s": (sizes[1] - sizes[0]) / (long - short),
+            "rows_per_cpu_s": (sizes[1] - sizes[0]) / (cpu_long - cpu_short),
             "whole_rows_per_s": sizes[1] / long,
             "peak_mib": peak,
         }
@@ -162,6 +170,8 @@ def main() -> None:
         found = common.rounds(runs, options.pairs, warm_up=not options.quick)
     print("slope between the two files:")
     common.print_rates(found)
+    print("slope by processor time, which other load on the core leaves alone:")
+    common.print_rates(found, "rows_per_cpu_s")
     print("whole process, longer file:")
     common.print_rates(found, "whole_rows_per_s")
     for name, measured in found.items():

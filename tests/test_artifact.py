@@ -615,22 +615,20 @@ def loaded(path):
 
 
 def test_a_card_of_any_wrong_type_is_refused_or_harmless(small, tmp_path):
-    """Each entry in turn left out, or of another type: nothing but a ModelFileError, or a model that works."""
+    """Entries left out, or of another type, a sample of all: nothing but a ModelFileError, or a model that works."""
     sections, path = read_sections(small), tmp_path / "x.diabolo"
     X = np.random.default_rng(0).normal(size=(3, 2))
+    wrong = [(o, p, v) for o in sections for p in places(sections[o].card) for v in (None, -1, "x", [], {}, [{}], 1e30)]
     counted = {"refused": 0, "harmless": 0}
-    for owner in sections:
-        card = sections[owner].card
-        for place in places(card):
-            for value in (None, -1, "x", [], {}, [{}], 1e30):
-                forged(small, path, owner, changed(card, place, value))
-                detector = loaded(path)
-                counted["refused" if detector is None else "harmless"] += 1
-                if detector is not None:
-                    detector.predict(X)
-                    detector.autoencoder_.sample(2)
-                    with contextlib.redirect_stdout(io.StringIO()):
-                        describe_model(path)
+    for at in np.random.default_rng(0).choice(len(wrong), 250, replace=False):
+        owner, place, value = wrong[at]
+        detector = loaded(forged(small, path, owner, changed(sections[owner].card, place, value)))
+        counted["refused" if detector is None else "harmless"] += 1
+        if detector is not None:
+            detector.predict(X)
+            detector.autoencoder_.sample(2)
+            with contextlib.redirect_stdout(io.StringIO()):
+                describe_model(path)
     assert counted["refused"] > 2 * counted["harmless"] > 0
 
 

@@ -446,7 +446,7 @@ def test_weights_count_as_repeated_rows(lead, mixed, build_model, encoded):
         model = build_model(mixed, lead, slots={"e": 2}, **settings)
         rows = encoded(model, mixed.iloc[:50])
         weights = torch.from_numpy(np.random.default_rng(0).integers(1, 4, size=50)).float()
-        distance, omega = loss_terms(model, rows, rows.x, weights, 1, generator())
+        distance, omega = loss_terms(model, rows, rows.x, weights / weights.mean(), 1, generator())
         posterior, repeated = model.encode(rows.x), torch.repeat_interleave(torch.arange(50), weights.long())
         cells = model.nll(model.decode(posterior.sample(1, generator())), rows)
         for mean, cell in zip(distance, cells, strict=True):
@@ -467,7 +467,7 @@ def test_steps_follow_the_gradient_of_the_formula(
     """Training's short cuts (fused networks, kept memory, reduced distances) against plain autograd."""
     X = plane[1][:100] if kinds == "reals" else mixed
     weights = torch.linspace(0.5, 2, len(X)) if weighted else None
-    share = torch.full((len(X),), 1 / len(X)) if weights is None else weights / weights.sum()
+    share = torch.full((len(X),), 1 / len(X)) if weights is None else weights / len(weights)
     slots = None if kinds == "reals" else {"e": 2}
     config = {"slots": slots, "clip_norm": 1e9, "hidden": (16, 8), **settings}
     if settings.get("network") == "linear":

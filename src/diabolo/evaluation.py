@@ -123,11 +123,7 @@ def compare(model: Path, data: Path, label: str, normal: Sequence[str] | None, s
     kinds = sorted(set(truth) - {""})
     by_class, counts = {}, {}
     for kind in kinds if len(kinds) == 1 else [*kinds, "all"]:
-        pick = (truth == "") | (truth == kind) | (kind == "all")
-        y = (truth[pick] != "").astype(np.int8)
-        rows = [rank(n, y, s[pick], seed) for n, s in table.items()]
-        by_class[kind] = sorted(rows, key=lambda r: -r.auroc)
-        counts[kind] = int(y.sum())
+        by_class[kind], counts[kind] = _rankings(table, truth, kind, seed)
     notes = [f"{len(fit_at):,} normal rows fitted the rivals and are not judged"]
     if used.any():
         notes.append(f"{int(used.sum()):,} rows that the model was trained on are left out")
@@ -136,6 +132,14 @@ def compare(model: Path, data: Path, label: str, normal: Sequence[str] | None, s
     if "detector" in read_sections(model):
         notes.append(_verdicts(load_detector(model), table, truth))
     return Comparison(by_class, counts, int((truth == "").sum()), notes)
+
+
+def _rankings(table: dict[str, np.ndarray], truth: np.ndarray, kind: str, seed: int) -> tuple[list[Ranking], int]:
+    """Every score's figures for one class of anomaly, or all, best AUROC first; and the number of anomalies."""
+    pick = (truth == "") | (truth == kind) | (kind == "all")
+    y = (truth[pick] != "").astype(np.int8)
+    rows = [rank(n, y, s[pick], seed) for n, s in table.items()]
+    return sorted(rows, key=lambda r: -r.auroc), int(y.sum())
 
 
 def _verdicts(detector: AnomalyDetector, table: dict[str, np.ndarray], truth: np.ndarray) -> str:

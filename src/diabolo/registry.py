@@ -7,6 +7,7 @@ table and the contract tests all read the registry.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -20,13 +21,20 @@ AnyClass = TypeVar("AnyClass", bound=type[Any])
 Spec = str | Mapping[str, Any]
 
 
+@functools.cache
+def _adapter(cls: type[Any]) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
 def validated(cls: type[Part], settings: Mapping[str, Any], where: str) -> Part:
     """Build a settings dataclass, or name every wrong setting at once.
 
     Raises:
         ConfigError: an unknown key (with the nearest known one), a wrong type, a value out of range.
     """
-    from pydantic import TypeAdapter, ValidationError  # 0.1 s that `--help` does not pay
+    from pydantic import ValidationError  # 0.1 s that `--help` does not pay
 
     allowed = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     problems = [
@@ -36,7 +44,7 @@ def validated(cls: type[Part], settings: Mapping[str, Any], where: str) -> Part:
     ]
     try:
         known = {k: v for k, v in settings.items() if k in allowed}
-        built = TypeAdapter(cls).validate_python(known)
+        built: Part = _adapter(cls).validate_python(known)  # type: ignore[arg-type]
     except ValidationError as error:
         for item in error.errors():
             path = ".".join(str(p) for p in item["loc"] if isinstance(p, int) or p in allowed)

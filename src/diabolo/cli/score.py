@@ -51,25 +51,16 @@ def score(
     check_columns(data, names)
     progress = Progress("scoring", total)
     counts = {"rows": 0, "anomalies": 0, "flagged": 0}
-    types = {"row": pa.int64(), "score": pa.float64(), "p_value": pa.float64()}
-    schema = pa.schema({**types, "is_anomaly": pa.bool_(), "flag": pa.string()})
+    fields = {"row": pa.int64(), "score": pa.float64(), "p_value": pa.float64(), "is_anomaly": pa.bool_()}
+    schema = pa.schema(list({**fields, "flag": pa.string()}.items()))
 
     def batches() -> Any:
         for values, _ in chunks(data, names):
             s = score_table(ae.model_, values, [name])[name]
             n, at = len(s), counts["rows"]
-            bad = np.flatnonzero(~np.isfinite(s))
-            flags: Any = pa.nulls(n, pa.string())
-            if len(bad):
-                reasons = ae.model_.encoding.flags(values[bad])
-                if strict:
-                    raise DataError(
-                        f"{data}: row {at + bad[0]} cannot be scored: {reasons[0] or 'its score overflows'}"
-                    )
-                cells: list[str | None] = [None] * n
-                for i, reason in zip(bad, reasons, strict=True):
-                    cells[i] = reason or "the score overflows"
-                flags = pa.array(cells, pa.string())
+            flags = _flags(ae.model_.encoding, values, s)
+            if strict and flags:
+                raise DataError(f"{data}: row {at + min(flags)} cannot be scored: {flags[min(flags)]}")
             if detector is None:
                 p, anomaly = pa.nulls(n, pa.float64()), pa.nulls(n, pa.bool_())
             else:
@@ -77,25 +68,40 @@ def score(
                 counts["anomalies"] += int(is_anomaly.sum())
                 p, anomaly = pa.array(calibration.p_values(s)), pa.array(is_anomaly)
             counts["rows"] += n
-            counts["flagged"] += len(bad)
+            counts["flagged"] += len(flags)
             progress.add(n)
-            row = pa.array(np.arange(at, at + n))
-            yield pa.record_batch([row, pa.array(s), p, anomaly, flags], schema=schema)
+            why = pa.array([flags.get(i) for i in range(n)], pa.string()) if flags else pa.nulls(n, pa.string())
+            yield pa.record_batch([pa.array(np.arange(at, at + n)), pa.array(s), p, anomaly, why], schema=schema)
 
     write_batches(out, schema, batches())
     progress.end()
-    if quiet:
-        return
+    if not quiet:
+        say(_summary(out, name, counts, detector))
+
+
+def _flags(encoding: Any, values: Any, scores: Any) -> dict[int, str]:
+    """Why rows could not be scored, by position."""
+    import numpy as np
+
+    bad = np.flatnonzero(~np.isfinite(scores))
+    reasons = encoding.flags(values[bad]) if len(bad) else []
+    return {int(i): reason or "the score overflows" for i, reason in zip(bad, reasons, strict=True)}
+
+
+def _summary(out: Path, name: str, counts: dict[str, int], detector: Any) -> str:
     rows = counts["rows"]
-    say(f"{out}: {rows:,} rows scored by {name}")
+    lines = [f"{out}: {rows:,} rows scored by {name}"]
     if detector is not None:
-        rate = counts["anomalies"] / max(rows, 1)
-        say(
-            f"  {counts['anomalies']:,} anomalies ({rate:.3%} of the rows; of normal rows at most "
+        share = counts["anomalies"] / max(rows, 1)
+        lines.append(
+            f"  {counts['anomalies']:,} anomalies ({share:.3%} of the rows; of normal rows at most "
             f"{detector.false_alarm_rate_:.3g} are flagged, by {detector.n_calibration_:,} calibration rows)"
         )
     if counts["flagged"]:
-        say(f"  {counts['flagged']:,} rows could not be scored: the column flag says why; none counts as normal")
+        lines.append(
+            f"  {counts['flagged']:,} rows could not be scored: the column flag says why; none counts as normal"
+        )
+    return "\n".join(lines)
 
 
 def sample(

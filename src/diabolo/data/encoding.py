@@ -159,6 +159,8 @@ class Encoding:
             present[:, slots] &= filled[:, :, None]
         scaled = ((values - center) * inverse).to(torch.float32)
         unreadable = ~missing & ~(scaled.abs() < LIMIT)
+        # A constant never enters the network, so its size is no obstacle.
+        unreadable[:, self.constant] = torch.isinf(values[:, self.constant])
         keep = present & ~unreadable
         scaled = torch.where(keep, scaled, 0.0)
         cells = []

@@ -11,6 +11,7 @@ realised rate of the rule p ≤ α follows Beta(l, n + 1 − l) with l = ⌊α (
 from __future__ import annotations
 
 import math
+import numbers
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Calibration:
     """The sorted scores of n calibration rows, with weights where rows had them."""
 
     def __init__(self, scores: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Scores [n]; a row that could not be scored counts as +inf, the most anomalous.
+        """Scores [n] of rows that could be scored.
 
         Weights are scaled to mean 1 and a new row weighs 1 (weighted exchangeability, Tibshirani et al.
         2019, arXiv:1904.06019).
@@ -50,7 +51,8 @@ class Calibration:
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """p per row, [m] float64, from 1/(n+1) to 1."""
         at_least = self._above[np.searchsorted(self.scores, scores, side="left")]
-        return np.asarray((1 + at_least) / (len(self) + 1))
+        # Sums of weights may exceed n by rounding.
+        return np.minimum((1 + at_least) / (len(self) + 1), 1.0)
 
     def check_rate(self, rate: float) -> float:
         """Refuse a false-alarm rate that n rows cannot guarantee.
@@ -58,7 +60,7 @@ class Calibration:
         Raises:
             CalibrationError: outside (0, 1), or below 1/(n+1), with the n that it needs.
         """
-        if not (isinstance(rate, (int, float)) and 0 < rate < 1):
+        if not (isinstance(rate, numbers.Real) and 0 < rate < 1):
             raise CalibrationError(f"false_alarm_rate = {rate!r}; allowed are numbers above 0 and below 1")
         if rate < 1 / (len(self) + 1) * (1 - 1e-12):
             needed = math.ceil(1 / rate - 1 - 1e-9)

@@ -97,13 +97,21 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         else:
             seed = seed_of(self.random_state)
             fresh = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
-            share = calibration_share(len(table))
+            share = calibration_share(len(table) if weights is None else int((weights > 0).sum()))
             self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed)
             rows, self.n_excluded_ = self.autoencoder_.fitted_.calibration, 0
             if len(rows) < 1:
                 raise CalibrationError(f"no calibration rows are left of n_samples={len(table)}; give more rows")
         model = self.autoencoder_.model_
         calibration_scores = score_table(model, table.values[rows], applicable(model))
+        # A row that cannot be scored is always flagged; among the calibration scores it would only hide others.
+        readable = np.all([np.isfinite(s) for s in calibration_scores.values()], axis=0)
+        rows = rows[readable]
+        if not len(rows):
+            raise CalibrationError(
+                "none of the calibration rows can be scored; look at their cells (diabolo info DATA)"
+            )
+        calibration_scores = {name: s[readable] for name, s in calibration_scores.items()}
         w = None if weights is None else weights[rows]
         self.calibrations_ = {name: Calibration(s, w) for name, s in calibration_scores.items()}
         self.n_calibration_ = len(rows)

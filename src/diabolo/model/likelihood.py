@@ -169,6 +169,8 @@ class Gaussian(Reduced):
         if present is not None:
             there = present.to(x.dtype)
             constant = constant * (there.mean(0) if share is None else torch.mv(there.t(), share))
+        elif share is not None:
+            constant = constant * share.sum()
         return squared * (0.5 / variance) + constant
 
     def mean(self, theta: Tensor) -> Tensor:
@@ -238,14 +240,14 @@ class VonMises(Reduced):
         return c, s, (c.square() + s.square() + 1e-12).sqrt()
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, memory: Memory | None = None) -> Tensor:
-        c, s, kappa = self._kappa(theta)
-        # κ is about 1/σ²; beyond the floor the vector is shortened, so the density stays one.
-        most = floor.square().reciprocal()
-        shrink = (most / kappa).clamp_max(1.0)
+        c, s, length = self._kappa(theta)
         cos, sin = x.chunk(2, dim=-1)
-        kappa = kappa * shrink
-        log_i0: Tensor = torch.special.i0e(kappa).log() + kappa
-        return 2 * HALF_LOG_2PI + log_i0 - shrink * (c * cos + s * sin)
+        # 1 − cos(φ − φ̂) = ½ |u − û|², without the cancellation.
+        half_square = 0.5 * ((cos - c / length).square() + (sin - s / length).square())
+        # κ is about 1/σ²; the floor of σ bounds it, and the density stays one.
+        kappa = torch.minimum(length, floor.square().reciprocal())
+        log_i0e: Tensor = torch.special.i0e(kappa).log()
+        return 2 * HALF_LOG_2PI + log_i0e + kappa * half_square
 
     def mean(self, theta: Tensor) -> Tensor:
         c, s = theta.chunk(2, dim=-1)

@@ -105,7 +105,8 @@ def _forward(
                 h = torch.addmm(bias, h, weight.t(), out=out)
         else:
             h = torch.relu_(h) if operation.slope == 0 else functional.leaky_relu_(h, operation.slope)
-    return h, inputs
+    # One layout whatever the path: sums over columns then run in one order.
+    return h.contiguous(), inputs
 
 
 class _Fused(torch.autograd.Function):

@@ -24,7 +24,7 @@ def loss_terms(
     model: Model, rows: Encoded, x_in: Tensor, weights: Tensor | None, draws: int, generator: torch.Generator
 ) -> tuple[list[Tensor], Tensor | None]:
     """Mean distance per column, per head [*lead, columns], and mean Ω [*lead], of rows that enter as `x_in`."""
-    share = None if weights is None else weights / weights.sum()
+    share = None if weights is None else weights / weights.shape[0]
     posterior = model.encode(x_in, rows.memory)
     distance = model.mean_nll(model.decode(posterior.sample(draws, generator), rows.memory), rows, share)
     if draws > 1:
@@ -51,7 +51,7 @@ def objective(
     Args:
         model: parts and parameters, lead axes [*lead].
         rows: B clean, clipped rows.
-        weights: [B], relative; None for equal.
+        weights: [B], with mean 1 over the table (not over the batch); None for equal.
         beta: weight of Ω in this step.
         generator: of corruption and posterior draws.
 

@@ -43,7 +43,7 @@ class Epoch:
 
 @dataclasses.dataclass
 class Rows:
-    """Clipped rows and their relative weights."""
+    """Clipped rows and their weights, of mean 1."""
 
     rows: Encoded
     weights: Tensor | None

@@ -1,0 +1,181 @@
+"""The package's shape: layers that import downwards only, small pieces, and what must not occur anywhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import diabolo
+from diabolo.estimators.autoencoder import CLASSES
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "diabolo"
+FILES = sorted(SOURCE.rglob("*.py"))
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 70
+
+#: A module may import its own layer and those above it in this list, never one below.
+LAYERS = [
+    ["errors", "registry", "config", "threads", "memory"],
+    ["data", "metrics"],
+    ["model"],
+    ["train", "artifact"],
+    ["detect"],
+    ["estimators", "evaluation", "describe", "demo"],
+    ["cli", "__main__"],
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def name_of(path):
+    """`data.formats` for src/diabolo/data/formats.py."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(p for p in parts if p != "__init__")
+
+
+MODULES = {name_of(path): path for path in FILES}
+TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in MODULES.items()}
+
+
+def imported(tree):
+    """Every module that is imported anywhere in the file, inside functions too, with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield f"{'.' * node.level}{node.module or ''}", node.lineno
+            if node.module == "diabolo":
+                yield from ((f"diabolo.{a.name}", node.lineno) for a in node.names)
+
+
+def test_the_layers_name_every_module_once():
+    tops = {name.split(".")[0] for name in MODULES} - {""}
+    assert tops == set(LEVEL), "give a new module its layer here"
+    assert len(LEVEL) == sum(len(names) for names in LAYERS)
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n])
+def test_imports_point_down(name):
+    level, wrong = LEVEL[name.split(".")[0]], []
+    for target, line in imported(TREES[name]):
+        assert not target.startswith("."), f"line {line}: relative imports hide the layer"
+        top = target.removeprefix("diabolo.").split(".")[0]
+        if target.startswith("diabolo.") and top in LEVEL and LEVEL[top] > level:
+            wrong.append(f"line {line}: {target}")
+    assert wrong == []
+
+
+def test_the_package_itself_imports_nothing_before_it_is_asked():
+    tree = TREES[""]
+    at_import = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
+    assert {a.name for n in at_import for a in n.names} == {"annotations", "TYPE_CHECKING", "Any"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_and_functions_are_small(name):
+    lines = len(MODULES[name].read_text().splitlines())
+    assert lines <= MOST_LINES
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= MOST_LINES_OF_A_FUNCTION, f"{node.name} has {length} lines"
+
+
+def dotted(node):
+    """`np.random.seed` of an expression, as far as it is plain names."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
+#: Never called: what runs code of a file, and what changes random numbers or settings that are the caller's.
+CALLS = re.compile(
+    r"(print|eval|exec|compile|breakpoint|input"
+    r"|torch\.(load|save|manual_seed|seed|random\..*|set_default_dtype|set_default_device|use_deterministic_algorithms)"
+    r"|torch\.cuda\.manual_seed(_all)?"
+    r"|(np|numpy)\.random\.(?!default_rng|Generator|RandomState)\w+"
+    r"|random\.\w+|(np|numpy)\.seterr|warnings\.(simplefilter|filterwarnings)"
+    r"|os\.system|subprocess\..*)"
+)
+FOREIGN = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "random", "yaml", "subprocess"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_occurs_nowhere(name):
+    wrong = [f"line {line}: import {m}" for m, line in imported(TREES[name]) if m.split(".")[0] in FOREIGN]
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Assert):
+            wrong.append(f"line {node.lineno}: assert vanishes under -O; raise an error of diabolo.errors")
+        if isinstance(node, ast.ExceptHandler) and node.type is None:
+            wrong.append(f"line {node.lineno}: a bare except swallows Ctrl-C")
+        if isinstance(node, ast.Call):
+            called = dotted(node.func)
+            if CALLS.fullmatch(called):
+                wrong.append(f"line {node.lineno}: {called}")
+            if any(k.arg == "allow_pickle" and getattr(k.value, "value", None) is not False for k in node.keywords):
+                wrong.append(f"line {node.lineno}: allow_pickle")
+            if called.endswith(".backward") and name != "train.engine":
+                wrong.append(f"line {node.lineno}: only the engine steps")
+    assert wrong == []
+
+
+def test_the_engine_steps():
+    calls = [dotted(n.func) for n in ast.walk(TREES["train.engine"]) if isinstance(n, ast.Call)]
+    assert sum(c.endswith(".backward") for c in calls) == 1
+
+
+# ── names and words ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_exported_names():
+    assert set(diabolo.__all__) == {
+        "AnomalyDetector",
+        "Autoencoder",
+        "DenoisingAutoencoder",
+        "LinearAutoencoder",
+        "SparseAutoencoder",
+        "VariationalAutoencoder",
+        "__version__",
+        "load",
+    }
+    assert len(diabolo.__all__) == len(set(diabolo.__all__))
+    for name in diabolo.__all__:
+        assert getattr(diabolo, name) is not None
+    assert set(dir(diabolo)) == set(diabolo.__all__)
+    for later in ("Compressor", "LatentClusterer", "decompress", "nonsense"):
+        with pytest.raises(AttributeError, match=f"module 'diabolo' has no attribute '{later}'"):
+            getattr(diabolo, later)
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n and n != "__main__"])
+def test_a_module_says_what_it_is_and_has_what_it_lists(name):
+    module = importlib.import_module(f"diabolo.{name}")
+    assert module.__doc__
+    for listed in getattr(module, "__all__", []):
+        assert hasattr(module, listed), listed
+
+
+def test_the_changelog_tells_of_this_version():
+    versions = re.findall(r"^## \[?v?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert versions, "CHANGELOG.md has no heading like ## 0.1.0"
+    assert versions[0] == diabolo.__version__
+    assert versions == sorted(versions, key=lambda v: [int(n) for n in v.split(".")], reverse=True)
+
+
+@pytest.mark.parametrize("cls", [*CLASSES.values(), diabolo.AnomalyDetector], ids=lambda c: c.__name__)
+def test_public_docstrings(cls):
+    assert inspect.cleandoc(cls.__dict__.get("__doc__") or "")
+    assert ">>> " in cls.__doc__, "a class shows how it is used"
+    for name, member in inspect.getmembers(cls):
+        ours = inspect.unwrap(getattr(member, "fget", None) or getattr(member, "__func__", member))
+        if name.startswith("_") or not (getattr(ours, "__module__", None) or "").startswith("diabolo"):
+            continue
+        assert inspect.getdoc(ours), f"{cls.__name__}.{name} has no docstring"
+
+
+def test_load_says_what_it_raises():
+    assert "ModelFileError" in inspect.getdoc(diabolo.load)
