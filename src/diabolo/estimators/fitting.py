@@ -157,7 +157,9 @@ def _rows(encoding: Encoding, values: np.ndarray, weights: np.ndarray | None, at
                     raise DataError(f"row {at[start + i]} cannot be fitted: {reason}; mend it or leave the row out")
         parts.append(part.clipped(encoding.clip))
     joined = _join(parts, len(encoding.cells))
-    w = None if weights is None else torch.from_numpy((weights / max(weights.mean(), 1e-300)).astype(np.float32))
+    w = None
+    if weights is not None:
+        w = torch.from_numpy((weights / (weights.mean() if len(weights) else 1.0)).astype(np.float32))
     return Rows(dataclasses.replace(joined, missing=None, bad=None, changed=None), w)
 
 
