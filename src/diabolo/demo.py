@@ -131,7 +131,7 @@ def _figure(
     right.axvline(RATE, color="black", ls="--", lw=1.2)
     right.plot(rates, rates, color="grey", lw=0.8, label="chance")
     right.set(xscale="log", xlim=(1e-3, 1), ylim=(0, 1), xlabel="false-alarm rate", ylabel="signal found", title="ROC")
-    right.legend(frameon=False, loc="upper left", fontsize=9)
+    right.legend(framealpha=1, edgecolor="white", loc="upper left", fontsize=9)
     with atomic(path) as part:
         figure.savefig(part, dpi=130, format="png")
     plt.close(figure)
