@@ -29,10 +29,11 @@ test: install ## Run the tests
 soak: install ## Run the slow tests too
 	$(BIN)/python -m pytest
 
-lint: install ## Check style and types
+lint: install ## Check style, types and that the pages written from the code are in step
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/build.py --check
 
 check: lint test ## What runs before anything lands: style, types, tests, doctests, docs in step
 

@@ -46,8 +46,8 @@ def page() -> str:
     out = [
         "# Settings",
         "",
-        "Written by `make docs`. A setting is a constructor parameter of every autoencoder class, a line of a TOML file",
-        "(`--config`), or `--set key=value`. A part is its name, or a mapping with its settings:",
+        "Written by `make docs`. A setting is a constructor parameter of every autoencoder class, a line of a TOML",
+        "file (`--config`), or `--set key=value`. A part is its name, or a mapping with its settings:",
         '`corruption = {name = "gaussian", std = 0.2}`, on the command line `--set corruption.std=0.2`.',
         "",
         "| setting | default | meaning |",

@@ -461,9 +461,7 @@ def test_weights_count_as_repeated_rows(lead, mixed, build_model, encoded):
 @pytest.mark.parametrize("lead", [(), (2,)])
 @pytest.mark.parametrize("settings", CHOICES, ids=str)
 @pytest.mark.parametrize("kinds", ["every kind of column", "reals"])
-def test_steps_follow_the_gradient_of_the_formula(
-    kinds, settings, lead, weighted, mixed, plane, build_model, encoded
-):
+def test_steps_follow_the_gradient_of_the_formula(kinds, settings, lead, weighted, mixed, plane, build_model, encoded):
     """Training's short cuts (fused networks, kept memory, reduced distances) against plain autograd."""
     X = plane[1][:100] if kinds == "reals" else mixed
     weights = torch.linspace(0.5, 2, len(X)) if weighted else None
@@ -765,4 +763,3 @@ def test_a_name_that_mentions_another_suffix_changes_nothing(suffix, tmp_path):
 def test_unknown_suffix_is_refused(tmp_path):
     with pytest.raises(DataError, match="allowed"):
         list(read_batches(__file__))
-

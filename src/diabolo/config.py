@@ -48,21 +48,21 @@ class Config:
     #: Weight of Ω; 1 makes the VAE's loss the negative ELBO.
     beta: Annotated[float, Ge(0), Lt(float("inf"))] = 1.0
     #: Epochs over which the weight of Ω rises from 0 to `beta`.
-    warmup: Annotated[int, Ge(0)] = 0
+    warmup: Annotated[int, Ge(0), Lt(1 << 31)] = 0
     #: Posterior draws per row and step (Gaussian latent).
     draws: Annotated[int, Ge(1), Le(4096)] = 1
     #: "standard": robust centre and scale per column; "none": the values as they are.
     scaling: Literal["standard", "none"] = "standard"
     #: Largest standardised value that enters the network, and that training pulls towards.
-    clip: Annotated[float, Ge(1)] = 8.0
+    clip: Annotated[float, Ge(1), Le(1e30)] = 8.0
     #: Columns that are angles in radians; "auto": named like an angle and within one turn.
     angles: Literal["auto"] | tuple[str, ...] = "auto"
     #: Zero-padded objects: {"e": 4} takes e1_*, ..., e4_*; {"e": [["a", "b"], ...]} names columns.
     slots: dict[str, int | list[list[str]]] | None = None
     #: Passes over the training rows; None: 50, more for small tables (about 4,000 steps).
-    epochs: Annotated[int, Ge(1)] | None = None
+    epochs: Annotated[int, Ge(1), Lt(1 << 31)] | None = None
     #: Rows per step; None: a power of two from 32 to 1,024 that gives some 64 steps per epoch.
-    batch_size: Annotated[int, Ge(1)] | None = None
+    batch_size: Annotated[int, Ge(1), Lt(1 << 31)] | None = None
     #: Peak learning rate of AdamW; None: 3e-3.
     learning_rate: Annotated[float, Gt(0), Lt(float("inf"))] | None = None
     #: "cosine" falls to a hundredth over all epochs; "constant" stays.
@@ -70,9 +70,9 @@ class Config:
     #: Decoupled weight decay of AdamW.
     weight_decay: Annotated[float, Ge(0), Lt(float("inf"))] = 0.0
     #: Largest gradient norm per row-averaged loss; longer gradients are shortened to it.
-    clip_norm: Annotated[float, Gt(0)] = 10.0
+    clip_norm: Annotated[float, Gt(0), Le(1e30)] = 10.0
     #: Epochs without improvement on the stop rows before the fit ends.
-    patience: Annotated[int, Ge(1)] = 10
+    patience: Annotated[int, Ge(1), Lt(1 << 31)] = 10
     #: Share of rows that decide when to stop (at most 10,000 rows).
     stop_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     #: "auto" solves a linear Gaussian autoencoder in closed form; "gradient" always trains.

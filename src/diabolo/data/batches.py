@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["ROLES", "TILE", "assign_roles", "calibration_share", "fingerprint", "hash_rows", "tiles"]
+__all__ = [
+    "ROLES",
+    "TILE",
+    "assign_roles",
+    "calibration_rows",
+    "calibration_share",
+    "fingerprint",
+    "hash_rows",
+    "tiles",
+]
 
 #: Parts that a row can play; a row plays exactly one.
 ROLES = ("train", "stop", "combine", "calibrate")
@@ -45,7 +54,7 @@ def assign_roles(n: int, seed: int, stop: float = 0.1, combine: float = 0.0, cal
     order = np.argsort(_mix(_mix(np.arange(n, dtype=np.uint64) * golden + golden) ^ np.uint64(seed)), kind="stable")
     n_stop = min(MOST_STOP, int(n * stop))
     n_combine = int(n * combine)
-    n_calibrate = min(MOST_CALIBRATE, int(n * calibrate + 1e-9))
+    n_calibrate = calibration_rows(n, calibrate)
     roles = np.zeros(n, np.int8)
     start = 0
     for role, count in ((3, n_calibrate), (1, n_stop), (2, n_combine)):
@@ -57,6 +66,11 @@ def assign_roles(n: int, seed: int, stop: float = 0.1, combine: float = 0.0, cal
 def calibration_share(n: int) -> float:
     """A fifth of the rows; more of a small table, up to 40 %, for the 99 rows that a 1 % rate needs."""
     return max(0.2, min(99 / n, 0.4)) if n else 0.0
+
+
+def calibration_rows(n: int, share: float) -> int:
+    """Number of calibration rows among n."""
+    return min(MOST_CALIBRATE, int(n * share + 1e-9))
 
 
 def hash_rows(values: np.ndarray) -> np.ndarray:

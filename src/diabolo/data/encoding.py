@@ -275,7 +275,7 @@ def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None,
     real = schema.positions("real")
     if config.scaling == "standard" and real:
         center[real], scale[real] = (m[real] for m in _moments(values, schema, weights))
-    clip = config.clip if config.scaling == "standard" else float(np.finfo(np.float32).max)
+    clip = config.clip if config.scaling == "standard" else 1e30
     return Encoding(schema, center, scale, clip, len(values))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.data.batches import ROLES, assign_roles, calibration_share, fingerprint, hash_rows
+from diabolo.data.batches import ROLES, assign_roles, calibration_rows, calibration_share, fingerprint, hash_rows
 from diabolo.data.table import Table, as_table, matched
 from diabolo.detect.conformal import FEWEST, Calibration, default_rate
 from diabolo.detect.scores import applicable, automatic, score_table
@@ -97,7 +97,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         else:
             seed = seed_of(self.random_state)
             fresh = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
-            share = calibration_share(len(table) if weights is None else int((weights > 0).sum()))
+            usable = len(table) if weights is None else int((weights > 0).sum())
+            share = calibration_share(usable)
+            if self.false_alarm_rate is not None:
+                # Refused before hours of training, not after.
+                Calibration(np.zeros(calibration_rows(usable, share))).check_rate(self.false_alarm_rate)
             self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed)
             rows, self.n_excluded_ = self.autoencoder_.fitted_.calibration, 0
             if len(rows) < 1:

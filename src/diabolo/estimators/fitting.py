@@ -91,7 +91,7 @@ def fit_table(
     used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
     if len(used) < 2:
         raise DataError(f"Found {len(used)} sample(s) to fit (n_samples={len(used)}); at least 2 rows are needed")
-    _refuse_infinite(table)
+    _refuse_infinite(table, used)
     seed = config.random_state if role_seed is None else role_seed
     roles = assign_roles(len(used), seed, config.stop_fraction, 0.0, calibrate)
     by_role = {name: used[roles == k] for k, name in enumerate(ROLES)}
@@ -134,13 +134,15 @@ def fit_table(
     )
 
 
-def _refuse_infinite(table: Table) -> None:
-    for start in range(0, len(table), 65_536):
-        infinite = np.isinf(table.values[start : start + 65_536])
+def _refuse_infinite(table: Table, used: np.ndarray) -> None:
+    for start in range(0, len(used), 65_536):
+        rows = used[start : start + 65_536]
+        infinite = np.isinf(table.values[rows])
         if infinite.any():
-            row, column = np.argwhere(infinite)[0]
+            at, column = np.argwhere(infinite)[0]
+            row = int(rows[at])
             raise DataError(
-                f"row {start + row}, column {table.names[column]!r}: {table.values[start + row, column]} (infinity) "
+                f"row {row}, column {table.names[column]!r}: {table.values[row, column]} (infinity) "
                 "cannot be fitted; replace it by NaN for a missing cell, or leave the row out"
             )
 

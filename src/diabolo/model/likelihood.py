@@ -130,7 +130,7 @@ class Gaussian(Reduced):
     name = "gaussian"
     kinds: ClassVar[tuple[str, ...]] = ("real",)
     #: Standard deviation in standardised units, or "learned".
-    sigma: Literal["learned"] | Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
+    sigma: Literal["learned"] | Annotated[float, Gt(0), Lt(1e15)] = 1.0
 
     def width(self, columns: int, inputs: int) -> int:
         return columns
