@@ -2,8 +2,9 @@
 
 Trained on half of all other digits, without labels; tested on the other half and all of the anomalous digit.
 Pixels are divided by 255 and enter as they are. Every method sees the same rows; the seed decides the split and
-the method's own randomness. The settings of diabolo's network were chosen with the digits 3 and 8 as the anomaly,
-which are not the digit that is reported by default.
+the method's own randomness. The settings of diabolo's network were chosen with the digits 3 and 8 as the anomaly
+and, at equal latent_dim, by the error on held-out normal rows; before that, latent_dim 8, 16 and 32 had been looked
+at once with the digit 5, which is the one reported by default.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def diabolo(options: argparse.Namespace) -> Method:
             hidden=tuple(int(w) for w in options.hidden.split(",")),
             epochs=options.epochs,
             scaling="none",
+            learning_rate=3e-3,
             random_state=seed,
         ).fit(x)
         return lambda rows: ae.anomaly_score(rows, "mse")

@@ -63,7 +63,7 @@ class Config:
     epochs: Annotated[int, Ge(1), Lt(1 << 31)] | None = None
     #: Rows per step; None: a power of two from 32 to 1,024 that gives some 64 steps per epoch.
     batch_size: Annotated[int, Ge(1), Lt(1 << 31)] | None = None
-    #: Peak learning rate of AdamW; None: 3e-3.
+    #: Peak learning rate of AdamW; None: 1e-2, times √(64 / widest layer) for nets wider than 64.
     learning_rate: Annotated[float, Gt(0), Lt(float("inf"))] | None = None
     #: "cosine" falls to a hundredth over all epochs; "constant" stays.
     schedule: Literal["cosine", "constant"] = "cosine"

@@ -285,15 +285,25 @@ def _moments(values: np.ndarray, schema: Schema, weights: np.ndarray | None) -> 
     some = values[::step].astype(np.float64)
     some[~filled(values[::step], schema.groups)] = np.nan
     some[:, np.isnan(some).all(axis=0)] = 0.0
-    low, middle, high = np.nanquantile(some, [0.25, 0.5, 0.75], axis=0)
+    # Column by column in memory, the quartiles cost a third; numpy's NaN-aware ones cost three times the plain ones.
+    quantile = np.nanquantile if np.isnan(some).any() else np.quantile
+    low, middle, high = quantile(np.ascontiguousarray(some.T), [0.25, 0.5, 0.75], axis=1)
     reach = np.where(high > low, 20 * (high - low), np.inf)
     total, first, second = (np.zeros(values.shape[1]) for _ in range(3))
     for start in range(0, len(values), 4096):
-        piece = values[start : start + 4096]
-        w = filled(piece, schema.groups).astype(np.float64)
+        piece = values[start : start + 4096].astype(np.float64)
+        there = filled(piece, schema.groups)
+        if weights is None and there.all():
+            cell = np.clip(piece, low - reach, high + reach, out=piece)
+            cell -= middle
+            total += len(cell)
+            first += cell.sum(axis=0)
+            second += np.einsum("ij,ij->j", cell, cell)
+            continue
+        w = there.astype(np.float64)
         if weights is not None:
             w *= weights[start : start + 4096, None]
-        cell = np.clip(np.nan_to_num(piece.astype(np.float64)), low - reach, high + reach) - middle
+        cell = np.clip(np.nan_to_num(piece), low - reach, high + reach) - middle
         total += w.sum(axis=0)
         first += (w * cell).sum(axis=0)
         second += (w * cell * cell).sum(axis=0)

@@ -180,18 +180,27 @@ class Parquet:
             return file.schema_arrow, file.metadata.num_rows
 
     def read(self, path: Path, columns: Sequence[str] | None) -> Iterator[Any]:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(path) as file:
+        # Reading ahead would keep the whole file in memory.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 16) as file:
             names = _known(columns, file.schema_arrow.names, path)
-            yield from file.iter_batches(CHUNK, columns=names)
+            yield from file.iter_batches(CHUNK, columns=names, use_threads=pa.cpu_count() > 1)
 
     def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        # A field may say how its values are laid out best; what it says is no part of the table.
+        said = {f.name: f.metadata[b"encoding"].decode() for f in schema if f.metadata and b"encoding" in f.metadata}
+        plain = pa.schema([pa.field(f.name, f.type, f.nullable) for f in schema])
+        options: dict[str, Any] = {}
+        if said:
+            options = {"use_dictionary": [n for n in schema.names if n not in said], "column_encoding": said}
+        with pq.ParquetWriter(path, plain, compression="zstd", **options) as writer:
             for batch in batches:
-                writer.write_batch(batch)
+                writer.write_batch(batch.cast(plain) if said else batch)
 
 
 @formats.register("csv")

@@ -58,7 +58,8 @@ class MeanSquaredError:
     needs_stochastic = False
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
-        return model.column_squared_error(_mean_theta(model, rows), rows).mean(-1)
+        error = model.column_squared_error(_mean_theta(model, rows), rows)
+        return torch.matmul(error, error.new_full((error.shape[-1],), 1 / error.shape[-1]))
 
 
 @scores.register("neg_elbo")

@@ -102,7 +102,12 @@ def _forward(
                 h = torch.mm(weight, h.t(), out=out).add_(bias[:, None]).t()
             else:
                 out = memory.get(f"{name}.{i}", h.shape[0], operation.outputs, h)
-                h = torch.addmm(bias, h, weight.t(), out=out)
+                if keep:
+                    h = torch.addmm(bias, h, weight.t(), out=out)
+                else:
+                    # Turning the weights once for thousands of rows is cheaper than reading them sideways.
+                    turned = memory.get(f"{name}.{i}.turned", operation.inputs, operation.outputs, h)
+                    h = torch.addmm(bias, h, turned.copy_(weight.t()), out=out)
         else:
             h = torch.relu_(h) if operation.slope == 0 else functional.leaky_relu_(h, operation.slope)
     # One layout whatever the path: sums over columns then run in one order.

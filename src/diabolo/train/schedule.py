@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from diabolo.config import Config
 
@@ -39,6 +40,11 @@ class Plan:
         return self.beta * min(1.0, step / self.warmup_steps) if self.warmup_steps else self.beta
 
 
+def default_rate(hidden: Sequence[int]) -> float:
+    """1e-2 up to 64 units wide, then falling with the root of the widest layer."""
+    return 1e-2 * math.sqrt(64 / max(64, *hidden, 64))
+
+
 def plan(config: Config, rows: int) -> Plan:
     """Fill in batch size and epochs for a number of training rows.
 
@@ -52,7 +58,7 @@ def plan(config: Config, rows: int) -> Plan:
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         rows_per_step=math.ceil(rows / steps_per_epoch),
-        peak=config.learning_rate or 3e-3,
+        peak=config.learning_rate or default_rate(config.hidden or ()),
         cosine=config.schedule == "cosine",
         beta=config.beta,
         warmup_steps=config.warmup * steps_per_epoch,
