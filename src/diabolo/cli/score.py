@@ -51,16 +51,7 @@ def score(
     check_columns(data, names)
     progress = Progress("scoring", total)
     counts = {"rows": 0, "anomalies": 0, "flagged": 0}
-    # Row numbers and scores are all different: a dictionary of them costs time and gains nothing.
-    schema = pa.schema(
-        [
-            pa.field("row", pa.int64(), metadata={"encoding": "DELTA_BINARY_PACKED"}),
-            pa.field("score", pa.float64(), metadata={"encoding": "BYTE_STREAM_SPLIT"}),
-            pa.field("p_value", pa.float64()),
-            pa.field("is_anomaly", pa.bool_()),
-            pa.field("flag", pa.string()),
-        ]
-    )
+    schema = _score_schema()
 
     def batches() -> Any:
         for values, _ in chunks(data, names):
@@ -110,6 +101,21 @@ def _summary(out: Path, name: str, counts: dict[str, int], detector: Any) -> str
             f"  {counts['flagged']:,} rows could not be scored: the column flag says why; none counts as normal"
         )
     return "\n".join(lines)
+
+
+def _score_schema() -> Any:
+    import pyarrow as pa
+
+    # Row numbers and scores are all different: a dictionary of them costs time and gains nothing.
+    return pa.schema(
+        [
+            pa.field("row", pa.int64(), metadata={"encoding": "DELTA_BINARY_PACKED"}),
+            pa.field("score", pa.float64(), metadata={"encoding": "BYTE_STREAM_SPLIT"}),
+            pa.field("p_value", pa.float64()),
+            pa.field("is_anomaly", pa.bool_()),
+            pa.field("flag", pa.string()),
+        ]
+    )
 
 
 def sample(
