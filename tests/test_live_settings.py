@@ -18,6 +18,7 @@ import torch
 import diabolo
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.config import Config
+from diabolo.data.rows import Rows
 from diabolo.detect.scores import scores
 from diabolo.errors import ConfigError, DiaboloError
 from diabolo.model.corruption import corruptions
@@ -25,7 +26,7 @@ from diabolo.model.likelihood import likelihoods
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
 from diabolo.registry import Registry
-from diabolo.train.loop import Rows, fit
+from diabolo.train.loop import fit
 
 #: Where most settings can act: a small network, two epochs, all kinds of columns.
 COMMON = {"hidden": (16,), "latent_dim": 2, "epochs": 2, "learning_rate": 1e-2, "slots": {"e": 2}}

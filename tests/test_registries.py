@@ -16,6 +16,7 @@ import torch
 import diabolo
 from diabolo import Autoencoder, VariationalAutoencoder
 from diabolo.data.formats import formats, read_batches, write_batches
+from diabolo.data.rows import Rows
 from diabolo.detect.scores import applicable, score_table, scores
 from diabolo.errors import ConfigError, DataError
 from diabolo.model.autoencoder import Model
@@ -28,7 +29,7 @@ from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
 from diabolo.registry import Registry, spec_of
 from diabolo.train.engine import Engine
-from diabolo.train.loop import Rows, _validate, fit
+from diabolo.train.loop import _validate, fit
 
 LEADS = [(), (3,), (2, 3)]
 

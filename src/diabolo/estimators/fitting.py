@@ -15,11 +15,12 @@ import torch
 from diabolo.config import Config
 from diabolo.data.batches import ROLES, assign_roles, fingerprint, hash_rows
 from diabolo.data.encoding import Encoded, Encoding, fit_encoding
+from diabolo.data.rows import Rows
 from diabolo.data.schema import infer_schema
 from diabolo.data.table import Table
 from diabolo.errors import DataError
 from diabolo.model.autoencoder import Model, resolve
-from diabolo.train.loop import Epoch, Rows, fit
+from diabolo.train.loop import Epoch, fit
 
 __all__ = ["Fitted", "check_weights", "fit_table", "seed_of"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from diabolo.data.encoding import Encoded
+from diabolo.data.rows import Rows, Source, slices
 from diabolo.errors import TrainingError
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import loss_terms, objective, total
@@ -19,9 +19,6 @@ from diabolo.train.engine import Engine, choose_device
 from diabolo.train.schedule import Plan, plan
 
 __all__ = ["Epoch", "fit"]
-
-#: Rows gathered at once: shuffling stays out of the step, and what is gathered stays in the cache.
-GATHER = 8_192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +38,7 @@ class Epoch:
     left: float
 
 
-@dataclasses.dataclass
-class Rows:
-    """Clipped rows and their weights, of mean 1."""
-
-    rows: Encoded
-    weights: Tensor | None
-
-
-def fit(model: Model, train: Rows, stop: Rows, report: Callable[[Epoch], None] | None = None) -> list[Epoch]:
+def fit(model: Model, train: Source, stop: Rows, report: Callable[[Epoch], None] | None = None) -> list[Epoch]:
     """Fit the model in place and return its history.
 
     Args:
@@ -61,40 +50,35 @@ def fit(model: Model, train: Rows, stop: Rows, report: Callable[[Epoch], None] |
     Raises:
         TrainingError: no step of an epoch had a finite loss.
     """
-    rows_per_step = plan(model.config, max(1, len(train.rows))).rows_per_step
+    rows_per_step = plan(model.config, max(1, len(train))).rows_per_step
     with threads_for(3 * rows_per_step * model.store.flat.numel()):
         return _fit(model, train, stop, report)
 
 
-def _fit(model: Model, train: Rows, stop: Rows, report: Callable[[Epoch], None] | None) -> list[Epoch]:
+def _fit(model: Model, train: Source, stop: Rows, report: Callable[[Epoch], None] | None) -> list[Epoch]:
     started = time.perf_counter()
-    if has_closed_form(model, train.rows.present is not None):
+    if has_closed_form(model, train.masked):
         moments = Moments(model.encoding.width)
-        for part in _chunks(len(train.rows)):
-            moments.add(train.rows.x[part], None if train.weights is None else train.weights[part])
+        for rows, weights in train.chunks():
+            moments.add(rows.x, weights)
         solve(model, moments)
-        value = float(_validate(model, stop if len(stop.rows) else train).mean())
+        value = float(_validate(model, stop if len(stop) else train.some()).mean())
         seconds = time.perf_counter() - started
-        history = [Epoch(1, value, 0.0, value, 0.0, model.config.beta, seconds, len(train.rows), 0, True, 0.0)]
+        history = [Epoch(1, value, 0.0, value, 0.0, model.config.beta, seconds, len(train), 0, True, 0.0)]
         if report:
             report(history[0])
     else:
         device = choose_device(model.config.device)
         model.to(device)
-        train = Rows(train.rows.to(device), None if train.weights is None else train.weights.to(device))
-        stop = Rows(stop.rows.to(device), None if stop.weights is None else stop.weights.to(device))
+        train, stop = train.to(device), stop.to(device)
         history = _descend(model, train, stop, report)
-    _describe(model, train, stop if len(stop.rows) else train)
+    _describe(model, train.some(), stop if len(stop) else train.some())
     model.to("cpu")
     return history
 
 
-def _chunks(n: int, size: int = 65_536) -> Iterator[slice]:
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def _descend(model: Model, train: Rows, stop: Rows, report: Callable[[Epoch], None] | None) -> list[Epoch]:
-    steps = plan(model.config, len(train.rows))
+def _descend(model: Model, train: Source, stop: Rows, report: Callable[[Epoch], None] | None) -> list[Epoch]:
+    steps = plan(model.config, len(train))
     engine = Engine(model, model.config)
     noise = torch.Generator(device=model.device).manual_seed(model.config.random_state)
     order = torch.Generator().manual_seed(model.config.random_state)
@@ -107,7 +91,7 @@ def _descend(model: Model, train: Rows, stop: Rows, report: Callable[[Epoch], No
         distance, omega, skipped, rate = _epoch(engine, model, train, steps, epoch, order, noise)
         loss = distance + model.config.beta * omega
         with torch.no_grad():
-            value = _validate(model, stop) if len(stop.rows) else loss
+            value = _validate(model, stop) if len(stop) else loss
         value = torch.where(torch.isfinite(value), value, torch.inf)
         # A member that has run out of patience keeps its weights, as if it had been fitted alone.
         better = (value < best) & (stale < model.config.patience)
@@ -124,7 +108,7 @@ def _descend(model: Model, train: Rows, stop: Rows, report: Callable[[Epoch], No
             learning_rate=rate,
             beta=steps.weight((epoch + 1) * steps.steps_per_epoch),
             seconds=spent - sum(e.seconds for e in history),
-            rows=len(train.rows),
+            rows=len(train),
             skipped=skipped,
             best=bool(better.any()),
             left=0.0 if ended else spent / (epoch + 1) * (steps.epochs - epoch - 1),
@@ -145,21 +129,18 @@ def _descend(model: Model, train: Rows, stop: Rows, report: Callable[[Epoch], No
 
 
 def _epoch(
-    engine: Engine, model: Model, train: Rows, steps: Plan, epoch: int, order: torch.Generator, noise: torch.Generator
+    engine: Engine, model: Model, train: Source, steps: Plan, epoch: int, order: torch.Generator, noise: torch.Generator
 ) -> tuple[Tensor, Tensor, int, float]:
     """One pass; sums stay on the device until the end of it. Returns mean distance, mean Ω, skips, rate."""
-    n, size = len(train.rows), steps.rows_per_step
-    permutation = torch.randperm(n, generator=order).to(model.device)
+    n, size = len(train), steps.rows_per_step
     columns = [c for h in model.heads for c in h.block.columns]
     sums = torch.zeros(*model.lead, len(columns), device=model.device)
     raw = torch.zeros_like(sums)
     omega_sum = torch.zeros(model.lead, device=model.device)
     counted = torch.zeros(model.lead, device=model.device)
     step, rate = epoch * steps.steps_per_epoch, 0.0
-    for part in _chunks(n, max(1, GATHER // size) * size):
-        rows = train.rows.take(permutation[part], engine.memory)
-        weights = None if train.weights is None else train.weights[permutation[part]]
-        for inner in _chunks(len(rows), size):
+    for rows, weights in train.pieces(size, order, engine.memory):
+        for inner in slices(len(rows), size):
             batch = rows.batch(inner, engine.memory)
             rate = steps.learning_rate(step)
             w = None if weights is None else weights[inner]
@@ -197,10 +178,10 @@ def _validate(model: Model, stop: Rows) -> Tensor:
 def _describe(model: Model, train: Rows, stop: Rows) -> None:
     """Fill the buffers: moments of the training codes, and the typical cost of each column on stop rows."""
     members = [Moments(model.latent_dim) for _ in range(max(1, model.store.flat.numel() // model.store.flat.shape[-1]))]
-    for part in _chunks(len(train.rows)):
-        codes = model.encode(train.rows.x[part]).mean.cpu().reshape(len(members), -1, model.latent_dim)
+    for rows, weights in train.chunks():
+        codes = model.encode(rows.x).mean.cpu().reshape(len(members), -1, model.latent_dim)
         for moments, code in zip(members, codes, strict=True):
-            moments.add(code, None if train.weights is None else train.weights[part].cpu())
+            moments.add(code, None if weights is None else weights.cpu())
     pairs = [m.mean_and_covariance() for m in members]
     shape = (*model.lead, model.latent_dim)
     model.buffers["latent_mean"] = torch.stack([p[0] for p in pairs]).reshape(shape).float()

@@ -1,0 +1,94 @@
+"""Training rows as a loop sees them, wherever they lie: pieces in a shuffled order, chunks in a fixed one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diabolo.data.encoding import Encoded
+from diabolo.memory import Memory
+
+__all__ = ["CHUNK", "GATHER", "Piece", "Rows", "Source", "piece_rows", "slices"]
+
+#: Rows gathered at once: shuffling stays out of the step, and what is gathered stays in the cache.
+GATHER = 8_192
+#: Rows per chunk where order does not matter.
+CHUNK = 65_536
+
+#: Clipped rows and their weights, of mean 1 over all rows.
+Piece = tuple[Encoded, Tensor | None]
+
+
+class Source(Protocol):
+    """n training rows. `Rows` keeps them in memory, `diabolo.data.cache.Cached` on disk."""
+
+    @property
+    def masked(self) -> bool:
+        """Whether a cell of some row is missing or absent."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: str) -> Source: ...
+
+    def pieces(self, size: int, order: torch.Generator, memory: Memory, skip: int = 0) -> Iterator[Piece]:
+        """All rows once, shuffled, in pieces of `piece_rows(size)` rows; the last may be shorter.
+
+        Whatever is drawn from `order` is drawn before the first piece comes, so that an epoch is known by the
+        generator's state at its start, and a piece of it by its number: with `skip` = k the same pieces come but
+        for the first k. A piece is good until the next one.
+        """
+        ...
+
+    def chunks(self) -> Iterator[Piece]:
+        """All rows once, in the same order at every call."""
+        ...
+
+    def some(self) -> Rows:
+        """Rows in memory that stand for all: all of them where they are in memory, else a uniform sample."""
+        ...
+
+
+def piece_rows(size: int) -> int:
+    """Rows of a piece for steps of `size` rows: whole steps, some `GATHER` rows."""
+    return max(1, GATHER // size) * size
+
+
+def slices(n: int, size: int = CHUNK) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+@dataclasses.dataclass
+class Rows:
+    """Rows in memory."""
+
+    rows: Encoded
+    weights: Tensor | None
+
+    @property
+    def masked(self) -> bool:
+        return self.rows.present is not None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to(self, device: str) -> Rows:
+        return Rows(self.rows.to(device), None if self.weights is None else self.weights.to(device))
+
+    def pieces(self, size: int, order: torch.Generator, memory: Memory, skip: int = 0) -> Iterator[Piece]:
+        permutation = torch.randperm(len(self), generator=order).to(self.rows.x.device)
+        for number, part in enumerate(slices(len(self), piece_rows(size))):
+            if number >= skip:
+                index = permutation[part]
+                yield self.rows.take(index, memory), None if self.weights is None else self.weights[index]
+
+    def chunks(self) -> Iterator[Piece]:
+        for part in slices(len(self)):
+            yield self.rows.rows(part), None if self.weights is None else self.weights[part]
+
+    def some(self) -> Rows:
+        return self
