@@ -21,7 +21,7 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 70
 #: A module may import its own layer and those above it in this list, never one below.
 LAYERS = [
     ["errors", "registry", "config", "threads", "memory"],
-    ["data", "metrics"],
+    ["data", "information", "metrics"],
     ["model"],
     ["train", "artifact"],
     ["detect"],
@@ -140,6 +140,7 @@ def test_exported_names():
         "SparseAutoencoder",
         "VariationalAutoencoder",
         "__version__",
+        "information",
         "load",
     }
     assert len(diabolo.__all__) == len(set(diabolo.__all__))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diabolo import information
     from diabolo.estimators.autoencoder import (
         Autoencoder,
         DenoisingAutoencoder,
@@ -31,6 +32,7 @@ _HOMES = {
     "VariationalAutoencoder": "diabolo.estimators.autoencoder",
     "AnomalyDetector": "diabolo.estimators.detector",
     "load": "diabolo.estimators.saving",
+    "information": "diabolo",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "SparseAutoencoder",
     "VariationalAutoencoder",
     "__version__",
+    "information",
     "load",
 ]
 
@@ -50,7 +53,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'diabolo' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    home = _HOMES[name]
+    # A module of this package is what it is asked for; anything else is found in one.
+    return (
+        importlib.import_module(f"diabolo.{name}")
+        if home == "diabolo"
+        else getattr(importlib.import_module(home), name)
+    )
 
 
 def __dir__() -> list[str]:
