@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 __all__ = [
     "ROLES",
+    "Fingerprint",
     "TILE",
+    "RoleRule",
     "assign_roles",
+    "bucket_of",
     "calibration_rows",
     "calibration_share",
     "fingerprint",
@@ -23,6 +26,8 @@ ROLES = ("train", "stop", "combine", "calibrate")
 TILE = 4096
 #: Stop and calibration rows beyond these make nothing better.
 MOST_STOP, MOST_CALIBRATE = 10_000, 20_000
+#: Places hashed at once.
+PLACES = 1 << 20
 
 
 def _mix(h: np.ndarray) -> np.ndarray:
@@ -32,8 +37,12 @@ def _mix(h: np.ndarray) -> np.ndarray:
     return np.asarray(h ^ (h >> np.uint64(31)))
 
 
-def assign_roles(n: int, seed: int, stop: float = 0.1, combine: float = 0.0, calibrate: float = 0.0) -> np.ndarray:
-    """Give each of n rows a role by a hash of seed and position.
+class RoleRule:
+    """Tells the role of each of n rows from a hash of seed and position, a slice of rows at a time.
+
+    The rows of the smallest hashes calibrate, the next ones stop, the next ones combine; the rest are trained
+    on. The hash is a bijection, so no two rows tie, and a role is a matter of one comparison with the largest
+    hash of its kind: no list of n hashes is held.
 
     Positions, not contents, are hashed: with contents, calibration rows would come from other values
     than new rows do wherever values repeat, and the guarantee would be lost.
@@ -43,24 +52,80 @@ def assign_roles(n: int, seed: int, stop: float = 0.1, combine: float = 0.0, cal
         seed: 0 to 2^63 − 1.
         stop, combine, calibrate: shares of rows; stop and calibrate are capped at 10,000 and 20,000 rows.
 
-    Returns:
-        [n] int8, positions in `ROLES`.
+    >>> rule = RoleRule(1000, seed=0, stop=0.1, calibrate=0.2)
+    >>> rule.counts
+    {'train': 700, 'stop': 100, 'combine': 0, 'calibrate': 200}
+    """
+
+    def __init__(self, n: int, seed: int, stop: float = 0.1, combine: float = 0.0, calibrate: float = 0.0) -> None:
+        self.n, self.seed = n, seed
+        n_calibrate, n_stop, n_combine = calibration_rows(n, calibrate), min(MOST_STOP, int(n * stop)), int(n * combine)
+        self._ranks = np.cumsum([n_calibrate, n_stop, n_combine]).clip(max=n)
+        kept = np.diff(self._ranks, prepend=0)
+        counts = {"calibrate": int(kept[0]), "stop": int(kept[1]), "combine": int(kept[2])}
+        counts["train"] = n - sum(counts.values())
+        self.counts = {name: counts[name] for name in ROLES}
+        self._limits = _smallest(n, seed, self._ranks)
+
+    def of(self, start: int, stop: int) -> np.ndarray:
+        """Roles of the rows from start up to stop, [stop − start] int8, positions in `ROLES`."""
+        h = _place_hashes(start, stop, self.seed)
+        roles = np.zeros(len(h), np.int8)
+        # From the largest limit down, so that each role writes over what the next one took with it.
+        for role, limit in reversed(list(zip((3, 1, 2), self._limits, strict=True))):
+            if limit is not None:
+                roles[h <= limit] = role
+        return roles
+
+    def sample(self, most: int) -> Callable[[int, int], np.ndarray]:
+        """A uniform sample of `most` training rows: tells, for rows from start up to stop, which belong to it."""
+        (limit,) = _smallest(self.n, self.seed, [min(int(self._ranks[-1]) + most, self.n)])
+
+        def belongs(start: int, stop: int) -> np.ndarray:
+            chosen = self.of(start, stop) == 0
+            return chosen if limit is None else chosen & (_place_hashes(start, stop, self.seed) <= limit)
+
+        return belongs
+
+
+def assign_roles(n: int, seed: int, stop: float = 0.1, combine: float = 0.0, calibrate: float = 0.0) -> np.ndarray:
+    """The roles of n rows by a `RoleRule`, [n] int8, positions in `ROLES`.
 
     >>> roles = assign_roles(1000, seed=0, stop=0.1, calibrate=0.2)
     >>> [int((roles == k).sum()) for k in range(4)]
     [700, 100, 0, 200]
     """
+    return RoleRule(n, seed, stop, combine, calibrate).of(0, n)
+
+
+def _place_hashes(start: int, stop: int, seed: int) -> np.ndarray:
     golden = np.uint64(0x9E3779B97F4A7C15)
-    order = np.argsort(_mix(_mix(np.arange(n, dtype=np.uint64) * golden + golden) ^ np.uint64(seed)), kind="stable")
-    n_stop = min(MOST_STOP, int(n * stop))
-    n_combine = int(n * combine)
-    n_calibrate = calibration_rows(n, calibrate)
-    roles = np.zeros(n, np.int8)
-    start = 0
-    for role, count in ((3, n_calibrate), (1, n_stop), (2, n_combine)):
-        roles[order[start : start + count]] = role
-        start += count
-    return roles
+    return _mix(_mix(np.arange(start, stop, dtype=np.uint64) * golden + golden) ^ np.uint64(seed))
+
+
+def bucket_of(start: int, stop: int, seed: int, buckets: int) -> np.ndarray:
+    """A uniform bucket for each row from start up to stop, independent of its role, [stop − start] int64."""
+    h = _mix(_place_hashes(start, stop, seed) + np.uint64(0x9E3779B97F4A7C15))
+    return ((h >> np.uint64(32)) * np.uint64(buckets) >> np.uint64(32)).astype(np.int64)
+
+
+def _smallest(n: int, seed: int, ranks: Sequence[int] | np.ndarray) -> list[np.uint64 | None]:
+    """The k-th smallest of n place hashes for each rank k; None for k = 0. In memory that does not grow with n."""
+    top = np.uint64(48)
+    count = np.zeros(1 << 16, np.int64)
+    for start in range(0, n, PLACES):
+        heads = (_place_hashes(start, min(start + PLACES, n), seed) >> top).astype(np.int64)
+        count += np.bincount(heads, minlength=len(count))
+    below = np.concatenate([[0], np.cumsum(count)])
+    bins = {int(k): int(np.searchsorted(below, k, side="left")) - 1 for k in ranks if k}
+    inside: dict[int, list[np.ndarray]] = {b: [] for b in bins.values()}
+    for start in range(0, n if bins else 0, PLACES):
+        h = _place_hashes(start, min(start + PLACES, n), seed)
+        heads = (h >> top).astype(np.int64)
+        for b, found in inside.items():
+            found.append(h[heads == b])
+    ordered = {b: np.sort(np.concatenate(found)) for b, found in inside.items()}
+    return [ordered[bins[int(k)]][int(k) - below[bins[int(k)]] - 1] if k else None for k in ranks]
 
 
 def calibration_share(n: int) -> float:
@@ -93,11 +158,28 @@ def hash_rows(values: np.ndarray) -> np.ndarray:
     return out
 
 
+class Fingerprint:
+    """A name for a table whose rows come piece by piece: sixteen hexadecimal digits of rows in order."""
+
+    def __init__(self) -> None:
+        self._seen, self._value = 0, np.uint64(0)
+
+    def add(self, hashes: np.ndarray) -> None:
+        """The next rows, by their hashes."""
+        with np.errstate(over="ignore"):
+            place = _mix(np.arange(self._seen + 1, self._seen + len(hashes) + 1, dtype=np.uint64))
+            self._value ^= np.bitwise_xor.reduce(_mix(hashes + place), initial=np.uint64(0))
+        self._seen += len(hashes)
+
+    def __str__(self) -> str:
+        return f"{int(self._value):016x}"
+
+
 def fingerprint(hashes: np.ndarray) -> str:
     """Sixteen hexadecimal digits that name a table: rows in order, by their hashes."""
-    with np.errstate(over="ignore"):
-        place = _mix(np.arange(1, len(hashes) + 1, dtype=np.uint64))
-        return f"{int(np.bitwise_xor.reduce(_mix(hashes + place), initial=np.uint64(0))):016x}"
+    out = Fingerprint()
+    out.add(hashes)
+    return str(out)
 
 
 def tiles(n: int) -> Iterator[slice]:
