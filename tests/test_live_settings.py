@@ -99,6 +99,7 @@ CHANGES = {
     "regularizer": ({"prior": "laplace"}, ["prior", "lp"]),
     "beta": (VAE, [0.0, 5.0]),
     "warmup": (VAE, [2]),
+    "bound": ({**VAE, "draws": 4}, ["iwae", "dreg"]),
     "draws": (VAE, [4]),
     "clip": ({}, [1.0]),
     "angles": ({}, [(), ("a",)]),
@@ -208,7 +209,7 @@ def base_for(concept, name):
 
 
 @pytest.mark.parametrize(("concept", "name", "field"), FIELDS)
-def test_every_field_of_every_part_acts(concept, name, field, mixed):
+def test_every_field_of_every_part_acts(concept, name, field, mixed, unit):
     if (concept, name, field) in FROM_DATA:
         return
     if concept not in BASES:
@@ -218,8 +219,11 @@ def test_every_field_of_every_part_acts(concept, name, field, mixed):
     hint = typing.get_type_hints(part)[field]
     values = VALUES.get((concept, name, field)) or alternatives(described, hint)
     base = {**base_for(concept, name), concept: name}
+    X = mixed
+    if concept == "likelihood" and "real" not in part.kinds:
+        X, base["slots"] = unit, None
     for value in values:
-        acts(mixed, base, {concept: {"name": name, field: value}})
+        acts(X, base, {concept: {"name": name, field: value}})
 
 
 def test_the_share_of_gaps_acts(mixed, build_model, encoded):
@@ -245,15 +249,20 @@ def test_every_entry_acts(concept, name, mixed):
             acts(mixed, {**base, concept: other}, {concept: name})
 
 
+@pytest.fixture
+def unit(plane):
+    """Values between 0 and 1, which suit every likelihood that a user may choose."""
+    return 1 / (1 + np.exp(-plane[1][:200]))
+
+
 @pytest.mark.parametrize("name", likelihoods.names())
-def test_every_likelihood_acts(name, plane, mixed):
-    """On values between 0 and 1, which suit all that a user may choose; others come with their columns."""
+def test_every_likelihood_acts(name, unit, mixed):
+    """Against its neighbours; those that a user cannot choose come with their columns."""
     chosen = [n for n in likelihoods if {"real", "boolean"} & set(likelihoods.get(n).kinds)]
     if name not in chosen:
         with pytest.raises(ConfigError, match=name):
             Autoencoder(**COMMON, likelihood=name).fit(mixed)
         return
-    unit = 1 / (1 + np.exp(-plane[1][:200]))
     for other in set(chosen) - {name}:
         acts(unit, {"slots": None, "likelihood": other}, {"likelihood": name})
 
@@ -341,7 +350,7 @@ def test_a_dead_field_is_caught(idle, mixed):
     with pytest.raises(AssertionError, match="dead"):
         acts(mixed, {"corruption": "idle"}, {"corruption": {"name": "idle", "strength": 0.9}})
     with pytest.raises(AssertionError, match="dead"):
-        test_every_field_of_every_part_acts("corruption", "idle", "strength", mixed)
+        test_every_field_of_every_part_acts("corruption", "idle", "strength", mixed, None)
 
 
 @pytest.mark.parametrize("changed", [{"prior": "laplace"}, {"beta": 3.0}, {"warmup": 1}], ids=str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import typing
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,16 @@ from diabolo import (
     SparseAutoencoder,
     VariationalAutoencoder,
 )
+from diabolo.config import Config
 from diabolo.data.batches import ROLES, assign_roles
+from diabolo.data.rows import Rows
+from diabolo.errors import ConfigError
 from diabolo.model.latent import PointPosterior
 from diabolo.model.likelihood import likelihoods
-from diabolo.model.objective import importance_weighted, loss_terms, neg_elbo
+from diabolo.model.objective import importance_weighted, loss_terms, neg_elbo, objective
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
+from diabolo.train import loop
 
 
 def generator(seed=0):
@@ -182,7 +187,7 @@ def test_penalty_has_no_gradient_along_the_rescaling(name, plane, build_model, e
     rows = encoded(model, plane[1])
     leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
     model.use(leaves)
-    _, omega = loss_terms(model, rows, rows.x, None, 1, generator())
+    _, _, omega = loss_terms(model, rows, rows.x, None, 1, 1.0, generator())
     omega.backward()
     weight, bias = leaves["encoder.2.weight"], leaves["encoder.2.bias"]
     with torch.no_grad():
@@ -198,7 +203,7 @@ COLUMNS = np.array([1.0, 30.0, 0.02, 5.0])
 OFFSET = np.array([100.0, -3.0, 0.0, 7.0])
 
 
-def toy(build_model, wrong=0.0, seed=1):
+def toy(build_model, wrong=0.0, seed=1, **settings):
     """x = W z + b + σ ε in original units, and a VAE with the true decoder and the exact posterior.
 
     W has orthogonal columns in the metric of the noise, so that the true posterior is diagonal. With
@@ -217,6 +222,7 @@ def toy(build_model, wrong=0.0, seed=1):
         regularizer="kl",
         likelihood={"name": "gaussian", "sigma": "learned"},
         clip=1e6,
+        **settings,
     )
     encoding, views = model.encoding, model.store.views
     precision = 1 + np.array([4.0, 1.0])  # of the posterior: I + WᵀΣ⁻¹W
@@ -265,6 +271,130 @@ def test_bounds_rise_to_the_log_density(build_model, encoded):
     assert gaps[0] > 0.3
     assert gaps[1] > gaps[2] > gaps[3] > gaps[4] > -5e-3
     assert gaps[4] < 0.02
+
+
+IWAE = [b for b in typing.get_args(typing.get_type_hints(Config)["bound"]) if b != "elbo"]
+
+
+def trained_bound(model, rows, draws, beta=1.0, seed=0):
+    """Loss, distance and Ω that training sees, without corruption."""
+    return loss_terms(model, rows, rows.x, None, draws, beta, generator(seed))
+
+
+@pytest.mark.parametrize("bound", IWAE)
+def test_trained_bound_is_exact_for_an_exact_posterior(bound, build_model, encoded):
+    """For any number of draws, for stop rows in chunks, and with weights, which a single noise could not give."""
+    model, X, log_p = toy(build_model, bound=bound, draws=7)
+    rows = encoded(model, X)
+    log_p = log_p + np.log(model.encoding.scale).sum()  # a density of the standardised rows
+    for draws in (1, 7):
+        assert float(trained_bound(model, rows, draws)[0]) == pytest.approx(-log_p.mean(), abs=2e-3)
+    weights = np.random.default_rng(0).integers(1, 4, len(X))
+    stop = Rows(rows, torch.from_numpy(weights / weights.mean()).float())
+    for most in (loop.DECODED, 350):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "DECODED", most)
+            assert float(loop._validate(model, stop)) == pytest.approx(-np.average(log_p, weights=weights), abs=2e-3)
+
+
+@pytest.mark.parametrize("bound", IWAE)
+def test_trained_bound_closes_with_draws(bound, build_model, encoded):
+    model, X, log_p = toy(build_model, wrong=0.4, bound=bound)
+    elbo_model, _, _ = toy(build_model, wrong=0.4)
+    rows = encoded(model, X)
+    exact = -(log_p + np.log(model.encoding.scale).sum()).mean()
+    elbo = np.mean([float(trained_bound(elbo_model, rows, 50, seed=s)[0]) for s in range(4)])
+    losses = []
+    for draws in (1, 5, 50, 500):
+        terms = [trained_bound(model, rows, draws, seed=s) for s in range(4)]
+        losses.append(np.mean([float(t[0]) for t in terms]))
+        for loss, distance, omega in terms:
+            assert float(loss) == pytest.approx(sum(float(d.sum()) for d in distance) + float(omega), rel=1e-5)
+    assert losses[0] == pytest.approx(elbo, abs=0.1)
+    assert losses[0] > losses[1] > losses[2] > losses[3] > exact - 5e-3
+    assert losses[3] < exact + 0.03
+
+
+def gradients(model, rows, draws, beta, seed):
+    leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
+    model.use(leaves)
+    trained_bound(model, rows, draws, beta, seed)[0].backward()
+    parts = [torch.cat([leaf.grad.flatten() for k, leaf in leaves.items() if k.startswith(p)]) for p in ("en", "de")]
+    model.use(model.store.views)
+    return parts
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.5])
+def test_doubly_reparameterized_gradient_is_the_plain_one_on_average(beta, build_model, encoded):
+    """Over 60,000 copies of a few rows: the same mean for less noise, and the decoder's gradient to the digit."""
+    few, noisy = [], []
+    for bound in ("iwae", "dreg"):
+        model, X, _ = toy(build_model, wrong=0.4, bound=bound)
+        rows = encoded(model, np.repeat(X[:3], 20_000, axis=0))
+        mean, decoder = gradients(model, rows, 4, beta, seed=3)
+        small = encoded(model, X[:3])
+        spread = torch.stack([gradients(model, small, 4, beta, s)[0] for s in range(300)]).std(0)
+        few.append((mean, decoder))
+        noisy.append(spread)
+    (plain, plain_decoder), (doubly, doubly_decoder) = few
+    torch.testing.assert_close(doubly_decoder, plain_decoder)
+    # `spread` is that of 3 rows' mean; of 60,000 it is √20,000 times smaller.
+    error = 5 * (noisy[0].square() + noisy[1].square()).sqrt() / math.sqrt(20_000)
+    assert ((doubly - plain).abs() <= error + 1e-6).all()
+    assert float((plain.abs() / error).max()) > 10
+    assert not torch.allclose(doubly, plain, rtol=1e-3)
+    if beta == 1.0:
+        assert float(noisy[1].norm()) < 0.7 * float(noisy[0].norm())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"latent": "gaussian"},
+        {"latent": "gaussian", "regularizer": {"name": "kl", "free_bits": 0.1}},
+        {"latent": "gaussian", "regularizer": "kl", "beta": 0.0},
+    ],
+    ids=str,
+)
+def test_importance_weights_refuse_what_has_none(settings, plane, build_model):
+    with pytest.raises(ConfigError, match="bound 'iwae'"):
+        build_model(plane[1], bound="iwae", **settings)
+
+
+# ── cells that are probabilities ──────────────────────────────────────────────────────────────────
+
+
+def test_binarized_cells_are_drawn_afresh_for_encoder_and_distance(build_model, encoded, monkeypatch):
+    """Each step sees zeros and ones of the cell's rate, the same ones on both sides; stop rows keep one draw."""
+    X = np.random.default_rng(4).random((300, 5))
+    model = build_model(X, hidden=(8,), likelihood={"name": "bernoulli", "binarize": True})
+    rows, noise = encoded(model, X), generator()
+    seen, compared = [], []
+    encode, mean_nll = model.encode, model.mean_nll
+    monkeypatch.setattr(model, "encode", lambda x, memory=None: (seen.append(x), encode(x, memory))[1])
+    monkeypatch.setattr(model, "mean_nll", lambda theta, r, share: (compared.append(r.x), mean_nll(theta, r, share))[1])
+    for _ in range(400):
+        objective(model, rows, None, 1.0, noise)
+    assert all(torch.equal(a, b) for a, b in zip(seen, compared, strict=True))
+    drawn = torch.stack(seen)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    z = (drawn.mean(0) - rows.x) / (rows.x * (1 - rows.x) / len(drawn)).sqrt()
+    assert float(z.square().mean()) == pytest.approx(1, abs=0.15)
+    assert torch.equal(rows.x, encoded(model, X).x)
+    values = [loop._validate(model, Rows(rows, None)) for _ in range(2)]
+    assert torch.equal(*values)
+    assert torch.equal(seen[-1], seen[-2])
+    assert set(seen[-1].unique().tolist()) == {0.0, 1.0}
+
+
+def test_binarized_training_finds_the_entropy(rng):
+    """Cells of one rate p each: the best loss is Σ entropy(p), whichever way x lies between 0 and 1."""
+    p = np.array([0.1, 0.5, 0.8])
+    X = np.clip(p + 0.02 * rng.normal(size=(2000, 3)), 0, 1)
+    ae = VariationalAutoencoder(likelihood={"name": "bernoulli", "binarize": True}, epochs=30, latent_dim=1).fit(X)
+    entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p)).sum()
+    assert ae.history_[-1]["validation"] == pytest.approx(entropy, abs=0.08)
 
 
 def test_public_scores_are_densities_in_original_units(build_model, rng):

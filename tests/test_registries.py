@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 import pkgutil
 
 import numpy as np
@@ -387,6 +388,7 @@ CHOICES = [
     *[{"likelihood": n} for n in likelihoods if "real" in likelihoods.get(n).kinds],
     {"likelihood": {"name": "gaussian", "sigma": "learned"}},
     {"latent": "gaussian", "regularizer": "kl", "draws": 3},
+    *[{"latent": "gaussian", "regularizer": "kl", "draws": n, "bound": "iwae"} for n in (1, 3)],
 ]
 
 
@@ -447,7 +449,7 @@ def test_weights_count_as_repeated_rows(lead, mixed, build_model, encoded):
         model = build_model(mixed, lead, slots={"e": 2}, **settings)
         rows = encoded(model, mixed.iloc[:50])
         weights = torch.from_numpy(np.random.default_rng(0).integers(1, 4, size=50)).float()
-        distance, omega = loss_terms(model, rows, rows.x, weights / weights.mean(), 1, generator())
+        _, distance, omega = loss_terms(model, rows, rows.x, weights / weights.mean(), 1, 1.0, generator())
         posterior, repeated = model.encode(rows.x), torch.repeat_interleave(torch.arange(50), weights.long())
         cells = model.nll(model.decode(posterior.sample(1, generator())), rows)
         for mean, cell in zip(distance, cells, strict=True):
@@ -477,9 +479,14 @@ def test_steps_follow_the_gradient_of_the_formula(kinds, settings, lead, weighte
     model.use(leaves)
     noise = generator()
     posterior = model.encode(model.corruption(rows.x, model.encoding, lead, noise))
-    cells = torch.cat(model.nll(model.decode(posterior.sample(model.config.draws, noise)), rows), dim=-1)
+    z = posterior.sample(model.config.draws, noise)
+    cells = torch.cat(model.nll(model.decode(z), rows), dim=-1)
     per_row = cells.sum(-1) if model.config.draws == 1 else cells.sum(-1).mean(0)
     omega = model.regularizer(posterior, model.prior, None)
+    if model.config.bound == "iwae":
+        log_ratio = model.prior.log_prob(z).sum(-1) - posterior.log_prob(z)
+        log_w = (0.7 * log_ratio - cells.sum(-1)).reshape(model.config.draws, *lead, len(X))
+        per_row, omega = math.log(model.config.draws) - log_w.logsumexp(0), None
     exact = ((per_row if omega is None else per_row + 0.7 * omega) * share).sum(-1)
     exact.sum().backward()
     engine = Engine(model, model.config)

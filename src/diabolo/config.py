@@ -49,6 +49,10 @@ class Config:
     beta: Annotated[float, Ge(0), Lt(float("inf"))] = 1.0
     #: Epochs over which the weight of Ω rises from 0 to `beta`.
     warmup: Annotated[int, Ge(0), Lt(1 << 31)] = 0
+    #: What is minimized: "elbo", distance + β Ω averaged over draws; "iwae", −log of the mean over draws of the
+    #: importance weights p(x|z) (π/q)^β, closer to −log p(x) with each draw (Burda et al. 2016, arXiv:1509.00519);
+    #: "dreg", the same with the doubly reparameterized gradient (Tucker et al. 2019, arXiv:1810.04152).
+    bound: Literal["elbo", "iwae", "dreg"] = "elbo"
     #: Posterior draws per row and step (Gaussian latent).
     draws: Annotated[int, Ge(1), Le(4096)] = 1
     #: "standard": robust centre and scale per column; "none": the values as they are.

@@ -60,6 +60,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         regularizer: Any = "none",
         beta: float = 1.0,
         warmup: int = 0,
+        bound: str = "elbo",
         draws: int = 1,
         scaling: str = "standard",
         clip: float = 8.0,
@@ -89,6 +90,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.regularizer = regularizer
         self.beta = beta
         self.warmup = warmup
+        self.bound = bound
         self.draws = draws
         self.scaling = scaling
         self.clip = clip

@@ -27,6 +27,7 @@ from diabolo.model.likelihood import Likelihood, likelihoods
 from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
+from diabolo.registry import spec_of
 
 __all__ = ["Head", "Model", "resolve"]
 
@@ -86,16 +87,7 @@ class Model:
         self.prior = priors.create(config.prior)
         self.corruption = corruptions.create(config.corruption)
         self.regularizer = regularizers.create(config.regularizer)
-        if self.regularizer.needs_stochastic and not self.latent.stochastic:
-            raise ConfigError(
-                f"regularizer {self.regularizer.name!r} needs a latent with a width: set latent='gaussian', "
-                "or take regularizer 'prior' or 'lp' for a point latent"
-            )
-        void = self.regularizer.void(self.prior)
-        if void:
-            raise ConfigError(f"regularizer {self.regularizer.name!r} would have no effect: {void}")
-        if config.draws > 1 and not self.latent.stochastic:
-            raise ConfigError(f"draws = {config.draws} needs latent='gaussian'; a point latent has one value")
+        _check_parts(self)
         if config.latent_dim is None or config.hidden is None:
             raise ConfigError("the model needs its widths: call resolve(config, ...) first")
         self.latent_dim: int = config.latent_dim
@@ -161,7 +153,9 @@ class Model:
         """A block's likelihood, and one block per column that has its own (real columns lie one to one)."""
         names = self.encoding.schema.output_names
         if block.kind != "real":
-            spec = DEFAULT_LIKELIHOOD.get(block.kind)
+            spec: Any = DEFAULT_LIKELIHOOD.get(block.kind)
+            if block.kind == "boolean" and block.kind in likelihoods.create(self.config.likelihood).kinds:
+                spec = self.config.likelihood
             for name in (names[c] for c in block.columns if names[c] in single):
                 if likelihoods.create(single[name]) != likelihoods.create(spec):
                     raise ConfigError(
@@ -221,6 +215,16 @@ class Model:
             nll = head.likelihood.nll(part, own, x, head.floor, rows.memory)
             out.append(self._masked(nll, head, rows))
         return out
+
+    def observe(self, rows: Encoded, generator: torch.Generator) -> Encoded:
+        """Rows as one training step sees them: what a likelihood takes for a probability, drawn."""
+        x = rows.x
+        for head in self.heads:
+            drawn = head.likelihood.observe(head.inputs(rows.x), generator)
+            if drawn is not None:
+                x = x.clone() if x is rows.x else x
+                x[..., head.block.start : head.block.stop] = drawn
+        return rows if x is rows.x else dataclasses.replace(rows, x=x)
 
     def mean_nll(self, theta: Tensor, rows: Encoded, share: Tensor | None) -> list[Tensor]:
         """Mean over rows of `nll`, weighted by `share` [B] (sum 1) if given: per head [*, columns]."""
@@ -341,6 +345,29 @@ class Model:
         root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)).to(torch.float32)
         noise = torch.randn(*self.lead, n, self.latent_dim, generator=generator)
         return self.buffers["latent_mean"].unsqueeze(-2) + torch.matmul(noise, root.mT)
+
+
+def _check_parts(model: Model) -> None:
+    """Refuse parts that do not fit together, or would have no effect."""
+    config, regularizer = model.config, model.regularizer
+    if regularizer.needs_stochastic and not model.latent.stochastic:
+        raise ConfigError(
+            f"regularizer {regularizer.name!r} needs a latent with a width: set latent='gaussian', "
+            "or take regularizer 'prior' or 'lp' for a point latent"
+        )
+    void = regularizer.void(model.prior)
+    if void:
+        raise ConfigError(f"regularizer {regularizer.name!r} would have no effect: {void}")
+    if config.draws > 1 and not model.latent.stochastic:
+        raise ConfigError(f"draws = {config.draws} needs latent='gaussian'; a point latent has one value")
+    if config.bound == "elbo":
+        return
+    if not model.latent.stochastic or regularizer != regularizers.create("kl") or config.beta == 0:
+        raise ConfigError(
+            f"bound {config.bound!r} weighs draws by p(x|z) (π(z)/q(z|x))^beta: it needs latent='gaussian', "
+            f"regularizer='kl' without free_bits and beta > 0 (method vae); got latent={model.latent.name!r}, "
+            f"regularizer={spec_of(regularizer)!r}, beta={config.beta:g}"
+        )
 
 
 def _check_state(state: Mapping[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:

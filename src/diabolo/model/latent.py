@@ -33,6 +33,10 @@ class Posterior(Protocol):
         """log q(z|x), [*, B]."""
         ...
 
+    def detach(self) -> Posterior:
+        """The same distribution, without gradient towards the encoder."""
+        ...
+
     def kl(self, prior: Prior) -> Tensor:
         """KL(q(z|x) ‖ π) per latent dimension, [*lead, B, K]."""
         ...
@@ -50,6 +54,9 @@ class PointPosterior:
 
     def log_prob(self, z: Tensor) -> Tensor:
         raise ConfigError("a point latent has no density q(z|x); choose latent='gaussian' (method vae)")
+
+    def detach(self) -> Posterior:
+        return PointPosterior(self.mean.detach())
 
     def kl(self, prior: Prior) -> Tensor:
         raise ConfigError("a point latent has no KL to the prior; choose latent='gaussian' or regularizer='prior'")
@@ -70,6 +77,9 @@ class GaussianPosterior:
     def log_prob(self, z: Tensor) -> Tensor:
         scaled = (z - self.mean).square() * (-self.log_var).exp()
         return (-0.5 * (scaled + self.log_var) - HALF_LOG_2PI).sum(-1)
+
+    def detach(self) -> Posterior:
+        return GaussianPosterior(self.mean.detach(), self.log_var.detach())
 
     def kl(self, prior: Prior) -> Tensor:
         return prior.kl(self.mean, self.log_var)

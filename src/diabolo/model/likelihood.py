@@ -39,6 +39,10 @@ class Likelihood(Protocol):
         """Shapes of trained parameters that do not depend on z, all starting at 0."""
         ...
 
+    def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
+        """What a training step takes for x [B, inputs], before corruption; None for x itself."""
+        ...
+
     def nll(self, theta: Tensor, own: Own, x: Tensor, floor: Tensor, memory: Memory | None = None) -> Tensor:
         """−log p(x|z), [*, B, columns], nats, in standardised units; with `memory`, theta may be overwritten."""
         ...
@@ -72,6 +76,9 @@ likelihoods: Registry[Likelihood] = Registry("likelihood")
 
 class Reduced:
     """The mean over rows from the unreduced nll; an entry may know a shorter way to the same numbers."""
+
+    def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
+        return None
 
     def mean_nll(
         self,
@@ -197,6 +204,12 @@ class Bernoulli(Reduced):
 
     name = "bernoulli"
     kinds: ClassVar[tuple[str, ...]] = ("boolean", "missing")
+    #: Whether a cell between 0 and 1 is a probability, from which each training step draws a fresh 0 or 1 (stop rows
+    #: keep one draw), as for gray images (Salakhutdinov, Murray 2008).
+    binarize: bool = False
+
+    def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
+        return torch.bernoulli(x, generator=generator) if self.binarize else None
 
     def width(self, columns: int, inputs: int) -> int:
         return columns

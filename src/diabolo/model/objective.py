@@ -3,7 +3,8 @@
     x ──corrupt──▶ x̃ ──encoder──▶ q(z|x̃) ──▶ z ──decoder──▶ p(x|z)
     loss(x) = −log p(x|z)  +  β Ω        nats per row; averaged over the batch at the very end
 
-The distance compares with the clean x. Nothing else in the package adds these terms up.
+The distance compares with the clean x. Nothing else in the package adds these terms up. The importance-weighted
+bounds put log (1/S) Σ_s of the same terms in the place of their mean over draws.
 """
 
 from __future__ import annotations
@@ -17,30 +18,7 @@ from diabolo.data.encoding import Encoded
 from diabolo.model.autoencoder import Model
 from diabolo.model.latent import Posterior
 
-__all__ = ["importance_weighted", "loss_terms", "neg_elbo", "objective", "total"]
-
-
-def loss_terms(
-    model: Model, rows: Encoded, x_in: Tensor, weights: Tensor | None, draws: int, generator: torch.Generator
-) -> tuple[list[Tensor], Tensor | None]:
-    """Mean distance per column, per head [*lead, columns], and mean Ω [*lead], of rows that enter as `x_in`."""
-    share = None if weights is None else weights / weights.shape[0]
-    posterior = model.encode(x_in, rows.memory)
-    distance = model.mean_nll(model.decode(posterior.sample(draws, generator), rows.memory), rows, share)
-    if draws > 1:
-        distance = [d.mean(0) for d in distance]
-    omega = model.regularizer(posterior, model.prior, None)
-    if omega is not None:
-        omega = omega.mean(-1) if share is None else torch.matmul(omega, share)
-    return distance, omega
-
-
-def total(distance: list[Tensor], omega: Tensor | None, beta: float) -> Tensor:
-    """loss [*lead] = Σ over columns of the distance + β Ω."""
-    loss = distance[0].sum(-1)
-    for more in distance[1:]:
-        loss = loss + more.sum(-1)
-    return loss if omega is None else loss + beta * omega
+__all__ = ["importance_weighted", "loss_terms", "neg_elbo", "objective"]
 
 
 def objective(
@@ -53,14 +31,78 @@ def objective(
         rows: B clean, clipped rows.
         weights: [B], with mean 1 over the table (not over the batch); None for equal.
         beta: weight of Ω in this step.
-        generator: of corruption and posterior draws.
+        generator: of observation, corruption and posterior draws.
 
     Returns:
-        loss [*lead], distance per head [*lead, columns], Ω [*lead]: nats per row.
+        loss [*lead], distance per head [*lead, columns], Ω [*lead]: nats per row, loss = Σ distance + β Ω.
     """
+    rows = model.observe(rows, generator)
     x_tilde = model.corruption(rows.x, model.encoding, model.lead, generator)
-    distance, omega = loss_terms(model, rows, x_tilde, weights, model.config.draws, generator)
-    return total(distance, omega, beta), distance, omega
+    return loss_terms(model, rows, x_tilde, weights, model.config.draws, beta, generator)
+
+
+def loss_terms(
+    model: Model,
+    rows: Encoded,
+    x_in: Tensor,
+    weights: Tensor | None,
+    draws: int,
+    beta: float,
+    generator: torch.Generator,
+) -> tuple[Tensor, list[Tensor], Tensor | None]:
+    """The loss of rows that enter as `x_in`, and its terms; see `objective`."""
+    share = None if weights is None else weights / weights.shape[0]
+    if model.config.bound != "elbo":
+        return _importance_weighted_loss(model, rows, x_in, share, draws, beta, generator)
+    posterior = model.encode(x_in, rows.memory)
+    distance = model.mean_nll(model.decode(posterior.sample(draws, generator), rows.memory), rows, share)
+    if draws > 1:
+        distance = [d.mean(0) for d in distance]
+    omega = model.regularizer(posterior, model.prior, None)
+    if omega is not None:
+        omega = omega.mean(-1) if share is None else torch.matmul(omega, share)
+    return _total(distance, omega, beta), distance, omega
+
+
+def _total(distance: list[Tensor], omega: Tensor | None, beta: float) -> Tensor:
+    """loss [*lead] = Σ over columns of the distance + β Ω."""
+    loss = distance[0].sum(-1)
+    for more in distance[1:]:
+        loss = loss + more.sum(-1)
+    return loss if omega is None else loss + beta * omega
+
+
+def _importance_weighted_loss(
+    model: Model, rows: Encoded, x_in: Tensor, share: Tensor | None, draws: int, beta: float, generator: torch.Generator
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """−log (1/S) Σ_s w_s per row, with w = p(x|z) (π(z)/q(z|x))^β; β = 1 makes it a bound of −log p(x).
+
+    The distance is Σ_s w̃_s (−log p(x|z_s)) with the normalised weights w̃, without gradient, and Ω what is left of
+    the loss. The bound "dreg" has the same value; its gradient towards the encoder leaves out the score ∂ log q/∂φ,
+    whose expectation is (w̃ − w̃²) ∂ log w/∂z: less noise, the same mean (Tucker et al. 2019, arXiv:1810.04152, eq. 8).
+    """
+    posterior = model.encode(x_in, rows.memory)
+    z = posterior.sample(draws, generator)
+    if draws == 1:
+        z = z.unsqueeze(0)
+    doubly = model.config.bound == "dreg" and z.requires_grad
+    log_q = (posterior.detach() if doubly else posterior).log_prob(z)
+    cells = model.nll(model.decode(z, rows.memory), rows)
+    log_w = beta * (model.prior.log_prob(z).sum(-1) - log_q)
+    for cell in cells:
+        log_w = log_w - cell.sum(-1)
+    with torch.no_grad():
+        normalised = log_w.softmax(0)
+        mean = normalised / log_w.shape[-1] if share is None else normalised * share
+        distance = [torch.einsum("s...b,s...bc->...c", mean, cell) for cell in cells]
+    if doubly:
+        factor = (1 - beta + beta * normalised).unsqueeze(-1)
+        z.register_hook(lambda gradient: gradient * factor)  # type: ignore[no-untyped-call]
+    per_row = math.log(draws) - log_w.logsumexp(0)
+    loss = per_row.mean(-1) if share is None else torch.matmul(per_row, share)
+    left = loss.detach() - _total(distance, None, beta)
+    # The very first step of a warm-up has β = 0.
+    return loss, distance, left / (beta or 1.0)
 
 
 def log_weights(model: Model, rows: Encoded, posterior: Posterior, z: Tensor) -> Tensor:

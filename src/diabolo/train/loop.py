@@ -12,13 +12,16 @@ from torch import Tensor
 from diabolo.data.rows import Rows, Source, slices
 from diabolo.errors import TrainingError
 from diabolo.model.autoencoder import Model
-from diabolo.model.objective import loss_terms, objective, total
+from diabolo.model.objective import loss_terms, objective
 from diabolo.threads import threads_for
 from diabolo.train.closed_form import Moments, has_closed_form, solve
 from diabolo.train.engine import Engine, choose_device
 from diabolo.train.schedule import Plan, plan
 
 __all__ = ["Epoch", "fit"]
+
+#: Draws of stop rows decoded at once under an importance-weighted bound.
+DECODED = 16_384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,9 +172,16 @@ def _epoch(
 
 def _validate(model: Model, stop: Rows) -> Tensor:
     """Loss [*lead] of the stop rows: clean input, final β, the same noise at every call."""
-    noise = torch.Generator(device=model.device).manual_seed(model.config.random_state + 1)
-    distance, omega = loss_terms(model, stop.rows, stop.rows.x, stop.weights, 1, noise)
-    return total(distance, omega, model.config.beta)
+    config, n = model.config, len(stop.rows)
+    noise = torch.Generator(device=model.device).manual_seed(config.random_state + 1)
+    draws, size = (1, n) if config.bound == "elbo" else (config.draws, max(1, DECODED // config.draws))
+    value = torch.zeros(model.lead, device=model.device)
+    for part in slices(n, size):
+        rows = model.observe(stop.rows.rows(part), noise)
+        weights = None if stop.weights is None else stop.weights[part]
+        loss = loss_terms(model, rows, rows.x, weights, draws, config.beta, noise)[0]
+        value = value + loss * (len(rows) / n)
+    return value
 
 
 @torch.no_grad()
