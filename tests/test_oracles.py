@@ -25,6 +25,7 @@ from diabolo.config import Config
 from diabolo.data.batches import ROLES, assign_roles
 from diabolo.data.rows import Rows
 from diabolo.errors import ConfigError
+from diabolo.model.corruption import corruptions
 from diabolo.model.latent import PointPosterior
 from diabolo.model.likelihood import likelihoods
 from diabolo.model.objective import importance_weighted, loss_terms, neg_elbo, objective
@@ -137,6 +138,97 @@ def test_priors_are_normalised_and_draw_what_they_say(name):
     drawn = prior.sample((4000, 1), generator()).double().numpy()[:, 0]
     cumulative = torch.cumulative_trapezoid(density, z).numpy()
     assert stats.kstest(np.interp(drawn, z[1:].numpy(), cumulative), "uniform").pvalue > 1e-3
+
+
+# ── corruptions ───────────────────────────────────────────────────────────────────────────────────
+
+
+def corrupted(name, rate, build_model, encoded):
+    """(model, x, x̃ [400, B, D], hit [400, B, cells]) for a table of distinct values, many times over."""
+    rng = np.random.default_rng(8)
+    frame = pd.DataFrame(
+        {
+            "a": rng.normal(size=60),
+            "b": rng.exponential(size=60),
+            "turn_phi": rng.uniform(-3, 3, size=60),
+            "flag": rng.random(60) < 0.3,
+        }
+    )
+    model = build_model(frame)
+    x = encoded(model, frame).x.clamp(-model.encoding.clip, model.encoding.clip)
+    corruption = corruptions.create({"name": name, "rate": rate})
+    x_tilde = corruption(x, model.encoding, (400,), generator())
+    return model.encoding, x, x_tilde, x_tilde != x
+
+
+def distinct_inputs(encoding):
+    """Inputs of cells whose values are all different, so that a change shows."""
+    return [i for b in encoding.blocks if b.kind in ("real", "angle") for i in range(b.start, b.stop)]
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.6])
+@pytest.mark.parametrize("name", [n for n in corruptions if "rate" in corruptions.get(n).__dataclass_fields__])
+def test_corruption_keeps_its_rate_and_hits_whole_cells(name, rate, build_model, encoded):
+    encoding, _, _, hit = corrupted(name, rate, build_model, encoded)
+    inputs = distinct_inputs(encoding)
+    share = hit[..., inputs].float().mean((0, 1))
+    # What is at an extreme already stays: 2 cells of 60 in half of the draws.
+    lost = 1 / 60 if name == "salt_and_pepper" else 0.0
+    reals = torch.tensor([i < 2 for i in inputs])
+    np.testing.assert_allclose(share[reals], rate * (1 - lost), atol=4 * 0.5 / math.sqrt(hit[..., 0].numel()))
+    cell = encoding.cell_of_input
+    for one, other in itertools.combinations(inputs, 2):
+        together = torch.equal(hit[..., one], hit[..., other])
+        assert together == bool(cell[one] == cell[other])
+    # Cells are hit one by one: a pair as often as chance has it.
+    both = float((hit[..., 0] & hit[..., 1]).float().mean())
+    assert both == pytest.approx((rate * (1 - lost)) ** 2, abs=0.012)
+
+
+def test_mask_hides(build_model, encoded):
+    _, _, x_tilde, hit = corrupted("mask", 0.4, build_model, encoded)
+    assert (x_tilde[hit] == 0).all()
+
+
+def test_salt_and_pepper_are_the_extremes(build_model, encoded):
+    encoding, x, x_tilde, hit = corrupted("salt_and_pepper", 0.4, build_model, encoded)
+    for i in distinct_inputs(encoding)[:2]:
+        ends = x_tilde[..., i][hit[..., i]]
+        assert set(ends.tolist()) == {float(x[:, i].min()), float(x[:, i].max())}
+        assert float((ends == x[:, i].max()).float().mean()) == pytest.approx(0.5, abs=0.03)
+    boolean = next(b for b in encoding.blocks if b.kind == "boolean").start
+    changed = hit[..., boolean].float().mean(0)
+    assert float(changed.mean()) == pytest.approx(0.2, abs=0.01)
+    assert set(x_tilde[..., boolean].unique().tolist()) == {0.0, 1.0}
+    angle = next(b for b in encoding.blocks if b.kind == "angle").start
+    cos, sin = x_tilde[..., angle], x_tilde[..., angle + 1]
+    torch.testing.assert_close(cos.square() + sin.square(), torch.ones_like(cos))
+    turned = torch.atan2(sin, cos)[hit[..., angle]].numpy()
+    assert stats.kstest(turned, stats.uniform(-math.pi, 2 * math.pi).cdf).pvalue > 1e-3
+
+
+def test_swap_keeps_every_marginal_and_breaks_what_ties_columns(build_model, encoded):
+    encoding, x, x_tilde, hit = corrupted("swap", 0.5, build_model, encoded)
+    for i in range(encoding.width):
+        assert set(x_tilde[..., i].unique().tolist()) == set(x[:, i].unique().tolist())
+        assert float(x_tilde[..., i].mean()) == pytest.approx(float(x[:, i].mean()), abs=0.02)
+    # A hit cell comes from each of the other rows equally often.
+    values = x[:, 0]
+    row, taken = hit[..., 0].nonzero()[:, 1], x_tilde[..., 0][hit[..., 0]]
+    source = (taken[:, None] == values).float().argmax(1)
+    counts = torch.bincount((source - row) % 60, minlength=60)
+    assert int(counts[0]) == 0
+    assert stats.chisquare(counts[1:].numpy()).pvalue > 1e-3
+    # An angle's cosine and sine move together.
+    angle = next(b for b in encoding.blocks if b.kind == "angle").start
+    pairs = {tuple(p) for p in x[:, angle : angle + 2].tolist()}
+    assert {tuple(p) for p in x_tilde[..., angle : angle + 2].reshape(-1, 2).tolist()} == pairs
+
+
+def test_one_row_has_nobody_to_swap_with(build_model, encoded, plane):
+    model = build_model(plane[1])
+    x = encoded(model, plane[1][:1]).x
+    assert torch.equal(corruptions.create("swap")(x, model.encoding, (), generator()), x)
 
 
 # ── penalties that rescaling cannot evade ─────────────────────────────────────────────────────────

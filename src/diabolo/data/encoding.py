@@ -10,6 +10,7 @@ single features.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -122,6 +123,23 @@ class Encoding:
                 blocks.append(Block(kind, tuple(columns), start, start + width, cell))
                 start, cell = start + width, cell + len(columns)
         return blocks
+
+    @functools.cached_property
+    def cell_of_input(self) -> Tensor:
+        """Which of `cells` each input is part of, for the leading inputs, those that carry a cell's value.
+
+        Inputs of one cell (an angle's cosine and sine, a category's levels) lie a block's number of columns apart.
+        """
+        valued = [b for b in self.blocks if b.kind not in ("slots", "missing")]
+        return torch.cat([b.cell + torch.arange(b.stop - b.start) % len(b.columns) for b in valued])
+
+    def range_of(self, block: Block) -> tuple[Tensor, Tensor]:
+        """Lowest and highest training value of a block's columns as they enter the network: standardised, clipped."""
+        at = list(block.columns)
+        ends = np.array([[self.schema.columns[c].low, self.schema.columns[c].high] for c in at]).T
+        scaled = ((ends - self.center[at]) / self.scale[at]).clip(-self.clip, self.clip)
+        low, high = torch.tensor(scaled, dtype=torch.float32)
+        return low, high
 
     # ── table → inputs ────────────────────────────────────────────────────────────────────────────
 
