@@ -590,16 +590,22 @@ def test_killed_during_fit(shop, tmp_path):
     with killed_midway(words, lambda p: p.stderr.readline().startswith("epoch")) as ended:
         assert ended.returncode == -signal.SIGKILL
     assert out.read_bytes() == OLD
-    assert os.listdir(tmp_path) == ["m.diabolo"]
+    assert set(os.listdir(tmp_path)) <= {"m.diabolo", "m.diabolo.ckpt"}
 
 
 def test_interrupted_during_fit(shop, tmp_path):
-    """A batch system's SIGTERM leaves no temporary file and says so."""
-    words = ("fit", shop / "data.csv", "-o", tmp_path / "m.diabolo", *LONG)
-    with killed_midway(words, lambda p: p.stderr.readline().startswith("epoch"), signal.SIGTERM) as ended:
+    """A batch system's SIGTERM leaves no temporary file, and says how to go on."""
+    words, kept = ("fit", shop / "data.csv", "-o", tmp_path / "m.diabolo", *LONG), tmp_path / "m.diabolo.ckpt"
+
+    def ready(running):
+        running.stderr.readline()
+        return kept.exists()
+
+    with killed_midway(words, ready, signal.SIGTERM) as ended:
         assert ended.returncode == 130
-        assert ended.stderr.read().splitlines()[-1] == "diabolo: interrupted; nothing was left half-written"
-    assert os.listdir(tmp_path) == []
+        said = f"diabolo: interrupted; nothing was left half-written; --resume goes on from {kept}"
+        assert ended.stderr.read().splitlines()[-1] == said
+    assert os.listdir(tmp_path) == [kept.name]
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from diabolo.data.formats import atomic
-from diabolo.errors import ModelFileError
+from diabolo.errors import DiaboloError, ModelFileError
 
-__all__ = ["SECTIONS", "Section", "VERSION", "read_sections", "write_sections"]
+__all__ = ["MODEL", "SECTIONS", "Kind", "Section", "VERSION", "read_sections", "write_sections"]
 
 VERSION = "1"
 #: Every section that some version-1 writer may add.
@@ -29,6 +29,21 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "I64": np.dtype("<i8"),
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A family of files of this layout: what it is called, and which sections its files may have."""
+
+    format: str
+    version: str
+    #: The first one is in every file.
+    sections: tuple[str, ...]
+    noun: str
+    error: type[DiaboloError]
+
+
+MODEL = Kind("diabolo", VERSION, SECTIONS, "model file", ModelFileError)
 
 
 @dataclasses.dataclass
@@ -45,7 +60,7 @@ class Section:
             array = self.tensors[key]
             shape = ",".join(str(s) for s in array.shape)
             digest.update(f"{key}\0{CODES[array.dtype.newbyteorder('<')]}\0{shape}\0".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            digest.update(np.asarray(array, order="C").data)
         return digest.hexdigest()
 
 
@@ -53,8 +68,8 @@ def _canonical(card: Any) -> bytes:
     return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def write_sections(path: str | Path, sections: Mapping[str, Section]) -> None:
-    """Write a model file by atomic rename.
+def write_sections(path: str | Path, sections: Mapping[str, Section], kind: Kind = MODEL) -> None:
+    """Write a model file, or another kind of this layout, by atomic rename.
 
     Raises:
         OutputError: the folder cannot be written to.
@@ -63,20 +78,20 @@ def write_sections(path: str | Path, sections: Mapping[str, Section]) -> None:
     from safetensors.numpy import save
 
     manifest = {"sections": {n: {"sha256": s.sha256(n), "card": s.card} for n, s in sections.items()}}
-    metadata = {"format": "diabolo", "version": VERSION, "manifest": _canonical(manifest).decode()}
-    tensors = {f"{n}/{k}": np.ascontiguousarray(a) for n, s in sections.items() for k, a in s.tensors.items()}
+    metadata = {"format": kind.format, "version": kind.version, "manifest": _canonical(manifest).decode()}
+    tensors = {f"{n}/{k}": np.asarray(a, order="C") for n, s in sections.items() for k, a in s.tensors.items()}
     data = save(tensors, metadata)
     if int.from_bytes(data[:8], "little") > HEADER_LIMIT:
-        raise ModelFileError(f"the manifest exceeds {HEADER_LIMIT:,} bytes; fit fewer columns at once")
+        raise kind.error(f"the manifest exceeds {HEADER_LIMIT:,} bytes; fit fewer columns at once")
     with atomic(path) as part:
         part.write_bytes(data)
 
 
-def read_sections(path: str | Path) -> dict[str, Section]:
-    """Read and verify a model file; the checks' order is that of docs/format.md.
+def read_sections(path: str | Path, kind: Kind = MODEL) -> dict[str, Section]:
+    """Read and verify a model file, or another kind; the checks' order is that of docs/format.md.
 
     Raises:
-        ModelFileError: whatever is wrong with it, in one line.
+        ModelFileError: whatever is wrong with it, in one line; of another kind, that kind's error.
     """
     path = Path(path)
     try:
@@ -85,27 +100,27 @@ def read_sections(path: str | Path) -> dict[str, Section]:
             start = handle.read(8)
             length = int.from_bytes(start, "little")
             if len(start) < 8 or length > HEADER_LIMIT or 8 + length > size:
-                raise ModelFileError(
-                    f"{path}: not a model file, or cut off: its header says {length:,} bytes, the file has {size:,}"
+                raise kind.error(
+                    f"{path}: not a {kind.noun}, or cut off: its header says {length:,} bytes, the file has {size:,}"
                 )
-            header = _parse(path, handle.read(length))
-            sections, offsets = _check_header(path, header, size - 8 - length)
+            header = _parse(path, handle.read(length), kind)
+            sections, offsets = _check_header(path, kind, header, size - 8 - length)
             for tensor, (begin, end, dtype, shape) in offsets.items():
                 handle.seek(8 + length + begin)
                 array = np.frombuffer(handle.read(end - begin), dtype).reshape(shape)
                 owner, _, key = tensor.partition("/")
                 sections[owner].tensors[key] = array
     except FileNotFoundError:
-        raise ModelFileError(f"{path}: no such file") from None
+        raise kind.error(f"{path}: no such file") from None
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise kind.error(f"{path}: cannot be read: {error.strerror or error}") from None
     for name, section in sections.items():
         if section.sha256(name) != header["__metadata__"]["hashes"][name]:
-            raise ModelFileError(f"{path}: section {name!r} is damaged: its SHA-256 differs; copy the file again")
+            raise kind.error(f"{path}: section {name!r} is damaged: its SHA-256 differs; copy the file again")
     return sections
 
 
-def _parse(path: Path, text: bytes | str) -> Any:
+def _parse(path: Path, text: bytes | str, kind: Kind) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
@@ -119,35 +134,36 @@ def _parse(path: Path, text: bytes | str) -> Any:
         text = text if isinstance(text, str) else text.decode("utf-8")
         return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path}: not a model file, or damaged: its header is not valid JSON ({error})") from None
+        raise kind.error(f"{path}: not a {kind.noun}, or damaged: its header is not valid JSON ({error})") from None
 
 
 def _check_header(
-    path: Path, header: Any, size: int
+    path: Path, kind: Kind, header: Any, size: int
 ) -> tuple[dict[str, Section], dict[str, tuple[int, int, np.dtype[Any], tuple[int, ...]]]]:
     """Check everything that the header alone can tell; the cards' contents are their owners' to check."""
 
-    def refuse(problem: str) -> ModelFileError:
-        return ModelFileError(f"{path}: {problem}")
+    def refuse(problem: str) -> DiaboloError:
+        return kind.error(f"{path}: {problem}")
 
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    if not isinstance(metadata, dict) or metadata.get("format") != "diabolo":
-        raise refuse("a safetensors file, but not a diabolo model")
-    if metadata.get("version") != VERSION:
-        raise refuse(f"has format version {metadata.get('version')!r}; this diabolo reads {VERSION!r}: upgrade diabolo")
+    if not isinstance(metadata, dict) or metadata.get("format") != kind.format:
+        raise refuse(f"a safetensors file, but not a diabolo {kind.noun}")
+    if metadata.get("version") != kind.version:
+        came = metadata.get("version")
+        raise refuse(f"has format version {came!r}; this diabolo reads {kind.version!r}: upgrade diabolo")
     if set(metadata) != {"format", "version", "manifest"} or not isinstance(metadata["manifest"], str):
         raise refuse("its metadata is damaged: expected format, version and manifest")
-    manifest = _parse(path, metadata["manifest"])
+    manifest = _parse(path, metadata["manifest"], kind)
     if not _is_canonical(metadata["manifest"], manifest):
         raise refuse("its manifest is damaged: it is not written as docs/format.md says")
     entries = manifest.get("sections") if isinstance(manifest, dict) and set(manifest) == {"sections"} else None
-    if not isinstance(entries, dict) or "main" not in entries:
-        raise refuse("its manifest has no section 'main'")
+    if not isinstance(entries, dict) or kind.sections[0] not in entries:
+        raise refuse(f"its manifest has no section {kind.sections[0]!r}")
     sections: dict[str, Section] = {}
     metadata["hashes"] = {}
     for name, entry in entries.items():
-        if name not in SECTIONS:
-            raise refuse(f"unknown section {name!r}; allowed: {', '.join(SECTIONS)}")
+        if name not in kind.sections:
+            raise refuse(f"unknown section {name!r}; allowed: {', '.join(kind.sections)}")
         if not isinstance(entry, dict) or set(entry) != {"sha256", "card"} or not isinstance(entry["card"], dict):
             raise refuse(f"section {name!r} needs a sha256 and a card")
         sections[name] = Section(entry["card"], {})

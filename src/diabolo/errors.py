@@ -4,6 +4,7 @@ DiaboloError
 ├── ConfigError        a setting is unknown, of the wrong type or out of range   (also ValueError)
 ├── DataError          the rows or columns that came cannot be used              (also ValueError)
 ├── ModelFileError     a `*.diabolo` file is damaged, foreign or too new         (also ValueError)
+├── CheckpointError    a checkpoint that is damaged, or of another fit          (also ValueError)
 ├── CalibrationError   a rate that the calibration rows cannot guarantee         (also ValueError)
 ├── TrainingError      a fit that diverged                                       (also RuntimeError)
 ├── OutputError        a result that could not be written                        (also OSError)
@@ -19,6 +20,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "CalibrationError",
+    "CheckpointError",
     "ConfigError",
     "DataError",
     "DiaboloError",
@@ -44,6 +46,10 @@ class DataError(DiaboloError, ValueError):
 
 class ModelFileError(DiaboloError, ValueError):
     """A model file is damaged, foreign or of an unknown version."""
+
+
+class CheckpointError(DiaboloError, ValueError):
+    """A checkpoint that is damaged, or that another fit has written."""
 
 
 class CalibrationError(DiaboloError, ValueError):

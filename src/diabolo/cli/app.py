@@ -83,8 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted; nothing was left half-written", 130)
+    except KeyboardInterrupt as stopped:
+        _fail(f"interrupted; nothing was left half-written{stopped}", 130)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -32,10 +32,12 @@ def fit(
     set_: list[str] = typer.Option([], "--set", help="One setting, like learning_rate=1e-3 or corruption.std=0.2."),
     false_alarm_rate: float | None = typer.Option(None, help="Default rate of the detector."),
     seed: int = typer.Option(0, help="Seed of everything random."),
+    resume: bool = typer.Option(False, "--resume", help="Go on from OUT.ckpt, which a fit that was ended left."),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress lines."),
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
     from diabolo.cli.common import check_apart, say
+    from diabolo.cli.keeping import kept
     from diabolo.data.formats import check_writable
     from diabolo.data.reading import choose_columns, read_table
     from diabolo.estimators.autoencoder import CLASSES
@@ -68,16 +70,17 @@ def fit(
     autoencoder = CLASSES[method](**settings)
     report = None if quiet else print_epoch
     detector = None
-    try:
-        if only == "main":
-            fitted = autoencoder._fit_table(table, weights, 0.0, report)
-        else:
-            detector = AnomalyDetector(autoencoder, false_alarm_rate=false_alarm_rate, random_state=seed)
-            detector._fit_table(table, weights, report)
-            fitted = detector.autoencoder_
-    except DataError as error:
-        raise DataError(f"{data}: {error}") from error
-    (fitted if detector is None else detector).save(out)
+    with kept(out, resume) as keep:
+        try:
+            if only == "main":
+                fitted = autoencoder._fit_table(table, weights, 0.0, report, keep=keep)
+            else:
+                detector = AnomalyDetector(autoencoder, false_alarm_rate=false_alarm_rate, random_state=seed)
+                detector._fit_table(table, weights, report, keep)
+                fitted = detector.autoencoder_
+        except DataError as error:
+            raise DataError(f"{data}: {error}") from error
+        (fitted if detector is None else detector).save(out)
     say(summary(out, fitted, detector, len(table)))
 
 

@@ -18,7 +18,7 @@ from diabolo.data.batches import TILE, tiles
 from diabolo.data.table import Table, as_table, from_values, matched
 from diabolo.detect.scores import automatic, score_table
 from diabolo.errors import ConfigError, DataError
-from diabolo.estimators.fitting import check_weights, fit_table, seed_of
+from diabolo.estimators.fitting import Keep, check_weights, fit_table, keep_of, seed_of
 from diabolo.train.loop import Epoch
 
 __all__ = [
@@ -111,15 +111,30 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     # ── fitting ───────────────────────────────────────────────────────────────────────────────────
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+    ) -> Self:
         """Fit on rows X [n, C]; y is ignored, `sample_weight` [n] weighs loss, scaling and stopping.
+
+        Args:
+            checkpoint: file to keep the running fit in, renewed every ten seconds; it stays when the fit ends, and
+                is yours to delete once the model is saved.
+            resume: go on from that file if it is there; the result is the same bit for bit as without the break
+                (docs/reproducibility.md).
 
         Raises:
             DataError: text, infinities, fewer than two rows or nothing that varies.
             ConfigError: settings that are wrong or do not fit together.
             TrainingError: the loss was not finite.
+            CheckpointError: the checkpoint to resume from is damaged, or of other settings or data.
         """
-        return self._fit_table(as_table(X), sample_weight)
+        return self._fit_table(as_table(X), sample_weight, keep=keep_of(checkpoint, resume))
 
     def _fit_table(
         self,
@@ -128,6 +143,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         calibrate: float = 0.0,
         report: Callable[[Epoch], None] | None = None,
         role_seed: int | None = None,
+        keep: Keep | None = None,
     ) -> Self:
         settings = self.get_params(deep=False)
         verbose = settings.pop("verbose")
@@ -138,7 +154,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             from diabolo.estimators.progress import print_epoch
 
             report = print_epoch
-        self._adopt(fit_table(table, weights, config, calibrate, report, role_seed), table)
+        self._adopt(fit_table(table, weights, config, calibrate, report, role_seed, keep), table)
         return self
 
     def _adopt(self, fitted: Any, table: Table) -> None:

@@ -17,7 +17,7 @@ from diabolo.detect.conformal import FEWEST, Calibration, default_rate
 from diabolo.detect.scores import applicable, automatic, score_table
 from diabolo.errors import CalibrationError, ConfigError, nearest
 from diabolo.estimators.autoencoder import Autoencoder, VariationalAutoencoder
-from diabolo.estimators.fitting import check_weights, seed_of
+from diabolo.estimators.fitting import Keep, check_weights, keep_of, seed_of
 from diabolo.train.loop import Epoch
 
 __all__ = ["AnomalyDetector"]
@@ -74,17 +74,32 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             own |= {f"autoencoder__{k}": v for k, v in self.autoencoder.get_params().items()}
         return own
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+    ) -> Self:
         """Fit on rows X [n, C] without labels (y is ignored), and calibrate on rows kept apart.
+
+        Args:
+            checkpoint, resume: as in `Autoencoder.fit`; a fitted autoencoder has nothing to keep.
 
         Raises:
             CalibrationError: fewer than 99 rows are left to calibrate a fitted autoencoder on, or
                 `false_alarm_rate` is below what the calibration rows can guarantee.
         """
-        return self._fit_table(as_table(X), sample_weight)
+        return self._fit_table(as_table(X), sample_weight, keep=keep_of(checkpoint, resume))
 
     def _fit_table(
-        self, table: Table, sample_weight: Any = None, report: Callable[[Epoch], None] | None = None
+        self,
+        table: Table,
+        sample_weight: Any = None,
+        report: Callable[[Epoch], None] | None = None,
+        keep: Keep | None = None,
     ) -> Self:
         weights = check_weights(sample_weight, len(table))
         given = self.autoencoder
@@ -102,7 +117,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             if self.false_alarm_rate is not None:
                 # Refused before hours of training, not after.
                 Calibration(np.zeros(calibration_rows(usable, share))).check_rate(self.false_alarm_rate)
-            self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed)
+            self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed, keep)
             rows, self.n_excluded_ = self.autoencoder_.fitted_.calibration, 0
             if len(rows) < 1:
                 raise CalibrationError(f"no calibration rows are left of n_samples={len(table)}; give more rows")

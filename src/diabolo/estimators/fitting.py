@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import platform
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +21,12 @@ from diabolo.data.encoding import Encoded, Encoding, fit_encoding
 from diabolo.data.rows import Rows
 from diabolo.data.schema import infer_schema
 from diabolo.data.table import Table
-from diabolo.errors import DataError
+from diabolo.errors import ConfigError, DataError
 from diabolo.model.autoencoder import Model, resolve
+from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.loop import Epoch, fit
 
-__all__ = ["Fitted", "check_weights", "fit_table", "seed_of"]
+__all__ = ["Fitted", "Keep", "check_weights", "fit_table", "keep_of", "seed_of"]
 
 #: Up to this many rows a file keeps their hashes (8 bytes each); beyond, only the seeded split.
 MOST_HASHES = 200_000
@@ -39,6 +43,25 @@ class Fitted:
     row_hashes: np.ndarray | None
     #: Positions of the calibration rows in the table that was fitted.
     calibration: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+    """Where a fit is kept while it runs, and whether it goes on from there."""
+
+    path: str | Path
+    resume: bool = False
+
+
+def keep_of(checkpoint: str | Path | None, resume: bool) -> Keep | None:
+    """The arguments of a public `fit` as one.
+
+    Raises:
+        ConfigError: a resumption without a file to resume from.
+    """
+    if checkpoint is None and resume:
+        raise ConfigError("resume = True needs the file to resume from: checkpoint = PATH")
+    return None if checkpoint is None else Keep(checkpoint, resume)
 
 
 def seed_of(random_state: Any) -> int:
@@ -74,6 +97,7 @@ def fit_table(
     calibrate: float = 0.0,
     report: Callable[[Epoch], None] | None = None,
     role_seed: int | None = None,
+    keep: Keep | None = None,
 ) -> Fitted:
     """Fit a model to a table's training rows.
 
@@ -84,8 +108,10 @@ def fit_table(
         calibrate: share of rows kept away from everything here.
         report: called after each epoch.
         role_seed: seed of the roles; None for the config's.
+        keep: the fit's checkpoint, if it has one.
 
     Raises:
+        CheckpointError: the checkpoint to resume from is damaged, or another fit's.
         DataError: fewer than two rows, an infinite cell, columns that cannot be used.
     """
     started = time.perf_counter()
@@ -106,33 +132,62 @@ def fit_table(
     varying = sum(c.kind != "constant" for c in schema.columns)
     model = Model(resolve(config, varying, encoding.width), encoding)
     w_stop = None if weights is None else weights[stop]
+    hashes = hash_rows(table.values[used])
+    told = {
+        "seed": seed,
+        "rows": len(used),
+        "stop": config.stop_fraction,
+        "calibrate": calibrate,
+        "counts": {name: len(rows) for name, rows in by_role.items()},
+        "fingerprint": fingerprint(hashes),
+    }
+    checkpoint = _checkpoint(keep, model, told, weights)
     history = fit(
         model,
         _rows(encoding, values, w_train, train, table),
         _rows(encoding, table.values[stop], w_stop, stop, table),
         report,
+        checkpoint,
     )
-    hashes = hash_rows(table.values[used])
     known = hashes[roles != ROLES.index("calibrate")]
     return Fitted(
         model=model,
         history=[dataclasses.asdict(e) for e in history],
-        roles={
-            "seed": seed,
-            "rows": len(used),
-            "stop": config.stop_fraction,
-            "calibrate": calibrate,
-            "counts": {name: len(rows) for name, rows in by_role.items()},
-            "fingerprint": fingerprint(hashes),
-        },
-        training={
-            "seconds": time.perf_counter() - started,
-            "device": config.device,
-            "versions": _versions(),
-        },
+        roles=told,
+        training={"seconds": _seconds(started, checkpoint), "device": config.device, "versions": _versions()},
         row_hashes=np.sort(known) if len(known) <= MOST_HASHES else None,
         calibration=by_role["calibrate"],
     )
+
+
+def _checkpoint(
+    keep: Keep | None, model: Model, roles: dict[str, Any], weights: np.ndarray | None
+) -> Checkpoint | None:
+    """The fit's checkpoint, which knows what a file must agree on to be this fit's."""
+    if keep is None:
+        return None
+    # The fingerprint sees single precision; scaling and schema see the rest of what a column holds.
+    encoding = json.dumps(model.encoding.to_json(), sort_keys=True)
+    identity = {
+        "versions": {name: version for name, version in _versions().items() if name != "python"},
+        "columns": model.encoding.schema.names,
+        "config": model.config.to_json(),
+        "roles": {name: roles[name] for name in ("seed", "stop", "calibrate")},
+        "rows": roles["rows"],
+        "table": roles["fingerprint"],
+        "weights": None if weights is None else _digest(weights.tobytes()),
+        "encoding": _digest(encoding.encode()),
+    }
+    return Checkpoint(keep.path, identity, keep.resume)
+
+
+def _seconds(started: float, checkpoint: Checkpoint | None) -> float:
+    """How long the fit has taken, whatever a checkpoint brought along included."""
+    return time.perf_counter() - started + (checkpoint.brought if checkpoint else 0.0)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _refuse_infinite(table: Table, used: np.ndarray) -> None:

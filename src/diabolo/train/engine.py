@@ -46,12 +46,14 @@ class Engine:
         self.memory = Memory({p: [t for k, t in targets.items() if k.startswith(f"{p}.")] for p in parts})
         width = flat.shape[-1]
         self.steps = torch.zeros(model.lead, device=flat.device).reshape(-1)
+        #: Running means of the gradient and of its square (Kingma, Ba 2015, arXiv:1412.6980).
+        self.first, self.second = torch.zeros_like(flat), torch.zeros_like(flat)
         self.members = list(
             zip(
                 flat.view(-1, width),
                 self.gradient.view(-1, width),
-                torch.zeros_like(flat).view(-1, width),
-                torch.zeros_like(flat).view(-1, width),
+                self.first.view(-1, width),
+                self.second.view(-1, width),
                 self.steps,
                 strict=True,
             )

@@ -14,34 +14,23 @@ from diabolo.errors import TrainingError
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import loss_terms, objective
 from diabolo.threads import threads_for
+from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.closed_form import Moments, has_closed_form, solve
 from diabolo.train.engine import Engine, choose_device
 from diabolo.train.schedule import Plan, plan
+from diabolo.train.state import Epoch, State
 
 __all__ = ["Epoch", "fit"]
 
 #: Draws of stop rows decoded at once under an importance-weighted bound.
 DECODED = 16_384
 
-
-@dataclasses.dataclass(frozen=True)
-class Epoch:
-    """One line of `history_`; loss terms in standardised nats per row, averaged over members."""
-
-    epoch: int
-    distance: float
-    regularizer: float
-    validation: float
-    learning_rate: float
-    beta: float
-    seconds: float
-    rows: int
-    skipped: int
-    best: bool
-    left: float
+Report = Callable[[Epoch], None]
 
 
-def fit(model: Model, train: Source, stop: Rows, report: Callable[[Epoch], None] | None = None) -> list[Epoch]:
+def fit(
+    model: Model, train: Source, stop: Rows, report: Report | None = None, checkpoint: Checkpoint | None = None
+) -> list[Epoch]:
     """Fit the model in place and return its history.
 
     Args:
@@ -49,16 +38,18 @@ def fit(model: Model, train: Source, stop: Rows, report: Callable[[Epoch], None]
         train: rows that are stepped on.
         stop: rows that decide when to stop; may be empty, then the training loss decides.
         report: called after each epoch.
+        checkpoint: where the fit is kept while it runs, and perhaps resumed from; a closed form needs none.
 
     Raises:
         TrainingError: no step of an epoch had a finite loss.
+        CheckpointError: the checkpoint to resume from is damaged, or another fit's.
     """
     rows_per_step = plan(model.config, max(1, len(train))).rows_per_step
     with threads_for(3 * rows_per_step * model.store.flat.numel()):
-        return _fit(model, train, stop, report)
+        return _fit(model, train, stop, report, checkpoint)
 
 
-def _fit(model: Model, train: Source, stop: Rows, report: Callable[[Epoch], None] | None) -> list[Epoch]:
+def _fit(model: Model, train: Source, stop: Rows, report: Report | None, checkpoint: Checkpoint | None) -> list[Epoch]:
     started = time.perf_counter()
     if has_closed_form(model, train.masked):
         moments = Moments(model.encoding.width)
@@ -74,100 +65,97 @@ def _fit(model: Model, train: Source, stop: Rows, report: Callable[[Epoch], None
         device = choose_device(model.config.device)
         model.to(device)
         train, stop = train.to(device), stop.to(device)
-        history = _descend(model, train, stop, report)
+        history = _descend(model, train, stop, report, checkpoint)
     _describe(model, train.some(), stop if len(stop) else train.some())
     model.to("cpu")
     return history
 
 
-def _descend(model: Model, train: Source, stop: Rows, report: Callable[[Epoch], None] | None) -> list[Epoch]:
+def _descend(
+    model: Model, train: Source, stop: Rows, report: Report | None, checkpoint: Checkpoint | None
+) -> list[Epoch]:
     steps = plan(model.config, len(train))
     engine = Engine(model, model.config)
-    noise = torch.Generator(device=model.device).manual_seed(model.config.random_state)
-    order = torch.Generator().manual_seed(model.config.random_state)
-    best = torch.full(model.lead, float("inf"), device=model.device)
-    best_flat = model.store.flat.clone()
-    stale = torch.zeros(model.lead, dtype=torch.long, device=model.device)
-    history: list[Epoch] = []
-    begun = time.perf_counter()
-    for epoch in range(steps.epochs):
-        distance, omega, skipped, rate = _epoch(engine, model, train, steps, epoch, order, noise)
+    state = State(model, engine)
+    if checkpoint is not None:
+        checkpoint.restore(state)
+    ended = False
+    while state.epoch < steps.epochs and not ended:
+        distance, omega, skipped = _epoch(engine, model, train, steps, state, checkpoint)
         loss = distance + model.config.beta * omega
         with torch.no_grad():
             value = _validate(model, stop) if len(stop) else loss
         value = torch.where(torch.isfinite(value), value, torch.inf)
         # A member that has run out of patience keeps its weights, as if it had been fitted alone.
-        better = (value < best) & (stale < model.config.patience)
-        best = torch.where(better, value, best)
-        best_flat = torch.where(better.unsqueeze(-1), model.store.flat, best_flat)
-        stale = torch.where(better, 0, stale + 1)
-        ended = bool((stale >= model.config.patience).all())
-        spent = time.perf_counter() - begun
+        better = (value < state.best) & (state.stale < model.config.patience)
+        state.best = torch.where(better, value, state.best)
+        state.best_parameters = torch.where(better.unsqueeze(-1), model.store.flat, state.best_parameters)
+        state.stale = torch.where(better, 0, state.stale + 1)
+        ended = bool((state.stale >= model.config.patience).all())
+        spent = state.spent
         record = Epoch(
-            epoch=epoch + 1,
+            epoch=state.epoch + 1,
             distance=float(distance.mean()),
             regularizer=float(omega.mean()),
             validation=float(value.mean()),
-            learning_rate=rate,
-            beta=steps.weight((epoch + 1) * steps.steps_per_epoch),
-            seconds=spent - sum(e.seconds for e in history),
+            learning_rate=steps.learning_rate(state.step - 1),
+            beta=steps.weight((state.epoch + 1) * steps.steps_per_epoch),
+            seconds=spent - sum(e.seconds for e in state.history),
             rows=len(train),
             skipped=skipped,
             best=bool(better.any()),
-            left=0.0 if ended else spent / (epoch + 1) * (steps.epochs - epoch - 1),
+            left=0.0 if ended else spent / (state.epoch + 1) * (steps.epochs - state.epoch - 1),
         )
-        history.append(record)
+        state.end_epoch(record)
         if report:
             report(record)
-        if ended:
-            break
-    if not bool(torch.isfinite(best).all()):
+    if not bool(torch.isfinite(state.best).all()):
         raise TrainingError(
             "the loss was never finite on the stop rows; try a learning_rate ten times smaller, "
             "or look at the columns with the largest values (diabolo info DATA)"
         )
     engine.release()
-    model.store.flat.copy_(best_flat)
-    return history
+    model.store.flat.copy_(state.best_parameters)
+    return state.history
 
 
 def _epoch(
-    engine: Engine, model: Model, train: Source, steps: Plan, epoch: int, order: torch.Generator, noise: torch.Generator
-) -> tuple[Tensor, Tensor, int, float]:
-    """One pass; sums stay on the device until the end of it. Returns mean distance, mean Ω, skips, rate."""
+    engine: Engine, model: Model, train: Source, steps: Plan, state: State, checkpoint: Checkpoint | None
+) -> tuple[Tensor, Tensor, int]:
+    """One pass, or the rest of one; sums stay on the device until its end. Returns mean distance, mean Ω, skips."""
     n, size = len(train), steps.rows_per_step
-    columns = [c for h in model.heads for c in h.block.columns]
-    sums = torch.zeros(*model.lead, len(columns), device=model.device)
-    raw = torch.zeros_like(sums)
-    omega_sum = torch.zeros(model.lead, device=model.device)
-    counted = torch.zeros(model.lead, device=model.device)
-    step, rate = epoch * steps.steps_per_epoch, 0.0
-    for rows, weights in train.pieces(size, order, engine.memory):
+    state.begin_epoch()
+    for rows, weights in train.pieces(size, state.order, engine.memory, state.piece):
         for inner in slices(len(rows), size):
             batch = rows.batch(inner, engine.memory)
-            rate = steps.learning_rate(step)
             w = None if weights is None else weights[inner]
-            loss, distance, omega = objective(model, batch, w, steps.weight(step), noise)
-            stepped = engine.step(loss, rate)
+            loss, distance, omega = objective(model, batch, w, steps.weight(state.step), state.noise)
+            stepped = engine.step(loss, steps.learning_rate(state.step))
             share = stepped * float(len(batch))
-            counted += share
+            state.counted += share
             cost = torch.cat([d.detach() for d in distance], dim=-1) if len(distance) > 1 else distance[0].detach()
-            raw += cost
-            sums += torch.where(stepped.unsqueeze(-1), cost, 0.0) * share.unsqueeze(-1)
+            state.raw += cost
+            state.distance += torch.where(stepped.unsqueeze(-1), cost, 0.0) * share.unsqueeze(-1)
             if omega is not None:
-                omega_sum += torch.where(stepped, omega.detach(), 0.0) * share
-            step += 1
-    skipped = round(steps.steps_per_epoch - float(counted.min()) / size) if float(counted.min()) < n else 0
+                state.omega += torch.where(stepped, omega.detach(), 0.0) * share
+            state.step += 1
+        state.piece += 1
+        if checkpoint is not None:
+            checkpoint.offer(state)
+    counted, fewest = state.counted, float(state.counted.min())
+    skipped = round(steps.steps_per_epoch - fewest / size) if fewest < n else 0
     if not bool((counted > 0).all()):
         names = model.encoding.schema.output_names
-        wrong = (~torch.isfinite(raw)).reshape(-1, len(columns)).any(0).tolist()
+        columns = [c for h in model.heads for c in h.block.columns]
+        wrong = (~torch.isfinite(state.raw)).reshape(-1, len(columns)).any(0).tolist()
         bad = [names[c] for c, w in zip(columns, wrong, strict=True) if w]
         where = f"; not finite in {', '.join(bad[:5])}" if bad else "; the gradient was not finite"
         raise TrainingError(
-            f"the fit diverged in epoch {epoch + 1}: none of its {steps.steps_per_epoch} steps had a finite "
+            f"the fit diverged in epoch {state.epoch + 1}: none of its {steps.steps_per_epoch} steps had a finite "
             f"loss{where}; try a learning_rate ten times smaller than {steps.peak:g}, or scaling='standard'"
         )
-    return sums.sum(-1) / counted, omega_sum / counted, skipped, rate
+    # Quotients, new tensors: the sums start again with the next epoch.
+    return state.distance.sum(-1) / counted, state.omega / counted, skipped
 
 
 def _validate(model: Model, stop: Rows) -> Tensor:

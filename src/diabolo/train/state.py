@@ -1,0 +1,93 @@
+"""Where a fit stands: all that its remaining steps depend on, besides the settings and the rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import torch
+from torch import Tensor
+
+from diabolo.model.autoencoder import Model
+from diabolo.train.engine import Engine
+
+__all__ = ["Epoch", "State"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """One line of `history_`; loss terms in standardised nats per row, averaged over members."""
+
+    epoch: int
+    distance: float
+    regularizer: float
+    validation: float
+    learning_rate: float
+    beta: float
+    seconds: float
+    rows: int
+    skipped: int
+    best: bool
+    left: float
+
+
+class State:
+    """Position, generators, running sums of the epoch, best weights and history of one fit.
+
+    The parameters and the optimiser's moments stay where they are trained; `tensors` names them all.
+    """
+
+    def __init__(self, model: Model, engine: Engine) -> None:
+        self.model, self.engine = model, engine
+        lead, device, seed = model.lead, model.device, model.config.random_state
+        #: Epochs done, pieces done of the epoch under way, and steps taken in all.
+        self.epoch = self.piece = self.step = 0
+        self.history: list[Epoch] = []
+        self.noise = torch.Generator(device=device).manual_seed(seed)
+        self.order = torch.Generator().manual_seed(seed)
+        #: The order's state as the epoch began: who resumes within it draws the same order again.
+        self.order_began = self.order.get_state()
+        self.best = torch.full(lead, float("inf"), device=device)
+        self.best_parameters = model.store.flat.clone()
+        self.stale = torch.zeros(lead, dtype=torch.long, device=device)
+        columns = sum(len(h.block.columns) for h in model.heads)
+        #: Sums over the epoch's rows: distance of the steps taken, of all steps, Ω, and the rows stepped on.
+        self.distance = torch.zeros(*lead, columns, device=device)
+        self.raw = torch.zeros_like(self.distance)
+        self.omega = torch.zeros(lead, device=device)
+        self.counted = torch.zeros(lead, device=device)
+        self._before, self._begun = 0.0, time.perf_counter()
+
+    @property
+    def spent(self) -> float:
+        """Seconds of training, those before a resumption included."""
+        return self._before + time.perf_counter() - self._begun
+
+    @spent.setter
+    def spent(self, seconds: float) -> None:
+        self._before, self._begun = seconds, time.perf_counter()
+
+    def begin_epoch(self) -> None:
+        self.order_began = self.order.get_state()
+
+    def end_epoch(self, record: Epoch) -> None:
+        self.history.append(record)
+        self.epoch, self.piece = self.epoch + 1, 0
+        for sums in (self.distance, self.raw, self.omega, self.counted):
+            sums.zero_()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state, as it is trained, by the name that a checkpoint gives it."""
+        return {
+            "parameters": self.model.store.flat,
+            "first_moment": self.engine.first,
+            "second_moment": self.engine.second,
+            "steps": self.engine.steps,
+            "best": self.best,
+            "best_parameters": self.best_parameters,
+            "stale": self.stale,
+            "distance": self.distance,
+            "raw": self.raw,
+            "omega": self.omega,
+            "counted": self.counted,
+        }
