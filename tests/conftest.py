@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from program import done, left_behind, table, write
 
 from diabolo.config import build_config
 from diabolo.data.encoding import fit_encoding
@@ -89,3 +90,23 @@ def encoded():
         return model.encoding.encode(torch.from_numpy(np.array(values)))
 
     return encode
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory):
+    """A folder with a table and two models of it; tests read it and write elsewhere."""
+    folder = tmp_path_factory.mktemp("shop")
+    write(table(), folder / "data.parquet")
+    write(table(), folder / "data.csv")
+    fit = ("fit", folder / "data.parquet", "--label", "truth", "--epochs", 2, "-q")
+    done(*fit, "-o", folder / "vae.diabolo")
+    done(*fit, "-o", folder / "ae.diabolo", "--method", "ae", "--only", "main")
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder, found without a stray temporary file at the end."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    assert left_behind(tmp_path) == []

@@ -109,8 +109,8 @@ def build_config(settings: Mapping[str, Any], method: str | None = None) -> Conf
     Traceback (most recent call last):
     diabolo.errors.ConfigError: the configuration has no setting 'bta' (did you mean 'beta'? ...
     """
-    if method is not None and method not in METHODS:
-        raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
+    if method is not None and (not isinstance(method, str) or method not in METHODS):
+        raise ConfigError(f"unknown method {method!r}: {nearest(str(method), METHODS)}")
     merged = {**(METHODS[method] if method else {}), **settings}
     return validated(Config, merged, "the configuration")
 
@@ -122,5 +122,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
             return tomllib.load(handle)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: byte {error.start} is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None

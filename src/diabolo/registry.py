@@ -46,14 +46,25 @@ def validated(cls: type[Part], settings: Mapping[str, Any], where: str) -> Part:
         known = {k: v for k, v in settings.items() if k in allowed}
         built: Part = _adapter(cls).validate_python(known)  # type: ignore[arg-type]
     except ValidationError as error:
+        wrong: dict[str, list[str]] = {}  # a setting of several types has a complaint for each
         for item in error.errors():
-            path = ".".join(str(p) for p in item["loc"] if isinstance(p, int) or p in allowed)
-            problem = f"{where}: {path} = {item['input']!r}: {item['msg'].lower()}"
-            if problem not in problems:
-                problems.append(problem)
+            said = wrong.setdefault(f"{where}: {_path(item['loc'], known)} = {item['input']!r}", [])
+            said.extend([m] if (m := item["msg"].lower()) not in said else [])
+        problems.extend(f"{setting}: {', or '.join(said)}" for setting, said in wrong.items())
     if problems:
         raise ConfigError("; ".join(problems))
     return built
+
+
+def _path(location: tuple[Any, ...], settings: Any) -> str:
+    """The place in the settings that pydantic means, which also names the type that it tried."""
+    path = []
+    for step in location:
+        key = isinstance(settings, Mapping) and step in settings
+        if key or (isinstance(settings, list | tuple) and isinstance(step, int) and step < len(settings)):
+            settings = settings[step]
+            path.append(str(step))
+    return ".".join(path)
 
 
 def spec_of(part: Any) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import sys
@@ -87,11 +89,15 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"interrupted; nothing was left half-written{stopped}", 130)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
         sys.exit(0)
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            # Whatever writes a file raises an OutputError of its own.
+            _close_stdout()
+            _fail(f"cannot write to stdout: {error.strerror}; results in files are whole")
         usage = getattr(error, "format_message", None)
         if usage is not None:
             _fail(f"{usage()} (diabolo --help, or diabolo VERB --help)")
@@ -102,6 +108,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+def _close_stdout() -> None:
+    """Python would try once more to write what is left when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, status: int = 2) -> None:

@@ -52,10 +52,10 @@ def fit(
         settings["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
     if slots is not None:
         settings["slots"] = parse_slots(slots)
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         from diabolo.errors import nearest
 
-        raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
+        raise ConfigError(f"unknown method {method!r}: {nearest(str(method), METHODS)}")
     if only not in (None, "main"):
         raise ConfigError(f"--only {only}: allowed is main")
     if only == "main" and false_alarm_rate is not None:

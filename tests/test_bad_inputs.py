@@ -1,0 +1,744 @@
+"""Bad inputs, one table: what a person did, and what the program says.
+
+A failure is one line on stderr that says what came, what is allowed and what to do, with file, row and column where
+there is one; the status is 2; nothing is lost, half-written or left behind. Some rows look bad and are fine: those
+say what comes of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import io
+import json
+import os
+import re
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from program import FEATURES, done, one_line, program, refused, run, table, write
+
+OLD = b"what stood here before"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row: the words of the command, what is said (a regular expression), and how the input comes to be.
+
+    {vae} and {ae} are models (with and without a detector), {data} the table that they were fitted on.
+    """
+
+    words: str
+    said: str
+    make: Callable[[], object] = lambda: None
+    status: int = 2
+    #: What holds while the command runs: a full disk, a package that is not there.
+    during: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
+
+
+# ── how inputs are made ───────────────────────────────────────────────────────────────────────────
+
+
+def text(name, content, encoding="utf-8"):
+    return lambda: Path(name).write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+
+
+def array(name, *values, **named):
+    def build():
+        np.save(name, *values, allow_pickle=True) if values else np.savez(name, **named)
+
+    return build
+
+
+def frame(name, **changes):
+    """The table with cells changed: column → (row, value), or the whole column."""
+
+    def build():
+        data = table()
+        for column, change in changes.items():
+            if isinstance(change, tuple):
+                data[column] = data[column].astype(object if isinstance(change[1], str) else float)
+                data.loc[change[0], column] = change[1]
+            else:
+                data[column] = change
+        write(data, name)
+
+    return build
+
+
+def arrow(name, **columns):
+    return lambda: pq.write_table(pa.table(columns), name)
+
+
+def damaged(name, change, source="data.parquet"):
+    """A file of the shop with its bytes changed."""
+    return lambda: Path(name).write_bytes(change(bytearray((SHOP[0] / source).read_bytes())))
+
+
+def flipped(data, at):
+    data[at] ^= 0x10
+    return data
+
+
+SHOP: list[Path] = []  # where {vae}, {ae} and {data} lie, once they exist
+NORMAL = np.random.default_rng(0).normal(size=(60, 3))
+BUFFER = io.BytesIO()
+np.save(BUFFER, NORMAL)
+OVERFLOWING = np.where(NORMAL[:, :2] > 1.2, 1e39, NORMAL[:, :2])
+
+
+def safetensors(header, body=b""):
+    """The bytes of a safetensors file."""
+    written = json.dumps(header).encode()
+    return len(written).to_bytes(8, "little") + written + body
+
+
+def newer(data):
+    """A model file that says it is of version 9."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(bytes(data[8 : 8 + length]))
+    header["__metadata__"]["version"] = "9"
+    return safetensors(header, bytes(data[8 + length :]))
+
+
+@contextlib.contextmanager
+def room_for(size=1000):
+    """The kernel itself refuses to write a file beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextlib.contextmanager
+def failing(name, number):
+    """A call of the operating system that fails with an error number."""
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(name, fail)
+        yield
+
+
+@contextlib.contextmanager
+def without(package):
+    """An optional package is not installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [m for m in sys.modules if m.split(".")[0] == package]:
+            patch.delitem(sys.modules, name)
+        patch.setitem(sys.modules, package, None)
+        yield
+
+
+# ── the table ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def fit(name, said, make, **more):
+    """A table that cannot be fitted."""
+    return Case(f"fit {name} -o m.diabolo --epochs 1 -q", said, make, **more)
+
+
+TABLES = {
+    "empty": fit("a.csv", "a.csv: the file is empty", text("a.csv", "")),
+    "header-only": fit("a.csv", "a.csv: has a header but no rows", text("a.csv", "x,y\n")),
+    "one-row": fit("a.csv", r"a.csv: Found 1 sample.*at least 2 rows are needed", text("a.csv", "x,y\n1,2\n")),
+    "duplicates": fit("a.csv", "a.csv: duplicate column names: x; rename them", text("a.csv", "x,y,x\n1,2,3\n4,5,6\n")),
+    "all-constant": fit("a.csv", "a.csv: all 2 columns are constant", text("a.csv", "x,y\n" + "1,2\n" * 50)),
+    "all-missing": fit("a.csv", "a.csv: all 2 columns are constant", text("a.csv", "x,y\n" + ",\n" * 50)),
+    "one-column-missing": fit(
+        "a.csv", "constant, so only watched for a change: eta", frame("a.csv", eta=np.nan), status=0
+    ),
+    "text-cell": fit(
+        "a.csv",
+        r"a.csv: row 17, column 'eta': 'oops' is not a number; .*--exclude eta, or --label eta",
+        frame("a.csv", eta=(17, "oops")),
+    ),
+    "text-cell-late": fit(
+        "a.csv",
+        r"a.csv: row 600000, column 'y': .*invalid value 'oops'",
+        text("a.csv", "x,y\n" + "1.5,2.5\n" * 600_000 + "1,oops\n"),
+    ),
+    "text-column": fit("a.parquet", r"a.parquet: row 0, column 'eta': 'words' is not", frame("a.parquet", eta="words")),
+    "ragged": fit("a.csv", "a.csv: row 1: Expected 2 columns, got 3", text("a.csv", "x,y\n1,2\n1,2,3\n")),
+    "semicolons": fit(
+        "a.csv", r"a.csv: row 0, column 'x;y': '1;2' is not a number", text("a.csv", "x;y\n" + "1;2\n3;4\n" * 50)
+    ),
+    "byte-order-mark": fit(
+        "a.csv",
+        "5 columns",
+        lambda: Path("a.csv").write_text("\ufeff" + table()[FEATURES].to_csv(index=False)),
+        status=0,
+    ),
+    "latin-1": fit("a.csv", "a.csv: .*utf-8", text("a.csv", "größe,y\n" + "1,2\n3,4\n" * 50, "latin-1")),
+    "dates": fit(
+        "a.parquet",
+        r"a.parquet: column 'eta' holds timestamp.*allowed are numbers and booleans",
+        frame("a.parquet", eta=pd.Timestamp("2024-01-01")),
+    ),
+    "nested": fit(
+        "a.parquet",
+        r"a.parquet: column 'y' holds struct.*allowed are",
+        arrow("a.parquet", x=NORMAL[:, 0], y=[{"a": 1}] * 60),
+    ),
+    "lists": fit(
+        "a.parquet",
+        r"a.parquet: column 'y' holds list.*allowed are",
+        arrow("a.parquet", x=NORMAL[:, 0], y=[[1, 2]] * 60),
+    ),
+    "infinity": fit("a.csv", r"a.csv: row 5, column 'pt': inf .*replace it by NaN", frame("a.csv", pt=(5, np.inf))),
+    "overflow": fit(
+        "a.csv",
+        r"a.csv: row \d+ cannot be fitted: overflow: x",
+        text("a.csv", "x,y\n" + "\n".join(f"{a},{b}" for a, b in OVERFLOWING)),
+    ),
+    "object-npz": fit(
+        "a.npz", "a.npz: holds Python objects, which could", array("a.npz", x=np.array([1, None], object))
+    ),
+    "object-npy": fit(
+        "a.npy", "a.npy: holds Python objects, which could", array("a.npy", np.array([[1, None]], object))
+    ),
+    "3-d": fit(
+        "a.npy", r"a.npy: holds x \[3, 4, 5\]; allowed are matrices \[rows", array("a.npy", np.zeros((3, 4, 5)))
+    ),
+    "5-d": fit("a.npy", r"a.npy: holds x \[3, 2, 2, 2, 2\]; allowed are", array("a.npy", np.zeros((3, 2, 2, 2, 2)))),
+    "3-d-among-others": fit(
+        "a.npz", r"a.npz: holds x \[3, 4, 5\]", array("a.npz", x=np.zeros((3, 4, 5)), y=np.ones(3))
+    ),
+    "0-d": fit("a.npy", r"a.npy: holds x \[\]; allowed are matrices", array("a.npy", np.zeros(()))),
+    "no-columns": fit("a.npy", "a.npy: ", array("a.npy", np.zeros((5, 0)))),
+    "no-rows": fit("a.npy", "a.npy: has .*no rows", array("a.npy", np.zeros((0, 5)))),
+    "no-members": fit("a.npz", "a.npz: holds nothing", array("a.npz")),
+    "complex": fit("a.npy", "a.npy: holds complex128; allowed are numbers of up to 64", array("a.npy", NORMAL + 1j)),
+    "records": fit(
+        "a.npy", "a.npy: holds .*; allowed are numbers of up to", array("a.npy", np.zeros(9, [("x", "f8")]))
+    ),
+    "text-npy": fit("a.npy", "a.npy: row 0, column 'x0': 'a' is not a number", array("a.npy", np.array([["a", "b"]]))),
+    "lengths": fit(
+        "a.npz", r"a.npz: its arrays have different lengths \[3", array("a.npz", x=np.zeros(3), y=np.zeros(4))
+    ),
+    "suffix": fit("a.txt", "a.txt: unknown file type '.txt'; allowed: .parquet, .pq, .csv", text("a.txt", "x,y\n")),
+    "no-suffix": fit("a", r"a: unknown file type '\(no suffix\)'", text("a", "x,y\n")),
+    "folder": fit("a.csv", "a.csv: cannot be read: .*is a directory", lambda: Path("a.csv").mkdir()),
+    "folder-npy": fit("a.npy", "a.npy: cannot be read: .*Is a directory", lambda: Path("a.npy").mkdir()),
+    "not-there": fit("a.csv", "a.csv: no such file", lambda: None),
+    "not-parquet": fit("a.parquet", "a.parquet: cannot be read: .*not a parquet file", text("a.parquet", "x,y\n1,2\n")),
+    "not-npz": fit("a.npz", "a.npz: cannot be read: File is not a zip file", text("a.npz", "x,y\n1,2\n")),
+    "not-npy": fit("a.npy", "a.npy: cannot be read: ", text("a.npy", "x,y\n1,2\n")),
+    "cut-off-npy": fit("a.npy", "a.npy: cannot be read: ", text("a.npy", BUFFER.getvalue()[:500])),
+    "cut-off-parquet": fit(
+        "a.parquet", "a.parquet: cannot be read: ", damaged("a.parquet", lambda d: d[: len(d) // 2])
+    ),
+    "no-columns-parquet": fit("a.parquet", "a.parquet: ", arrow("a.parquet")),
+    "escape-codes": fit(
+        "a.csv",
+        r"a.csv: row 1: Expected 2 columns, got 3: \?\[31mred\?,1,2",
+        text("a.csv", b"x,y\n1,2\n\x1b[31mred\x07,1,2\n"),
+    ),
+}
+
+
+def flags(words, said, make=lambda: None):
+    """Flags that a fit of the good table refuses."""
+    return Case(f"fit {{data}} -o m.diabolo --set patience=2 -q {words}", said, make)
+
+
+FLAGS = {
+    "unknown-setting": flags("--set learning_rte=1", "no setting 'learning_rte' .did you mean 'learning_rate'"),
+    "no-value": flags("--set learning_rate", "--set learning_rate: expected key=value"),
+    "out-of-range": flags(
+        "--set learning_rate=-1 --beta -1 --latent 0", "latent_dim = 0: .*beta = -1.0: .*learning_rate = -1: "
+    ),
+    "type-number": flags("--set epochs=often", "epochs = 'often': input should be a valid integer"),
+    "type-fraction": flags("--set epochs=1.5", "epochs = 1.5: input should be a valid integer"),
+    "type-list": flags("--set beta=[1]", r"beta = \[1\]: input should be a valid number"),
+    "type-choice": flags("--set schedule=cosin", "schedule = 'cosin': input should be 'cosine' or 'constant'"),
+    "setting-of-a-number": flags("--set beta.x=1", "'beta' is one value and has no setting 'x'"),
+    "setting-of-a-part": flags(
+        "--method denoising --set corruption.sdt=1", "corruption 'gaussian' has no setting 'sdt' .did you mean 'std'"
+    ),
+    "setting-of-a-part-range": flags("--method denoising --set corruption.std=-1", "std = -1: input should be greater"),
+    "type-inside": flags("--set 'slots={e=[1]}'", r"slots.e.0 = 1: input should be a valid list"),
+    "type-of-one-column": flags(
+        "--set column_likelihood.pt=3", "column_likelihood.pt = 3: input should be a valid string"
+    ),
+    "part": flags("--set corruption=gausian", "unknown corruption 'gausian': did you mean 'gaussian'"),
+    "part-of-a-number": flags(
+        "--set corruption=5", "corruption = 5: input should be a valid string, or .*valid dictionary"
+    ),
+    "part-without-name": flags("--set 'corruption={std=1}'", "corruption = .*name"),
+    "method": flags("--method vea", "unknown method 'vea': did you mean 'vae'. Allowed: ae, linear, denoising, sparse"),
+    "method-set": flags("--set method=vea", "unknown method 'vea'"),
+    "epochs": flags("--epochs -3", "epochs = -3: input should be greater than or equal to 1"),
+    "epochs-text": flags("--epochs many", "Invalid value for '--epochs'"),
+    "hidden": flags("--hidden 12,x", "--hidden: 'x' is not a whole number"),
+    "hidden-zero": flags("--hidden 0", "hidden.0 = 0: input should be greater"),
+    "hidden-linear": flags("--method linear --hidden 8", "network 'linear' has no hidden layers"),
+    "kl-of-a-point": flags("--method ae --set regularizer=kl", "regularizer 'kl' needs a latent with a width"),
+    "draws-of-a-point": flags("--method ae --set draws=3", "draws = 3 needs latent='gaussian'"),
+    "slots": flags("--slots e4", "--slots e4: expected name:number"),
+    "slots-zero": flags("--slots e:0", "--slots e:0: expected name:number"),
+    "slots-twice": flags("--slots e:2,e:3", "each name once, like e:4,mu:4,j:10"),
+    "slots-missing": flags("--slots jet:2", "slots jet:2 needs the columns jet1_..., to jet2_"),
+    "only": flags("--only detector", "--only detector: allowed is main"),
+    "only-and-rate": flags("--only main --false-alarm-rate 0.1", "--false-alarm-rate is the detector's"),
+    "rate-zero": flags("--false-alarm-rate 0", "false_alarm_rate = 0.0; allowed are numbers above 0 and below 1"),
+    "rate-nan": flags("--false-alarm-rate nan", "false_alarm_rate = nan; allowed are numbers above 0 and below 1"),
+    "rate-too-small": flags(
+        "--false-alarm-rate 0.001", "needs at least 999 calibration rows, .*allow a rate of 0.01 or more"
+    ),
+    "columns": flags("--columns pt,etta", "data.csv: no column 'etta': did you mean 'eta'"),
+    "columns-empty": flags("--columns ''", "data.csv: no column ''"),
+    "columns-twice": flags("--columns pt,pt", "--columns names 'pt' twice"),
+    "exclude": flags("--exclude etta", "data.csv: no column 'etta'"),
+    "exclude-all": flags(f"--exclude {','.join(FEATURES)},truth", "data.csv: no column is left to fit"),
+    "label": flags("--label thruth", "data.csv: no column 'thruth': did you mean 'truth'"),
+    "weight": flags("--weight wight", "data.csv: no column 'wight'"),
+    "seed": flags("--seed -1", "random_state = -1: input should be greater than or equal to 0"),
+    "angles": flags("""--set 'angles=["fi"]'""", "angles names 'fi': "),
+    "likelihood-of-no-column": flags("--set column_likelihood.ptt=gaussian", "column_likelihood.*'ptt'.*'pt'"),
+    "flag": flags("--epoch 3", "No such option: --epoch.*--help"),
+    "word": flags("more", r"unexpected extra argument.*more"),
+    "config": flags("--config nothing.toml", "cannot read the configuration nothing.toml: No such file"),
+    "config-folder": flags("--config .", r"cannot read the configuration .: Is a directory"),
+    "config-not-toml": flags("--config a.toml", r"a.toml is not valid TOML: .*line 1", text("a.toml", "beta = \n")),
+    "config-not-text": flags("--config a.toml", r"a.toml is not valid TOML: .*UTF-8", text("a.toml", b"\xff\xfe\x00")),
+    "config-unknown": flags(
+        "--config a.toml",
+        "no setting 'learning_rte' .did you mean 'learning_rate'",
+        text("a.toml", "learning_rte = 1\n"),
+    ),
+    "config-type": flags(
+        "--config a.toml",
+        "latent_dim = 'three': input should be a valid integer",
+        text("a.toml", "latent_dim = 'three'\n"),
+    ),
+    "config-method": flags(
+        "--config a.toml", "unknown method 'vea': did you mean 'vae'", text("a.toml", "method = 'vea'\n")
+    ),
+    "config-method-type": flags("--config a.toml", "unknown method 3", text("a.toml", "method = 3\n")),
+    "config-table-for-a-value": flags("--config a.toml", "beta = ", text("a.toml", "[beta]\nx = 1\n")),
+}
+
+
+def weights(values, said):
+    """A column of weights that a fit refuses."""
+    return Case("fit a.csv -o m.diabolo --epochs 1 -q --weight w", f"a.csv: {said}", frame("a.csv", w=values))
+
+
+WEIGHTS = {
+    "text": weights("heavy", "row 0, column 'w': 'heavy' is not a number"),
+    "negative": weights(np.where(np.arange(400) == 7, -1.0, 1), "sample_weight of row 7 is -1.0; allowed are finite"),
+    "missing": weights(np.where(np.arange(400) == 7, np.nan, 1), "sample_weight of row 7 is nan; allowed are finite"),
+    "infinite": weights(np.where(np.arange(400) == 7, np.inf, 1), "sample_weight of row 7 is inf; allowed are finite"),
+    "all-zero": weights(0.0, "sample_weight sums to zero"),
+    "all-but-one-zero": weights(np.where(np.arange(400) == 7, 1.0, 0), "Found 1 sample.*at least 2 rows are needed"),
+}
+
+
+def labels(name, mark, said):
+    """A column of labels by which nothing can be judged."""
+    return Case(
+        f"evaluate {{vae}} {name} --label mark",
+        f"diabolo: {name}: .*{said}",
+        lambda: write(table(300, 2).assign(mark=mark), name),
+    )
+
+
+LABELS = {
+    f"{case}-{name[2:]}": labels(name, mark, said)
+    for name in ("a.csv", "a.npz")
+    for case, mark, said in (
+        ("missing", np.r_[np.nan, np.zeros(150), np.ones(149)], "is empty in row 0"),
+        ("all-normal", np.zeros(300), "every row is normal by 'mark'"),
+        ("all-anomalous", np.ones(300), "every row is anomalous by 'mark'"),
+        ("few-normal", np.r_[np.zeros(2), np.ones(298)], "2 rows are normal by 'mark'; at least 4 are needed"),
+    )
+}
+
+
+def score(name, said, make, **more):
+    """A table that a model cannot score."""
+    return Case(f"score {{vae}} {name} -o s.parquet", said, make, **more)
+
+
+SCORES = {
+    "text-cell": score(
+        "a.csv", "a.csv: row 17, column 'eta': 'oops' is not a number", frame("a.csv", eta=(17, "oops"))
+    ),
+    "duplicates": score(
+        "a.csv", "a.csv: duplicate column names: pt", text("a.csv", "pt,eta,phi,hits,tagged,pt\n1,2,3,4,true,5\n")
+    ),
+    "empty": score("a.csv", "a.csv: the file is empty", text("a.csv", "")),
+    "columns": score(
+        "a.npy", r"a.npy: column 'pt' is missing \(5 of the model's 5 are\)", array("a.npy", np.zeros((3, 5)))
+    ),
+    "column-renamed": score(
+        "a.csv",
+        r"a.csv: column 'eta' is missing \(1 of the model's 5 are\): did you mean 'etas'",
+        lambda: write(table().rename(columns={"eta": "etas"}), "a.csv"),
+    ),
+    "columns-reordered": score(
+        "a.csv", "400 rows scored", lambda: write(table()[[*reversed(FEATURES), "truth"]], "a.csv"), status=0
+    ),
+    "ragged": score(
+        "a.csv", "a.csv: row 0: Expected 5 columns, got 4", text("a.csv", "pt,eta,phi,hits,tagged\n1,2,3,4\n")
+    ),
+    "infinite": score("a.csv", "1 rows could not be scored: the column flag", frame("a.csv", pt=(5, np.inf)), status=0),
+    "overflow": score("a.csv", "1 rows could not be scored: the column flag", frame("a.csv", eta=(5, 1e39)), status=0),
+    "cut-off-parquet": score(
+        "a.parquet", "a.parquet: cannot be read: ", damaged("a.parquet", lambda d: d[: len(d) // 2])
+    ),
+    "no-model": Case("score none.diabolo {data} -o s.parquet", "none.diabolo: no such file"),
+    "model-is-data": Case("score {data} {data} -o s.parquet", "data.csv: not a model file, or cut off"),
+    "data-is-model": Case("score {vae} {vae} -o s.parquet", "vae.diabolo: unknown file type '.diabolo'; allowed: "),
+    "model-is-folder": Case("score . {data} -o s.parquet", ".: cannot be read: Is a directory"),
+    "no-data": Case("score {vae} none.csv -o s.parquet", "none.csv: no such file"),
+    "suffix": Case("score {vae} {data} -o s.txt", "s.txt: unknown file type '.txt'; allowed: "),
+    "numpy": Case("score {vae} {data} -o s.npz", "s.npz: scores have a column of text; allowed: .parquet, .csv"),
+    "name": Case("score {vae} {data} -o s.parquet --score nell", "score 'nell': did you mean 'nll'"),
+    "name-main": Case("score {ae} {data} -o s.parquet --score msee", "unknown score 'msee': did you mean 'mse'"),
+    "needs-vae": Case(
+        "score {ae} {data} -o s.parquet --score neg_elbo",
+        "score 'neg_elbo' needs a VAE; this model has a point latent and gives nll, mse, mu_norm",
+    ),
+    "needs-detector": Case("score {ae} {data} -o s.parquet --false-alarm-rate 0.1", "ae.diabolo has no detector"),
+    "rate": Case("score {vae} {data} -o s.parquet --false-alarm-rate 1", "numbers above 0 and below 1"),
+    "rate-nan": Case("score {vae} {data} -o s.parquet --false-alarm-rate nan", "numbers above 0 and below 1"),
+    "rate-text": Case("score {vae} {data} -o s.parquet --false-alarm-rate x", "Invalid value for"),
+    "rate-too-small": Case(
+        "score {vae} {data} -o s.parquet --false-alarm-rate 0.001",
+        "needs at least 999 calibration rows, there are 99.*allow a rate of 0.01 or more",
+    ),
+    "strict": Case(
+        "score {vae} a.csv -o s.parquet --strict",
+        "a.csv: row 5 cannot be scored: infinite: pt",
+        frame("a.csv", pt=(5, np.inf)),
+    ),
+    "no-out": Case("score {vae} {data}", "Missing option '-o'"),
+}
+
+
+def model(said, change):
+    """A model file that nobody can use; `info` says the same as `score`."""
+    return Case(
+        "score a.diabolo {data} -o s.parquet", f"a.diabolo: .*{said}", damaged("a.diabolo", change, "vae.diabolo")
+    )
+
+
+MODELS = {
+    "empty": model("not a model file, or cut off", lambda d: b""),
+    "cut-in-the-header": model("not a model file, or cut off", lambda d: d[:200]),
+    "cut-in-the-weights": model("cut off or damaged: its tensors need", lambda d: d[:-50]),
+    "too-long": model("cut off or damaged", lambda d: d + b"\0"),
+    "flip-in-the-header": model("", lambda d: flipped(d, 100)),
+    "flip-in-the-weights": model("section '.*' is damaged: its SHA-256 differs", lambda d: flipped(d, len(d) - 9)),
+    "oversized-header": model("not a model file, or cut off", lambda d: (1 << 40).to_bytes(8, "little") + d[8:]),
+    "foreign": model(
+        "a safetensors file, but not a diabolo model",
+        lambda d: safetensors({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
+    ),
+    "newer": model("has format version '9'; this diabolo reads '1': upgrade", newer),
+    "pickle": model("not a model file", lambda d: b"\x80\x04cos\nmkdir\n(S'sprung'\ntR."),
+}
+
+OUTPUTS = {
+    **{
+        f"{trouble}-{verb}": Case(words.format(out=out), said.format(out=re.escape(out)), make, during=during)
+        for verb, out, words in (
+            ("fit", "out.diabolo", "fit {{data}} --label truth --epochs 1 -q -o {out}"),
+            ("score", "out.parquet", "score {{vae}} {{data}} -o {out}"),
+            ("score-csv", "out.csv", "score {{vae}} {{data}} -o {out}"),
+            ("sample", "out.parquet", "sample {{vae}} -n 3000 -o {out}"),
+            ("sample-csv", "out.csv", "sample {{vae}} -n 3000 -o {out}"),
+            ("sample-npz", "out.npz", "sample {{vae}} -n 3000 -o {out}"),
+            ("sample-npy", "out.npy", "sample {{vae}} -n 3000 -o {out}"),
+        )
+        for trouble, said, make, during in (
+            ("full-disk", "cannot write {out}: .*; nothing was left behind", lambda: None, room_for),
+            (
+                "full-disk-at-the-end",
+                "cannot write {out}: No space left on device; nothing was left behind",
+                lambda: None,
+                lambda: failing("os.fsync", errno.ENOSPC),
+            ),
+            (
+                "read-only",
+                "cannot write {out}: Read-only file system; choose a folder that exists and is writable",
+                lambda: None,
+                lambda: failing("tempfile._mkstemp_inner", errno.EROFS),
+            ),
+            (
+                "folder",
+                "cannot write {out}: it is a folder or a device; choose the name of a file",
+                lambda out=out: Path(out).mkdir(),
+                contextlib.nullcontext,
+            ),
+            (
+                "pipe",
+                "cannot write {out}: it is a folder or a device",
+                lambda out=out: os.mkfifo(out),
+                contextlib.nullcontext,
+            ),
+        )
+    },
+    **{
+        f"{trouble}-{verb}": Case(f"{words} {place}", said)
+        for verb, words in (
+            ("fit", "fit {data} -q -o"),
+            ("score", "score {vae} {data} -o"),
+            ("sample", "sample {vae} -n 9 -o"),
+        )
+        for trouble, place, said in (
+            (
+                "no-folder",
+                "nowhere/out.parquet",
+                "cannot write nowhere/out.parquet: No such file or directory; choose a",
+            ),
+            ("kernel-folder", "/proc/out.parquet", "cannot write /proc/out.parquet: .*; choose a folder that exists"),
+            ("current-folder", ".", "cannot write .: it is a folder or a device; choose the name of a file"),
+        )
+        if (verb, trouble) != ("score", "current-folder")
+    },
+    "is-the-input": Case("fit a.csv -o a.csv", "a.csv: is also the input; choose another name", frame("a.csv")),
+    "links-to-the-input": Case(
+        "score {vae} a.csv -o b.csv",
+        "b.csv: is also the input; choose another name",
+        lambda: (frame("a.csv")(), os.symlink("a.csv", "b.csv")),
+    ),
+    "is-the-model": Case(
+        "score m.parquet {data} -o m.parquet",
+        "m.parquet: is also the input; choose another name",
+        damaged("m.parquet", lambda d: d, "vae.diabolo"),
+    ),
+}
+
+VERBS = {
+    "evaluate-label": Case("evaluate {vae} {data} --label thruth", "data.csv: column 'thruth' is missing"),
+    "evaluate-feature": Case("evaluate {vae} {data} --label pt", "fitted on the column 'pt'; a truth column must not"),
+    "evaluate-no-label": Case("evaluate {vae} {data}", "Missing option '--label'"),
+    "evaluate-model": Case("evaluate {data} {data} --label truth", "data.csv: not a model file"),
+    "evaluate-seed": Case("evaluate {vae} {data} --label truth --seed -1", "Invalid value for '--seed'"),
+    "sample-none": Case("sample {vae} -o d.csv -n 0", "-n 0: allowed are whole numbers from 1 up"),
+    "sample-half": Case("sample {vae} -o d.csv -n 1.5", "Invalid value for '-n'"),
+    "sample-no-n": Case("sample {vae} -o d.csv", "Missing option '-n'"),
+    "sample-suffix": Case("sample {vae} -o d.xls -n 5", "d.xls: unknown file type '.xls'"),
+    "sample-seed": Case("sample {vae} -o d.csv -n 5 --seed -1", "Invalid value for '--seed'"),
+    "sample-model": Case("sample {data} -o d.csv -n 5", "data.csv: not a model file"),
+    "info-none": Case("info none.diabolo", "none.diabolo: no such file"),
+    "info-suffix": Case("info none.txt", "none.txt: "),
+    "demo-epochs": Case("demo -o out --epochs 0", "Invalid value for '--epochs'"),
+    "unknown": Case("fitt", "No such command 'fitt'.*Did you mean 'fit'"),
+    "later": Case("compress {vae} {data}", "No such command 'compress'"),
+    "option": Case("--fast", "No such option: --fast"),
+}
+
+GROUPS = {
+    "table": TABLES,
+    "flags": FLAGS,
+    "weights": WEIGHTS,
+    "labels": LABELS,
+    "score": SCORES,
+    "model": MODELS,
+    "output": OUTPUTS,
+    "verb": VERBS,
+}
+CASES = {f"{group}: {name}": case for group, cases in GROUPS.items() for name, case in cases.items()}
+
+
+def everything(folder):
+    """Every file's bytes, by name."""
+    return {
+        str(p.relative_to(folder)): p.read_bytes() if p.is_file() else "no file"
+        for p in sorted(Path(folder).rglob("*"))
+    }
+
+
+def output_of(words):
+    """The file that -o names, if it could hold something before the command."""
+    named = [Path(words[i + 1]) for i, word in enumerate(words) if word == "-o"]
+    return next((p for p in named if not p.exists() and p.parent == Path() and p.suffix), None)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_inputs(case, shop, here):
+    c = CASES[case]
+    SHOP[:] = [shop]
+    c.make()
+    places = {"{vae}": shop / "vae.diabolo", "{ae}": shop / "ae.diabolo", "{data}": shop / "data.csv"}
+    words = shlex.split(re.sub(r"{\w+}", lambda m: shlex.quote(str(places.get(m[0], m[0]))), c.words))
+    old = output_of(words)
+    if old is not None:
+        old.write_bytes(OLD)
+    before, in_the_shop = everything(here), everything(shop)
+    with c.during():
+        status, out, err = run(*words)
+    assert status == c.status, out + err
+    if c.status:
+        assert re.search(c.said, one_line(err)), err
+        assert out == "", "what failed has nothing to tell"
+        assert everything(here) == before
+    else:
+        assert err == ""
+        assert re.search(c.said, out), out
+        assert set(everything(here)) == set(before)
+    assert everything(shop) == in_the_shop
+
+
+def test_the_table_is_long_enough_and_names_what_must_be_in_it():
+    assert len(CASES) >= 60
+    for word in (
+        "empty",
+        "duplicates",
+        "infinity",
+        "overflow",
+        "object",
+        "5-d",
+        "read-only",
+        "full-disk",
+        "unknown-setting",
+    ):
+        assert any(word in name for name in CASES), word
+
+
+# ── what only a process shows ─────────────────────────────────────────────────────────────────────
+
+
+def test_an_array_of_objects_is_never_unpickled(shop, here):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, ("sprung",))
+
+    np.savez("a.npz", **{n: np.array([Trap()], object) for n in FEATURES})
+    np.save("a.npy", np.array([[Trap()]], object))
+    for name in ("a.npz", "a.npy"):
+        for words in (
+            ("fit", name, "-o", "m"),
+            ("score", shop / "vae.diabolo", name, "-o", "s.parquet"),
+            ("info", name),
+            ("evaluate", shop / "vae.diabolo", name, "--label", "truth"),
+        ):
+            assert "holds Python objects" in refused(*words)
+    assert sorted(os.listdir(here)) == ["a.npy", "a.npz"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any folder")
+def test_a_folder_without_permission(shop, here):
+    Path("shut").mkdir(mode=0o555)
+    assert "Permission denied" in refused("sample", shop / "vae.diabolo", "-n", 9, "-o", "shut/out.csv")
+
+
+@contextlib.contextmanager
+def killed_midway(words, ready, sign=signal.SIGKILL):
+    """Run the program and end it as soon as `ready(process)` says so."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "diabolo", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until = time.monotonic() + 60
+        while not ready(running):
+            assert running.poll() is None, f"it ended by itself: {running.stderr.read()}"
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        running.send_signal(sign)
+        running.wait(30)
+        yield running
+    finally:
+        running.kill()
+        running.stderr.close()
+
+
+LONG = ("--epochs", 100_000, "--set", "patience=100000")
+INTERRUPTED = "diabolo: interrupted; nothing was left half-written"
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+def test_ended_during_fit(sign, shop, tmp_path):
+    """SIGTERM is how a batch system ends a job, SIGINT is Ctrl-C: both tidy up and say how to go on."""
+    out, kept = tmp_path / "m.diabolo", tmp_path / "m.diabolo.ckpt"
+    out.write_bytes(OLD)
+
+    def ready(running):
+        running.stderr.readline()
+        return kept.exists()
+
+    with killed_midway(("fit", shop / "data.csv", "-o", out, *LONG), ready, sign) as ended:
+        if sign == signal.SIGKILL:
+            assert ended.returncode == -sign
+        else:
+            assert ended.returncode == 130
+            assert ended.stderr.read().splitlines()[-1] == f"{INTERRUPTED}; --resume goes on from {kept}"
+    assert out.read_bytes() == OLD
+    left = set(os.listdir(tmp_path)) - {p.name for p in tmp_path.glob(".*.part*") if sign == signal.SIGKILL}
+    assert left == {"m.diabolo", "m.diabolo.ckpt"}
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory, shop):
+    """Rows enough for a second of scoring, and a model of them."""
+    folder = tmp_path_factory.mktemp("many")
+    np.save(folder / "many.npy", np.random.default_rng(0).normal(size=(1_000_000, 4)).astype(np.float32))
+    np.save(folder / "few.npy", np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32))
+    done("fit", folder / "few.npy", "-o", folder / "m.diabolo", "--epochs", 1, "-q", "--hidden", "256,256")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM], ids=lambda s: s.name)
+@pytest.mark.parametrize("verb", ["score", "sample"])
+def test_ended_while_it_writes(verb, sign, many, tmp_path):
+    out = tmp_path / "s.parquet"
+    out.write_bytes(OLD)
+    rows = many / "many.npy" if verb == "score" else "-n"
+    words = (
+        (verb, many / "m.diabolo", rows, "-o", out)
+        if verb == "score"
+        else (verb, many / "m.diabolo", "-n", 10**9, "-o", out)
+    )
+    with killed_midway(words, lambda _: any(p.stat().st_size for p in tmp_path.glob(".*.part*")), sign) as ended:
+        if sign == signal.SIGKILL:
+            assert ended.returncode == -sign
+        else:
+            assert ended.returncode == 130
+            assert ended.stderr.read().splitlines() == [INTERRUPTED]
+    assert out.read_bytes() == OLD
+    if sign == signal.SIGTERM:
+        assert os.listdir(tmp_path) == ["s.parquet"]
+
+
+def test_nowhere_to_say_it(shop, here):
+    """/dev/full takes nothing: what was written stays, and one line says that the summary could not be."""
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "diabolo", "info", str(shop / "vae.diabolo")],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert ended.returncode == 2
+    assert "cannot write to stdout: No space left on device" in one_line(ended.stderr)
+
+
+def test_a_process_ends_like_a_call(shop, here):
+    ended = program("score", shop / "vae.diabolo", "none.csv", "-o", "s.parquet")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "diabolo: none.csv: no such file\n")
