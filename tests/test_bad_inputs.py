@@ -638,12 +638,6 @@ def test_an_array_of_objects_is_never_unpickled(shop, here):
     assert sorted(os.listdir(here)) == ["a.npy", "a.npz"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any folder")
-def test_a_folder_without_permission(shop, here):
-    Path("shut").mkdir(mode=0o555)
-    assert "Permission denied" in refused("sample", shop / "vae.diabolo", "-n", 9, "-o", "shut/out.csv")
-
-
 @contextlib.contextmanager
 def killed_midway(words, ready, sign=signal.SIGKILL):
     """Run the program and end it as soon as `ready(process)` says so."""
