@@ -373,8 +373,9 @@ def test_a_constant_term_is_caught(monkeypatch, mixed):
         namespace={
             "name": "constant",
             "needs_stochastic": False,
+            "matches_prior": False,
             "void": lambda self, prior: None,
-            "__call__": lambda self, posterior, prior, rms: posterior.mean.detach()[..., 0] * 0 + 7.0,
+            "__call__": lambda self, posterior, context: posterior.mean.detach()[..., 0] * 0 + 7.0,
         },
     )
     monkeypatch.setitem(regularizers._entries, "constant", entry)

@@ -25,12 +25,13 @@ from diabolo.config import Config
 from diabolo.data.batches import ROLES, assign_roles
 from diabolo.data.rows import Rows
 from diabolo.errors import ConfigError
+from diabolo.model import regularizer as regularizer_module
 from diabolo.model.corruption import corruptions
 from diabolo.model.latent import PointPosterior
 from diabolo.model.likelihood import likelihoods
 from diabolo.model.objective import importance_weighted, loss_terms, neg_elbo, objective
 from diabolo.model.prior import priors
-from diabolo.model.regularizer import regularizers
+from diabolo.model.regularizer import PAIRED, SCALES, Context, mmd_squared, regularizers
 from diabolo.train import loop
 
 
@@ -238,42 +239,44 @@ def test_laplace_penalty_is_lambda_l1_minus_its_constant(rng):
     z = torch.from_numpy(rng.normal(size=(64, 5)).astype(np.float32)) * torch.tensor([1, 10, 0.1, 3, 1e-3])
     rate = 2.5
     prior = priors.create({"name": "laplace", "rate": rate})
-    omega = regularizers.create("prior")(PointPosterior(z), prior, None)
+    omega = regularizers.create("prior")(PointPosterior(z), Context(prior, z, PointPosterior, generator()))
     z_bar = z / z.square().mean(0).sqrt()
     torch.testing.assert_close(omega, rate * z_bar.abs().sum(-1) - 5 * math.log(rate / 2))
 
 
-def point_regularizers():
-    return [n for n in regularizers if n != "none" and not regularizers.get(n).needs_stochastic]
+def free_of_scale():
+    """Those whose scale is not that of π."""
+    return [n for n in regularizers if n != "none" and not regularizers.get(n).matches_prior]
 
 
 def terms(model, rows):
     """Distance [B, C] and Ω [B] of clean rows."""
     posterior = model.encode(rows.x)
     distance = torch.cat(model.nll(model.decode(posterior.mean), rows), dim=-1)
-    return distance, model.regularizer(posterior, model.prior, None)
+    return distance, model.regularizer(posterior, Context(model.prior, rows.x, model.encode, generator()))
 
 
-@pytest.mark.parametrize("name", point_regularizers())
+@pytest.mark.parametrize("name", free_of_scale())
 def test_rescaling_the_code_leaves_the_penalty_unchanged(name, plane, build_model, encoded):
     """Through a real model: z → c z in the encoder's last layer, undone in the decoder's first one."""
     model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace")
     rows, views = encoded(model, plane[1]), model.store.views
     untouched = terms(model, rows)
     views["encoder.2.bias"].add_(0.3)
+    views["encoder.2.weight"][0].add_(views["encoder.2.weight"][1])
     before = terms(model, rows)
-    c = torch.tensor([10.0, 0.01, -3.0])
+    c = torch.tensor([10.0, 0.01, 3.0])
     views["encoder.2.weight"].mul_(c[:, None])
     views["encoder.2.bias"].mul_(c)
     views["decoder.0.weight"].div_(c)
     after = terms(model, rows)
     torch.testing.assert_close(after[0], before[0], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(after[1], before[1], rtol=1e-4, atol=1e-4)
-    # The bias moved the code itself, so an Ω that looked at nothing would not have passed.
+    # Another code has another Ω, so one that looked at nothing would not have passed.
     assert not torch.allclose(untouched[1], before[1], rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", point_regularizers())
+@pytest.mark.parametrize("name", free_of_scale())
 def test_penalty_has_no_gradient_along_the_rescaling(name, plane, build_model, encoded):
     model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace")
     rows = encoded(model, plane[1])
@@ -287,6 +290,169 @@ def test_penalty_has_no_gradient_along_the_rescaling(name, plane, build_model, e
         length = (weight.grad.square().sum(-1) + bias.grad.square()).sqrt() * weight.norm(dim=-1)
     assert float(length.min()) > 1e-4
     assert float((along / length).abs().max()) < 1e-4
+
+
+# ── penalties with closed forms ───────────────────────────────────────────────────────────────────
+
+
+def penalty(name, z, share=None, **settings):
+    """Ω [B] of codes that are the encoder's input."""
+    context = Context(priors.create("normal"), z, PointPosterior, generator(), share)
+    return regularizers.create({"name": name, **settings})(PointPosterior(z), context)
+
+
+def test_sparsity_is_free_for_the_share_of_rows_it_asks_for():
+    """One dimension speaks in a share ρ of the rows: ρ̂ = ρ tanh(ρ^−½), and Ω is the divergence of that."""
+    rho, n = 0.05, 2000
+    z = torch.zeros(n, 1)
+    z[: int(rho * n)] = -30.0
+    rate = rho * math.tanh(rho**-0.5)
+    expected = rho * math.log(rho / rate) + (1 - rho) * math.log((1 - rho) / (1 - rate))
+    assert float(penalty("kl_sparsity", z, rho=rho)[0]) == pytest.approx(expected, abs=1e-6)
+    assert expected < 1e-6
+    # In more or in fewer rows it costs.
+    for share in (0.01, 0.2, 0.9):
+        other = torch.zeros(n, 1)
+        other[: int(share * n)] = 5.0
+        assert float(penalty("kl_sparsity", other, rho=rho)[0]) > 0.02
+
+
+def test_a_shift_of_the_code_buys_no_sparsity(rng):
+    """A code of constant size is the worst there is: KL(ρ ‖ tanh 1)."""
+    z = torch.from_numpy(rng.laplace(size=(4000, 1)).astype(np.float32))
+    worst = 0.05 * math.log(0.05 / math.tanh(1)) + 0.95 * math.log(0.95 / (1 - math.tanh(1)))
+    shifted = [float(penalty("kl_sparsity", z + shift)[0]) for shift in (0.0, 3.0, 1000.0)]
+    assert shifted[0] < shifted[1] < shifted[2] == pytest.approx(worst, abs=1e-3)
+
+
+def test_contractive_penalty_of_a_linear_encoder(rng):
+    """‖W / std‖²_F on average over probes, whatever is added to the code, and the same number for every row."""
+    W = torch.from_numpy(rng.normal(size=(3, 6)).astype(np.float32))
+    x = torch.from_numpy(rng.normal(size=(500, 6)).astype(np.float32))
+    shift = torch.tensor([0.0, 5.0, -100.0])
+
+    def encode(u):
+        return PointPosterior(u @ W.T + shift)
+
+    contractive, prior, noise = regularizers.create("contractive"), priors.create("normal"), generator()
+    drawn = [contractive(encode(x), Context(prior, x, encode, noise)).mean() for _ in range(200)]
+    exact = (W / (x @ W.T).std(0, correction=0)[:, None]).square().sum()
+    assert float(torch.stack(drawn).mean()) == pytest.approx(float(exact), rel=0.01)
+
+
+def test_contractive_penalty_of_a_network_and_its_gradient(plane, build_model, encoded):
+    """Against Jacobians written out, through a rectifier, with the gradient that training follows."""
+    model = build_model(plane[1], latent_dim=2, hidden=(16,), regularizer="contractive")
+    x = encoded(model, plane[1][:40]).x
+    leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
+    model.use(leaves)
+    encoder = [v for k, v in leaves.items() if k.startswith("encoder")]
+    z = model.encode(x).mean
+    jacobian = torch.stack([torch.autograd.functional.jacobian(lambda u: model.encode(u).mean, r, True) for r in x])
+    exact = (jacobian.square().sum(-1) / z.var(0, correction=0)).sum(-1)
+    wanted = torch.autograd.grad(exact.mean(), encoder)
+    context, noise = Context(model.prior, x, model.encode, generator()), 3000
+    drawn = torch.stack([model.regularizer(model.encode(x), context) for _ in range(noise)])
+    found = torch.autograd.grad(drawn.mean(), encoder)
+    torch.testing.assert_close(drawn.mean(0), exact, rtol=0.15, atol=0)
+    size = max(float(b.abs().max()) for b in wanted)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=0.05, atol=0.03 * size)
+    # A constant added to the code buys nothing.
+    assert float(found[-1].abs().max()) < 1e-4 * size
+
+
+def gaussian_mmd(k, shift, spread, width):
+    """MMD² of N(shift, spread² I) and N(0, I) under Σ C_s / (C_s + r²), by C/(C + r²) = C ∫ e^(−Ct) e^(−r²t) dt.
+
+    With a − b ~ N(d, v I): E e^(−r²t) = (1 + 2tv)^(−K/2) e^(−t d²/(1 + 2tv)).
+    """
+
+    def expected(t, d_squared, v):
+        return (1 + 2 * t * v) ** (-k / 2) * math.exp(-t * d_squared / (1 + 2 * t * v))
+
+    def difference(t):
+        d = k * shift**2
+        return expected(t, 0, 2 * spread**2) + expected(t, 0, 2) - 2 * expected(t, d, 1 + spread**2)
+
+    scales = [s * width for s in SCALES]
+    return sum(integrate.quad(lambda t, c=c: c * math.exp(-c * t) * difference(t), 0, np.inf)[0] for c in scales)
+
+
+@pytest.mark.parametrize(("shift", "spread"), [(0.0, 1.0), (1.0, 1.0), (0.0, 0.2), (-0.5, 3.0)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_mmd_is_that_of_two_gaussians(shift, spread, weighted, rng):
+    """On average over draws; weights that undo a biased choice of rows give the same number."""
+    k, n, values = 3, 400, []
+    prior = priors.create("normal")
+    for _ in range(60):
+        a = torch.from_numpy((shift + spread * rng.normal(size=(4 * n, k))).astype(np.float32))
+        weight = torch.ones(n)
+        if weighted:
+            # Rows above the mean of the first dimension are kept twice as often, and weigh half.
+            high = a[:, 0] > shift
+            a = torch.cat([a[high][: 2 * n // 3], a[~high][: n - 2 * n // 3]])
+            weight = torch.where(a[:, 0] > shift, 0.5, 1.0)
+        else:
+            a = a[:n]
+        b = torch.from_numpy(rng.normal(size=(n, k)).astype(np.float32))
+        values.append(float(mmd_squared(a, b, weight, 2 * k * prior.variance)))
+    error = np.std(values) / math.sqrt(len(values))
+    assert np.mean(values) == pytest.approx(gaussian_mmd(k, shift, spread, 2 * k), abs=5 * error + 1e-4)
+    if (shift, spread) != (0.0, 1.0):
+        assert np.mean(values) > 20 * error
+
+
+@pytest.mark.parametrize("name", priors.names())
+def test_mmd_accepts_the_prior_and_rejects_what_is_not(name):
+    """Against permutations of the pooled rows: the size of the statistic when both come from one distribution."""
+    prior = priors.create(name)
+    codes, drawn = prior.sample((300, 4), generator(1)), prior.sample((300, 4), generator(2))
+
+    def rank(a):
+        pooled, ones = torch.cat([a, drawn]), torch.ones(300)
+        value = float(mmd_squared(a, drawn, ones, 8 * prior.variance))
+        null = []
+        for seed in range(200):
+            order = torch.randperm(600, generator=generator(seed))
+            null.append(float(mmd_squared(pooled[order[:300]], pooled[order[300:]], ones, 8 * prior.variance)))
+        return np.mean(np.array(null) >= value)
+
+    assert rank(codes) > 0.01
+    assert rank(codes * 1.5) == 0
+    assert rank(codes + 0.4 * prior.variance**0.5) == 0
+
+
+def test_mmd_of_many_rows_is_looked_at_in_pieces(monkeypatch):
+    """The largest table of pairs stays small, and the mean over pieces is the same quantity."""
+    largest = []
+    kernel = regularizer_module._kernel
+    monkeypatch.setattr(
+        regularizer_module, "_kernel", lambda a, b, w: (largest.append(a.shape[-2] * b.shape[-2]), kernel(a, b, w))[1]
+    )
+    z = 0.5 * torch.randn(10_000, 2, generator=generator())
+    omega = penalty("mmd", z)
+    assert omega.shape == (10_000,)
+    assert max(largest) <= PAIRED**2
+    assert float(omega[0]) == pytest.approx(gaussian_mmd(2, 0.0, 0.5, 4), rel=0.1)
+
+
+def test_a_code_cannot_escape_mmd_by_its_scale(rng):
+    z = torch.from_numpy(rng.normal(size=(1000, 3)).astype(np.float32))
+    omega = [float(penalty("mmd", c * z)[0]) for c in (1e-3, 0.3, 1.0, 3.0, 1e3)]
+    assert omega[0] > omega[1] > omega[2] < omega[3] < omega[4]
+
+
+def test_wasserstein_autoencoder_generates_from_its_prior(plane):
+    """Its codes follow π, so that draws of π decode to the training distribution (Tolstikhin et al. 2018)."""
+    X = plane[1]
+    ae = Autoencoder(latent_dim=2, hidden=(32,), regularizer="mmd", beta=20.0, epochs=60).fit(X)
+    free = Autoencoder(latent_dim=2, hidden=(32,), epochs=60).fit(X)
+    z, far = ae.transform(X), free.transform(X)
+    assert max(stats.kstest(z[:, i], "norm").statistic for i in range(2)) < 0.08
+    assert max(stats.kstest(far[:, i], "norm").statistic for i in range(2)) > 0.1
+    drawn = ae.sample(2000, mean=True)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(ae.reconstruct(X).T), atol=0.3)
 
 
 # ── a density that is known ───────────────────────────────────────────────────────────────────────

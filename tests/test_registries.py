@@ -22,12 +22,12 @@ from diabolo.detect.scores import applicable, score_table, scores
 from diabolo.errors import ConfigError, DataError
 from diabolo.model.autoencoder import Model
 from diabolo.model.corruption import corruptions
-from diabolo.model.latent import GaussianPosterior, PointPosterior, latents
+from diabolo.model.latent import GaussianPosterior, latents
 from diabolo.model.likelihood import likelihoods
 from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
 from diabolo.model.objective import loss_terms, objective
 from diabolo.model.prior import priors
-from diabolo.model.regularizer import regularizers
+from diabolo.model.regularizer import Context, regularizers
 from diabolo.registry import Registry, spec_of
 from diabolo.train.engine import Engine
 from diabolo.train.loop import _validate, fit
@@ -354,21 +354,32 @@ def test_every_allowed_setting_gives_a_cost(name):
 @pytest.mark.parametrize("name", regularizers.names())
 def test_regularizer_is_one_number_per_row(name, prior, lead):
     regularizer = regularizers.create(name)
-    mean, log_var = normal(*lead, 9, 4), normal(*lead, 9, 4, seed=1)
-    posterior = GaussianPosterior(mean, log_var) if regularizer.needs_stochastic else PointPosterior(mean)
-    for rms in (None, torch.full((*lead, 4), 0.7)):
-        omega = regularizer(posterior, priors.create(prior), rms)
-        if omega is None:
-            assert name == "none"
-            return
-        assert omega.shape == (*lead, 9)
-        assert torch.isfinite(omega).all()
-    # Members do not mix: each one's Ω is what it would be alone.
-    if lead:
-        at = (0,) * len(lead)
-        alone = dataclasses.replace(posterior, **{k: v[at] for k, v in vars(posterior).items()})
-        omega = regularizer(posterior, priors.create(prior), None)
-        torch.testing.assert_close(regularizer(alone, priors.create(prior), None), omega[at])
+    latent = latents.create("gaussian" if regularizer.needs_stochastic else "point")
+    x, weight = normal(9, 6), normal(*lead, 6, latent.width(4), seed=1)
+    for share in (None, torch.linspace(0.05, 0.15, 9)):
+        for rms in (None, torch.full((*lead, 4), 0.7)):
+            context = context_of(latent, x, weight, prior, share, rms)
+            omega = regularizer(context.encode(x), context)
+            if omega is None:
+                assert name == "none"
+                return
+            assert omega.shape == (*lead, 9)
+            assert torch.isfinite(omega).all()
+        # Members do not mix: each one's Ω is what it would be alone.
+        if lead:
+            together, at = context_of(latent, x, weight, prior, share), (0,) * len(lead)
+            alone = context_of(latent, x, weight[at], prior, share)
+            omega = regularizer(together.encode(x), together)
+            torch.testing.assert_close(regularizer(alone.encode(x), alone), omega[at])
+
+
+def context_of(latent, x, weight, prior, share=None, rms=None):
+    """What a regularizer sees of a linear encoder with weights [*lead, D, width]."""
+
+    def encode(u):
+        return latent.posterior(u @ weight)
+
+    return Context(priors.create(prior), x, encode, generator(), share, rms)
 
 
 @pytest.mark.parametrize("name", [n for n in regularizers if regularizers.get(n).needs_stochastic])
@@ -445,7 +456,11 @@ def test_absent_objects_cost_nothing_in_their_columns(mixed, build_model, encode
 
 @pytest.mark.parametrize("lead", [(), (2,)])
 def test_weights_count_as_repeated_rows(lead, mixed, build_model, encoded):
-    for settings in ({}, {"latent": "gaussian", "regularizer": "kl"}, {"regularizer": "lp"}):
+    for name in regularizers:
+        if name in ("contractive", "mmd"):
+            continue  # their draws belong to rows
+        width = "gaussian" if regularizers.get(name).needs_stochastic else "point"
+        settings = {"regularizer": name, "latent": width, "prior": "laplace"}
         model = build_model(mixed, lead, slots={"e": 2}, **settings)
         rows = encoded(model, mixed.iloc[:50])
         weights = torch.from_numpy(np.random.default_rng(0).integers(1, 4, size=50)).float()
@@ -454,10 +469,11 @@ def test_weights_count_as_repeated_rows(lead, mixed, build_model, encoded):
         cells = model.nll(model.decode(posterior.sample(1, generator())), rows)
         for mean, cell in zip(distance, cells, strict=True):
             torch.testing.assert_close(mean, cell[..., repeated, :].mean(-2))
-        each = model.regularizer(posterior, model.prior, None)
+        many = model.encode(rows.x[repeated])
+        each = model.regularizer(many, Context(model.prior, rows.x[repeated], model.encode, generator()))
         assert (omega is None) == (each is None)
         if omega is not None:
-            torch.testing.assert_close(omega, each[..., repeated].mean(-1))
+            torch.testing.assert_close(omega, each.mean(-1))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -478,11 +494,12 @@ def test_steps_follow_the_gradient_of_the_formula(kinds, settings, lead, weighte
     leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
     model.use(leaves)
     noise = generator()
-    posterior = model.encode(model.corruption(rows.x, model.encoding, lead, noise))
+    x_tilde = model.corruption(rows.x, model.encoding, lead, noise)
+    posterior = model.encode(x_tilde)
     z = posterior.sample(model.config.draws, noise)
     cells = torch.cat(model.nll(model.decode(z), rows), dim=-1)
     per_row = cells.sum(-1) if model.config.draws == 1 else cells.sum(-1).mean(0)
-    omega = model.regularizer(posterior, model.prior, None)
+    omega = model.regularizer(posterior, Context(model.prior, x_tilde, model.encode, noise, share))
     if model.config.bound == "iwae":
         log_ratio = model.prior.log_prob(z).sum(-1) - posterior.log_prob(z)
         log_w = (0.7 * log_ratio - cells.sum(-1)).reshape(model.config.draws, *lead, len(X))

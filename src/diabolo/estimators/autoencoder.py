@@ -253,7 +253,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def sample(self, n: int = 1, random_state: Any = 0, mean: bool = False) -> Any:
         """Draw n rows in original units, in the container that fit was given.
 
-        z ~ π for a Gaussian latent, from a Gaussian fitted to the training codes for a point latent; then
+        z ~ π where the codes were held against it (KL, MMD), else from a Gaussian fitted to the training codes; then
         x ~ p(x|z), or E[x|z] with `mean`.
         """
         check_is_fitted(self, "model_")

@@ -338,8 +338,8 @@ class Model:
         return self.encoding.decode(by_block)
 
     def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
-        """z [*lead, n, K]: from π for a Gaussian latent, from a Gaussian fitted to the training codes for a point."""
-        if self.latent.stochastic:
+        """z [*lead, n, K]: from π where the codes were held against it, else from a Gaussian fitted to them."""
+        if self.latent.stochastic or self.regularizer.matches_prior:
             return self.prior.sample((*self.lead, n, self.latent_dim), generator)
         values, vectors = torch.linalg.eigh(self.buffers["latent_cov"].double())
         root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)).to(torch.float32)

@@ -17,6 +17,7 @@ from torch import Tensor
 from diabolo.data.encoding import Encoded
 from diabolo.model.autoencoder import Model
 from diabolo.model.latent import Posterior
+from diabolo.model.regularizer import Context
 
 __all__ = ["importance_weighted", "loss_terms", "neg_elbo", "objective"]
 
@@ -58,7 +59,7 @@ def loss_terms(
     distance = model.mean_nll(model.decode(posterior.sample(draws, generator), rows.memory), rows, share)
     if draws > 1:
         distance = [d.mean(0) for d in distance]
-    omega = model.regularizer(posterior, model.prior, None)
+    omega = model.regularizer(posterior, Context(model.prior, x_in, model.encode, generator, share))
     if omega is not None:
         omega = omega.mean(-1) if share is None else torch.matmul(omega, share)
     return _total(distance, omega, beta), distance, omega

@@ -19,6 +19,11 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 class Prior(Protocol):
     name: str
 
+    @property
+    def variance(self) -> float:
+        """Of one latent dimension."""
+        ...
+
     def log_prob(self, z: Tensor) -> Tensor:
         """log π(z_i) per latent dimension, [*, K], nats."""
         ...
@@ -39,6 +44,10 @@ class Normal:
 
     name = "normal"
 
+    @property
+    def variance(self) -> float:
+        return 1.0
+
     def log_prob(self, z: Tensor) -> Tensor:
         return -0.5 * z.square() - HALF_LOG_2PI
 
@@ -46,7 +55,7 @@ class Normal:
         return 0.5 * (mu.square() + log_var.exp() - log_var - 1)
 
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        return torch.randn(shape, generator=generator)
+        return torch.randn(shape, generator=generator, device=generator.device)
 
 
 @priors.register("laplace")
@@ -56,6 +65,10 @@ class Laplace:
     name = "laplace"
     #: λ, in units of 1/z.
     rate: Annotated[float, Gt(0), Lt(float("inf"))] = 1.0
+
+    @property
+    def variance(self) -> float:
+        return 2 / self.rate**2
 
     def log_prob(self, z: Tensor) -> Tensor:
         return math.log(self.rate / 2) - self.rate * z.abs()
@@ -69,5 +82,5 @@ class Laplace:
         return self.rate * mean_abs - math.log(self.rate / 2) - entropy
 
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        u = torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5
+        u = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64) - 0.5
         return (-u.sign() * torch.log1p(-2 * u.abs()) / self.rate).to(torch.float32)

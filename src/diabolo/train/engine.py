@@ -61,11 +61,12 @@ class Engine:
 
     def step(self, loss: Tensor, learning_rate: float) -> Tensor:
         """Back-propagate loss [*lead] and step; returns which members stepped, [*lead] bool."""
+        self.gradient.zero_()
         (loss if loss.dim() == 0 else loss.sum()).backward()  # type: ignore[no-untyped-call]
         for leaf, target in self.leaves:
-            # What a fused network wrote into its target itself has come no other way.
+            # Beside what a fused network wrote into its target itself.
             if leaf.grad is not None:
-                target.copy_(leaf.grad)
+                target.add_(leaf.grad)
                 leaf.grad = None
         norm = torch.linalg.vector_norm(self.gradient, dim=-1)
         # A loss that is not finite has a gradient that is not finite, but for the terms that ignore it.
