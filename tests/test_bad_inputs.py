@@ -47,6 +47,8 @@ class Case:
     status: int = 2
     #: What holds while the command runs: a full disk, a package that is not there.
     during: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
+    #: A line on stderr that is no failure and may stand before one.
+    note: str = ""
 
 
 # ── how inputs are made ───────────────────────────────────────────────────────────────────────────
@@ -352,6 +354,52 @@ WEIGHTS = {
 }
 
 
+@contextlib.contextmanager
+def setting(name, value):
+    """A variable of the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(name, value)
+        yield
+
+
+def resume(words, said, make=lambda: None, note="m.diabolo.ckpt: resuming", **more):
+    """A fit that goes on from a checkpoint, or should not."""
+    return Case(
+        f"fit {{data}} -o m.diabolo --label truth --epochs 4 -q --resume {words}", said, make, note=note, **more
+    )
+
+
+def checkpoint(change=lambda d: d):
+    return damaged("m.diabolo.ckpt", change, "stopped.ckpt")
+
+
+RESUME = {
+    "fine": resume("", "400 rows, 5 columns", checkpoint(), status=0),
+    "none-there": resume(
+        "", "400 rows", note="m.diabolo.ckpt: no checkpoint to resume from; starting afresh", status=0
+    ),
+    "another-setting": resume(
+        "--beta 3", "m.diabolo.ckpt: another fit's checkpoint: .*beta = 1.0 there, 3.0 here", checkpoint()
+    ),
+    "another-method": resume("--method ae", "m.diabolo.ckpt: another fit's checkpoint: ", checkpoint()),
+    "other-columns": resume("--exclude pt", "m.diabolo.ckpt: another fit's checkpoint: .*pt", checkpoint()),
+    "cut-off": resume(
+        "", "m.diabolo.ckpt: .*cut off.*without resume, the fit starts afresh", checkpoint(lambda d: d[:-9])
+    ),
+    "flipped": resume("", "m.diabolo.ckpt: .*damaged", checkpoint(lambda d: flipped(d, len(d) - 9))),
+    "empty": resume("", "m.diabolo.ckpt: .*cut off", checkpoint(lambda d: b"")),
+    "a-model": resume(
+        "", "m.diabolo.ckpt: .*not a diabolo checkpoint", damaged("m.diabolo.ckpt", lambda d: d, "vae.diabolo")
+    ),
+    "a-folder": resume("", "m.diabolo.ckpt: ", lambda: Path("m.diabolo.ckpt").mkdir()),
+    "seconds": Case(
+        "fit {data} -o m.diabolo --label truth --epochs 4 -q",
+        "DIABOLO_CHECKPOINT_SECONDS = 'soon'; allowed are seconds from 0 up",
+        during=lambda: setting("DIABOLO_CHECKPOINT_SECONDS", "soon"),
+    ),
+}
+
+
 def labels(name, mark, said):
     """A column of labels by which nothing can be judged."""
     return Case(
@@ -553,6 +601,7 @@ GROUPS = {
     "table": TABLES,
     "flags": FLAGS,
     "weights": WEIGHTS,
+    "resume": RESUME,
     "labels": LABELS,
     "score": SCORES,
     "model": MODELS,
@@ -576,10 +625,26 @@ def output_of(words):
     return next((p for p in named if not p.exists() and p.parent == Path() and p.suffix), None)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_bad_inputs(case, shop, here):
-    c = CASES[case]
+@pytest.fixture(scope="module")
+def stopped(shop):
+    """The shop with the checkpoint of a fit that was interrupted after two of its four epochs."""
+    words = ("fit", shop / "data.csv", "-o", shop / "m.diabolo", "--label", "truth", "--epochs", 4)
+
+    def stop(epoch):
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    with setting("DIABOLO_CHECKPOINT_SECONDS", "0"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diabolo.estimators.progress.print_epoch", stop)
+        assert run(*words)[0] == 130
+    (shop / "m.diabolo.ckpt").rename(shop / "stopped.ckpt")
     SHOP[:] = [shop]
+    return shop
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_inputs(case, stopped, here):
+    c, shop = CASES[case], stopped
     c.make()
     places = {"{vae}": shop / "vae.diabolo", "{ae}": shop / "ae.diabolo", "{data}": shop / "data.csv"}
     words = shlex.split(re.sub(r"{\w+}", lambda m: shlex.quote(str(places.get(m[0], m[0]))), c.words))
@@ -590,6 +655,9 @@ def test_bad_inputs(case, shop, here):
     with c.during():
         status, out, err = run(*words)
     assert status == c.status, out + err
+    if c.note:
+        note, _, err = err.partition("\n")
+        assert re.fullmatch(c.note, note)
     if c.status:
         assert re.search(c.said, one_line(err)), err
         assert out == "", "what failed has nothing to tell"
@@ -597,7 +665,7 @@ def test_bad_inputs(case, shop, here):
     else:
         assert err == ""
         assert re.search(c.said, out), out
-        assert set(everything(here)) == set(before)
+        assert set(everything(here)) == set(before) - {"m.diabolo.ckpt"}, "a fit that has ended needs no checkpoint"
     assert everything(shop) == in_the_shop
 
 

@@ -110,7 +110,7 @@ def build_config(settings: Mapping[str, Any], method: str | None = None) -> Conf
     diabolo.errors.ConfigError: the configuration has no setting 'bta' (did you mean 'beta'? ...
     """
     if method is not None and (not isinstance(method, str) or method not in METHODS):
-        raise ConfigError(f"unknown method {method!r}: {nearest(str(method), METHODS)}")
+        raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
     merged = {**(METHODS[method] if method else {}), **settings}
     return validated(Config, merged, "the configuration")
 

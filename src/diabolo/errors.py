@@ -73,13 +73,13 @@ class MissingExtraError(DiaboloError, ImportError):
         )
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str:
+def nearest(word: object, allowed: Iterable[str]) -> str:
     """Say what is allowed, and which of it was probably meant.
 
     >>> nearest("gausian", ["gaussian", "mask"])
     "did you mean 'gaussian'? Allowed: gaussian, mask"
     """
     names = list(allowed)
-    close = difflib.get_close_matches(word, names, n=1)
+    close = difflib.get_close_matches(str(word), names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}{'A' if hint else 'a'}llowed: {', '.join(names)}"

@@ -38,7 +38,7 @@ def validated(cls: type[Part], settings: Mapping[str, Any], where: str) -> Part:
 
     allowed = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     problems = [
-        f"{where} has no setting {key!r} ({nearest(str(key), allowed) if allowed else 'it takes none'})"
+        f"{where} has no setting {key!r} ({nearest(key, allowed) if allowed else 'it takes none'})"
         for key in settings
         if key not in allowed
     ]
@@ -100,7 +100,7 @@ class Registry(Generic[Part]):
 
     def get(self, name: str) -> type[Part]:
         if name not in self._entries:
-            raise ConfigError(f"unknown {self.concept} {name!r}: {nearest(str(name), self._entries)}")
+            raise ConfigError(f"unknown {self.concept} {name!r}: {nearest(name, self._entries)}")
         return self._entries[name]
 
     def create(self, spec: Spec | Any) -> Part:

@@ -55,7 +55,7 @@ def fit(
     if not isinstance(method, str) or method not in METHODS:
         from diabolo.errors import nearest
 
-        raise ConfigError(f"unknown method {method!r}: {nearest(str(method), METHODS)}")
+        raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
     if only not in (None, "main"):
         raise ConfigError(f"--only {only}: allowed is main")
     if only == "main" and false_alarm_rate is not None:

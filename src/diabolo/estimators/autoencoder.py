@@ -210,8 +210,13 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """x̂ in original units, like X.
 
         Without `draws`: E[x|z] at the posterior mean, [n, C], in X's container; missing cells are filled in.
-        With draws = k: k outputs for each input, z ~ q(z|x) and x ~ p(x|z), an array [k, n, C] float64.
+        With draws = k ≥ 1: k outputs for each input, z ~ q(z|x) and x ~ p(x|z), an array [k, n, C] float64.
+
+        Raises:
+            ConfigError: draws is not a whole number from 1 up.
         """
+        if draws is not None and (not isinstance(draws, (int, np.integer)) or draws < 1):
+            raise ConfigError(f"draws = {draws!r}; allowed are whole numbers from 1 up, or None for the mean")
         table = self._table(X)
         n, generator = len(table), torch.Generator().manual_seed(seed_of(random_state))
         out = np.empty((draws or 1, n, self.n_features_in_))

@@ -196,7 +196,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def _calibration(self) -> Calibration:
         if self.score_ not in self.calibrations_:
-            raise ConfigError(f"score {self.score_!r}: {nearest(str(self.score_), ['auto', *self.calibrations_])}")
+            raise ConfigError(f"score {self.score_!r}: {nearest(self.score_, ['auto', *self.calibrations_])}")
         return self.calibrations_[self.score_]
 
     def anomaly_score(self, X: Any) -> np.ndarray:
