@@ -17,7 +17,7 @@ install: $(VENV)/.installed ## Make .venv with the package, its extras and the t
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "diabolo needs Python 3.11 or newer: make PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plot,pandas,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plot,pandas,hdf5,root,images,remote,dev]'
 	@touch $@
 
 demo: install ## Fit, calibrate and score the sample of LHC events that ships with the package

@@ -10,16 +10,14 @@ import pkgutil
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 import torch
 
 import diabolo
 from diabolo import Autoencoder, VariationalAutoencoder
-from diabolo.data.formats import formats, read_batches, write_batches
 from diabolo.data.rows import Rows
 from diabolo.detect.scores import applicable, score_table, scores
-from diabolo.errors import ConfigError, DataError
+from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
 from diabolo.model.corruption import corruptions
 from diabolo.model.latent import GaussianPosterior, latents
@@ -722,69 +720,3 @@ def test_score_rises_far_away(name, fitted, mixed):
 def test_unknown_score_is_named(fitted, mixed):
     with pytest.raises(ConfigError, match="did you mean 'neg_elbo'"):
         fitted["gaussian"].anomaly_score(mixed, "neg_ello")
-
-
-# ── formats ───────────────────────────────────────────────────────────────────────────────────────
-
-SUFFIXES = [(n, s) for n in formats for s in formats.get(n).suffixes]
-
-
-@pytest.mark.parametrize(("name", "suffix"), SUFFIXES)
-def test_format_gives_the_same_cells_back(name, suffix, tmp_path, mixed):
-    frame = mixed.copy()
-    frame["third"] = 1 / 3 + np.arange(len(frame)) * 1e-17
-    frame["single"] = (frame["a"] / 3).astype("float32")
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    path = tmp_path / f"rows{suffix}"
-    write_batches(path, table.schema, iter(table.to_batches(max_chunksize=100)))
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    back = pa.Table.from_batches(list(read_batches(path))).to_pandas()
-    if suffix != ".npy":  # a matrix has no names
-        assert list(back.columns) == list(frame.columns)
-    # Text says as many digits of a single-precision cell as its type holds.
-    cells = back.set_axis(frame.columns, axis=1).astype(frame.dtypes.to_dict())
-    assert np.array_equal(cells.to_numpy(np.float64), frame.to_numpy(np.float64), equal_nan=True)
-    if suffix not in (".npy", ".csv"):
-        assert back.dtypes.to_dict() == frame.dtypes.to_dict()
-
-
-@pytest.mark.parametrize(("name", "suffix"), SUFFIXES)
-def test_format_reads_chosen_columns_and_names_unknown_ones(name, suffix, tmp_path):
-    frame = pd.DataFrame({"x0": [1.0, 2.0], "x1": [3.0, 4.0], "x2": [5.0, 6.0]})
-    path = tmp_path / f"rows{suffix}"
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    write_batches(path, table.schema, iter(table.to_batches()))
-    batch = next(iter(read_batches(path, ["x2", "x0"])))
-    assert batch.schema.names == ["x2", "x0"]
-    assert batch.column("x2").to_pylist() == [5.0, 6.0]
-    with pytest.raises(DataError, match="'x7'"):
-        list(read_batches(path, ["x7"]))
-    assert formats.create(name).schema(path)[0].names == ["x0", "x1", "x2"]
-
-
-@pytest.mark.parametrize(("name", "suffix"), SUFFIXES)
-def test_format_tells_of_a_damaged_file(name, suffix, tmp_path):
-    path = tmp_path / f"rows{suffix}"
-    with pytest.raises(DataError, match="no such file"):
-        list(read_batches(path))
-    path.write_bytes(b"")
-    with pytest.raises(DataError, match="rows"):
-        list(read_batches(path))
-    if suffix != ".csv":
-        path.write_bytes(b"\x93NUMPY\x01\x00 no table at all" * 3)
-        with pytest.raises(DataError, match="rows"):
-            list(read_batches(path))
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".npz"])
-def test_a_name_that_mentions_another_suffix_changes_nothing(suffix, tmp_path):
-    other = {".npy": ".npz", ".npz": ".npy"}[suffix]
-    path = tmp_path / f"rows{other}.copy{suffix}"
-    table = pa.table({"x0": [1.0, 2.0]})
-    write_batches(path, table.schema, iter(table.to_batches()))
-    assert next(iter(read_batches(path))).column("x0").to_pylist() == [1.0, 2.0]
-
-
-def test_unknown_suffix_is_refused(tmp_path):
-    with pytest.raises(DataError, match="allowed"):
-        list(read_batches(__file__))

@@ -1,0 +1,107 @@
+"""Tables on disk: read in chunks of bounded size, written by atomic rename; one class in one file per format.
+
+DATA is a file, a part of one (FILE.root:TREE, FILE.h5::GROUP), a folder, a pattern like "runs/*.parquet" or a URL.
+A file of this folder that registers a format is all that a new format needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diabolo.data.formats import writing
+from diabolo.data.formats.base import SHAPE, Format, formats
+from diabolo.data.formats.dataset import format_of, locate
+from diabolo.data.formats.ragged import LIST, is_list
+from diabolo.data.formats.remote import as_local, check_url, is_url, upload
+from diabolo.data.formats.writing import atomic
+from diabolo.errors import DataError
+
+__all__ = [
+    "CHUNK",
+    "LIST",
+    "SHAPE",
+    "Format",
+    "atomic",
+    "check_writable",
+    "format_of",
+    "formats",
+    "is_list",
+    "local_files",
+    "read_batches",
+    "schema_of",
+    "write_batches",
+]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+#: Rows per chunk: some 15 MB of 57 single-precision columns.
+CHUNK = 65_536
+
+
+def read_batches(
+    data: str | Path, columns: Sequence[str] | None = None, take: Mapping[str, int] | None = None
+) -> Iterator[Any]:
+    """Yield record batches of at most `CHUNK` rows.
+
+    Args:
+        data: a file, folder, pattern or URL.
+        columns: names, in the order in which they are wanted; all by default.
+        take: how many objects of each jagged collection become columns: {"jets": 10} makes jets1_pt, ..., jets10_pt of
+            the lists `jets_pt`, with 0 where a row has fewer.
+
+    Raises:
+        DataError: no such file, an unreadable one, an unknown column, files that do not agree.
+    """
+    yield from locate(data).read(columns, take, CHUNK)
+
+
+def schema_of(data: str | Path, take: Mapping[str, int] | None = None) -> tuple[Any, int | None]:
+    """Arrow schema and row count of a table, without reading its rows.
+
+    The metadata `SHAPE` of the schema is the shape of an image, like b"28,28", whose cells are the columns x0, x1, ...;
+    the metadata `LIST` of a field is the jagged column that it was taken from.
+    """
+    return locate(data).schema(take)
+
+
+def write_batches(path: str | Path, schema: Any, batches: Iterator[Any]) -> None:
+    """Write batches to a file that appears only once it is whole; one at a URL is sent when it is whole."""
+    text = as_local(str(path))
+    if not is_url(text):
+        with atomic(text) as part:
+            format_of(text).write(part, schema, batches)
+        return
+    kind = format_of(text)
+    with tempfile.TemporaryDirectory(prefix="diabolo-") as folder:
+        local = Path(folder) / text.rpartition("/")[2]
+        kind.write(local, schema, batches)
+        upload(local, text)
+
+
+def check_writable(path: str | Path) -> None:
+    """Fail before hours of work, not after them, where a result could not be written.
+
+    Raises:
+        OutputError: the folder is missing or not writable, or a package for the URL is missing.
+    """
+    text = as_local(str(path))
+    if is_url(text):
+        check_url(text)
+    else:
+        writing.check_writable(text)
+
+
+def local_files(data: str | Path) -> list[Path]:
+    """The files on this machine that a word of the command line names; none for a URL."""
+    if is_url(as_local(str(data))):
+        return []
+    try:
+        return [p for source in locate(data).sources for p in (source.files or (source.path,))]
+    except DataError:
+        return []

@@ -1,0 +1,197 @@
+"""What DATA names: a file, a part of one, a folder, a pattern or a URL; its files as one table."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diabolo.data.formats.base import SHAPE, Format, Source, explained, formats, suffix_of
+from diabolo.data.formats.ragged import Flat
+from diabolo.data.formats.remote import as_local, fetch, is_url
+from diabolo.errors import DataError, nearest
+
+__all__ = ["Dataset", "format_of", "locate"]
+
+
+def format_of(path: str | Path) -> Format:
+    """The format that a file's suffix names.
+
+    Raises:
+        DataError: an unknown suffix.
+    """
+    name = str(path).rstrip("/").rpartition("/")[2].split("?")[0] if is_url(str(path)) else Path(path).name
+    found = suffix_of(name)
+    if found:
+        return formats.create(found[0])
+    known = [s for n in formats for s in formats.get(n).suffixes]
+    raise DataError(f"{path}: unknown file type {Path(name).suffix or '(no suffix)'!r}; allowed: {', '.join(known)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Files of one format that are read as one table."""
+
+    shown: str
+    format: Format
+    sources: tuple[Source, ...]
+
+    def schema(self, take: Mapping[str, int] | None) -> tuple[Any, int | None]:
+        """Arrow schema of all files and number of rows.
+
+        Raises:
+            DataError: two files that do not agree; names file and column.
+        """
+        found = [self._described(source) for source in self.sources]
+        flat = [Flat(schema, take, source) for (schema, _), source in zip(found, self.sources, strict=True)]
+        rows = [n for _, n in found]
+        total = None if any(n is None for n in rows) else sum(n for n in rows if n is not None)
+        return _agreed([f.schema for f in flat], self.sources), total
+
+    def read(self, columns: Sequence[str] | None, take: Mapping[str, int] | None, rows: int) -> Iterator[Any]:
+        """Batches of all files, one after another."""
+        agreed = self.schema(take)[0] if len(self.sources) > 1 else None
+        at = 0
+        for source in self.sources:
+            for batch in self._read_one(source, columns, take, rows, at):
+                at += batch.num_rows
+                yield _cast(batch, agreed, source) if agreed is not None else batch
+
+    def _described(self, source: Source) -> tuple[Any, int | None]:
+        with explained(source):
+            return self.format.schema(source)
+
+    def _read_one(
+        self, source: Source, columns: Sequence[str] | None, take: Mapping[str, int] | None, rows: int, at: int
+    ) -> Iterator[Any]:
+        flat = Flat(self._described(source)[0], take, source)
+        if flat.plain:
+            with explained(source):
+                yield from self.format.read(source, columns, rows)
+            return
+        names = flat.schema.names
+        for name in columns or []:
+            if name not in flat.leaves:
+                raise DataError(f"{source}: no column {name!r}: {nearest(name, names)}")
+        wanted = list(names if columns is None else columns)
+        with explained(source):
+            for batch in self.format.read(source, flat.sources(wanted), rows):
+                yield flat.batch(batch, wanted, at)
+                at += batch.num_rows
+
+
+def locate(data: str | Path) -> Dataset:
+    """Find the files that a word of the command line names.
+
+    Raises:
+        DataError: nothing there, an unknown file type, files of several types.
+    """
+    text = as_local(str(data))
+    if Path(text).is_file() or (not is_url(text) and Path(text).is_dir()):
+        place, inner = text, ""
+    else:
+        place, inner = _split(text)
+    if is_url(place):
+        root, copies = fetch(place)
+        files = [(p, shown) for p, shown in copies if _visible(p.relative_to(root.parent))]
+    else:
+        root = Path(place)
+        files = [(p, str(p)) for p in _files(root, place, str(data))]
+    if not (len(files) == 1 and files[0][0] == root):
+        files = [(p, shown) for p, shown in files if suffix_of(p.name)]
+        if not files:
+            known = ", ".join(s for n in formats for s in formats.get(n).suffixes)
+            raise DataError(f"{data}: holds no table; allowed are files that end in {known}")
+    kinds: dict[str, str] = {}
+    for path, shown in files:
+        kinds.setdefault(format_of(path).name, shown)
+    if len(kinds) > 1:
+        said = ", ".join(f"{Path(s).name} ({n})" for n, s in kinds.items())
+        raise DataError(
+            f"{data}: has files of several types: {said}; choose those of one, like {place.rstrip('/')}/*.csv"
+        )
+    name = next(iter(kinds))
+    if name == "images":
+        one = Source(root, str(data), inner, tuple(p for p, _ in files))
+        return Dataset(str(data), formats.create(name), (one,))
+    sources = tuple(Source(path, shown, inner) for path, shown in files)
+    return Dataset(str(data), formats.create(name), sources)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """FILE.h5::GROUP and FILE.root:TREE into the file and its part."""
+    head, sep, inner = text.rpartition("::")
+    if sep and not is_url(inner):
+        return head, inner
+    at = text.lower().rfind(".root:")
+    return (text[: at + 5], text[at + 6 :]) if at >= 0 else (text, "")
+
+
+def _files(root: Path, place: str, shown: str) -> list[Path]:
+    if root.is_dir():
+        found = [p for p in sorted(root.rglob("*")) if p.is_file() and _visible(p.relative_to(root))]
+        if not found:
+            raise DataError(f"{shown}: the folder holds no files")
+        return found
+    if root.exists():
+        return [root]
+    if not glob.has_magic(place):
+        raise DataError(f"{shown}: no such file")
+    found = [p for p in map(Path, sorted(glob.glob(place, recursive=True))) if p.is_file()]
+    if not found:
+        raise DataError(f"{shown}: no file matches this pattern")
+    return found
+
+
+def _visible(path: Path) -> bool:
+    """Hidden files, and those that writers of many files leave beside them (_SUCCESS), are no part of a table."""
+    return not any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _agreed(schemas: Sequence[Any], sources: Sequence[Source]) -> Any:
+    """One schema for all files: columns of the first, each of a type that holds every file's."""
+    import pyarrow as pa
+
+    if len(schemas) == 1:
+        return schemas[0]
+    first, agreed = schemas[0], {f.name: f for f in schemas[0]}
+    for schema, source in zip(schemas[1:], sources[1:], strict=True):
+        absent = [n for n in first.names if n not in schema.names]
+        more = [n for n in schema.names if n not in agreed]
+        if absent or more:
+            said = f"has no column {absent[0]!r}, which" if absent else f"has a column {more[0]!r}, which not"
+            raise DataError(f"{source}: {said} {sources[0]} has; all files of a table need the same columns")
+        if (schema.metadata or {}).get(SHAPE) != (first.metadata or {}).get(SHAPE):
+            raise DataError(f"{source}: its rows have another shape than those of {sources[0]}")
+        for field in schema:
+            agreed[field.name] = _common(agreed[field.name], field, source, sources[0])
+    return pa.schema([agreed[n] for n in first.names], first.metadata)
+
+
+def _common(one: Any, other: Any, source: Source, first: Source) -> Any:
+    import pyarrow as pa
+
+    if one.type == other.type:
+        return one
+    kinds = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in (one, other)]
+    try:
+        both = [pa.schema([pa.field(one.name, kind)]) for kind in kinds]
+        return pa.unify_schemas(both, promote_options="permissive").field(0).with_metadata(one.metadata)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        raise DataError(
+            f"{source}: column {one.name!r} holds {other.type}, and in {first} {one.type}; write them with one type"
+        ) from None
+
+
+def _cast(batch: Any, agreed: Any, source: Source) -> Any:
+    import pyarrow as pa
+
+    columns = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            columns.append(column.cast(agreed.field(name).type))
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{source}: column {name!r}: {error}") from None
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([agreed.field(n) for n in batch.schema.names]))

@@ -1,0 +1,50 @@
+"""Apache Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from diabolo.data.formats.base import Source, formats, known, rows_within
+
+__all__ = ["Parquet"]
+
+
+@formats.register("parquet")
+class Parquet:
+    """Apache Parquet, read one row group's slice at a time."""
+
+    name = "parquet"
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
+    complete: ClassVar[bool] = True
+
+    def schema(self, source: Source) -> tuple[Any, int | None]:
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(source.path) as file:
+            return file.schema_arrow, file.metadata.num_rows
+
+    def read(self, source: Source, columns: Sequence[str] | None, rows: int) -> Iterator[Any]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        # Reading ahead would keep the whole file in memory.
+        with pq.ParquetFile(source.path, pre_buffer=False, buffer_size=1 << 16) as file:
+            names = known(columns, file.schema_arrow.names, source)
+            step = rows_within(rows, 8 * len(names))
+            yield from file.iter_batches(step, columns=names, use_threads=pa.cpu_count() > 1)
+
+    def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        # A field may say how its values are laid out best; what it says is no part of the table.
+        said = {f.name: f.metadata[b"encoding"].decode() for f in schema if f.metadata and b"encoding" in f.metadata}
+        plain = pa.schema([pa.field(f.name, f.type, f.nullable) for f in schema], schema.metadata)
+        options: dict[str, Any] = {}
+        if said:
+            options = {"use_dictionary": [n for n in schema.names if n not in said], "column_encoding": said}
+        with pq.ParquetWriter(path, plain, compression="zstd", **options) as writer:
+            for batch in batches:
+                writer.write_batch(batch.cast(plain) if said else batch)

@@ -1,0 +1,222 @@
+"""Nested columns made flat: fields of structs, arrays of fixed shape, and the first objects of jagged collections."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from diabolo.data.formats.base import Source, numbered
+from diabolo.errors import DataError, nearest
+
+__all__ = ["LIST", "Flat", "is_list"]
+
+#: Key of a field's metadata: the jagged column that it was taken from.
+LIST = b"diabolo.list"
+
+
+def is_list(kind: Any) -> bool:
+    """Whether cells of an Arrow type are lists of different lengths."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """A column that is made of the file's column `source`."""
+
+    source: str
+    #: Positions of struct fields on the way to it.
+    way: tuple[int, ...]
+    kind: Any
+    #: Position of the cell in an array of fixed shape.
+    cell: tuple[int, ...] = ()
+    #: Object k of a jagged column, from 0.
+    slot: int | None = None
+    group: str = ""
+
+
+class Flat:
+    """How a file's columns become flat ones.
+
+    Args:
+        schema: Arrow schema of the file.
+        take: how many objects of each jagged collection become columns: {"jets": 10} makes jets1_pt, jets1_eta, ...,
+            jets10_eta of the lists jets_pt and jets_eta; 0 (false) where a row has fewer.
+        source: for messages.
+
+    Raises:
+        DataError: duplicate names; no list belongs to a collection of `take`.
+    """
+
+    def __init__(self, schema: Any, take: Mapping[str, int] | None, source: Source) -> None:
+        import pyarrow as pa
+
+        self.source = source
+        found = [pair for field in schema for pair in _leaves(field.name, field.name, (), field.type, source)]
+        leaves = dict(found)
+        if len(leaves) < len(found):
+            names = [n for n, _ in found]
+            twice = sorted({n for n in names if names.count(n) > 1})
+            raise DataError(f"{source}: duplicate column names: {', '.join(twice)}; rename them")
+        self.leaves = _taken(leaves, take or {}, source)
+        self.plain = list(self.leaves) == schema.names and not take
+        fields = []
+        for name, leaf in self.leaves.items():
+            of = {LIST: leaf.group.encode()} if leaf.slot is not None else None
+            fields.append(pa.field(name, leaf.kind, metadata=of))
+        self.schema = schema if self.plain else pa.schema(fields, schema.metadata)
+
+    def sources(self, columns: Sequence[str]) -> list[str]:
+        """The file's columns that are needed for some flat ones."""
+        return list(dict.fromkeys(self.leaves[n].source for n in columns))
+
+    def batch(self, batch: Any, columns: Sequence[str], row: int) -> Any:
+        """Flat columns of one batch; `row` is the number of its first row, for messages."""
+        import pyarrow as pa
+
+        lists: dict[tuple[str, tuple[int, ...]], Any] = {}
+        cells = []
+        for name in columns:
+            leaf = self.leaves[name]
+            column = batch.column(leaf.source)
+            if leaf.slot is None:
+                cells.append(_fixed(_walk(column, leaf.way), leaf))
+                continue
+            key = (leaf.source, leaf.way)
+            if key not in lists:
+                lists[key] = _lengths_and_values(column, leaf.way)
+            lengths, values = lists[key]
+            cells.append(_slot(lengths, values, leaf.slot, leaf.kind))
+        self._check_alike(lists, columns, row)
+        return pa.RecordBatch.from_arrays(cells, schema=pa.schema([self.schema.field(n) for n in columns]))
+
+    def _check_alike(self, lists: Mapping[Any, Any], columns: Sequence[str], row: int) -> None:
+        """Lists of one collection tell of the same objects, so each row has as many in all of them."""
+        first: dict[str, tuple[str, np.ndarray]] = {}
+        for name in columns:
+            leaf = self.leaves[name]
+            if leaf.slot is None:
+                continue
+            lengths = lists[leaf.source, leaf.way][0]
+            other, expected = first.setdefault(_stem(leaf.group), (leaf.group, lengths))
+            if lengths is not expected and not np.array_equal(lengths, expected):
+                at = int(np.flatnonzero(lengths != expected)[0])
+                raise DataError(
+                    f"{self.source}: row {row + at}: {other!r} lists {expected[at]} objects and {leaf.group!r} "
+                    f"{lengths[at]}; lists of one collection must be equally long: leave one out (--exclude)"
+                )
+
+
+def _stem(name: str) -> str:
+    return re.split(r"[_.]", name, maxsplit=1)[0]
+
+
+def _leaves(name: str, source: str, way: tuple[int, ...], kind: Any, where: Source) -> list[tuple[str, Leaf]]:
+    import pyarrow as pa
+
+    inner = kind.value_type if is_list(kind) else kind
+    if pa.types.is_struct(inner):
+        found = []
+        for i in range(inner.num_fields):
+            field = inner.field(i)
+            own = pa.list_(field.type) if inner is not kind else field.type
+            found += _leaves(f"{name}_{field.name}", source, (*way, i), own, where)
+        return found
+    shape, cell = [], kind
+    while pa.types.is_fixed_size_list(cell):
+        shape.append(cell.list_size)
+        cell = cell.value_type
+    if not shape:
+        return [(name, Leaf(source, way, kind))]
+    names = numbered(f"{name}_", shape, where)
+    return [(n, Leaf(source, way, cell, cell=at)) for n, at in zip(names, np.ndindex(*shape), strict=True)]
+
+
+def _taken(leaves: dict[str, Leaf], take: Mapping[str, int], source: Source) -> dict[str, Leaf]:
+    """Put the columns of the first objects in the place of the lists that are taken."""
+    groups: dict[str, dict[str, str]] = {}
+    for group in take:
+        pattern = re.compile(rf"{re.escape(group)}([_.].+)?")
+        matches = {n: pattern.fullmatch(n) for n, leaf in leaves.items() if is_list(leaf.kind)}
+        groups[group] = {n: m.group(1) or "" for n, m in matches.items() if m and _is_number(leaves[n].kind.value_type)}
+        if not groups[group]:
+            jagged = dict.fromkeys(_stem(n) for n, leaf in leaves.items() if is_list(leaf.kind))
+            allowed = nearest(group, jagged) if jagged else "it has no lists at all"
+            raise DataError(f"{source}: no jagged columns {group}_...: {allowed}")
+    of = {name: group for group, members in groups.items() for name in members}
+    flat: dict[str, Leaf] = {}
+    for name, leaf in leaves.items():
+        if name not in of:
+            flat[name] = leaf
+            continue
+        group = of[name]
+        if name != next(iter(groups[group])):
+            continue
+        for k in range(take[group]):
+            for member, rest in groups[group].items():
+                jagged_leaf = leaves[member]
+                flat[f"{group}{k + 1}{rest}"] = dataclasses.replace(
+                    jagged_leaf, kind=jagged_leaf.kind.value_type, slot=k, group=member
+                )
+    return flat
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _walk(column: Any, way: Sequence[int]) -> Any:
+    """Down to a struct's field; a list of structs becomes a list of the field."""
+    import pyarrow as pa
+
+    if is_list(column.type) and way:
+        lengths, values = _lengths_and_values(column, way)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        return pa.ListArray.from_arrays(offsets, values)
+    for i in way:
+        column = column.flatten()[i]
+    return column
+
+
+def _lengths_and_values(column: Any, way: Sequence[int]) -> tuple[np.ndarray, Any]:
+    """Number of objects in each row, and the values of all rows one after another; no list is an empty one."""
+    import pyarrow.compute as pc
+
+    while way and not is_list(column.type):
+        column, way = column.flatten()[way[0]], way[1:]
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0)).astype(np.int64)
+    values = column.flatten()
+    for i in way:
+        values = values.flatten()[i]
+    return lengths, values
+
+
+def _slot(lengths: np.ndarray, values: Any, k: int, kind: Any) -> Any:
+    """Object k of each row, 0 where there are not so many."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    there = lengths > k
+    at = np.cumsum(lengths) - lengths + k
+    picked = values.take(pa.array(at[there]))
+    if picked.null_count:  # a missing cell of an object that is there stays missing
+        index = pa.array(np.where(there, np.cumsum(there) - 1, 0), mask=~there)
+        return pc.if_else(pa.array(there), picked.take(index), pa.scalar(0).cast(kind))
+    padded = np.zeros(len(lengths), kind.to_pandas_dtype())
+    padded[there] = picked.to_numpy(zero_copy_only=False)
+    return pa.array(padded, kind)
+
+
+def _fixed(column: Any, leaf: Leaf) -> Any:
+    import pyarrow.compute as pc
+
+    for i in leaf.cell:
+        column = pc.list_element(column, i)
+    return column
