@@ -336,6 +336,17 @@ def test_single_precision_that_overflows():
     assert detector.predict(rows)[1:].tolist() == [-1, -1]
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e-19, 1e-14, 1e30])
+def test_units_do_not_matter(unit, X):
+    """A charge in coulombs is no column of zeros: the density changes by the unit and by nothing else."""
+    rows = np.random.default_rng(0).normal(size=(300, 3))
+    plain, scaled = (Autoencoder(epochs=2).fit(rows * u) for u in (1.0, unit))
+    # Large enough, every double is a whole number.
+    assert [c.resolution for c in scaled.model_.encoding.schema.columns] == [float(unit > 1)] * 3
+    expected = plain.anomaly_score(rows) + 3 * np.log(unit)
+    np.testing.assert_allclose(scaled.anomaly_score(rows * unit), expected, rtol=1e-5, atol=1e-3)
+
+
 def test_a_fit_refuses_what_it_cannot_use(X):
     for value in (np.inf, -np.inf):
         with pytest.raises(DataError, match=r"row 5, column 'a': -?inf .*replace it by NaN"):
