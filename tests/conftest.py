@@ -11,7 +11,7 @@ from program import done, left_behind, table, write
 from diabolo.config import build_config
 from diabolo.data.encoding import fit_encoding
 from diabolo.data.schema import infer_schema
-from diabolo.data.table import as_table
+from diabolo.data.table import as_table, matched
 from diabolo.model.autoencoder import Model, resolve
 
 
@@ -40,7 +40,7 @@ def plane():
 
 @pytest.fixture(scope="session")
 def mixed():
-    """220 rows of every kind of column: reals, an integer, an angle, booleans, two slots, missing cells."""
+    """220 rows: reals, an integer, an angle, a category, a date, booleans, slots of objects, missing cells."""
     rng = np.random.default_rng(3)
     n = 220
     z = rng.normal(size=(n, 2))
@@ -50,6 +50,8 @@ def mixed():
             "b": z @ [1, -1] + 0.3 * rng.standard_t(3, size=n),
             "hits": rng.poisson(np.exp(1 + 0.3 * z[:, 1])),
             "lead_phi": np.arctan2(z[:, 1] + 0.2 * rng.normal(size=n), z[:, 0]),
+            "colour": np.array(["red", "green", "blue"])[np.digitize(z[:, 1] + 0.5 * rng.normal(size=n), [-0.4, 0.6])],
+            "when": pd.Timestamp("2024-05-01") + pd.to_timedelta(np.round(9e4 * z[:, 0]), unit="s"),
             "tagged": z[:, 0] + 0.5 * rng.normal(size=n) > 0,
             "gap": np.where(rng.random(n) < 0.15, np.nan, z[:, 1] + 0.2 * rng.normal(size=n)),
         }
@@ -73,7 +75,8 @@ def build_model():
 
     def build(X, lead=(), **settings):
         table, config = as_table(X), build_config(settings)
-        schema = infer_schema(table.values, table.names, table.dtypes, config)
+        schema = infer_schema(table.values, table.names, table.dtypes, config, table.levels, table.shape)
+        table = matched(table, schema, "the model")
         encoding = fit_encoding(table.values, schema, None, config)
         varying = sum(c.kind != "constant" for c in schema.columns)
         return Model(resolve(config, varying, encoding.width), encoding, lead)
@@ -81,12 +84,17 @@ def build_model():
     return build
 
 
+def values_of(model, X):
+    """The table's cells as a model of it reads them."""
+    return matched(as_table(X), model.encoding.schema, "the model").values
+
+
 @pytest.fixture(scope="session")
 def encoded():
     """A function (model, X) → rows as the model takes them, not clipped."""
 
     def encode(model, X):
-        values = as_table(X).values
+        values = values_of(model, X)
         return model.encoding.encode(torch.from_numpy(np.array(values)))
 
     return encode

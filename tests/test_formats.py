@@ -148,7 +148,8 @@ def test_chosen_columns_in_the_order_asked_for(suffix, tmp_path):
 
 @pytest.mark.parametrize("suffix", WRITTEN)
 def test_mixed_tables(suffix, tmp_path, mixed):
-    frame = mixed.drop(columns=["hits", "tagged"]).astype("float32") if nameless(suffix) else mixed
+    numbers = mixed.drop(columns=["colour", "when"])  # text and dates have their own test above
+    frame = numbers.drop(columns=["hits", "tagged"]).astype("float32") if nameless(suffix) else numbers
     table = pa.Table.from_pandas(frame, preserve_index=False)
     back = read(written(table, tmp_path / f"rows{suffix}"))
     if nameless(suffix):

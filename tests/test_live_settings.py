@@ -19,6 +19,7 @@ import diabolo
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.config import Config
 from diabolo.data.rows import Rows
+from diabolo.data.table import as_table
 from diabolo.detect.scores import scores
 from diabolo.errors import ConfigError, DiaboloError
 from diabolo.model.corruption import corruptions
@@ -42,7 +43,7 @@ def outcome(X, settings):
         ae = Autoencoder(**settings).fit(X)
     except DiaboloError as error:
         return {"message": str(error)}
-    drawn = np.asarray(ae.sample(50)).astype(np.float64)
+    drawn = as_table(ae.sample(50)).values
     return shown(ae.model_, ae.history_) | {"output": ae.anomaly_score(X), "sample": drawn}
 
 
@@ -110,7 +111,8 @@ CHANGES = {
     "weight_decay": ({}, [0.5]),
     "clip_norm": ({}, [0.01]),
     # Patience acts once the stop rows get worse.
-    "patience": ({"epochs": 12, "learning_rate": 0.1}, [1]),
+    "patience": ({"epochs": 25, "learning_rate": 0.1}, [1]),
+    "kinds": ({}, [{"hits": "count"}, {"hits": "categorical"}, {"a": "real", "b": "real", "hits": "real"}]),
     "solver": ({"network": "linear", "hidden": None, "slots": None}, ["gradient"]),
     "device": ({}, [d for d in ("cuda", "mps") if not getattr(torch, d).is_available()]),
     "random_state": ({}, [1]),
@@ -221,7 +223,7 @@ def test_every_field_of_every_part_acts(concept, name, field, mixed, unit):
     base = {**base_for(concept, name), concept: name}
     X = mixed
     if concept == "likelihood" and "real" not in part.kinds:
-        X, base["slots"] = unit, None
+        X, base["slots"] = numbers(name, unit), None
     for value in values:
         acts(X, base, {concept: {"name": name, field: value}})
 
@@ -255,16 +257,26 @@ def unit(plane):
     return 1 / (1 + np.exp(-plane[1][:200]))
 
 
+def numbers(name, unit):
+    """A table of columns of one kind that a likelihood can describe, None where columns leave no choice."""
+    kinds = set(likelihoods.get(name).kinds)
+    if kinds & {"real", "boolean"}:
+        return unit
+    return np.round(9 * unit) if kinds & {"integer", "count"} else None
+
+
 @pytest.mark.parametrize("name", likelihoods.names())
 def test_every_likelihood_acts(name, unit, mixed):
-    """Against its neighbours; those that a user cannot choose come with their columns."""
-    chosen = [n for n in likelihoods if {"real", "boolean"} & set(likelihoods.get(n).kinds)]
-    if name not in chosen:
+    """Against each other entry that the same columns can have."""
+    X = numbers(name, unit)
+    if X is None:
         with pytest.raises(ConfigError, match=name):
             Autoencoder(**COMMON, likelihood=name).fit(mixed)
         return
-    for other in set(chosen) - {name}:
-        acts(unit, {"slots": None, "likelihood": other}, {"likelihood": name})
+    for other in [n for n in likelihoods if n != name and numbers(n, unit) is not None]:
+        Y = numbers(other, unit) if "real" in likelihoods.get(name).kinds else X
+        if outcome(Y, {**COMMON, "slots": None, "likelihood": other}).get("message") is None:
+            acts(Y, {"slots": None, "likelihood": other}, {"likelihood": name})
 
 
 def test_every_score_acts(mixed):

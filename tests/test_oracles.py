@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kinds import BlockOf, variants
 from scipy import integrate, stats
 from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
@@ -28,7 +29,7 @@ from diabolo.errors import ConfigError
 from diabolo.model import regularizer as regularizer_module
 from diabolo.model.corruption import corruptions
 from diabolo.model.latent import PointPosterior
-from diabolo.model.likelihood import likelihoods
+from diabolo.model.likelihood import Units, likelihoods
 from diabolo.model.objective import importance_weighted, loss_terms, neg_elbo, objective
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import PAIRED, SCALES, Context, mmd_squared, regularizers
@@ -494,7 +495,7 @@ def toy(build_model, wrong=0.0, seed=1, **settings):
     mean_weight, mean_bias = back * encoding.scale, back @ (encoding.center - OFFSET)
     put("encoder.0.weight", np.vstack([mean_weight * (1 - wrong), np.zeros((2, 4))]))
     put("encoder.0.bias", np.concatenate([mean_bias + wrong, -np.log(precision) + 2 * wrong]))
-    floor = model.heads[0].floor.double().numpy()
+    floor = model.heads[0].units.floor.double().numpy()
     put("head.0.log_sigma", 0.5 * np.log((sigma / encoding.scale) ** 2 - floor**2))
     log_p = stats.multivariate_normal(OFFSET, W @ W.T + np.diag(sigma**2)).logpdf(X)
     return model, X, log_p
@@ -736,8 +737,8 @@ def test_learned_sigma_is_the_residual_spread(plane):
     X = plane[1]
     ae = VariationalAutoencoder(latent_dim=2, hidden=(16,), epochs=50, learning_rate=5e-3).fit(X)
     head, model = ae.model_.heads[0], ae.model_
-    variance = head.likelihood.variance({"log_sigma": model.store.views["head.0.log_sigma"]}, head.floor)[0]
-    assert float((variance.sqrt() / head.floor).min()) > 10
+    variance = head.likelihood.variance(None, {"log_sigma": model.store.views["head.0.log_sigma"]}, head.units)[0]
+    assert float((variance.sqrt() / head.units.floor).min()) > 10
     x = torch.from_numpy(((X - model.encoding.center) / model.encoding.scale).astype(np.float32))
     with torch.no_grad():
         z = model.encode(x).sample(50, generator())
@@ -747,44 +748,39 @@ def test_learned_sigma_is_the_residual_spread(plane):
 
 # ── likelihoods are distributions ─────────────────────────────────────────────────────────────────
 
-LIKELIHOODS = [*likelihoods.names(), *({"name": "gaussian", "sigma": s} for s in ("learned", 0.2))]
-CONTINUOUS = [s for s in LIKELIHOODS if {"real", "angle"} & set(likelihoods.create(s).kinds)]
+LIKELIHOODS = [*(spec for name in likelihoods for spec in variants(name)), {"name": "gaussian", "sigma": 0.2}]
+CONTINUOUS = [s for s in LIKELIHOODS if likelihoods.create(s).density]
 
 
 def one_column(spec):
-    """A likelihood of one column with decoder numbers theta [1, width], own parameters and floor."""
+    """A likelihood of one column with decoder numbers theta [1, width], own parameters and units."""
     likelihood = likelihoods.create(spec)
-    inputs = {"angle": 2, "slots": 3}.get(likelihood.kinds[0], 1)
-    theta = torch.tensor([[0.4, -1.1, 0.8, 0.2]])[:, : likelihood.width(1, inputs)]
-    own = {n: torch.full(s, -0.7) for n, s in likelihood.own(1).items()}
-    return likelihood, theta, own, torch.full((1,), 1e-3)
+    block = BlockOf(likelihood, columns=1)
+    theta = torch.tensor([[0.4, -1.1, 0.8, 0.2]])[:, : block.width]
+    return likelihood, theta, block.own(lambda shape: torch.full(shape, -0.7)), block.units
 
 
-def nll_at(likelihood, theta, own, value, floor):
-    """−log p at values [n, 1], under one theta for all of them."""
-    x = inputs_of(likelihood, value).float()
-    return likelihood.nll(theta.expand(len(x), -1), own, x, floor)[:, 0]
-
-
-def inputs_of(likelihood, value):
-    return torch.cat([value.cos(), value.sin()], -1) if "angle" in likelihood.kinds else value
+def nll_at(likelihood, theta, own, value, units):
+    """−log p at standardised values [n, 1], under one theta for all of them."""
+    x = BlockOf(likelihood, columns=1).inputs_of(value).float()
+    return likelihood.nll(theta.expand(len(x), -1), own, x, units)[:, 0]
 
 
 def test_von_mises_integrates_to_one_over_the_circle():
-    likelihood, floor = likelihoods.create("von_mises"), torch.full((1,), 1e-3)
+    likelihood, units = likelihoods.create("von_mises"), Units.plain(1, 1e-3)
     turn = torch.linspace(-math.pi, math.pi, 400_001, dtype=torch.float64)[:, None]
     for kappa in (0.0, 0.3, 5.0, 80.0, 1e3, 1e4):
         theta = kappa * torch.tensor([[math.cos(2.0), math.sin(2.0)]])
-        density = (-nll_at(likelihood, theta, {}, turn, floor)).double().exp()
+        density = (-nll_at(likelihood, theta, {}, turn, units)).double().exp()
         assert float(torch.trapezoid(density, turn[:, 0])) == pytest.approx(1, abs=2e-3)
 
 
 def test_von_mises_nll_keeps_its_digits_at_large_kappa():
-    likelihood, floor = likelihoods.create("von_mises"), torch.full((1,), 1e-3)
+    likelihood, units = likelihoods.create("von_mises"), Units.plain(1, 1e-3)
     for sigma in (0.1, 0.01, 0.002):
         phi = 2.0 + sigma * torch.linspace(-3, 3, 41, dtype=torch.float64)[:, None]
         theta = torch.tensor([[math.cos(2.0), math.sin(2.0)]]) / sigma**2
-        nll = nll_at(likelihood, theta, {}, phi, floor).double().numpy()
+        nll = nll_at(likelihood, theta, {}, phi, units).double().numpy()
         exact = -stats.vonmises(1 / sigma**2, loc=2.0).logpdf(phi[:, 0].numpy())
         np.testing.assert_allclose(nll, exact, atol=0.02)
 
@@ -795,53 +791,103 @@ def test_multiplicity_sums_to_one_over_all_patterns(slots, gaps, rng):
     likelihood = likelihoods.create({"name": "multiplicity", "gaps": gaps})
     theta = torch.from_numpy(rng.normal(size=(1, slots + 1)).astype(np.float32))
     patterns = torch.tensor(list(itertools.product([0.0, 1.0], repeat=slots)))
-    nll = nll_at(likelihood, theta, {}, patterns, torch.ones(1))
+    nll = nll_at(likelihood, theta, {}, patterns, Units.plain(1))
     assert float((-nll).double().exp().sum()) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("spec", [s for s in CONTINUOUS if "real" in likelihoods.create(s).kinds], ids=str)
 def test_real_likelihoods_integrate_to_one(spec):
-    likelihood, theta, own, floor = one_column(spec)
+    likelihood, theta, own, units = one_column(spec)
     x = torch.linspace(-60, 60, 240_001)[:, None]
-    density = (-nll_at(likelihood, theta, own, x, floor)).double().exp()
+    density = (-nll_at(likelihood, theta, own, x, units)).double().exp()
     assert float(torch.trapezoid(density, x[:, 0].double())) == pytest.approx(1, abs=1e-4)
 
 
-def test_bernoulli_sums_to_one():
-    likelihood, theta, own, floor = one_column("bernoulli")
-    total = float((-nll_at(likelihood, theta, own, torch.tensor([[0.0], [1.0]]), floor)).exp().sum())
-    assert total == pytest.approx(1, abs=1e-6)
+DISCRETE = [s for s in LIKELIHOODS if not likelihoods.create(s).density and s["name"] != "multiplicity"]
 
 
-def uniform_residuals(likelihood, theta, own, floor, drawn):
+@pytest.mark.parametrize("spec", DISCRETE, ids=str)
+def test_masses_sum_to_one_and_make_up_the_cdf(spec):
+    likelihood, theta, own, units = one_column(spec)
+    top = {"boolean": 1, "categorical": 3, "integer": 255, "count": 400}[likelihood.kinds[0]]
+    cells = units.standardised(torch.arange(top + 1.0, dtype=torch.float64)[:, None])
+    mass = (-nll_at(likelihood, theta, own, cells, units)).double().exp()
+    assert float(mass.sum()) == pytest.approx(1, abs=1e-5)
+    cdf = likelihood.cdf(theta.expand(len(cells), -1), own, cells, units)[:, 0]
+    np.testing.assert_allclose(mass.cumsum(0).numpy(), cdf.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "law"),
+    [
+        ("poisson", lambda rate, r: stats.poisson(rate)),
+        ("negative_binomial", lambda rate, r: stats.nbinom(r, r / (r + rate))),
+    ],
+)
+def test_counts_follow_their_law(spec, law):
+    """Against SciPy, up to counts where single precision would lose whole nats."""
+    likelihood, theta, own, units = one_column(spec)
+    for mean in (0.5, 40.0, 3e5):
+        units.center = torch.full((1,), mean)
+        k = np.unique(np.round(mean + np.sqrt(mean) * np.arange(-4, 9))).clip(0)
+        r = 5 * math.exp(-0.7)
+        exact = -law(mean * math.exp(0.4), r).logpmf(k)
+        cells = units.standardised(torch.from_numpy(k)[:, None])
+        exactly = likelihood.nll(theta.expand(len(k), -1), own, cells, units)[:, 0]
+        np.testing.assert_allclose(exactly.numpy(), exact, rtol=1e-4, atol=1e-4)
+
+
+def test_a_discretized_logistic_is_the_mass_of_its_steps():
+    likelihood, theta, own, units = one_column("discretized_logistic")
+    s = 0.02 / 2 + math.exp(-1.7)
+    law = stats.logistic(loc=0.4, scale=s)
+    mass = [law.cdf((k + 0.5 - 3) / 2) - law.cdf((k - 0.5 - 3) / 2) for k in range(1, 10)]
+    cells = units.standardised(torch.arange(1.0, 255.0, dtype=torch.float64)[:, None])
+    nll = nll_at(likelihood, theta, own, cells, units).numpy()
+    np.testing.assert_allclose(-nll[:9], np.log(mass), atol=1e-3)
+    assert np.isfinite(nll).all()
+    assert (np.diff(nll[5:]) > 0).all()  # far out in the tail it neither overflows nor flattens
+
+
+def test_a_category_costs_its_log_probability():
+    likelihood, theta, own, units = one_column("categorical")
+    p = theta.softmax(-1)[0]
+    nll = nll_at(likelihood, theta, own, torch.arange(4.0)[:, None], units)
+    torch.testing.assert_close(nll, -p.log())
+    brier = likelihood.squared_error(theta, torch.eye(4)[:1], units)
+    assert float(brier) == pytest.approx(0.5 * float((p - torch.eye(4)[0]).square().sum()))
+    assert float(likelihood.mean(theta, units)) == float(p.argmax())
+
+
+def uniform_residuals(likelihood, theta, own, units, drawn):
     """Probability integral transform; within a step of a discrete distribution a uniform number decides."""
-    upper = likelihood.cdf(theta, own, drawn, floor).double().numpy()[:, 0]
-    if {"real", "angle"} & set(likelihood.kinds):
+    upper = likelihood.cdf(theta, own, drawn, units).double().numpy()[:, 0]
+    if likelihood.density:
         return upper
-    lower = likelihood.cdf(theta, own, drawn - 1, floor).double().numpy()[:, 0]
+    lower = likelihood.cdf(theta, own, drawn - float(units.step[0]), units).double().numpy()[:, 0]
     return lower + np.random.default_rng(1).random(len(drawn)) * (upper - lower)
 
 
 @pytest.mark.parametrize("spec", LIKELIHOODS, ids=str)
 def test_samples_follow_the_cdf(spec):
-    likelihood, theta, own, floor = one_column(spec)
+    likelihood, theta, own, units = one_column(spec)
     many = theta.expand(4000, -1)
-    drawn = likelihood.sample(many, own, floor, generator())
+    drawn = likelihood.sample(many, own, units, generator())
     assert drawn.shape == (4000, 1)
-    assert stats.kstest(uniform_residuals(likelihood, many, own, floor, drawn), "uniform").pvalue > 1e-3
+    assert stats.kstest(uniform_residuals(likelihood, many, own, units, drawn), "uniform").pvalue > 1e-3
     wrong = many + torch.linspace(0.7, 2.1, theta.shape[-1])
-    assert stats.kstest(uniform_residuals(likelihood, wrong, own, floor, drawn), "uniform").pvalue < 1e-6
+    assert stats.kstest(uniform_residuals(likelihood, wrong, own, units, drawn), "uniform").pvalue < 1e-6
 
 
 @pytest.mark.parametrize("spec", CONTINUOUS, ids=str)
 def test_density_is_the_derivative_of_the_cdf(spec):
-    likelihood, theta, own, floor = one_column(spec)
+    likelihood, theta, own, units = one_column(spec)
     # Within half a turn of the mean, where an angle's cdf has no jump.
-    x = float(likelihood.mean(theta)[0, 0]) + torch.linspace(-2.5, 2.5, 101, dtype=torch.float64)[:, None]
+    x = float(likelihood.mean(theta, units)[0, 0]) + torch.linspace(-2.5, 2.5, 101, dtype=torch.float64)[:, None]
     step = 1e-4
     many = theta.expand(len(x), -1)
-    slope = likelihood.cdf(many, own, x + step, floor) - likelihood.cdf(many, own, x - step, floor)
-    density = (-nll_at(likelihood, theta, own, x, floor)).exp()
+    slope = likelihood.cdf(many, own, x + step, units) - likelihood.cdf(many, own, x - step, units)
+    density = (-nll_at(likelihood, theta, own, x, units)).exp()
     np.testing.assert_allclose(slope[:, 0].numpy() / (2 * step), density.numpy(), rtol=2e-3, atol=1e-6)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import values_of
+from kinds import BlockOf, variants
 
 import diabolo
 from diabolo import Autoencoder, VariationalAutoencoder
@@ -261,69 +263,51 @@ def test_prior_kl_agrees_with_monte_carlo(name):
 # ── likelihoods ───────────────────────────────────────────────────────────────────────────────────
 
 
-def block_of(likelihood, columns=2):
-    """theta's width, inputs and columns of a block that this likelihood can describe."""
-    kind = likelihood.kinds[0]
-    if kind == "slots":
-        return likelihood.width(1, 3), 3, 1
-    inputs = 2 * columns if kind == "angle" else columns
-    return likelihood.width(columns, inputs), inputs, columns
-
-
-def inputs_for(likelihood, rows, inputs):
-    kind = likelihood.kinds[0]
-    if kind == "angle":
-        phi = 3 * normal(rows, inputs // 2)
-        return torch.cat([phi.cos(), phi.sin()], -1)
-    x = normal(rows, inputs)
-    return x if kind == "real" else (x > 0).float()
+VARIANTS = [spec for name in likelihoods for spec in variants(name)]
 
 
 @pytest.mark.parametrize("lead", LEADS)
-@pytest.mark.parametrize("settings", [{}, {"sigma": "learned"}], ids=["default", "learned"])
-@pytest.mark.parametrize("name", likelihoods.names())
-def test_likelihood_is_unreduced_under_leading_axes(name, settings, lead):
-    if settings and "sigma" not in {f.name for f in dataclasses.fields(likelihoods.get(name))}:
-        settings = {}
-    likelihood = likelihoods.create({"name": name, **settings})
-    width, inputs, columns = block_of(likelihood)
-    x, floor = inputs_for(likelihood, 9, inputs), torch.full((columns,), 1e-3)
-    own = {n: 0.1 * normal(*lead, *s) for n, s in likelihood.own(columns).items()}
+@pytest.mark.parametrize("spec", VARIANTS, ids=str)
+def test_likelihood_is_unreduced_under_leading_axes(spec, lead):
+    likelihood = likelihoods.create(spec)
+    block = BlockOf(likelihood)
+    x, units, columns = block.rows(9), block.units, block.columns
+    own = block.own(lambda shape: 0.1 * normal(*lead, *shape))
     for axes in (lead, (4, *lead)):  # members, and draws over members
-        theta = normal(*axes, 9, width)
-        nll = likelihood.nll(theta, own, x, floor)
+        theta = normal(*axes, 9, block.width)
+        nll = likelihood.nll(theta, own, x, units)
         assert nll.shape == (*axes, 9, columns)
+        assert nll.dtype == torch.float32
         assert torch.isfinite(nll).all()
-        error = likelihood.squared_error(theta, x)
+        error = likelihood.squared_error(theta, x, units)
         assert error.shape == (*axes, 9, columns)
         assert (error > -1e-5).all()
-        mean = likelihood.mean(theta)
+        mean = likelihood.mean(theta, units)
         assert mean.shape == (*axes, 9, columns)
-        drawn = likelihood.sample(theta, own, floor, generator())
+        drawn = likelihood.sample(theta, own, units, generator())
         assert drawn.shape == mean.shape
-        assert torch.equal(drawn, likelihood.sample(theta, own, floor, generator()))
-        assert not torch.equal(drawn, likelihood.sample(theta, own, floor, generator(1)))
-        cdf = likelihood.cdf(theta, own, drawn, floor)
+        assert torch.equal(drawn, likelihood.sample(theta, own, units, generator()))
+        assert not torch.equal(drawn, likelihood.sample(theta, own, units, generator(1)))
+        cdf = likelihood.cdf(theta, own, drawn, units)
         assert cdf.shape == mean.shape
         assert cdf.dtype == torch.float64
         assert (cdf >= 0).all()
         assert (cdf <= 1).all()
         if lead and axes == lead:
             at = (0,) * len(lead)
-            alone = likelihood.nll(theta[at], {n: v[at] for n, v in own.items()}, x, floor)
+            alone = likelihood.nll(theta[at], {n: v[at] for n, v in own.items()}, x, units)
             torch.testing.assert_close(alone, nll[at])
 
 
-@pytest.mark.parametrize("name", likelihoods.names())
-def test_likelihood_stays_finite_for_wild_numbers(name):
+@pytest.mark.parametrize("spec", VARIANTS, ids=str)
+def test_likelihood_stays_finite_for_wild_numbers(spec):
     """A decoder far off must cost much, not give NaN: exact zeros, and numbers of size 100."""
-    likelihood = likelihoods.create(name)
-    width, inputs, columns = block_of(likelihood)
-    x, floor = inputs_for(likelihood, 9, inputs), torch.full((columns,), 1e-3)
-    own = {n: torch.zeros(s) for n, s in likelihood.own(columns).items()}
+    likelihood = likelihoods.create(spec)
+    block = BlockOf(likelihood)
+    own = block.own(torch.zeros)
     for size in (0.0, 100.0):
-        theta = (size * normal(9, width)).requires_grad_()
-        nll = likelihood.nll(theta, own, x, floor)
+        theta = (size * normal(9, block.width)).requires_grad_()
+        nll = likelihood.nll(theta, own, block.rows(9), block.units)
         nll.sum().backward()
         assert torch.isfinite(nll).all()
         assert torch.isfinite(theta.grad).all()
@@ -338,9 +322,8 @@ def test_every_allowed_setting_gives_a_cost(name):
                 likelihood = likelihoods.create({"name": name, field.name: value})
             except ConfigError:
                 continue
-            width, inputs, columns = block_of(likelihood)
-            x, floor = inputs_for(likelihood, 9, inputs), torch.full((columns,), 1e-3)
-            nll = likelihood.nll(normal(9, width), {}, x, floor)
+            block = BlockOf(likelihood)
+            nll = likelihood.nll(normal(9, block.width), block.own(torch.zeros), block.rows(9), block.units)
             assert not torch.isnan(nll).any()
 
 
@@ -394,8 +377,7 @@ CHOICES = [
     *[{"corruption": n} for n in corruptions],
     *[{"regularizer": "kl", "latent": "gaussian", "prior": n} for n in priors],
     *[{"regularizer": n, "latent": "gaussian", "prior": "laplace"} for n in regularizers],
-    *[{"likelihood": n} for n in likelihoods if "real" in likelihoods.get(n).kinds],
-    {"likelihood": {"name": "gaussian", "sigma": "learned"}},
+    *[{"likelihood": s} for s in VARIANTS if {"real", "integer", "count"} & set(likelihoods.create(s).kinds)],
     {"latent": "gaussian", "regularizer": "kl", "draws": 3},
     *[{"latent": "gaussian", "regularizer": "kl", "draws": n, "bound": "iwae"} for n in (1, 3)],
 ]
@@ -406,7 +388,9 @@ CHOICES = [
 def test_every_parameter_gets_a_finite_gradient(settings, lead, mixed, build_model, encoded):
     """Through the mixed table, so every kind of block and its likelihood takes part."""
     model = build_model(mixed, lead, slots={"e": 2}, **settings)
-    assert {h.block.kind for h in model.heads} == {"real", "angle", "boolean", "slots", "missing"}
+    kinds = {h.block.kind for h in model.heads}
+    assert {"real", "angle", "boolean", "categorical", "slots", "missing"} == kinds - {"integer", "count"}
+    assert len(kinds & {"integer", "count"}) == 1
     rows = encoded(model, mixed).clipped(model.encoding.clip)
     leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
     model.use(leaves)
@@ -477,13 +461,16 @@ def test_weights_count_as_repeated_rows(lead, mixed, build_model, encoded):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("lead", [(), (2,)])
 @pytest.mark.parametrize("settings", CHOICES, ids=str)
-@pytest.mark.parametrize("kinds", ["every kind of column", "reals"])
+@pytest.mark.parametrize("kinds", ["every kind of column", "one kind"])
 def test_steps_follow_the_gradient_of_the_formula(kinds, settings, lead, weighted, mixed, plane, build_model, encoded):
     """Training's short cuts (fused networks, kept memory, reduced distances) against plain autograd."""
-    X = plane[1][:100] if kinds == "reals" else mixed
+    likelihood = likelihoods.create(settings.get("likelihood", "gaussian"))
+    # Counts where no real would do.
+    one_kind = plane[1][:100] if "real" in likelihood.kinds else np.round(2 * np.abs(plane[1][:100]))
+    X = one_kind if kinds == "one kind" else mixed
     weights = torch.linspace(0.5, 2, len(X)) if weighted else None
     share = torch.full((len(X),), 1 / len(X)) if weights is None else weights / len(weights)
-    slots = None if kinds == "reals" else {"e": 2}
+    slots = None if kinds == "one kind" else {"e": 2}
     config = {"slots": slots, "clip_norm": 1e9, "hidden": (16, 8), **settings}
     if settings.get("network") == "linear":
         config["hidden"] = None
@@ -703,7 +690,7 @@ def test_score_has_leading_axes(name, lead, mixed, build_model, encoded):
     model = build_model(mixed, lead, slots={"e": 2}, latent="gaussian", regularizer="kl")
     value = scores.create(name)(model, encoded(model, mixed))
     assert value.shape == (*lead, len(mixed))
-    table = score_table(model, mixed.to_numpy(np.float64), [name])[name]
+    table = score_table(model, values_of(model, mixed), [name])[name]
     mean = value.double().reshape(-1, len(mixed)).mean(0)
     np.testing.assert_allclose(table, mean.numpy(), rtol=1e-4, atol=1e-5)
 

@@ -359,8 +359,10 @@ def test_a_fit_refuses_what_it_cannot_use(X):
         Autoencoder(epochs=1).fit(np.ones((50, 2)))
     with pytest.raises(DataError, match="all 2 columns are constant on the training rows"):
         Autoencoder(epochs=1).fit(np.full((50, 2), np.nan))
-    with pytest.raises(DataError, match=r"column 'c' holds .*allowed are numbers and booleans"):
-        Autoencoder(epochs=1).fit(pd.DataFrame({"a": [1.0, 2.0], "c": ["x", "y"]}))
+    with pytest.raises(DataError, match=r"column 'c' holds object of mixed kinds .*one kind per column"):
+        Autoencoder(epochs=1).fit(pd.DataFrame({"a": [1.0, 2.0], "c": ["x", 1.5]}))
+    with pytest.raises(DataError, match=r"row 1, column 'c': 'x' is not a number; the column's other cells are"):
+        Autoencoder(epochs=1).fit(pd.DataFrame({"a": [1.0, 2.0] * 3, "c": ["2", "x", "1", "3", "4", "5"]}))
 
 
 # ── slots and angles ──────────────────────────────────────────────────────────────────────────────

@@ -36,8 +36,9 @@ class Config:
     latent: Part = "point"
     #: π(z), for Ω, for draws and for importance weights.
     prior: Part = "normal"
-    #: −log p(x|z) of real columns; angles and booleans keep their own. "auto": gaussian, with sigma 1 for a point
-    #: latent (the squared error) and a learned sigma for a Gaussian one.
+    #: −log p(x|z) of the columns whose kind it describes; the others keep their kind's own. "auto": for a point latent
+    #: gaussian with sigma 1 (the squared error); for a Gaussian latent gaussian with a learned sigma for reals, a
+    #: discretized logistic for integers.
     likelihood: Part = "auto"
     #: A likelihood for single columns by name, over `likelihood`.
     column_likelihood: dict[str, Part] | None = None
@@ -61,6 +62,8 @@ class Config:
     clip: Annotated[float, Ge(1), Le(1e30)] = 8.0
     #: Columns that are angles in radians; "auto": named like an angle and within one turn.
     angles: Literal["auto"] | tuple[str, ...] = "auto"
+    #: A kind for single columns by name: real, integer, count, angle, boolean or categorical, over what the values say.
+    kinds: dict[str, Literal["real", "integer", "count", "angle", "boolean", "categorical"]] | None = None
     #: Zero-padded objects: {"e": 4} takes e1_*, ..., e4_*; {"e": [["a", "b"], ...]} names columns.
     slots: dict[str, int | list[list[str]]] | None = None
     #: Passes over the training rows; None: 50, more for small tables (about 4,000 steps).

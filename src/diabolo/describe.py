@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from diabolo.artifact import SECTIONS, read_sections
-from diabolo.data.reading import chunks
+from diabolo.data.cells import is_date
+from diabolo.data.reading import chunks, row_shape
+from diabolo.data.schema import Column
 from diabolo.errors import DataError
+from diabolo.registry import spec_of
 
 __all__ = ["describe_data", "describe_model"]
 
@@ -30,8 +36,10 @@ def describe_model(path: Path) -> None:
     rest = f": {type(ae).__name__}, {size:,} bytes, sections {', '.join(sorted(sections, key=list(SECTIONS).index))}"
     console.print(Text.assemble((str(path), "bold"), rest))
     console.print(f"  network       {widths}, mirrored; {ae.model_.store.flat.shape[-1]:,} parameters")
-    for part in ("network", "latent", "prior", "likelihood", "corruption", "regularizer"):
+    for part in ("network", "latent", "prior", "corruption", "regularizer"):
         console.print(f"  {part:<13} {_spec(getattr(config, part))}")
+    described = dict.fromkeys(_spec(spec_of(h.likelihood)) for h in ae.model_.heads if h.block.kind != "missing")
+    console.print(f"  likelihood    {', '.join(described)}")
     console.print(f"  beta          {config.beta:g}")
     counts = ", ".join(f"{n:,} {role}" for role, n in fitted.roles["counts"].items() if n)
     console.print(f"  rows          {counts} (split by seed {fitted.roles['seed']})")
@@ -52,39 +60,41 @@ def describe_model(path: Path) -> None:
 
 def describe_data(path: Path) -> None:
     """Print how a table's columns would be read, and hints where a flag would help."""
-    import numpy as np
     from rich.console import Console
     from rich.text import Text
 
     from diabolo.config import Config
+    from diabolo.data.cells import TEXT, arrow_dtype
     from diabolo.data.formats import schema_of
     from diabolo.data.schema import infer_schema
-    from diabolo.data.table import arrow_dtype
 
     arrow, rows = schema_of(path)
-    numeric, other = [], []
+    known, other = [], []
     for field in arrow:
         try:
-            numeric.append((field.name, arrow_dtype(field.type, field.name)))
+            known.append((field.name, arrow_dtype(field.type, field.name)))
         except DataError:
             other.append(f"{field.name} ({field.type})")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     count = f"{rows:,} rows" if rows is not None else "rows are counted when read"
     console.print(Text.assemble((str(path), "bold"), f": {count}, {len(arrow)} columns"))
-    if numeric:
-        parts, seen = [], 0
-        for values, _ in chunks(path, [n for n, _ in numeric]):
-            parts.append(values)
-            seen += len(values)
+    if known:
+        parts: list[np.ndarray] = []
+        levels: dict[str, list[str]] = {}
+        names, seen = [n for n, _ in known], 0
+        for table, _ in chunks(path, names, levels=levels):
+            parts.append(table.values)
+            seen += len(table)
             if seen >= LOOK:
                 break
         if not seen:
             raise DataError(f"{path}: has a header but no rows")
         values = np.concatenate(parts)[:LOOK]
         values = np.where(np.isinf(values), np.nan, values)
-        schema = infer_schema(values, [n for n, _ in numeric], [d for _, d in numeric], Config())
+        shape = row_shape(arrow, names)
+        schema = infer_schema(values, names, [d for _, d in known], Config(), levels, shape)
         _print_schema(console, schema)
-        zeros = [(n, float((values[:, i] == 0).mean())) for i, (n, _) in enumerate(numeric)]
+        zeros = [(n, float((values[:, i] == 0).mean())) for i, (n, d) in enumerate(known) if d not in TEXT]
         padded = [n for n, share in zeros if share > 0.2]
         if len(padded) >= 3:
             console.print(
@@ -92,7 +102,7 @@ def describe_data(path: Path) -> None:
                 "objects, name them with --slots, like --slots e:4,j:10",
             )
     if other:
-        console.print(f"  not numbers, so left out with --exclude or named with --label: {', '.join(other)}")
+        console.print(f"  not of one value each, so left out with --exclude or named with --label: {', '.join(other)}")
 
 
 def _spec(part: object) -> str:
@@ -110,13 +120,33 @@ def _print_schema(console: object, schema: object) -> None:
 
     if not (isinstance(console, Console) and isinstance(schema, Schema)):
         raise TypeError("expected a rich Console and a Schema")
+    if schema.shape is not None:
+        h, w, channels = schema.shape
+        c = schema.columns[0]
+        console.print(
+            f"  images        {h} × {w} × {channels}, {c.kind} pixels of {c.dtype} from {c.low:g} to {c.high:g}"
+        )
+        return
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("  column", "kind", "type", "lowest", "highest", "resolution", "missing"):
         grid.add_column(heading, justify="left" if heading in ("  column", "kind", "type") else "right")
     for c in schema.columns:
         missing = f"{c.missing:.1%}" if c.missing else ""
         resolution = f"{c.resolution:g}" if c.resolution else ""
-        grid.add_row(f"  {c.name}", c.kind, c.dtype, f"{c.low:.6g}", f"{c.high:.6g}", resolution, missing)
+        grid.add_row(f"  {c.name}", c.kind, c.dtype, *_range(c), resolution, missing)
     console.print(grid)
+    for c in (c for c in schema.columns if c.levels):
+        more = f", ... ({len(c.levels)} levels)" if len(c.levels) > 8 else ""
+        console.print(f"  {c.name}: {', '.join(c.levels[:8])}{more}")
     for group in schema.groups:
         console.print(f"  slots {group.name}: {len(group.slots)} objects of {len(group.slots[0])} columns")
+
+
+def _range(column: Column) -> tuple[str, str]:
+    """Lowest and highest value in words."""
+    if column.levels:
+        return column.levels[0][:20], column.levels[-1][:20]
+    if is_date(column.dtype):
+        low, high = (datetime.fromtimestamp(v, UTC).strftime("%Y-%m-%d %H:%M:%S") for v in (column.low, column.high))
+        return low, high
+    return f"{column.low:.6g}", f"{column.high:.6g}"

@@ -11,7 +11,8 @@ import numpy as np
 
 from diabolo.artifact import read_sections
 from diabolo.data.batches import hash_rows
-from diabolo.data.reading import check_columns, chunks
+from diabolo.data.reading import check_columns, ordered_chunks
+from diabolo.data.schema import Schema
 from diabolo.detect.scores import applicable, score_table
 from diabolo.errors import DataError, nearest
 from diabolo.estimators.detector import AnomalyDetector
@@ -78,17 +79,17 @@ def compare(model: Path, data: Path, label: str, normal: Sequence[str] | None, s
         DataError: the label is missing, has one class only, or is text without `normal`.
     """
     ae = load(model)
-    names = ae.model_.encoding.schema.names
-    if label in names:
+    schema = ae.model_.encoding.schema
+    if label in schema.names:
         raise DataError(f"the model was fitted on the column {label!r}; a truth column must not be a feature")
-    check_columns(data, [*names, label])
+    check_columns(data, [*schema.names, label])
     score_names = applicable(ae.model_)
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
     classes: list[np.ndarray] = []
     seen, values_seen = [], set[str]()
     known = ae.fitted_.row_hashes
     where = f"{data}: label {label!r}"
-    for values, apart in chunks(data, names, [label]):
+    for values, apart in ordered_chunks(data, schema, [label]):
         for name, s in score_table(ae.model_, values, score_names).items():
             found[name].append(s)
         classes.append(_classes(apart[label], normal, where, sum(len(c) for c in classes), values_seen))
@@ -117,8 +118,8 @@ def compare(model: Path, data: Path, label: str, normal: Sequence[str] | None, s
                 f"{data}: no {what} row is left to judge, for the model was trained on {int((used & there).sum())} of "
                 "them; give rows that it has not seen"
             )
-    rivals = Rivals(_gather(data, names, fitted), seed)
-    table = {n: np.concatenate(s)[judged] for n, s in found.items()} | _beside(rivals, data, names, judged)
+    rivals = Rivals(_gather(data, schema, fitted), seed)
+    table = {n: np.concatenate(s)[judged] for n, s in found.items()} | _beside(rivals, data, schema, judged)
     truth = truth[judged]
     kinds = sorted(set(truth) - {""})
     by_class, counts = {}, {}
@@ -151,11 +152,11 @@ def _verdicts(detector: AnomalyDetector, table: dict[str, np.ndarray], truth: np
     return f"detector ({detector.score_}): {rate:.3%} of normal rows flagged, {target:.3%} promised; {shares}"
 
 
-def _beside(rivals: Rivals, data: Path, names: Sequence[str], judged: np.ndarray) -> dict[str, np.ndarray]:
+def _beside(rivals: Rivals, data: Path, schema: Schema, judged: np.ndarray) -> dict[str, np.ndarray]:
     """The rivals' scores of the judged rows."""
     found: dict[str, list[np.ndarray]] = {}
     at = 0
-    for values, _ in chunks(data, names):
+    for values, _ in ordered_chunks(data, schema):
         mine = judged[at : at + len(values)]
         at += len(values)
         if mine.any():
@@ -164,9 +165,9 @@ def _beside(rivals: Rivals, data: Path, names: Sequence[str], judged: np.ndarray
     return {n: np.concatenate(s) for n, s in found.items()}
 
 
-def _gather(data: Path, names: Sequence[str], wanted: np.ndarray) -> np.ndarray:
+def _gather(data: Path, schema: Schema, wanted: np.ndarray) -> np.ndarray:
     parts, at = [], 0
-    for values, _ in chunks(data, names):
+    for values, _ in ordered_chunks(data, schema):
         parts.append(values[wanted[at : at + len(values)]])
         at += len(values)
     return np.concatenate(parts)

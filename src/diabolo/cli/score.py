@@ -28,7 +28,7 @@ def score(
     from diabolo.artifact import read_sections
     from diabolo.cli.common import Progress, check_apart, say
     from diabolo.data.formats import check_writable, format_of, schema_of, write_batches
-    from diabolo.data.reading import check_columns, chunks
+    from diabolo.data.reading import check_columns, ordered_chunks
     from diabolo.detect.scores import automatic, score_table
     from diabolo.estimators.saving import load, load_detector
 
@@ -46,15 +46,15 @@ def score(
         calibration, name, threshold = detector._calibration(), detector.score_, detector.threshold_
     else:
         name = automatic(ae.model_) if score_ in (None, "auto") else str(score_)
-    names = ae.model_.encoding.schema.names
+    known = ae.model_.encoding.schema
     total = schema_of(data)[1]
-    check_columns(data, names)
+    check_columns(data, known.names)
     progress = Progress("scoring", total)
     counts = {"rows": 0, "anomalies": 0, "flagged": 0}
     schema = _score_schema()
 
     def batches() -> Any:
-        for values, _ in chunks(data, names):
+        for values, _ in ordered_chunks(data, known):
             s = score_table(ae.model_, values, [name])[name]
             n, at = len(s), counts["rows"]
             flags = _flags(ae.model_.encoding, values, s)

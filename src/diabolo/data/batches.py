@@ -83,7 +83,7 @@ class RoleRule:
 
         def belongs(start: int, stop: int) -> np.ndarray:
             chosen = self.of(start, stop) == 0
-            return chosen if limit is None else chosen & (_place_hashes(start, stop, self.seed) <= limit)
+            return np.asarray(chosen if limit is None else chosen & (_place_hashes(start, stop, self.seed) <= limit))
 
         return belongs
 

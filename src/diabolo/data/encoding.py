@@ -1,6 +1,6 @@
 """From table cells to network inputs and back: scaling, angles, presence, and what cannot be read.
 
-    values [n, C] ──▶ x [n, D] = │ reals │ cos │ sin │ booleans │ slot presence │ missing cells │
+    values [n, C] ──▶ x [n, D] = │ reals │ integers │ counts │ cos │ sin │ booleans │ levels │ slot presence │ missing │
 
 Absent and missing cells enter as 0. `present` tells the likelihood which cells count; a slot group adds
 one column, its count of filled slots. The layout is a list of `Block`s, so nothing downstream knows
@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from diabolo.config import Config
-from diabolo.data.schema import SAMPLE, Schema, filled
+from diabolo.data.schema import SAMPLE, Schema
+from diabolo.data.slots import filled
 from diabolo.memory import Memory
 
 __all__ = ["Block", "Encoded", "Encoding", "fit_encoding"]
@@ -29,7 +30,9 @@ LIMIT = 1e15
 #: Smallest σ in standardised units, so that a column that another one determines keeps a density.
 SIGMA_FLOOR = 1e-3
 
-BlockKind = Literal["real", "angle", "boolean", "slots", "missing"]
+BlockKind = Literal["real", "integer", "count", "angle", "boolean", "categorical", "slots", "missing"]
+#: Blocks whose cells are centred and scaled, one input each.
+SCALED: tuple[BlockKind, ...] = ("real", "integer", "count")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Encoded:
     x: Tensor  #: [n, D] float32, standardised, not clipped
     present: Tensor | None  #: [n, cells] bool, in the order of the blocks: the cell is there and counts
     missing: Tensor | None  #: [n, C] bool: the cell should be there
-    changed: Tensor | None  #: [n, number of constant columns] bool: differs from the constant
+    changed: Tensor | None  #: [n, watched columns] bool: differs from the constant, or a category never seen
     bad: Tensor | None  #: [n] bool: cannot be scored
     largest: float = float("inf")  #: a bound of |x|, where it is known for free
     memory: Memory | None = None  #: what a model may compute in; set by loops over many batches
@@ -95,24 +98,37 @@ class Encoding:
     def __init__(self, schema: Schema, center: np.ndarray, scale: np.ndarray, clip: float, n_train: int) -> None:
         self.schema, self.clip, self.n_train = schema, clip, n_train
         self.center, self.scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
-        self.real, self.angle = schema.positions("real"), schema.positions("angle")
-        self.boolean, self.constant = schema.positions("boolean"), schema.positions("constant")
+        self.real, self.integer, self.count = (
+            schema.positions("real", "date"),
+            schema.positions("integer"),
+            schema.positions("count"),
+        )
+        self.scaled = [*self.real, *self.integer, *self.count]
+        self.angle, self.boolean = schema.positions("angle"), schema.positions("boolean")
+        self.categorical, self.constant = schema.positions("categorical"), schema.positions("constant")
+        #: Columns whose cells may be none of those that the network knows.
+        self.watched = [*self.constant, *self.categorical]
         self.nullable = [i for i, c in enumerate(schema.columns) if c.missing > 0 and c.kind != "constant"]
         self.blocks = self._lay_out()
         self.width = self.blocks[-1].stop
+        #: (h, w, channels) where the inputs are an image and nothing else.
+        self.shape = schema.shape if self.width == len(schema.columns) else None
         #: Inputs that carry a continuous value; noise is added to these alone.
-        self.continuous = len(self.real) + 2 * len(self.angle)
-        self.cells = [*self.real, *self.angle, *self.boolean]
-        self._plain = self.real == list(range(len(schema.columns))) and not schema.groups
+        self.continuous = len(self.scaled) + 2 * len(self.angle)
+        self.cells = [*self.scaled, *self.angle, *self.boolean, *self.categorical]
+        self._plain = self.scaled == list(range(len(schema.columns))) and not schema.groups and not self.count
         self._const_value = [schema.columns[i].low for i in self.constant]
         self._cache: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def _lay_out(self) -> list[Block]:
         sizes: list[tuple[BlockKind, list[int], int]] = [
             ("real", self.real, len(self.real)),
+            ("integer", self.integer, len(self.integer)),
+            ("count", self.count, len(self.count)),
             ("angle", self.angle, 2 * len(self.angle)),
             ("boolean", self.boolean, len(self.boolean)),
         ]
+        sizes += [("categorical", [c], len(self.schema.columns[c].levels)) for c in self.categorical]
         offset = len(self.schema.columns)
         sizes += [("slots", [offset + g], len(group.slots)) for g, group in enumerate(self.schema.groups)]
         sizes += [("missing", self.nullable, len(self.nullable))]
@@ -181,9 +197,10 @@ class Encoding:
         unreadable[:, self.constant] = torch.isinf(values[:, self.constant])
         keep = present & ~unreadable
         scaled = torch.where(keep, scaled, 0.0)
+        unreadable[:, self.count] |= values[:, self.count] < 0
         cells = []
-        if self.real:
-            cells.append(scaled[:, self.real])
+        if self.scaled:
+            cells.append(scaled[:, self.scaled])
         if self.angle:
             phi, there = values[:, self.angle], keep[:, self.angle]
             phi = torch.where(there, phi, 0.0)
@@ -192,6 +209,12 @@ class Encoding:
             # Beyond [0, 1] there is no Bernoulli likelihood: such a cell cannot be scored.
             unreadable[:, self.boolean] |= (scaled[:, self.boolean] - 0.5).abs() > 0.5
             cells.append(scaled[:, self.boolean].clamp(0, 1))
+        unknown = []
+        for c in self.categorical:
+            levels = len(self.schema.columns[c].levels)
+            cells.append(values[:, c, None] == torch.arange(levels))
+            unknown.append(values[:, c] >= levels)
+            present[:, c] &= ~unknown[-1]
         cells += presences
         if self.nullable:
             cells.append(missing[:, self.nullable])
@@ -199,13 +222,15 @@ class Encoding:
         modelled = [i for i in range(values.shape[1]) if i not in self.constant]
         bad = unreadable.any(dim=1) | missing[:, modelled].all(dim=1)
         changed = None
-        if self.constant:
+        if self.watched:
             constants = torch.tensor(self._const_value, dtype=torch.float32)
             cell = values[:, self.constant].to(torch.float32)
-            changed = (cell != constants) & ~torch.isnan(cell)
+            parts = [(cell != constants) & ~torch.isnan(cell), *(u[:, None] for u in unknown)]
+            changed = torch.cat(parts, dim=1)
+        there = present[:, self.cells]
         return Encoded(
             x,
-            present[:, self.cells] if bool(self.schema.groups) or bool(missing.any()) else None,
+            None if bool(there.all()) else there,
             missing if bool(missing.any()) else None,
             changed,
             bad if bool(bad.any()) else None,
@@ -223,10 +248,13 @@ class Encoding:
             row = values[i]
             infinite = [names[j] for j in np.flatnonzero(np.isinf(row))]
             odd = [names[j] for j in self.boolean if row[j] < 0 or row[j] > 1]
+            negative = [names[j] for j in self.count if row[j] < 0]
             if infinite:
                 out.append(f"infinite: {', '.join(infinite[:3])}")
             elif odd:
                 out.append(f"outside 0..1: {', '.join(odd[:3])}")
+            elif negative:
+                out.append(f"negative count: {', '.join(negative[:3])}")
             elif np.isnan(np.delete(row, self.constant)).all():
                 out.append("every cell is missing")
             else:
@@ -242,12 +270,12 @@ class Encoding:
         values = torch.zeros(*lead, len(self.schema.columns), dtype=torch.float64)
         for i, block in enumerate(self.blocks):
             part, columns = parts[i].to(torch.float64), list(block.columns)
-            if block.kind == "real":
+            if block.kind in SCALED:
                 part = part * torch.tensor(self.scale[columns]) + torch.tensor(self.center[columns])
             elif block.kind == "angle":
                 turns = torch.tensor([self.schema.columns[c].low >= 0 for c in columns])
                 part = torch.where(turns & (part < 0), part + 2 * torch.pi, part)
-            if block.kind in ("real", "angle", "boolean"):
+            if block.kind not in ("slots", "missing"):
                 values[..., columns] = part
         for i, block in enumerate(self.blocks):
             if block.kind == "slots":
@@ -265,6 +293,7 @@ class Encoding:
 
     def sigma_floor(self, block: Block) -> np.ndarray:
         """Half a rounded column's spacing in standardised units, at least `SIGMA_FLOOR`."""
+        # What a slot group's or an indicator's output has no spacing of, it does not ask for either.
         spacing = np.array([self.schema.columns[c].resolution for c in block.columns])
         return np.maximum(spacing / 2 / self.scale[list(block.columns)], SIGMA_FLOOR)
 
@@ -290,9 +319,16 @@ def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None,
     wild cell cannot flatten its column. Slot columns count where the slot is filled.
     """
     center, scale = np.zeros(len(schema.columns)), np.ones(len(schema.columns))
-    real = schema.positions("real")
-    if config.scaling == "standard" and real:
-        center[real], scale[real] = (m[real] for m in _moments(values, schema, weights))
+    scaled = schema.positions("real", "date", "integer", "count")
+    if config.scaling == "standard" and scaled:
+        mean, std = _moments(values, schema, weights)
+        if schema.shape is not None:
+            # Pixels share one scale: scaled one by one, a border that is almost always black would be noise.
+            std = np.full_like(std, np.sqrt(np.mean(std**2 + (mean - mean.mean()) ** 2)))
+            mean = np.full_like(mean, mean.mean())
+        # A spread at rounding level is a constant in disguise: dividing by it would blow rounding up to 1.
+        std[std <= 1e-7 * np.maximum(np.abs(mean), 1e-300)] = 1.0
+        center[scaled], scale[scaled] = mean[scaled], std[scaled]
     clip = config.clip if config.scaling == "standard" else 1e30
     return Encoding(schema, center, scale, clip, len(values))
 
@@ -327,7 +363,4 @@ def _moments(values: np.ndarray, schema: Schema, weights: np.ndarray | None) -> 
         second += (w * cell * cell).sum(axis=0)
     total = np.where(total > 0, total, 1.0)
     mean = first / total
-    std = np.sqrt(np.maximum(second / total - mean**2, 0.0))
-    # A spread at rounding level is a constant in disguise: dividing by it would blow rounding up to 1.
-    std[std <= 1e-7 * np.maximum(np.abs(mean + middle), 1e-300)] = 1.0
-    return mean + middle, std
+    return mean + middle, np.sqrt(np.maximum(second / total - mean**2, 0.0))

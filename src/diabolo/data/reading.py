@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from diabolo.data.cells import TEXT, arrow_dtype, batch_values, float_type, is_date
 from diabolo.data.formats import read_batches, schema_of
-from diabolo.data.table import Table, arrow_dtype, batch_values, float_type
+from diabolo.data.schema import Schema
+from diabolo.data.table import Table, matched
 from diabolo.errors import DataError, nearest
 
-__all__ = ["check_columns", "choose_columns", "chunks", "read_table"]
+__all__ = ["check_columns", "choose_columns", "chunks", "ordered_chunks", "read_table", "row_shape"]
 
 
 def choose_columns(path: Path, columns: str | None, exclude: str | None, apart: Sequence[str | None]) -> list[str]:
@@ -25,6 +28,8 @@ def choose_columns(path: Path, columns: str | None, exclude: str | None, apart: 
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise DataError(f"{path}: duplicate column names: {', '.join(twice)}; rename them")
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        raise DataError(f"{path}: has one column {names[0][:60]!r}; separate columns by commas")
     wanted = names if columns is None else columns.split(",")
     left_out = set() if exclude is None else set(exclude.split(","))
     for name in [*wanted, *left_out, *(a for a in apart if a)]:
@@ -39,37 +44,56 @@ def choose_columns(path: Path, columns: str | None, exclude: str | None, apart: 
 
 
 def chunks(
-    path: Path, columns: Sequence[str], apart: Sequence[str] = ()
-) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Yield (values [n, C], {name: cells of the columns set apart}) with bounded memory.
+    path: Path, columns: Sequence[str], apart: Sequence[str] = (), levels: dict[str, list[str]] | None = None
+) -> Iterator[tuple[Table, dict[str, Any]]]:
+    """Yield (table, {name: cells of the columns set apart}) with bounded memory.
+
+    Args:
+        path: the file.
+        columns: names, in the order wanted.
+        apart: names of further columns, given as they are.
+        levels: words of text columns by column; grows, so that positions mean the same in every chunk.
 
     Raises:
-        DataError: names the file, the column and the row of a cell that is not a number.
+        DataError: names the file and the column of a cell that is no number, truth value, text or date.
     """
+    levels = {} if levels is None else levels
+    schema = schema_of(path)[0]
+    dtypes = [arrow_dtype(schema.field(n).type, n, str(path)) for n in columns]
+    at = 0
     for batch in read_batches(path, list(dict.fromkeys([*columns, *apart]))):
+        values = batch_values(batch, columns, levels)
+        table = Table(values, list(columns), dtypes, "arrow", True, levels, start=at)
+        yield table, {name: batch.column(name) for name in apart}
+        at += batch.num_rows
+
+
+def ordered_chunks(
+    path: Path, schema: Schema, apart: Sequence[str] = ()
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Yield (values [n, C] as a model's schema wants them, cells of the columns set apart)."""
+    for table, cells in chunks(path, schema.names, apart):
         try:
-            values = batch_values(batch, columns)
+            yield matched(table, schema, "the model").values, cells
         except DataError as error:
-            for name in columns:
-                _dtype(path, batch.schema, name)
             raise DataError(f"{path}: {error}") from None
-        yield values, {name: batch.column(name) for name in apart}
 
 
 def read_table(path: Path, columns: Sequence[str], weight: str | None = None) -> tuple[Table, np.ndarray | None]:
     """Read chosen columns as one matrix, and the weights."""
     schema, rows = schema_of(path)
-    dtypes = [_dtype(path, schema, n) for n in columns]
+    dtypes = [arrow_dtype(schema.field(n).type, n, str(path)) for n in columns]
     if weight:
-        _dtype(path, schema, weight)
+        _check_weight(path, arrow_dtype(schema.field(weight).type, weight, str(path)), weight)
     kind = float_type(dtypes)
     values = np.empty((rows, len(columns)), kind) if rows is not None else None
+    levels: dict[str, list[str]] = {}
     parts, weights, at = [], [], 0
-    for chunk, apart in chunks(path, columns, [weight] if weight else []):
+    for chunk, apart in chunks(path, columns, [weight] if weight else [], levels):
         if values is None:
-            parts.append(chunk.astype(kind, copy=False))
+            parts.append(chunk.values.astype(kind, copy=False))
         else:
-            values[at : at + len(chunk)] = chunk
+            values[at : at + len(chunk)] = chunk.values
         at += len(chunk)
         if weight:
             weights.append(np.asarray(apart[weight].to_numpy(zero_copy_only=False), np.float64))
@@ -77,34 +101,23 @@ def read_table(path: Path, columns: Sequence[str], weight: str | None = None) ->
         values = np.concatenate(parts) if parts else np.empty((0, len(columns)), kind)
     if not at:
         raise DataError(f"{path}: has a header but no rows")
-    return Table(values, list(columns), dtypes, "arrow", True), np.concatenate(weights) if weight else None
+    table = Table(values, list(columns), dtypes, "arrow", True, levels, row_shape(schema, columns))
+    return table, np.concatenate(weights) if weight else None
 
 
-def _dtype(path: Path, schema: Any, name: str) -> str:
-    """A column's NumPy type; text is refused with the first cell that is not a number."""
-    try:
-        return arrow_dtype(schema.field(name).type, name, str(path))
-    except DataError as error:
-        import pyarrow.csv as pc
-
-        missing, at = set(pc.ConvertOptions().null_values), 0
-        for batch in read_batches(path, [name]):
-            for i, cell in enumerate(batch.column(0).to_pylist()):
-                if isinstance(cell, str) and cell not in missing and not _is_number(cell):
-                    raise DataError(
-                        f"{path}: row {at + i}, column {name!r}: {cell[:40]!r} is not a number; mend it, or leave the "
-                        f"column out of the fit (--exclude {name}, or --label {name} if it is the truth)"
-                    ) from None
-            at += batch.num_rows
-        raise error from None
+def row_shape(schema: Any, columns: Sequence[str]) -> tuple[int, ...] | None:
+    """The shape of a row that a file of images says, where all its pixels are read and in order."""
+    said = (schema.metadata or {}).get(b"diabolo.shape")
+    if said is None:
+        return None
+    shape = tuple(int(word) for word in said.decode().split(","))
+    pixels = [f"x{i}" for i in range(math.prod(shape))]
+    return shape if list(columns) == pixels else None
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _check_weight(path: Path, dtype: str, name: str) -> None:
+    if dtype in TEXT or is_date(dtype):
+        raise DataError(f"{path}: the weight column {name!r} holds {dtype}; allowed are numbers from 0 up")
 
 
 def check_columns(path: Path, names: Sequence[str]) -> None:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from diabolo.config import Config
+from diabolo.data.cells import TEXT, is_date
+from diabolo.data.slots import SlotGroup, filled, slot_groups
 from diabolo.errors import ConfigError, DataError, nearest
 
-__all__ = ["Column", "Schema", "SlotGroup", "infer_schema"]
+__all__ = ["Column", "Kind", "Schema", "SlotGroup", "Summary", "infer_schema", "summarise"]
 
-Kind = Literal["real", "angle", "boolean", "constant"]
+Kind = Literal["real", "date", "integer", "count", "angle", "boolean", "categorical", "constant"]
 
 ANGLE_NAME = re.compile(r"(^|[_\W])(phi|azimuth|angle)\d*$", re.IGNORECASE)
 #: Rows looked at for resolution and quartiles: enough for both, and independent of the table's size.
 SAMPLE = 20_000
+#: Levels of a category at most: each is an input and an output of the network.
+MOST_LEVELS = 1_000
+#: Likelihoods that make a column of whole numbers from 0 up a count.
+OF_COUNTS = ("poisson", "negative_binomial")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Column:
 
     name: str
     kind: Kind
-    #: NumPy name of the type it came in, for writing it back.
+    #: Name of the type it came in, for writing it back: NumPy's, "str" or "category" for text.
     dtype: str
     #: Spacing of a rounded column in its own units; 0 for a continuous one.
     resolution: float
@@ -37,20 +43,8 @@ class Column:
     #: Share of training cells that are missing.
     missing: float
     unit: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class SlotGroup:
-    """Zero-padded objects: `slots[i]` are the columns of object i; all zero together means absent."""
-
-    name: str
-    slots: tuple[tuple[int, ...], ...]
-    #: Share of training rows whose filled slots are not the first ones.
-    gaps: float
-
-    @property
-    def multiplicity_name(self) -> str:
-        return f"{self.name}.count"
+    #: Of a category: its levels among training rows; a cell is the position of its level.
+    levels: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +53,10 @@ class Schema:
 
     columns: tuple[Column, ...]
     groups: tuple[SlotGroup, ...] = ()
+    #: (h, w, channels) where the columns are the pixels of an image, in C order.
+    shape: tuple[int, int, int] | None = None
+    #: Whether images came with an axis for their channels.
+    channels: bool = True
 
     @property
     def names(self) -> list[str]:
@@ -69,55 +67,30 @@ class Schema:
         """The C names under which nll and errors come out: columns, then one count per slot group."""
         return self.names + [g.multiplicity_name for g in self.groups]
 
-    def positions(self, kind: Kind) -> list[int]:
-        return [i for i, c in enumerate(self.columns) if c.kind == kind]
+    @property
+    def levels(self) -> dict[str, tuple[str, ...]]:
+        return {c.name: c.levels for c in self.columns if c.levels}
+
+    @property
+    def row_shape(self) -> tuple[int, ...] | None:
+        """The shape of a row as it came, None for a row of columns."""
+        return self.shape if self.shape is None or self.channels else self.shape[:2]
+
+    def positions(self, *kinds: Kind) -> list[int]:
+        return [i for i, c in enumerate(self.columns) if c.kind in kinds]
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_json(state: dict[str, Any]) -> Schema:
+        shape = state["shape"]
         return Schema(
-            tuple(Column(**c) for c in state["columns"]),
+            tuple(Column(**{**c, "levels": tuple(c["levels"])}) for c in state["columns"]),
             tuple(SlotGroup(g["name"], tuple(tuple(s) for s in g["slots"]), g["gaps"]) for g in state["groups"]),
+            None if shape is None else tuple(shape),  # type: ignore[arg-type]
+            state["channels"],
         )
-
-
-def infer_schema(values: np.ndarray, names: Sequence[str], dtypes: Sequence[str], config: Config) -> Schema:
-    """Describe the columns of training rows.
-
-    Args:
-        values: training rows, [n, C] float, NaN where missing.
-        names: C column names.
-        dtypes: C NumPy type names of the table the values came from.
-        config: `angles`, `slots`, `likelihood` and `column_likelihood` are read.
-
-    Raises:
-        DataError: duplicate names, or no column that varies.
-        ConfigError: a setting names a column that is not there.
-    """
-    twice = sorted({n for n in names if list(names).count(n) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise DataError(f"duplicate column names: {', '.join(twice)}; rename them")
-    groups = tuple(_slot_groups(values, names, config))
-    grouped = {column for g in groups for slot in g.slots for column in slot}
-    own = config.column_likelihood or {}
-    for name in own:
-        if name not in names:
-            raise ConfigError(f"column_likelihood names {name!r}: {nearest(name, names)}")
-    if config.angles != "auto":
-        for name in config.angles:
-            if name not in names:
-                raise ConfigError(f"angles names {name!r}: {nearest(name, names)}")
-    seen = summarise(values, groups)
-    columns = []
-    for i, (name, dtype) in enumerate(zip(names, dtypes, strict=True)):
-        columns.append(
-            _column(name, dtype, values[:, i], seen, i, config, own.get(name, config.likelihood), i in grouped)
-        )
-    if all(c.kind == "constant" for c in columns):
-        raise DataError(f"all {len(columns)} columns are constant on the training rows; nothing can be learnt")
-    return Schema(tuple(columns), groups)
 
 
 @dataclasses.dataclass
@@ -127,14 +100,6 @@ class Summary:
     missing: np.ndarray
     low: np.ndarray
     high: np.ndarray
-
-
-def filled(values: np.ndarray, groups: Sequence[SlotGroup]) -> np.ndarray:
-    """[n, C] bool: the cell is finite, and its slot, if it has one, is not all zero."""
-    there = np.isfinite(values)
-    for slot in (list(slot) for group in groups for slot in group.slots):
-        there[:, slot] &= (values[:, slot] != 0).any(axis=1, keepdims=True)
-    return np.asarray(there)
 
 
 def summarise(values: np.ndarray, groups: Sequence[SlotGroup]) -> Summary:
@@ -150,37 +115,174 @@ def summarise(values: np.ndarray, groups: Sequence[SlotGroup]) -> Summary:
     return Summary(missing / max(len(values), 1), low, high)
 
 
-def _column(
-    name: str, dtype: str, v: np.ndarray, seen: Summary, at: int, config: Config, likelihood: Any, grouped: bool
-) -> Column:
-    missing, low, high = float(seen.missing[at]), float(seen.low[at]), float(seen.high[at])
-    if not np.isfinite(low):
-        return Column(name, "constant" if not grouped else "real", dtype, 0.0, 0.0, 0.0, missing)
-    kind: Kind = "real"
-    likelihood_name = likelihood if isinstance(likelihood, str) else likelihood.get("name")
-    turn = (-np.pi - 1e-3 <= low and high <= np.pi + 1e-3) or (low >= 0 and high <= 2 * np.pi + 1e-3)
-    if config.angles == "auto" and ANGLE_NAME.search(name):
-        kind = "angle" if turn else "real"
-    elif config.angles != "auto" and name in config.angles:
-        kind = "angle"
-    elif dtype == "bool" or likelihood_name == "bernoulli":
-        kind = "boolean"
-        if low < 0 or high > 1:
-            row = int(np.flatnonzero((v < 0) | (v > 1))[0])
+def infer_schema(
+    values: np.ndarray,
+    names: Sequence[str],
+    dtypes: Sequence[str],
+    config: Config,
+    levels: Mapping[str, Sequence[str]] | None = None,
+    shape: tuple[int, ...] | None = None,
+    seen: Summary | None = None,
+) -> Schema:
+    """Describe the columns of training rows.
+
+    Args:
+        values: training rows, [n, C] float, NaN where missing; text as positions in `levels`.
+        names: C column names.
+        dtypes: C type names of the table the values came from.
+        config: `kinds`, `angles`, `slots`, `likelihood` and `column_likelihood` are read.
+        levels: words of the text columns.
+        shape: (h, w) or (h, w, channels) where rows are images.
+        seen: summary of all training rows where `values` is a sample of them.
+
+    Raises:
+        DataError: duplicate names, no column that varies, a category of too many levels.
+        ConfigError: a setting names a column that is not there.
+    """
+    twice = sorted({n for n in names if list(names).count(n) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise DataError(f"duplicate column names: {', '.join(twice)}; rename them")
+    named: list[tuple[str, Iterable[str] | None]] = [
+        ("column_likelihood", config.column_likelihood),
+        ("kinds", config.kinds),
+        ("angles", config.angles if config.angles != "auto" else None),
+    ]
+    for setting, given in named:
+        for name in given or {}:
+            if name not in names:
+                raise ConfigError(f"{setting} names {name!r}: {nearest(name, names)}")
+    groups = tuple(slot_groups(values, names, config))
+    seen = summarise(values, groups) if seen is None else seen
+    if shape is not None:
+        return _image_schema(values, names, dtypes, config, shape, seen)
+    grouped = {column for g in groups for slot in g.slots for column in slot}
+    columns = []
+    for i, (name, dtype) in enumerate(zip(names, dtypes, strict=True)):
+        if i in grouped and (dtype in TEXT or (config.kinds or {}).get(name) == "categorical"):
+            raise ConfigError(f"slots: column {name!r} is a category; the cells of a slot are numbers, 0 for absent")
+        look = _Look(name, dtype, values[:, i], i in grouped, config, seen, i)
+        columns.append(look.category((levels or {}).get(name)) if look.is_category else look.number())
+    if all(c.kind == "constant" for c in columns):
+        raise DataError(f"all {len(columns)} columns are constant on the training rows; nothing can be learnt")
+    return Schema(tuple(columns), groups)
+
+
+class _Look:
+    """One column's values and what the settings say of it."""
+
+    def __init__(
+        self, name: str, dtype: str, v: np.ndarray, grouped: bool, config: Config, seen: Summary, at: int
+    ) -> None:
+        self.name, self.dtype, self.v, self.grouped, self.config = name, dtype, v, grouped, config
+        self.missing, self.low, self.high = (float(s[at]) for s in (seen.missing, seen.low, seen.high))
+        self.asked = (config.kinds or {}).get(name)
+        own = (config.column_likelihood or {}).get(name, config.likelihood)
+        self.likelihood = own if isinstance(own, str) else own.get("name")
+        #: Whether the likelihood was chosen for this very column, so that it has to fit.
+        self.own = name in (config.column_likelihood or {})
+
+    @property
+    def is_category(self) -> bool:
+        if self.dtype in TEXT and self.asked not in (None, "categorical"):
+            raise ConfigError(f"kinds gives {self.name!r} the kind {self.asked!r}, but it holds text: a category")
+        return self.dtype in TEXT or self.asked == "categorical"
+
+    def category(self, words: Sequence[str] | None) -> Column:
+        """A column of levels: those of training rows, in order."""
+        used = np.unique(self.v[np.isfinite(self.v)])
+        if words is None:
+            levels = tuple(str(int(u)) if u == np.round(u) else repr(float(u)) for u in used)
+        else:
+            levels = tuple(sorted(words[int(u)] for u in used))
+        there = int(np.isfinite(self.v).sum())
+        if len(levels) > MOST_LEVELS or (len(levels) >= 20 and 2 * len(levels) > there):
             raise DataError(
-                f"column {name!r} has {v[row]:g} (training row {row}): the Bernoulli likelihood takes "
-                "values from 0 to 1; rescale the column or choose another likelihood"
+                f"column {self.name!r} has {len(levels):,} different values among {there:,} training rows; a category "
+                f"has at most {MOST_LEVELS:,}, each more than once: leave out what only names a row "
+                f"(--exclude {self.name})"
             )
-    if low == high and not grouped:
-        kind = "constant"
-    some = v[:: max(1, len(v) // SAMPLE)]
-    some = some[np.isfinite(some) & ((some != 0) | (not grouped))]
-    return Column(name, kind, dtype, _resolution(some, dtype), low, high, missing)
+        kind: Kind = "categorical" if len(levels) > 1 else "constant"
+        low, high = (0.0, float(len(levels) - 1)) if levels else (-1.0, -1.0)
+        return Column(self.name, kind, self.dtype, 0.0, low, high, self.missing, levels=levels)
+
+    def number(self) -> Column:
+        if not np.isfinite(self.low):
+            return Column(
+                self.name, "constant" if not self.grouped else "real", self.dtype, 0.0, 0.0, 0.0, self.missing
+            )
+        some = self.v[:: max(1, len(self.v) // SAMPLE)]
+        some = some[np.isfinite(some) & ((some != 0) | (not self.grouped))]
+        resolution = 0.0 if is_date(self.dtype) else _resolution(some, self.dtype)
+        kind: Kind = self.kind(resolution)
+        if self.low == self.high and not self.grouped:
+            kind = "constant"
+        return Column(self.name, kind, self.dtype, resolution, self.low, self.high, self.missing)
+
+    def kind(self, resolution: float) -> Kind:
+        """What was asked for, or what type, name, likelihood and values say."""
+        angles, whole = self.config.angles, resolution == 1
+        turn = (-np.pi - 1e-3 <= self.low and self.high <= np.pi + 1e-3) or (
+            self.low >= 0 and self.high <= 2 * np.pi + 1e-3
+        )
+        if is_date(self.dtype):
+            kind: Kind = "date"
+        elif (angles != "auto" and self.name in angles) or (angles == "auto" and ANGLE_NAME.search(self.name) and turn):
+            kind = "angle"
+        elif self.dtype == "bool" or self.likelihood == "bernoulli":
+            kind = "boolean"
+        elif self.likelihood in OF_COUNTS and (self.own or (whole and self.low >= 0)):
+            kind = "count"
+        else:
+            kind = "integer" if whole else "real"
+        if self.asked is not None:
+            if is_date(self.dtype):
+                raise ConfigError(
+                    f"kinds gives {self.name!r} the kind {self.asked!r}; its type {self.dtype} decides that"
+                )
+            kind = self.asked
+        self._check_range(kind, whole)
+        return kind
+
+    def _check_range(self, kind: Kind, whole: bool) -> None:
+        if kind == "boolean" and (self.low < 0 or self.high > 1):
+            wrong, what = (self.v < 0) | (self.v > 1), "the Bernoulli likelihood takes values from 0 to 1"
+        elif kind == "count" and (self.low < 0 or not whole):
+            wrong, what = (self.v < 0) | (self.v != np.round(self.v)), "a count takes whole numbers from 0 up"
+        elif kind == "integer" and not whole:
+            wrong, what = self.v != np.round(self.v), "an integer column takes whole numbers"
+        else:
+            return
+        rows = np.flatnonzero(wrong & np.isfinite(self.v))
+        shown = f"{self.v[rows[0]]:g} (training row {rows[0]})" if len(rows) else f"{self.low:g} to {self.high:g}"
+        raise DataError(
+            f"column {self.name!r} has {shown}: {what}; rescale the column or choose another likelihood or kind"
+        )
+
+
+def _image_schema(
+    values: np.ndarray,
+    names: Sequence[str],
+    dtypes: Sequence[str],
+    config: Config,
+    shape: tuple[int, ...],
+    seen: Summary,
+) -> Schema:
+    """All pixels alike: one kind and one range, and none of them a constant, so that the image keeps its shape."""
+    some = values.reshape(-1)[:: max(1, values.size // (4 * SAMPLE))]
+    whole = Summary(*(np.array([s]) for s in (seen.missing.mean(), seen.low.min(), seen.high.max())))
+    if config.slots or config.kinds or config.column_likelihood:
+        raise ConfigError("slots, kinds and column_likelihood are for tables of columns; the rows are images")
+    pixel = _Look("pixel", dtypes[0], some, False, config, whole, 0).number()
+    if pixel.kind == "constant":
+        raise DataError("all pixels of the training images are equal; nothing can be learnt")
+    h, w, c = (*shape, 1)[:3]
+    columns = tuple(dataclasses.replace(pixel, name=n) for n in names)
+    return Schema(columns, (), (h, w, c), len(shape) == 3)
 
 
 def _resolution(present: np.ndarray, dtype: str) -> float:
     """Spacing 10^-k of a column rounded to k decimals, 0 if it is continuous."""
-    if np.issubdtype(np.dtype(dtype), np.integer) or dtype == "bool":
+    if dtype == "bool" or np.issubdtype(np.dtype(dtype), np.integer):
         return 1.0
     # Zeros lie on every grid, and repeated values say nothing new.
     other = present[present != 0]
@@ -197,47 +299,3 @@ def _resolution(present: np.ndarray, dtype: str) -> float:
         if np.all(np.abs(some - np.round(some / step) * step) <= np.minimum(slack, step / 8)):
             return step
     return 0.0
-
-
-def _slot_groups(values: np.ndarray, names: Sequence[str], config: Config) -> list[SlotGroup]:
-    taken: dict[int, str] = {}
-    found = []
-    for group, given in (config.slots or {}).items():
-        columns = _by_pattern(group, given, names) if isinstance(given, int) else _by_name(group, given, names)
-        width = {len(slot) for slot in columns}
-        if len(width) != 1:
-            raise ConfigError(f"slots {group!r}: every slot needs the same number of columns, got {sorted(width)}")
-        for c in (c for slot in columns for c in slot):
-            if c in taken:
-                raise ConfigError(f"column {names[c]!r} is in the slot groups {taken[c]!r} and {group!r}")
-            taken[c] = group
-        filled = np.stack([(values[:, list(slot)] != 0).any(axis=1) for slot in columns], axis=1)
-        gaps = (filled[:, 1:] & ~filled[:, :-1]).any(axis=1)
-        found.append(SlotGroup(group, tuple(columns), float(gaps.mean()) if len(gaps) else 0.0))
-    return found
-
-
-def _by_pattern(group: str, count: int, names: Sequence[str]) -> list[tuple[int, ...]]:
-    """Columns `e1_pt`, `e1_eta`, ..., `e4_phi` (or from `e0_`) for the group e with four slots."""
-    pattern = re.compile(rf"^{re.escape(group)}_?(\d+)[_.]?(\D.*)?$")
-    by_slot: dict[int, list[int]] = {}
-    for i, name in enumerate(names):
-        match = pattern.match(name)
-        if match:
-            by_slot.setdefault(int(match.group(1)), []).append(i)
-    first = min(by_slot, default=1)
-    wanted = range(first, first + count)
-    if first > 1 or any(k not in by_slot for k in wanted):
-        raise ConfigError(
-            f"slots {group}:{count} needs the columns {group}1_..., to {group}{count}_...; "
-            f"found {sorted(by_slot)} of them among {', '.join(list(names)[:8])}, ..."
-        )
-    return [tuple(by_slot[k]) for k in wanted]
-
-
-def _by_name(group: str, given: list[list[str]], names: Sequence[str]) -> list[tuple[int, ...]]:
-    index = {n: i for i, n in enumerate(names)}
-    for name in (n for slot in given for n in slot):
-        if name not in index:
-            raise ConfigError(f"slots {group!r} names {name!r}: {nearest(name, names)}")
-    return [tuple(index[n] for n in slot) for slot in given]

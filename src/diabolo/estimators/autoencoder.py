@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import METHODS, build_config
 from diabolo.data.batches import TILE, tiles
+from diabolo.data.cells import TEXT, is_date
 from diabolo.data.table import Table, as_table, from_values, matched
 from diabolo.detect.scores import automatic, score_table
 from diabolo.errors import ConfigError, DataError
@@ -65,6 +66,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         scaling: str = "standard",
         clip: float = 8.0,
         angles: Any = "auto",
+        kinds: Any = None,
         slots: Any = None,
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -95,6 +97,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.scaling = scaling
         self.clip = clip
         self.angles = angles
+        self.kinds = kinds
         self.slots = slots
         self.epochs = epochs
         self.batch_size = batch_size
@@ -173,7 +176,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _table(self, X: Any) -> Table:
         check_is_fitted(self, "model_")
-        return matched(as_table(X), self.model_.encoding.schema.names, type(self).__name__)
+        return matched(as_table(X), self.model_.encoding.schema, type(self).__name__)
 
     def _posteriors(self, values: np.ndarray) -> Any:
         """Yield (slice, posterior) over padded tiles; rows that cannot be scored come out as NaN."""
@@ -206,11 +209,15 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 out[part] = self.model_.mean_values(theta).numpy()
         return out
 
-    def reconstruct(self, X: Any, draws: int | None = None, random_state: Any = 0) -> Any:
+    def reconstruct(
+        self, X: Any, draws: int | None = None, random_state: Any = 0, *, only_missing: bool = False
+    ) -> Any:
         """x̂ in original units, like X.
 
-        Without `draws`: E[x|z] at the posterior mean, [n, C], in X's container; missing cells are filled in.
-        With draws = k ≥ 1: k outputs for each input, z ~ q(z|x) and x ~ p(x|z), an array [k, n, C] float64.
+        Without `draws`: E[x|z] at the posterior mean, [n, C], in X's container; of a category the most probable level.
+        Missing cells are filled in; with `only_missing` the others stay as they are, and integers stay integers.
+        With draws = k ≥ 1: k outputs for each input, z ~ q(z|x) and x ~ p(x|z), an array [k, n, C] float64 (a category
+        is the position of its level); with `only_missing`, k multiple imputations.
 
         Raises:
             ConfigError: draws is not a whole number from 1 up.
@@ -230,9 +237,13 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                     for k in range(draws):
                         theta = self.model_.decode(posterior.sample(1, generator))
                         out[k, part] = self.model_.sample_values(theta, generator)[:size].numpy()
+        if only_missing:
+            out = np.where(np.isnan(table.values), out, table.values)
+        schema = self.model_.encoding.schema
         if draws is not None:
-            return out
-        return from_values(out[0], table.names, [_float(d) for d in table.dtypes], table.container)
+            return out if table.shape is None else out.reshape(draws, n, *table.shape)
+        dtypes = table.dtypes if only_missing else [_mean_type(d) for d in table.dtypes]
+        return from_values(out[0], table.names, dtypes, table.container, schema.levels, table.shape)
 
     # ── scores and samples ────────────────────────────────────────────────────────────────────────
 
@@ -273,13 +284,13 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 drawn = self.model_.mean_values(theta) if mean else self.model_.sample_values(theta, generator)
                 out[part] = self._rounded(drawn.numpy())
         schema = self.model_.encoding.schema
-        dtypes = [_float(c.dtype) if mean else c.dtype for c in schema.columns]
-        return from_values(out, schema.names, dtypes, self.container_)
+        dtypes = [_mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
+        return from_values(out, schema.names, dtypes, self.container_, schema.levels, schema.row_shape)
 
     def _rounded(self, values: np.ndarray) -> np.ndarray:
         """Put draws of rounded columns back on their grid."""
         for i, column in enumerate(self.model_.encoding.schema.columns):
-            if column.resolution > 0 and column.kind in ("real", "angle"):
+            if column.resolution > 0 and column.kind in ("real", "integer", "count", "angle"):
                 values[:, i] = np.round(values[:, i] / column.resolution) * column.resolution
         return values
 
@@ -307,8 +318,9 @@ def _plain(value: Any) -> Any:
     return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
 
 
-def _float(dtype: str) -> str:
-    return dtype if dtype.startswith("float") else "float64"
+def _mean_type(dtype: str) -> str:
+    """The type of a mean: text, dates and floats keep theirs, a mean of integers is no integer."""
+    return dtype if dtype in TEXT or is_date(dtype) or dtype.startswith("float") else "float64"
 
 
 def _with_defaults(method: str) -> Any:

@@ -107,7 +107,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders")
         if given is not None and hasattr(given, "model_"):
             self.autoencoder_ = given
-            table = matched(table, given.model_.encoding.schema.names, type(self).__name__)
+            table = matched(table, given.model_.encoding.schema, type(self).__name__)
             rows = self._unseen(table, weights)
         else:
             seed = seed_of(self.random_state)
@@ -118,6 +118,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 # Refused before hours of training, not after.
                 Calibration(np.zeros(calibration_rows(usable, share))).check_rate(self.false_alarm_rate)
             self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed, keep)
+            table = matched(table, self.autoencoder_.model_.encoding.schema, type(self).__name__)
             rows, self.n_excluded_ = self.autoencoder_.fitted_.calibration, 0
             if len(rows) < 1:
                 raise CalibrationError(f"no calibration rows are left of n_samples={len(table)}; give more rows")
@@ -204,7 +205,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self, "calibrations_")
         self._calibration()
         schema = self.autoencoder_.model_.encoding.schema
-        table = matched(as_table(X), schema.names, type(self).__name__)
+        table = matched(as_table(X), schema, type(self).__name__)
         return score_table(self.autoencoder_.model_, table.values, [self.score_])[self.score_]
 
     def p_values(self, X: Any) -> np.ndarray:

@@ -20,7 +20,7 @@ from diabolo.data.batches import ROLES, assign_roles, fingerprint, hash_rows
 from diabolo.data.encoding import Encoded, Encoding, fit_encoding
 from diabolo.data.rows import Rows
 from diabolo.data.schema import infer_schema
-from diabolo.data.table import Table
+from diabolo.data.table import Table, check_words, matched
 from diabolo.errors import ConfigError, DataError
 from diabolo.model.autoencoder import Model, resolve
 from diabolo.train.checkpoint import Checkpoint
@@ -125,8 +125,10 @@ def fit_table(
     train, stop = by_role["train"], by_role["stop"]
     if len(train) < 1:
         raise DataError(f"no training rows are left of {len(used)}; lower stop_fraction = {config.stop_fraction}")
+    check_words(table, config.kinds or {})
+    schema = infer_schema(table.values[train], table.names, table.dtypes, config, table.levels, table.shape)
+    table = matched(table, schema, "the model")
     values = table.values[train]
-    schema = infer_schema(values, table.names, table.dtypes, config)
     w_train = None if weights is None else weights[train]
     encoding = fit_encoding(values, schema, w_train, config)
     varying = sum(c.kind != "constant" for c in schema.columns)
@@ -144,8 +146,8 @@ def fit_table(
     checkpoint = _checkpoint(keep, model, told, weights)
     history = fit(
         model,
-        _rows(encoding, values, w_train, train, table),
-        _rows(encoding, table.values[stop], w_stop, stop, table),
+        _rows(encoding, values, w_train, train),
+        _rows(encoding, table.values[stop], w_stop, stop),
         report,
         checkpoint,
     )
@@ -203,7 +205,7 @@ def _refuse_infinite(table: Table, used: np.ndarray) -> None:
             )
 
 
-def _rows(encoding: Encoding, values: np.ndarray, weights: np.ndarray | None, at: np.ndarray, table: Table) -> Rows:
+def _rows(encoding: Encoding, values: np.ndarray, weights: np.ndarray | None, at: np.ndarray) -> Rows:
     """Encode in chunks, clip, and refuse what overflows."""
     parts = []
     for start in range(0, max(len(values), 1), 65_536):

@@ -13,6 +13,7 @@ from annotated_types import Ge, Le
 
 from diabolo.artifact import Section, read_sections
 from diabolo.config import Config, build_config
+from diabolo.data.cells import TEXT, TICKS, is_date
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Schema
 from diabolo.detect.conformal import Calibration
@@ -230,17 +231,33 @@ def _sound(schema: Schema) -> Schema:
     if not n or len(set(schema.names)) < n:
         raise ConfigError("the schema has no columns, or two of one name")
     for column in schema.columns:
-        if np.dtype(column.dtype).kind not in "fiub":
+        if not _known_type(column.dtype):
             raise ConfigError(f"column {column.name!r} has type {column.dtype!r}")
+        levels = column.levels
+        if len(set(levels)) < len(levels) or (column.kind == "categorical" and len(levels) < 2):
+            raise ConfigError(f"column {column.name!r} has wrong levels")
+        if levels and column.dtype not in TEXT:
+            [float(word) for word in levels]
         numbers = (column.resolution, column.low, column.high, column.missing)
         if not all(math.isfinite(v) for v in numbers) or column.resolution < 0:
             raise ConfigError(f"column {column.name!r} has a wrong range or resolution")
     members = [c for group in schema.groups for slot in group.slots for c in slot]
     if len(set(members)) < len(members) or any(not 0 <= c < n for c in members):
         raise ConfigError("a slot group names a column that is not there, or one twice")
+    if schema.shape is not None and (math.prod(schema.shape) != n or min(schema.shape) < 1):
+        raise ConfigError(f"the schema has {n} columns for images of {list(schema.shape)}")
     if any(not g.slots or len({len(s) for s in g.slots}) != 1 or not 0 <= g.gaps <= 1 for g in schema.groups):
         raise ConfigError("a slot group has no slots, unequal ones, or a wrong share of gaps")
     return schema
+
+
+def _known_type(dtype: str) -> bool:
+    if dtype in TEXT:
+        return True
+    if is_date(dtype):
+        name, _, zone = dtype.partition(" ")
+        return name in {f"datetime64[{unit}]" for unit in (*TICKS, "D")} and (not zone or zone.isprintable())
+    return np.dtype(dtype).kind in "fiub"
 
 
 def _card(path: str | Path, cls: type[Any], card: dict[str, Any]) -> Any:

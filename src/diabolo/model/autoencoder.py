@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +17,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from diabolo.config import Config
-from diabolo.data.encoding import Block, Encoded, Encoding
+from diabolo.data.encoding import SCALED, Encoded, Encoding
 from diabolo.errors import ConfigError
 from diabolo.memory import Memory
 from diabolo.model.corruption import corruptions
+from diabolo.model.heads import Head, build_heads
 from diabolo.model.latent import Posterior, latents
-from diabolo.model.likelihood import Likelihood, likelihoods
 from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
@@ -31,39 +30,14 @@ from diabolo.registry import spec_of
 
 __all__ = ["Head", "Model", "resolve"]
 
-#: The likelihood of a kind of block that the user's `likelihood` does not describe.
-DEFAULT_LIKELIHOOD = {"angle": "von_mises", "boolean": "bernoulli", "missing": "bernoulli"}
-
-
-@dataclasses.dataclass
-class Head:
-    """One block's likelihood and where its numbers lie in the decoder's output."""
-
-    block: Block
-    likelihood: Likelihood
-    start: int
-    stop: int
-    own: list[str]
-    prefix: str
-    floor: Tensor
-    #: log of each column's scale: from standardised to original units.
-    log_scale: Tensor
-
-    def inputs(self, x: Tensor) -> Tensor:
-        return x[..., self.block.start : self.block.stop]
-
 
 def resolve(config: Config, columns: int, inputs: int) -> Config:
-    """Fill in what was left open: K = round(√C), never over-complete unasked; widths; the likelihood."""
+    """Fill in what was left open: K = round(√C), never over-complete unasked; widths."""
     latent_dim = config.latent_dim or max(1, min(round(math.sqrt(columns)), columns - 1))
     hidden = config.hidden
     if hidden is None:
         hidden = networks.create(config.network).default_hidden(inputs)
-    likelihood = config.likelihood
-    if likelihood == "auto":
-        learned = latents.create(config.latent).stochastic
-        likelihood = {"name": "gaussian", "sigma": "learned" if learned else 1.0}
-    return dataclasses.replace(config, latent_dim=latent_dim, hidden=tuple(hidden), likelihood=likelihood)
+    return dataclasses.replace(config, latent_dim=latent_dim, hidden=tuple(hidden))
 
 
 class Model:
@@ -91,7 +65,7 @@ class Model:
         if config.latent_dim is None or config.hidden is None:
             raise ConfigError("the model needs its widths: call resolve(config, ...) first")
         self.latent_dim: int = config.latent_dim
-        self.heads = self._heads()
+        self.heads = build_heads(config, encoding, self.latent.stochastic)
         network = networks.create(config.network)
         self.encoder = network.build(encoding.width, config.hidden, self.latent.width(self.latent_dim))
         self.decoder = network.build(self.latent_dim, config.hidden[::-1], self.heads[-1].stop)
@@ -121,60 +95,6 @@ class Model:
         self._decoder = [parameters[k] for k in parameters if k.startswith("decoder.")]
         self._own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
 
-    def _heads(self) -> list[Head]:
-        heads: list[Head] = []
-        start, schema = 0, self.encoding.schema
-        single = self.config.column_likelihood or {}
-        for block in self.encoding.blocks:
-            for columns, spec in self._split(block, single):
-                if block.kind == "slots":
-                    # Laplace's rule keeps both patterns possible, whatever the training rows showed.
-                    gaps = schema.groups[block.columns[0] - len(schema.columns)].gaps
-                    n = self.encoding.n_train
-                    spec = {"name": "multiplicity", "gaps": (gaps * n + 1) / (n + 2)}
-                likelihood = likelihoods.create(spec)
-                if block.kind not in likelihood.kinds:
-                    raise ConfigError(
-                        f"likelihood {likelihood.name!r} describes {' and '.join(likelihood.kinds)} columns; "
-                        f"column {schema.output_names[columns.columns[0]]!r} is {block.kind}"
-                    )
-                width = likelihood.width(len(columns.columns), columns.stop - columns.start)
-                floor = torch.ones(len(columns.columns))
-                if block.kind in ("real", "angle"):
-                    floor = torch.tensor(self.encoding.sigma_floor(columns), dtype=torch.float32)
-                own = list(likelihood.own(len(columns.columns)))
-                scale = torch.tensor(self.encoding.scale[[c for c in columns.columns if block.kind == "real"]])
-                prefix = f"head.{len(heads)}"
-                heads.append(Head(columns, likelihood, start, start + width, own, prefix, floor, scale.log().float()))
-                start += width
-        return heads
-
-    def _split(self, block: Block, single: dict[str, Any]) -> list[tuple[Block, Any]]:
-        """A block's likelihood, and one block per column that has its own (real columns lie one to one)."""
-        names = self.encoding.schema.output_names
-        if block.kind != "real":
-            spec: Any = DEFAULT_LIKELIHOOD.get(block.kind)
-            if block.kind == "boolean" and block.kind in likelihoods.create(self.config.likelihood).kinds:
-                spec = self.config.likelihood
-            for name in (names[c] for c in block.columns if names[c] in single):
-                if likelihoods.create(single[name]) != likelihoods.create(spec):
-                    raise ConfigError(
-                        f"column_likelihood gives {name!r} the likelihood {single[name]!r}, but it is {block.kind} "
-                        f"and takes {spec!r}; an angle becomes a real column when `angles` leaves it out"
-                    )
-            return [(block, spec)]
-        default = self.config.likelihood
-        runs: list[tuple[Block, Any]] = []
-        for i, column in enumerate(block.columns):
-            spec = single.get(names[column], default)
-            at = block.start + i
-            if runs and runs[-1][1] == spec:
-                last = runs[-1][0]
-                runs[-1] = (Block("real", (*last.columns, column), last.start, at + 1, last.cell), spec)
-            else:
-                runs.append((Block("real", (column,), at, at + 1, block.cell + i), spec))
-        return runs
-
     def _value_heads(self) -> list[Head]:
         return [h for h in self.heads if h.block.kind != "missing"]
 
@@ -186,7 +106,7 @@ class Model:
         self.use(self.store.views)
         self.buffers = {k: v.to(device) for k, v in self.buffers.items()}
         for head in self.heads:
-            head.floor, head.log_scale = head.floor.to(device), head.log_scale.to(device)
+            head.units = head.units.to(device)
         return self
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
@@ -212,7 +132,7 @@ class Model:
         for head, own in zip(self.heads, self._own, strict=True):
             x = head.inputs(rows.x)
             part = theta[..., head.start : head.stop]
-            nll = head.likelihood.nll(part, own, x, head.floor, rows.memory)
+            nll = head.likelihood.nll(part, own, x, head.units, rows.memory)
             out.append(self._masked(nll, head, rows))
         return out
 
@@ -232,7 +152,7 @@ class Model:
         for head, own in zip(self.heads, self._own, strict=True):
             part, x = theta[..., head.start : head.stop], head.inputs(rows.x)
             present = self._present(head, rows)
-            out.append(head.likelihood.mean_nll(part, own, x, head.floor, share, present, rows.memory))
+            out.append(head.likelihood.mean_nll(part, own, x, head.units, share, present, rows.memory))
         return out
 
     def _present(self, head: Head, rows: Encoded) -> Tensor | None:
@@ -261,13 +181,14 @@ class Model:
         """−log p(x|z) per output column, [*, B, C], nats, a density in original units.
 
         A missing cell costs its column's typical nll plus the surprise of being missing; a constant
-        column costs 0 where it keeps its value and log(n + 2) where it does not (Laplace's rule). Without
+        column costs 0 where it keeps its value and log(n + 2) where it does not, and so does a category that no
+        training row had (Laplace's rule). Without
         `missingness`, whether a cell is there costs nothing.
         """
         cells = self.nll(theta, rows)
         for i, head in enumerate(self.heads):
-            if head.block.kind == "real":
-                log_scale = self._masked(head.log_scale, head, rows)
+            if head.likelihood.density and head.block.kind in SCALED:
+                log_scale = self._masked(head.units.scale.log().float(), head, rows)
                 cells[i] = cells[i] + log_scale if rows.memory is None else cells[i].add_(log_scale)
             elif head.block.kind == "missing" and not missingness:
                 cells[i] = torch.zeros_like(cells[i])
@@ -285,7 +206,7 @@ class Model:
             if head.block.kind == "missing":
                 cells.append(torch.zeros(*part.shape[:-1], len(head.block.columns), device=part.device))
             else:
-                error = head.likelihood.squared_error(part, head.inputs(rows.x), rows.memory)
+                error = head.likelihood.squared_error(part, head.inputs(rows.x), head.units, rows.memory)
                 cells.append(self._masked(error, head, rows))
         error = self._by_column(cells)
         if rows.missing is not None:
@@ -305,7 +226,7 @@ class Model:
         if rows.changed is None or not bool(rows.changed.any()):
             return cost
         cost = cost.clone()
-        cost[..., self.encoding.constant] += price * rows.changed.to(cost.dtype)
+        cost[..., self.encoding.watched] += price * rows.changed.to(cost.dtype)
         return cost
 
     def present_by_column(self, rows: Encoded) -> Tensor:
@@ -318,13 +239,13 @@ class Model:
 
     def mean_values(self, theta: Tensor) -> Tensor:
         """E[x|z] in original units, [*, B, columns of the table], float64; missing cells are filled in."""
-        parts = {i: h.likelihood.mean(theta[..., h.start : h.stop]) for i, h in enumerate(self.heads)}
+        parts = {i: h.likelihood.mean(theta[..., h.start : h.stop], h.units) for i, h in enumerate(self.heads)}
         return self._decode_heads(parts, fill=True)
 
     def sample_values(self, theta: Tensor, generator: torch.Generator) -> Tensor:
         """Draws from p(x|z) in original units, [*, B, columns of the table], float64."""
         parts = {
-            i: h.likelihood.sample(theta[..., h.start : h.stop], own, h.floor, generator)
+            i: h.likelihood.sample(theta[..., h.start : h.stop], own, h.units, generator)
             for i, (h, own) in enumerate(zip(self.heads, self._own, strict=True))
         }
         return self._decode_heads(parts, fill=False)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diabolo.model.autoencoder import Model
-from diabolo.model.likelihood import Gaussian
+from diabolo.model.likelihood.real import Gaussian
 
 __all__ = ["Moments", "has_closed_form", "solve"]
 
@@ -23,7 +23,7 @@ def has_closed_form(model: Model, masked: bool) -> bool:
     gaussian = heads[0].likelihood
     if not isinstance(gaussian, Gaussian) or gaussian.sigma == "learned":
         return False
-    variance = gaussian.variance({}, heads[0].floor)
+    variance = gaussian.variance(torch.empty(0), {}, heads[0].units)
     plain = model.corruption.name == "none" and model.regularizer.name == "none" and len(model.encoder) == 1
     return plain and bool((variance == variance[0]).all())
 

@@ -1,0 +1,170 @@
+"""One column's cells as numbers, and back: numbers, truth values, text by position among its levels, dates in seconds.
+
+A missing cell is NaN. Text becomes the position of its level in a list that grows while a table is read; the schema
+later fixes the list. A date is the number of seconds since 1970-01-01 (UTC where it has a time zone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from diabolo.errors import DataError
+
+__all__ = ["TEXT", "arrow_dtype", "batch_values", "cells_of", "float_type", "is_date", "restored", "text_codes"]
+
+#: Type names of columns whose cells are positions among levels.
+TEXT = ("str", "category")
+#: Columns that single precision holds exactly.
+SMALL = {"float32", "float16", "bool", "int8", "uint8", "int16", "uint16", *TEXT}
+TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+DAY = 86_400
+
+
+def is_date(dtype: str) -> bool:
+    """Whether a type name is that of dates: `datetime64[us]`, with a time zone behind a space."""
+    return dtype.startswith("datetime64")
+
+
+def float_type(dtypes: Sequence[str]) -> type[np.floating[Any]]:
+    """float32 where it holds every column exactly, else float64."""
+    return np.float32 if all(d in SMALL for d in dtypes) else np.float64
+
+
+def arrow_dtype(kind: Any, name: str, where: str = "") -> str:
+    """The name under which a schema keeps an Arrow column's type.
+
+    Raises:
+        DataError: lists, structures, bytes and other types that are no single value.
+    """
+    import pyarrow as pa
+
+    t = pa.types
+    if t.is_boolean(kind):
+        return "bool"
+    if t.is_integer(kind) or t.is_floating(kind):
+        return str(np.dtype(kind.to_pandas_dtype()).name)
+    if t.is_null(kind) or t.is_decimal(kind):
+        return "float64"
+    if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
+        return "str"
+    if t.is_dictionary(kind):
+        inner = arrow_dtype(kind.value_type, name, where)
+        return "category" if inner == "str" else inner
+    if t.is_timestamp(kind):
+        return f"datetime64[{kind.unit}]" + (f" {kind.tz}" if kind.tz else "")
+    if t.is_date(kind):
+        return "datetime64[D]"
+    raise DataError(
+        f"{where}{': ' if where else ''}column {name!r} holds {kind}; allowed are numbers, truth values, text and "
+        f"dates: leave it out (--exclude {name}) or, if it is the truth, name it with --label {name}"
+    )
+
+
+def cells_of(name: str, column: Any, levels: dict[str, list[str]]) -> np.ndarray:
+    """One Arrow column as numbers; text grows its list in `levels`."""
+    import pyarrow as pa
+
+    dtype = arrow_dtype(column.type, name)
+    if dtype in TEXT:
+        return text_codes(column, levels.setdefault(name, []))
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if is_date(dtype):
+        return _seconds(column)
+    if pa.types.is_null(column.type) or pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    if column.null_count and dtype == "bool":
+        column = column.cast("uint8")
+    cells = column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
+    return np.asarray(cells)
+
+
+def text_codes(column: Any, known: list[str]) -> np.ndarray:
+    """Positions of text cells in `known`, which grows by what is new; NaN where a cell is missing."""
+    import pyarrow as pa
+
+    if hasattr(column, "chunks"):
+        parts = [text_codes(chunk, known) for chunk in column.chunks]
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    words = column.dictionary.to_pylist()
+    index = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    place = {word: i for i, word in enumerate(known)}
+    used = np.unique(index)
+    to = np.full(len(words) + 1, np.nan, np.float32)  # the last place is that of -1
+    for i in used[used >= 0]:
+        word = words[i]
+        if word is None:
+            continue
+        if word not in place:
+            place[word] = len(known)
+            known.append(word)
+        to[i] = place[word]
+    return np.asarray(to[index])
+
+
+def _seconds(column: Any) -> np.ndarray:
+    import pyarrow as pa
+
+    if hasattr(column, "chunks"):
+        parts = [_seconds(chunk) for chunk in column.chunks]
+        return np.concatenate(parts) if parts else np.empty(0)
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("s"))
+    ticks = TICKS[column.type.unit]
+    gone = column.is_null().to_numpy(zero_copy_only=False)
+    whole = column.cast(pa.timestamp(column.type.unit)).cast(pa.int64()).fill_null(0)
+    count = whole.to_numpy(zero_copy_only=False)
+    # Whole seconds and the rest apart: nanoseconds since 1970 exceed what a double holds.
+    return np.where(gone, np.nan, count // ticks + (count % ticks) / ticks)
+
+
+def batch_values(batch: Any, columns: Sequence[str], levels: dict[str, list[str]] | None = None) -> np.ndarray:
+    """A record batch's columns as one C-ordered matrix, [n, C] float32 or float64, NaN for null."""
+    kinds = [batch.schema.field(n).type for n in columns]
+    dtypes = [arrow_dtype(k, n) for k, n in zip(kinds, columns, strict=True)]
+    if len(set(dtypes)) == 1 and dtypes[0] in ("float32", "float64") and len({str(k) for k in kinds}) == 1:
+        tensor = batch.select(list(columns)).to_tensor(null_to_nan=True, row_major=True)
+        return np.asarray(tensor.to_numpy())
+    values = np.empty((batch.num_rows, len(columns)), float_type(dtypes))
+    for i, name in enumerate(columns):
+        values[:, i] = cells_of(name, batch.column(name), {} if levels is None else levels)
+    return values
+
+
+def restored(cells: np.ndarray, dtype: str, levels: Sequence[str] = ()) -> Any:
+    """Cells [n] as an Arrow array of the type that they came in; integers and truth values keep it by nulls."""
+    import pyarrow as pa
+
+    gone = ~np.isfinite(cells)
+    if levels or dtype in TEXT:
+        gone |= (cells >= len(levels)) | (cells < 0)
+        code = np.where(gone, 0, cells).astype(np.int32)
+        if dtype not in TEXT:
+            return restored(np.where(gone, np.nan, np.array([float(w) for w in levels])[code]), dtype)
+        text = pa.DictionaryArray.from_arrays(pa.array(code, mask=gone), pa.array(list(levels), pa.string()))
+        return text if dtype == "category" else text.cast(pa.string())
+    if is_date(dtype):
+        return _dates(np.where(gone, 0.0, cells), gone, dtype)
+    kind = np.dtype(dtype)
+    if kind.kind in "iub":
+        limits = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+        whole = np.clip(np.round(np.where(gone, 0, cells)), *limits).astype(kind)
+        return pa.array(whole, mask=gone) if gone.any() else pa.array(whole)
+    return pa.array(cells.astype(kind))
+
+
+def _dates(seconds: np.ndarray, gone: np.ndarray, dtype: str) -> Any:
+    import pyarrow as pa
+
+    name, _, zone = dtype.partition(" ")
+    unit = name[len("datetime64[") : -1]
+    if unit == "D":
+        return pa.array(np.floor(seconds / DAY).astype(np.int32), mask=gone).cast(pa.date32())
+    whole = np.floor(seconds)
+    ticks = whole.astype(np.int64) * TICKS[unit] + np.round((seconds - whole) * TICKS[unit]).astype(np.int64)
+    return pa.array(ticks, mask=gone).cast(pa.timestamp(unit, tz=zone or None))

@@ -1,0 +1,11 @@
+"""−log p(x|z) per column: the distance of the objective, unreduced, for one block of like columns.
+
+A likelihood reads the decoder's numbers `theta` [*, B, width] and, where it has them, its own trained parameters. Every
+entry also knows its mean, draws from it, its cumulative distribution (for grid masses), and a squared distance that
+needs no density. Reals and integers are in standardised units; `Units` says what those are.
+"""
+
+from diabolo.model.likelihood import angle, discrete, integer, real
+from diabolo.model.likelihood.base import Likelihood, Units, default_likelihood, likelihoods
+
+__all__ = ["Likelihood", "Units", "angle", "default_likelihood", "discrete", "integer", "likelihoods", "real"]

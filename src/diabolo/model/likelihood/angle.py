@@ -1,0 +1,72 @@
+"""The likelihood of angles, periodic."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diabolo.memory import Memory
+from diabolo.model.likelihood.base import Own, Reduced, Units, likelihoods
+from diabolo.model.prior import HALF_LOG_2PI
+
+__all__ = ["VonMises"]
+
+
+@likelihoods.register("von_mises")
+class VonMises(Reduced):
+    """e^(κ cos(φ − φ̂)) / 2π I₀(κ) for angles; the decoder gives κ (cos φ̂, sin φ̂) (Mardia, Jupp 2000, eq. 3.5.17)."""
+
+    name = "von_mises"
+    kinds: ClassVar[tuple[str, ...]] = ("angle",)
+    density: ClassVar[bool] = True
+
+    def width(self, columns: int, inputs: int) -> int:
+        return 2 * columns
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    @staticmethod
+    def _kappa(theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        c, s = theta.chunk(2, dim=-1)
+        return c, s, (c.square() + s.square() + 1e-12).sqrt()
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        c, s, length = self._kappa(theta)
+        cos, sin = x.chunk(2, dim=-1)
+        # 1 − cos(φ − φ̂) = ½ |u − û|², without the cancellation.
+        half_square = 0.5 * ((cos - c / length).square() + (sin - s / length).square())
+        # κ is about 1/σ²; the floor of σ bounds it, and the density stays one.
+        kappa = torch.minimum(length, units.floor.square().reciprocal())
+        log_i0e: Tensor = torch.special.i0e(kappa).log()
+        return 2 * HALF_LOG_2PI + log_i0e + kappa * half_square
+
+    def mean(self, theta: Tensor, units: Units) -> Tensor:
+        c, s = theta.chunk(2, dim=-1)
+        return torch.atan2(s, c)
+
+    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        """|e^{iφ} − e^{iφ̂}|² = 2 − 2 cos(φ − φ̂), from 0 to 4."""
+        c, s, kappa = self._kappa(theta)
+        cos, sin = x.chunk(2, dim=-1)
+        return 2 - 2 * (c * cos + s * sin) / kappa
+
+    def _angle_and_kappa(self, theta: Tensor, units: Units) -> tuple[np.ndarray, np.ndarray]:
+        kappa = torch.minimum(self._kappa(theta)[2], units.floor.square().reciprocal())
+        return self.mean(theta, units).double().numpy(), kappa.double().numpy()
+
+    def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
+        angle, kappa = self._angle_and_kappa(theta, units)
+        seed = int(torch.randint(1 << 62, (), generator=generator))
+        return torch.from_numpy(np.random.default_rng(seed).vonmises(angle, kappa))
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
+        """P(X ≤ x) on the turn that starts half a turn before φ̂."""
+        from scipy.stats import vonmises
+
+        angle, kappa = self._angle_and_kappa(theta, units)
+        offset = np.remainder(x.double().numpy() - angle + np.pi, 2 * np.pi) - np.pi
+        return torch.from_numpy(np.asarray(vonmises.cdf(offset, kappa)))

@@ -1,0 +1,146 @@
+"""What every likelihood answers, and the units that a block's columns are in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from diabolo.memory import Memory
+from diabolo.registry import Registry
+
+__all__ = ["Likelihood", "Own", "Reduced", "Units", "default_likelihood", "likelihoods"]
+
+Own = Mapping[str, Tensor]
+
+
+@dataclasses.dataclass
+class Units:
+    """What standardised numbers of a block's columns mean, each [columns] or 0 to 1 where a column has no units.
+
+    value = center + scale · x. Whole numbers lie `step` = 1 / scale apart in x, from `low` to `high`.
+    """
+
+    floor: Tensor  #: smallest σ, in x
+    center: Tensor
+    scale: Tensor
+    low: Tensor  #: what the column's type can hold, in its own units; −inf and inf for reals
+    high: Tensor
+
+    @staticmethod
+    def plain(columns: int, floor: float = 1.0) -> Units:
+        """Columns whose x is their value."""
+        one = torch.ones(columns)
+        return Units(floor * one, 0 * one, one, -torch.inf * one, torch.inf * one)
+
+    def to(self, device: str) -> Units:
+        return Units(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
+
+    @property
+    def step(self) -> Tensor:
+        return self.scale.reciprocal().float()
+
+    def values(self, x: Tensor) -> Tensor:
+        """Cells in their own units, float64: a whole number must come out whole."""
+        return x.double() * self.scale.double() + self.center.double()
+
+    def standardised(self, values: Tensor) -> Tensor:
+        return (values - self.center.double()) / self.scale.double()
+
+
+class Likelihood(Protocol):
+    name: str
+    #: Kinds of block that it can describe.
+    kinds: ClassVar[tuple[str, ...]]
+    #: Whether its nll is a density in x, which the scale turns into one in original units; else it is a mass.
+    density: ClassVar[bool]
+
+    def width(self, columns: int, inputs: int) -> int:
+        """Numbers that the decoder gives for a block of that many columns and inputs."""
+        ...
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of trained parameters that do not depend on z, all starting at 0."""
+        ...
+
+    def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
+        """What a training step takes for x [B, inputs], before corruption; None for x itself."""
+        ...
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        """−log p(x|z), [*, B, columns], nats, of a density in standardised units or of a mass.
+
+        With `memory`, theta may be overwritten.
+        """
+        ...
+
+    def mean_nll(
+        self,
+        theta: Tensor,
+        own: Own,
+        x: Tensor,
+        units: Units,
+        share: Tensor | None,
+        present: Tensor | None,
+        memory: Memory | None = None,
+    ) -> Tensor:
+        """Weighted mean over rows of the masked nll, [*, columns]: training's reduction, see `Reduced`."""
+        ...
+
+    def mean(self, theta: Tensor, units: Units) -> Tensor:
+        """E[x|z], [*, B, columns], standardised; the most probable level of a category."""
+        ...
+
+    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor: ...
+
+    def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor: ...
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
+        """P(X ≤ x), [*, B, columns], float64, for values x of the columns (an angle in radians)."""
+        ...
+
+
+likelihoods: Registry[Likelihood] = Registry("likelihood")
+
+
+def default_likelihood(kind: str, stochastic: bool) -> Any:
+    """The spec of a kind of block that the settings do not describe.
+
+    A point latent has the squared error; a Gaussian one learns a scale, and gives integers a mass.
+    """
+    if kind == "integer" and stochastic:
+        return "discretized_logistic"
+    if kind in ("real", "integer"):
+        return {"name": "gaussian", "sigma": "learned" if stochastic else 1.0}
+    return {
+        "count": "negative_binomial",
+        "angle": "von_mises",
+        "boolean": "bernoulli",
+        "categorical": "categorical",
+        "missing": "bernoulli",
+    }[kind]
+
+
+class Reduced:
+    """The mean over rows from the unreduced nll; an entry may know a shorter way to the same numbers."""
+
+    def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
+        return None
+
+    def mean_nll(
+        self,
+        theta: Tensor,
+        own: Own,
+        x: Tensor,
+        units: Units,
+        share: Tensor | None,
+        present: Tensor | None,
+        memory: Memory | None = None,
+    ) -> Tensor:
+        nll: Tensor = self.nll(theta, own, x, units)  # type: ignore[attr-defined]
+        if present is not None:
+            nll = torch.where(present, nll, 0.0)
+        return nll.mean(-2) if share is None else torch.matmul(share, nll)

@@ -1,0 +1,147 @@
+"""Likelihoods of truth values, categories and numbers of objects."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar
+
+import torch
+from annotated_types import Gt, Lt
+from torch import Tensor
+from torch.nn import functional
+
+from diabolo.memory import Memory
+from diabolo.model.likelihood.base import Own, Reduced, Units, likelihoods
+
+__all__ = ["Bernoulli", "Categorical", "Multiplicity"]
+
+
+@likelihoods.register("bernoulli")
+class Bernoulli(Reduced):
+    """p^x (1−p)^(1−x) with p = sigmoid(theta): exact for x in {0, 1}, the cross-entropy for x between."""
+
+    name = "bernoulli"
+    kinds: ClassVar[tuple[str, ...]] = ("boolean", "missing")
+    density: ClassVar[bool] = False
+    #: Whether a cell between 0 and 1 is a probability, from which each training step draws a fresh 0 or 1 (stop rows
+    #: keep one draw), as for gray images (Salakhutdinov, Murray 2008).
+    binarize: bool = False
+
+    def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
+        return torch.bernoulli(x, generator=generator) if self.binarize else None
+
+    def width(self, columns: int, inputs: int) -> int:
+        return columns
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(theta, x.expand_as(theta), reduction="none")
+
+    def mean(self, theta: Tensor, units: Units) -> Tensor:
+        return theta.sigmoid()
+
+    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        return (theta.sigmoid() - x).square()
+
+    def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
+        return (torch.rand(theta.shape, generator=generator) < theta.sigmoid()).to(theta.dtype)
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
+        p = theta.double().sigmoid()
+        return torch.where(x >= 1, 1.0, torch.where(x >= 0, 1 - p, 0.0))
+
+
+@likelihoods.register("categorical")
+class Categorical(Reduced):
+    """p_l = softmax(theta)_l over the levels of a column; a level never seen in training is priced by the model."""
+
+    name = "categorical"
+    kinds: ClassVar[tuple[str, ...]] = ("categorical",)
+    density: ClassVar[bool] = False
+
+    def width(self, columns: int, inputs: int) -> int:
+        return inputs
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        return -(theta.log_softmax(-1) * x).sum(-1, keepdim=True)
+
+    def mean(self, theta: Tensor, units: Units) -> Tensor:
+        return theta.argmax(-1, keepdim=True).to(theta.dtype)
+
+    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        """Half of Brier's score ½ Σ (p_l − x_l)², from 0 to 1."""
+        return 0.5 * (theta.softmax(-1) - x).square().sum(-1, keepdim=True)
+
+    def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
+        return _draw(theta, generator)
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
+        return _cumulative(theta, x)
+
+
+def _draw(theta: Tensor, generator: torch.Generator) -> Tensor:
+    """Positions drawn with probabilities softmax(theta), [*, 1]."""
+    flat = theta.softmax(-1).reshape(-1, theta.shape[-1])
+    drawn = torch.multinomial(flat, 1, generator=generator)
+    return drawn.reshape(*theta.shape[:-1], 1).to(theta.dtype)
+
+
+def _cumulative(theta: Tensor, x: Tensor) -> Tensor:
+    """P(position ≤ x), [*, 1]."""
+    cumulative = theta.double().softmax(-1).cumsum(-1).clamp_max(1.0)
+    inside = cumulative.gather(-1, x.long().clamp(0, theta.shape[-1] - 1))
+    return torch.where(x < 0, 0.0, inside)
+
+
+@likelihoods.register("multiplicity")
+class Multiplicity(Reduced):
+    """The count N of filled slots as a categorical, and, given N, which slots they are.
+
+    The first N, or with probability `gaps` any other choice, all equally likely.
+    """
+
+    name = "multiplicity"
+    kinds: ClassVar[tuple[str, ...]] = ("slots",)
+    density: ClassVar[bool] = False
+    #: Share of rows whose filled slots are not the first ones.
+    gaps: Annotated[float, Gt(0), Lt(1)] = 0.5
+
+    def width(self, columns: int, inputs: int) -> int:
+        return inputs + 1
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        slots = x.shape[-1]
+        filled = x.sum(-1, keepdim=True)
+        log_p = theta.log_softmax(-1)
+        count = -log_p.gather(-1, filled.long().expand(*log_p.shape[:-1], 1))
+        first = (torch.arange(slots, device=x.device) < filled) == (x > 0.5)
+        # Ways to fill n slots other than the first n; none if n is 0 or all of them.
+        other = [math.comb(slots, n) - 1 for n in range(slots + 1)]
+        costs = [
+            [-math.log(self.gaps) + math.log(ways) if ways else math.inf for ways in other],
+            [-math.log1p(-self.gaps) if ways else 0.0 for ways in other],
+        ]
+        table = torch.tensor(costs, dtype=theta.dtype, device=theta.device)
+        return count + table[first.all(-1, keepdim=True).long(), filled.long()]
+
+    def mean(self, theta: Tensor, units: Units) -> Tensor:
+        counts = torch.arange(theta.shape[-1], dtype=theta.dtype, device=theta.device)
+        return (theta.softmax(-1) * counts).sum(-1, keepdim=True)
+
+    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        """Squared difference of count and expected count, in units of the slots' number."""
+        return ((self.mean(theta, units) - x.sum(-1, keepdim=True)) / x.shape[-1]).square()
+
+    def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
+        return _draw(theta, generator)
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
+        return _cumulative(theta, x)

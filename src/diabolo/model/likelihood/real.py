@@ -1,0 +1,178 @@
+"""Likelihoods of real columns: Gaussian and Laplace, with a fixed scale, a learned one or the decoder's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from annotated_types import Gt, Lt
+from torch import Tensor
+from torch.nn import functional
+
+from diabolo.memory import Memory
+from diabolo.model.likelihood.base import Own, Reduced, Units, likelihoods
+from diabolo.model.prior import HALF_LOG_2PI
+
+__all__ = ["Gaussian", "Laplace", "Scale", "decoded"]
+
+#: A fixed scale in standardised units, one trained per column, or one that the decoder gives for each row.
+Scale = Literal["learned", "decoded"] | Annotated[float, Gt(0), Lt(1e15)]
+#: log σ of the decoder stays within these, so that a wild row gives a finite gradient.
+LOG_SCALE = 12.0
+
+
+def decoded(theta: Tensor) -> tuple[Tensor, Tensor]:
+    """The decoder's location and log scale, [*, B, columns] each."""
+    location, log_scale = theta.chunk(2, dim=-1)
+    return location, log_scale.clamp(-LOG_SCALE, LOG_SCALE)
+
+
+class _MeanSquare(torch.autograd.Function):
+    """Σ_b share_b m_bc (θ_bc − x_bc)² for [B, C], in kept memory where there is some."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, theta: Tensor, x: Tensor, share: Tensor | None, present: Tensor | None, memory: Memory | None
+    ) -> Tensor:
+        rows, columns = theta.shape
+        # Heads are told apart by where their slice of theta begins.
+        name = f".{theta.storage_offset()}"
+        out = None if memory is None else memory.get("residual" + name, rows, columns, theta)
+        residual = torch.sub(theta, x, out=out)
+        if present is not None:
+            residual.mul_(present)
+        ctx.residual, ctx.share = residual, share
+        out = None if memory is None else memory.get("squares" + name, rows, columns, theta)
+        squares = torch.mul(residual, residual, out=out)
+        if share is None:
+            return squares.sum(0).div_(rows) if memory is None else torch.mv(squares.t(), memory.ones(x)).div_(rows)
+        return torch.mv(squares.t(), share)
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> Any:
+        residual, share = ctx.residual, ctx.share
+        if share is None:
+            gradient = residual.mul_(outputs[0] * (2 / residual.shape[0]))
+        else:
+            gradient = residual.mul_(outputs[0]).mul_(2 * share[:, None])
+        return gradient, None, None, None, None
+
+
+@likelihoods.register("gaussian")
+class Gaussian(Reduced):
+    """N(x; x̂, σ²): a fixed σ gives half the squared error, "learned" one σ per column.
+
+    Rybkin, Daniilidis, Levine 2021, arXiv:2006.13202.
+    """
+
+    name = "gaussian"
+    kinds: ClassVar[tuple[str, ...]] = ("real", "integer")
+    density: ClassVar[bool] = True
+    #: Standard deviation in standardised units, "learned" per column, or "decoded" for each row.
+    sigma: Scale = 1.0
+
+    def width(self, columns: int, inputs: int) -> int:
+        return 2 * columns if self.sigma == "decoded" else columns
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {"log_sigma": (columns,)} if self.sigma == "learned" else {}
+
+    def variance(self, theta: Tensor, own: Own, units: Units) -> Tensor:
+        """σ², [*, 1 or B, columns]; a trained one is floor² + e^(2s), which no training can push below the floor."""
+        if self.sigma == "learned":
+            return (units.floor.square() + (2 * own["log_sigma"]).exp()).unsqueeze(-2)
+        if self.sigma == "decoded":
+            return units.floor.square() + (2 * decoded(theta)[1]).exp()
+        return units.floor.clamp_min(float(self.sigma)).square()
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        variance = self.variance(theta, own, units)
+        squared = self.squared_error(theta, x, units, memory)
+        if memory is not None and not torch.is_grad_enabled():
+            return squared.mul_(0.5 / variance).add_(0.5 * variance.log() + HALF_LOG_2PI)
+        return squared * (0.5 / variance) + (0.5 * variance.log() + HALF_LOG_2PI)
+
+    def mean_nll(
+        self,
+        theta: Tensor,
+        own: Own,
+        x: Tensor,
+        units: Units,
+        share: Tensor | None,
+        present: Tensor | None,
+        memory: Memory | None = None,
+    ) -> Tensor:
+        if theta.dim() != 2 or self.sigma == "decoded":
+            return super().mean_nll(theta, own, x, units, share, present, memory)
+        squared: Tensor = _MeanSquare.apply(theta, x, share, present, memory)  # type: ignore[no-untyped-call]
+        variance = self.variance(theta, own, units).reshape(-1)
+        constant = 0.5 * variance.log() + HALF_LOG_2PI
+        if present is not None:
+            there = present.to(x.dtype)
+            constant = constant * (there.mean(0) if share is None else torch.mv(there.t(), share))
+        elif share is not None:
+            constant = constant * share.sum()
+        return squared * (0.5 / variance) + constant
+
+    def mean(self, theta: Tensor, units: Units) -> Tensor:
+        return decoded(theta)[0] if self.sigma == "decoded" else theta
+
+    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        location = self.mean(theta, units)
+        if memory is not None and not torch.is_grad_enabled():
+            return location.sub_(x).square_()
+        return functional.mse_loss(location, x.expand_as(location), reduction="none")
+
+    def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
+        location = self.mean(theta, units)
+        return location + self.variance(theta, own, units).sqrt() * torch.randn(location.shape, generator=generator)
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
+        sigma = self.variance(theta, own, units).double().sqrt()
+        normal: Tensor = torch.special.ndtr((x.double() - self.mean(theta, units).double()) / sigma)
+        return normal
+
+
+@likelihoods.register("laplace")
+class Laplace(Reduced):
+    """e^(−|x − x̂|/b) / 2b: the absolute error, which far cells pull less (Laplace 1774)."""
+
+    name = "laplace"
+    kinds: ClassVar[tuple[str, ...]] = ("real", "integer")
+    density: ClassVar[bool] = True
+    #: b in standardised units, "learned" per column, or "decoded" for each row.
+    b: Scale = "learned"
+
+    def width(self, columns: int, inputs: int) -> int:
+        return 2 * columns if self.b == "decoded" else columns
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {"log_b": (columns,)} if self.b == "learned" else {}
+
+    def spread(self, theta: Tensor, own: Own, units: Units) -> Tensor:
+        """b, [*, 1 or B, columns], above the floor of σ."""
+        if self.b == "learned":
+            return (units.floor + own["log_b"].exp()).unsqueeze(-2)
+        if self.b == "decoded":
+            return units.floor + decoded(theta)[1].exp()
+        return units.floor.clamp_min(float(self.b))
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        b = self.spread(theta, own, units)
+        return (x - self.mean(theta, units)).abs() / b + (2 * b).log()
+
+    def mean(self, theta: Tensor, units: Units) -> Tensor:
+        return decoded(theta)[0] if self.b == "decoded" else theta
+
+    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        return (x - self.mean(theta, units)).square()
+
+    def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
+        location = self.mean(theta, units)
+        u = torch.rand(location.shape, generator=generator, dtype=torch.float64) - 0.5
+        return location + self.spread(theta, own, units) * (-u.sign() * torch.log1p(-2 * u.abs())).float()
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
+        scaled = (x.double() - self.mean(theta, units).double()) / self.spread(theta, own, units).double()
+        tail = 0.5 * (-scaled.abs()).exp()
+        return torch.where(scaled < 0, tail, 1 - tail)
