@@ -31,7 +31,7 @@ from diabolo import (
 )
 from diabolo.artifact import HEADER_LIMIT, SECTIONS, Section, read_sections, write_sections
 from diabolo.describe import describe_model
-from diabolo.detect.scores import applicable
+from diabolo.detect.scores import applicable, scores
 from diabolo.errors import ModelFileError, OutputError
 
 CLASSES = [Autoencoder, LinearAutoencoder, DenoisingAutoencoder, SparseAutoencoder, VariationalAutoencoder]
@@ -492,19 +492,24 @@ def test_tensors_of_main(case, small, tmp_path):
     refused(forged(small, tmp_path / "x.diabolo", **tensors), said, [load, AnomalyDetector.load])
 
 
+#: Scores of the detector in the small file.
+KINDS = sum(not scores.get(n).needs_stochastic for n in scores)
 DETECTOR_TENSORS = {
     "none": ({"calibration": None}, "needs the tensor 'calibration' of F64"),
-    "single": ({"calibration": np.zeros((3, 9), np.float32)}, "needs the tensor 'calibration' of F64"),
+    "single": ({"calibration": np.zeros((KINDS, 9), np.float32)}, "needs the tensor 'calibration' of F64"),
     "one more": ({"more": np.zeros(3)}, "needs the tensor 'calibration'"),
     "flat": ({"calibration": np.zeros(9)}, "calibration is not one sorted row per score"),
-    "empty": ({"calibration": np.zeros((3, 0))}, "calibration is not one sorted row per score"),
+    "empty": ({"calibration": np.zeros((KINDS, 0))}, "calibration is not one sorted row per score"),
     "too few rows": ({"calibration": np.zeros((1, 9))}, "calibration is not one sorted row per score"),
-    "not sorted": ({"calibration": np.arange(27.0).reshape(3, 9)[:, ::-1]}, "not one sorted row per score"),
-    "NaN": ({"calibration": np.full((3, 9), np.nan)}, "not one sorted row per score"),
-    "weights long": ({"weights": np.ones((3, 1))}, "weights do not fit the calibration"),
-    "weights negative": ({"calibration": np.zeros((3, 9)), "weights": -np.ones((3, 9))}, "weights do not fit"),
-    "weights NaN": ({"calibration": np.zeros((3, 9)), "weights": np.full((3, 9), np.nan)}, "weights do not fit"),
-    "weights zero": ({"calibration": np.zeros((3, 9)), "weights": np.zeros((3, 9))}, "weights do not fit"),
+    "not sorted": ({"calibration": np.arange(9.0 * KINDS).reshape(KINDS, 9)[:, ::-1]}, "not one sorted row per score"),
+    "NaN": ({"calibration": np.full((KINDS, 9), np.nan)}, "not one sorted row per score"),
+    "weights long": ({"weights": np.ones((KINDS, 1))}, "weights do not fit the calibration"),
+    "weights negative": ({"calibration": np.zeros((KINDS, 9)), "weights": -np.ones((KINDS, 9))}, "weights do not fit"),
+    "weights NaN": ({"weights": np.full((KINDS, 9), np.nan)}, "weights do not fit"),
+        {"calibration": np.zeros((KINDS, 9)), "weights": np.full((KINDS, 9), np.nan)},
+        "weights do not fit",
+    ),
+    "weights zero": ({"calibration": np.zeros((KINDS, 9)), "weights": np.zeros((KINDS, 9))}, "weights do not fit"),
 }
 
 
@@ -580,7 +585,7 @@ CARDS = {
     "history's line": ("main", "training.history", [{}], "an epoch of the history has no number, validation or best"),
     "seconds": ("main", "training.seconds", "many", "card: training.* = 'many': input should be a valid number"),
     "versions": ("main", "training.versions", 3, "card: training.* = 3: input should be a valid dict"),
-    "score": ("detector", "scores", ["nll", "mse", "magic"], "names the unknown score 'magic'; upgrade diabolo"),
+    "score": ("detector", "scores.0", "magic", "names the unknown score 'magic'; upgrade diabolo"),
     "too few scores": ("detector", "scores", ["nll"], "not one sorted row per score"),
     "default score": ("detector", "parameters.score", "kl", "does not fit together: score 'kl'"),
     "rate": ("detector", "parameters.false_alarm_rate", 2.0, "does not fit together: false_alarm_rate = 2.0"),

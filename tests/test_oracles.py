@@ -25,6 +25,7 @@ from diabolo import (
 from diabolo.config import Config
 from diabolo.data.batches import ROLES, assign_roles
 from diabolo.data.rows import Rows
+from diabolo.detect.profile import code_scale, profile
 from diabolo.errors import ConfigError
 from diabolo.model import regularizer as regularizer_module
 from diabolo.model.corruption import corruptions
@@ -676,6 +677,80 @@ def test_score_bounds_the_importance_weighted_density(plane, encoded):
         elbo = -ae.anomaly_score(X[:300], "neg_elbo").mean()
         bounds = [float(importance_weighted(ae.model_, rows, s, generator()).mean()) for s in (10, 100, 1000)]
     assert elbo < bounds[0] < bounds[1] < bounds[2] + 1e-3
+
+
+# ── the best code of a row ────────────────────────────────────────────────────────────────────────
+
+
+def linear_model(build_model, rng, columns, k, prior, sigma=0.5):
+    """A linear decoder W z + b with a poor encoder, its rows, and the decoder in standardised units."""
+    X = rng.normal(size=(300, columns)) @ rng.normal(size=(columns, columns)) * 10 + 3
+    settings = {"network": "linear", "latent": "gaussian", "regularizer": "kl", "prior": prior}
+    model = build_model(X, latent_dim=k, likelihood={"name": "gaussian", "sigma": sigma}, clip=1e6, **settings)
+    views = model.store.views
+    W, b = 0.8 * rng.normal(size=(columns, k)), 0.3 * rng.normal(size=columns)
+    views["decoder.0.weight"].copy_(torch.from_numpy(W))
+    views["decoder.0.bias"].copy_(torch.from_numpy(b))
+    u = (X - model.encoding.center) / model.encoding.scale
+    return model, X, u, W, b
+
+
+def profiled(model, X, z, u, W, b, sigma=0.5):
+    """−log p(x|z) − log π(z), in original units, by hand."""
+    nll = -stats.norm(z @ W.T + b, sigma).logpdf(u).sum(1) + np.log(model.encoding.scale).sum()
+    return nll - model.prior.log_prob(torch.from_numpy(z)).sum(-1).numpy()
+
+
+def test_profile_of_a_linear_decoder_is_ridge(build_model, encoded, rng):
+    """With a normal prior the best code is (WᵀW/σ² + I)⁻¹ Wᵀ(x − b)/σ²."""
+    model, X, u, W, b = linear_model(build_model, rng, 7, 4, "normal")
+    best = np.linalg.solve(W.T @ W / 0.25 + np.eye(4), W.T @ (u - b).T / 0.25).T
+    np.testing.assert_allclose(profile(model, encoded(model, X)), profiled(model, X, best, u, W, b), rtol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.5, 3.0])
+def test_profile_of_a_narrow_linear_decoder_is_the_soft_threshold(rate, build_model, encoded, rng):
+    """With a Laplace prior and one dimension: the least-squares code, pulled to 0 by λσ²/|w|², and not beyond."""
+    model, X, u, W, b = linear_model(build_model, rng, 5, 1, {"name": "laplace", "rate": rate})
+    w = W[:, 0]
+    free = (u - b) @ w / (w @ w)
+    best = np.sign(free) * np.maximum(np.abs(free) - rate * 0.25 / (w @ w), 0)
+    assert 0 < (best == 0).mean() < 1
+    found = profile(model, encoded(model, X))
+    np.testing.assert_allclose(found, profiled(model, X, best[:, None], u, W, b), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [Autoencoder, SparseAutoencoder, VariationalAutoencoder])
+def test_profile_falls_with_iterations_from_the_encoders_code(kind, mixed, encoded):
+    """For every row, of every kind of column, and by more than nothing."""
+    ae = kind(epochs=5, latent_dim=3, slots={"e": 2}).fit(mixed)
+    model, rows = ae.model_, encoded(ae.model_, mixed)
+    scale = code_scale(model)
+    z = model.encode(rows.clipped(model.encoding.clip).x).mean
+    start = model.column_nll(model.decode(z), rows).sum(-1) - model.prior.log_prob(z / scale).sum(-1)
+    values = [start, *(profile(model, rows, n) for n in (0, 1, 5, 15, 30, 400))]
+    torch.testing.assert_close(values[1], start)
+    for before, after in itertools.pairwise(values):
+        assert (after <= before + 1e-4 * (1 + before.abs())).all()
+    gained = (values[0] - values[-2]).mean()
+    assert float(gained) > 0.1
+    # What the cap leaves on the table is little.
+    assert float((values[-2] - values[-1]).mean()) < 0.02 * float(gained)
+    np.testing.assert_allclose(ae.anomaly_score(mixed, "profile"), values[-2], rtol=1e-4)
+
+
+def test_profile_does_not_see_the_scale_of_a_point_code(plane, encoded):
+    """π is that of z̄ where the regularizer acts on z̄, so a code in other units changes nothing."""
+    ae = SparseAutoencoder(latent_dim=3, hidden=(16,), epochs=5).fit(plane[1])
+    model, views = ae.model_, ae.model_.store.views
+    before = ae.anomaly_score(plane[1][:200], "profile")
+    c = torch.tensor([8.0, 0.125, 4.0])
+    views["encoder.2.weight"].mul_(c[:, None])
+    views["encoder.2.bias"].mul_(c)
+    views["decoder.0.weight"].div_(c)
+    model.buffers["latent_mean"].mul_(c)
+    model.buffers["latent_cov"].mul_(c[:, None] * c)
+    np.testing.assert_allclose(ae.anomaly_score(plane[1][:200], "profile"), before, rtol=1e-3)
 
 
 # ── what the kinds of autoencoder are for ─────────────────────────────────────────────────────────

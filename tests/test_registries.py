@@ -251,6 +251,15 @@ def test_prior_is_unreduced(name, lead):
 
 
 @pytest.mark.parametrize("name", priors.names())
+def test_prior_step_is_the_best_of_a_grid(name):
+    prior, z = priors.create(name), torch.tensor([-3.0, -0.3, 0.0, 0.7, 5.0])
+    grid = torch.linspace(-6, 6, 24_001)
+    for step in (0.01, 0.5, 20.0):
+        cost = (grid[:, None] - z).square() / (2 * step) - prior.log_prob(grid)[:, None]
+        torch.testing.assert_close(prior.prox(z, torch.tensor(step)), grid[cost.argmin(0)], atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", priors.names())
 def test_prior_kl_agrees_with_monte_carlo(name):
     prior = priors.create(name)
     mu, log_var = torch.tensor([-1.0, 0.0, 2.0]), torch.tensor([-2.0, 0.0, 0.5])

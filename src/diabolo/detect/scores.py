@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diabolo.data.batches import TILE, tiles
 from diabolo.data.encoding import Encoded
+from diabolo.detect.profile import profile
 from diabolo.errors import ConfigError, nearest
 from diabolo.memory import Memory
 from diabolo.model.autoencoder import Model
@@ -48,6 +49,21 @@ class NegativeLogLikelihood:
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
         return model.column_nll(_mean_theta(model, rows), rows).sum(-1)
+
+
+@scores.register("profile")
+class Profile:
+    """min over z of −log p(x|z) − log π(z), nats: the likelihood reading of a sparse autoencoder.
+
+    π is that of z̄ = z / rms(training codes) where the regularizer acts on z̄. The sum over z of p(x, z) is another
+    thing: a VAE bounds that integral, and here the best z stands for it.
+    """
+
+    name = "profile"
+    needs_stochastic = False
+
+    def __call__(self, model: Model, rows: Encoded) -> Tensor:
+        return profile(model, rows)
 
 
 @scores.register("mse")

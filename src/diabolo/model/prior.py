@@ -32,6 +32,10 @@ class Prior(Protocol):
         """KL(N(mu, e^log_var) ‖ π) per latent dimension, [*, K], nats."""
         ...
 
+    def prox(self, z: Tensor, step: Tensor) -> Tensor:
+        """argmin over v of |v − z|²/(2 step) − log π(v), [*, K]: a proximal gradient's step towards π."""
+        ...
+
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor: ...
 
 
@@ -53,6 +57,10 @@ class Normal:
 
     def kl(self, mu: Tensor, log_var: Tensor) -> Tensor:
         return 0.5 * (mu.square() + log_var.exp() - log_var - 1)
+
+    def prox(self, z: Tensor, step: Tensor) -> Tensor:
+        """z / (1 + step)."""
+        return z / (1 + step)
 
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.randn(shape, generator=generator, device=generator.device)
@@ -80,6 +88,10 @@ class Laplace:
         mean_abs = sigma * math.sqrt(2 / math.pi) * (-ratio.square()).exp() + mu * torch.erf(ratio)
         entropy = 0.5 * log_var + HALF_LOG_2PI + 0.5
         return self.rate * mean_abs - math.log(self.rate / 2) - entropy
+
+    def prox(self, z: Tensor, step: Tensor) -> Tensor:
+        """The soft threshold sign(z) max(|z| − λ step, 0)."""
+        return z.sign() * (z.abs() - self.rate * step).clamp_min(0)
 
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         u = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64) - 0.5
