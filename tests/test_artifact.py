@@ -506,9 +506,6 @@ DETECTOR_TENSORS = {
     "weights long": ({"weights": np.ones((KINDS, 1))}, "weights do not fit the calibration"),
     "weights negative": ({"calibration": np.zeros((KINDS, 9)), "weights": -np.ones((KINDS, 9))}, "weights do not fit"),
     "weights NaN": ({"weights": np.full((KINDS, 9), np.nan)}, "weights do not fit"),
-        {"calibration": np.zeros((KINDS, 9)), "weights": np.full((KINDS, 9), np.nan)},
-        "weights do not fit",
-    ),
     "weights zero": ({"calibration": np.zeros((KINDS, 9)), "weights": np.zeros((KINDS, 9))}, "weights do not fit"),
 }
 
