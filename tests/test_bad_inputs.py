@@ -94,6 +94,10 @@ def flipped(data, at):
     return data
 
 
+def zeroed(data, start, count):
+    return data[:start] + bytes(count) + data[start + count :]
+
+
 SHOP: list[Path] = []  # where {vae}, {ae} and {data} lie, once they exist
 NORMAL = np.random.default_rng(0).normal(size=(60, 3))
 BUFFER = io.BytesIO()
@@ -186,7 +190,35 @@ TABLES = {
     ),
     "ragged": fit("a.csv", "a.csv: row 1: Expected 2 columns, got 3", text("a.csv", "x,y\n1,2\n1,2,3\n")),
     "semicolons": fit(
-        "a.csv", "a.csv: has one column 'x;y'; separate columns by commas", text("a.csv", "x;y\n" + "1;2\n3;4\n" * 50)
+        "a.csv", "a.csv: its cells are separated by ';'; allowed are ',' in", text("a.csv", "x;y\n" + "1;2\n3;4\n" * 50)
+    ),
+    "spaces": fit(
+        "a.csv", "a.csv: its cells are separated by ' '; allowed are", text("a.csv", "x y\n" + "1 2\n3 4\n" * 50)
+    ),
+    "tabs": fit(
+        "a.csv",
+        r"a.csv: its cells are separated by '\\t'; .*'\\t' in .tsv: rename",
+        text("a.csv", "x\ty\n" + "1\t2\n3\t4\n" * 50),
+    ),
+    "commas-in-tsv": fit("a.tsv", "a.tsv: its cells are separated by ',';", text("a.tsv", "x,y\n" + "1,2\n3,4\n" * 50)),
+    "decimal-commas": fit(
+        "a.csv",
+        "a.csv: its cells are separated by ';'; allowed are",
+        text("a.csv", "x;y\n" + "1,5;2,5\n3,5;4,5\n" * 50),
+    ),
+    "one-column-of-two-words": fit(
+        "a.csv", "60 rows, 1 columns", text("a.csv", "my number\n" + "\n".join(map(str, NORMAL[:, 0]))), status=0
+    ),
+    "no-header": fit(
+        "a.csv",
+        r"a.csv: its first line holds numbers .1.5, -2, 3.; allowed is a header with a name per column",
+        text("a.csv", "1.5,-2,3\n2.5,3,4\n" * 50),
+    ),
+    "wavelengths-as-names": fit(
+        "a.csv",
+        "60 rows, 3 columns",
+        text("a.csv", "400.5,401.0,401.5\n" + "\n".join(",".join(map(str, r)) for r in NORMAL)),
+        status=0,
     ),
     "byte-order-mark": fit(
         "a.csv",
@@ -194,7 +226,18 @@ TABLES = {
         lambda: Path("a.csv").write_text("\ufeff" + table()[FEATURES].to_csv(index=False)),
         status=0,
     ),
-    "latin-1": fit("a.csv", "a.csv: .*utf-8", text("a.csv", "größe,y\n" + "1,2\n3,4\n" * 50, "latin-1")),
+    "latin-1": fit(
+        "a.csv", "a.csv: its header is not UTF-8; save", text("a.csv", "größe,y\n" + "1,2\n3,4\n" * 50, "latin-1")
+    ),
+    "latin-1-cells": fit(
+        "a.csv",
+        "a.csv: column 'y' holds bytes that are not UTF-8; save",
+        text("a.csv", "x,y\n" + "1,ä\n3,ö\n" * 50, "latin-1"),
+    ),
+    "utf-16": fit(
+        "a.csv", "a.csv: is UTF-16 text; allowed is text in UTF-8", text("a.csv", "x,y\n" + "1,2\n" * 50, "utf-16")
+    ),
+    "binary": fit("a.csv", "a.csv: is no text; allowed is text in UTF-8", text("a.csv", bytes(range(256)))),
     "bytes": fit(
         "a.parquet",
         r"a.parquet: column 'y' holds binary.*allowed are",
@@ -242,6 +285,14 @@ TABLES = {
     "cut-off-npy": fit("a.npy", "a.npy: cannot be read: ", text("a.npy", BUFFER.getvalue()[:500])),
     "cut-off-parquet": fit(
         "a.parquet", "a.parquet: cannot be read: ", damaged("a.parquet", lambda d: d[: len(d) // 2])
+    ),
+    "zeroed-parquet": fit(
+        "a.parquet",
+        "a.parquet: cannot be read: .*CRC checksum",
+        lambda: (
+            pq.write_table(pa.table({"x": NORMAL[:, 0]}), "a.parquet", write_page_checksum=True, compression="none"),
+            Path("a.parquet").write_bytes(zeroed(Path("a.parquet").read_bytes(), 200, 100)),
+        ),
     ),
     "no-columns-parquet": fit("a.parquet", "a.parquet: ", arrow("a.parquet")),
     "escape-codes": fit(

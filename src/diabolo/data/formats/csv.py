@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +14,8 @@ from diabolo.data.formats.base import Source, cannot_hold, formats, known, one_l
 from diabolo.errors import DataError
 
 __all__ = ["Csv"]
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 @formats.register("csv")
@@ -26,8 +30,6 @@ class Csv:
         import pyarrow as pa
         import pyarrow.csv as pc
 
-        if source.path.stat().st_size == 0:
-            raise DataError(f"{source}: the file is empty")
         read = pc.ReadOptions(block_size=1 << 22, use_threads=not serial)
         parse = pc.ParseOptions(delimiter=_delimiter(source.path))
         with pc.open_csv(source.path, read_options=read, parse_options=parse) as first:
@@ -73,8 +75,17 @@ class Csv:
         return None
 
     def schema(self, source: Source) -> tuple[Any, int | None]:
+        import pyarrow as pa
+
+        _check_start(source)
         with self._explained(source, None), self._open(source, None) as reader:
-            return reader.schema, None
+            schema = reader.schema
+        for field in schema:
+            if pa.types.is_binary(field.type):
+                raise DataError(
+                    f"{source}: column {field.name!r} holds bytes that are not UTF-8; save the file as UTF-8"
+                )
+        return schema, None
 
     def read(self, source: Source, columns: Sequence[str] | None, rows: int) -> Iterator[Any]:
         there = self.schema(source)[0].names
@@ -99,6 +110,41 @@ class Csv:
                 batch = batch.cast(kept) if kept != batch.schema else batch
                 _check_text(batch, missing)
                 writer.write_batch(batch)
+
+
+def _check_start(source: Source) -> None:
+    """Refuse text that Arrow would read as something else: another encoding or separator, a table without header.
+
+    Raises:
+        DataError: says what the file seems to be.
+    """
+    zipped = source.path.name.endswith(".gz")
+    with gzip.open(source.path) if zipped else source.path.open("rb") as handle:
+        start = handle.read(1 << 16)
+    if not start:
+        raise DataError(f"{source}: the file is empty")
+    if b"\0" in start:
+        kind = "UTF-16 text" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "no text"
+        raise DataError(f"{source}: is {kind}; allowed is text in UTF-8: save it as that")
+    lines = [line.decode("utf-8", "replace") for line in start.removeprefix(b"\xef\xbb\xbf").splitlines()[:2]]
+    header, row = [*lines, "", ""][:2]
+    if "\ufffd" in header:
+        raise DataError(f"{source}: its header is not UTF-8; save the file as UTF-8")
+    separator = _delimiter(source.path)
+    if separator not in header:
+        other = next((s for s in ";|,\t" if s in header and s in row), None)
+        if other is None and len(header.split()) == len(row.split()) > 1:
+            other = " "
+        if other is not None:
+            said = f"its cells are separated by {other!r}; allowed are ',' in .csv and '\\t' in .tsv"
+            remedy = "rename it" if other in ",\t" else "write it with one of these"
+            raise DataError(f"{source}: {said}: {remedy}")
+    cells = [cell.strip(' "') for cell in header.split(separator)]
+    numbers = [float(c) for c in cells if NUMBER.fullmatch(c)]
+    # Names can be numbers, such as 0, 1, 2 or the wavelengths of a spectrum; those rise.
+    if len(numbers) == len(cells) and any(a >= b for a, b in itertools.pairwise(numbers)):
+        said = f"its first line holds numbers ({', '.join(cells[:3])}); allowed is a header with a name per column"
+        raise DataError(f"{source}: {said}: add one")
 
 
 def _delimiter(path: Path) -> str:

@@ -30,7 +30,8 @@ class Parquet:
         import pyarrow.parquet as pq
 
         # Reading ahead would keep the whole file in memory.
-        with pq.ParquetFile(source.path, pre_buffer=False, buffer_size=1 << 16) as file:
+        options = {"pre_buffer": False, "buffer_size": 1 << 16, "page_checksum_verification": True}
+        with pq.ParquetFile(source.path, **options) as file:
             names = known(columns, file.schema_arrow.names, source)
             step = rows_within(rows, 8 * len(names))
             yield from file.iter_batches(step, columns=names, use_threads=pa.cpu_count() > 1)
@@ -42,9 +43,9 @@ class Parquet:
         # A field may say how its values are laid out best; what it says is no part of the table.
         said = {f.name: f.metadata[b"encoding"].decode() for f in schema if f.metadata and b"encoding" in f.metadata}
         plain = pa.schema([pa.field(f.name, f.type, f.nullable) for f in schema], schema.metadata)
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"write_page_checksum": True}
         if said:
-            options = {"use_dictionary": [n for n in schema.names if n not in said], "column_encoding": said}
+            options |= {"use_dictionary": [n for n in schema.names if n not in said], "column_encoding": said}
         with pq.ParquetWriter(path, plain, compression="zstd", **options) as writer:
             for batch in batches:
                 writer.write_batch(batch.cast(plain) if said else batch)
