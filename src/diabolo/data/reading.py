@@ -28,8 +28,6 @@ def choose_columns(path: Path, columns: str | None, exclude: str | None, apart: 
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise DataError(f"{path}: duplicate column names: {', '.join(twice)}; rename them")
-    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-        raise DataError(f"{path}: has one column {names[0][:60]!r}; separate columns by commas")
     wanted = names if columns is None else columns.split(",")
     left_out = set() if exclude is None else set(exclude.split(","))
     for name in [*wanted, *left_out, *(a for a in apart if a)]:
