@@ -70,6 +70,16 @@ def mixed():
 
 
 @pytest.fixture(scope="session")
+def images():
+    """[220, 9, 8, 2]: bars at random places, with noise; the second channel is the first one upside down."""
+    rng = np.random.default_rng(4)
+    row, column = rng.integers(0, 9, size=(220, 1, 1)), rng.integers(0, 8, size=(220, 1, 1))
+    bars = (np.arange(9)[:, None] == row) + 0.7 * (np.arange(8) == column)
+    bars = bars + 0.1 * rng.normal(size=(220, 9, 8))
+    return np.stack([bars, bars[:, ::-1]], axis=-1)
+
+
+@pytest.fixture(scope="session")
 def build_model():
     """A function (X, lead=(), **settings) → freshly initialised model, scaled on X."""
 
@@ -79,7 +89,7 @@ def build_model():
         table = matched(table, schema, "the model")
         encoding = fit_encoding(table.values, schema, None, config)
         varying = sum(c.kind != "constant" for c in schema.columns)
-        return Model(resolve(config, varying, encoding.width), encoding, lead)
+        return Model(resolve(config, varying, encoding.width, encoding.shape), encoding, lead)
 
     return build
 

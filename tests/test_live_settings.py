@@ -210,8 +210,12 @@ def base_for(concept, name):
     return {**BASES[concept], **({"latent": "gaussian"} if needs_width else {})}
 
 
+def needs_images(concept, *names):
+    return concept == "network" and any(REGISTRIES[concept].get(n).needs_shape for n in names)
+
+
 @pytest.mark.parametrize(("concept", "name", "field"), FIELDS)
-def test_every_field_of_every_part_acts(concept, name, field, mixed, unit):
+def test_every_field_of_every_part_acts(concept, name, field, mixed, unit, images):
     if (concept, name, field) in FROM_DATA:
         return
     if concept not in BASES:
@@ -224,6 +228,8 @@ def test_every_field_of_every_part_acts(concept, name, field, mixed, unit):
     X = mixed
     if concept == "likelihood" and "real" not in part.kinds:
         X, base["slots"] = numbers(name, unit), None
+    if needs_images(concept, name):
+        X, base["slots"] = images, None
     for value in values:
         acts(X, base, {concept: {"name": name, field: value}})
 
@@ -243,12 +249,13 @@ def test_the_share_of_gaps_acts(mixed, build_model, encoded):
 
 
 @pytest.mark.parametrize(("concept", "name"), [e for e in ENTRIES if e[0] != "likelihood"])
-def test_every_entry_acts(concept, name, mixed):
+def test_every_entry_acts(concept, name, mixed, images):
     """Each part against its neighbours: no two entries of a registry are one and the same."""
     base = base_for(concept, name)
     for other in REGISTRIES[concept].names():
         if other != name and base_for(concept, other) == base:
-            acts(mixed, {**base, concept: other}, {concept: name})
+            X, slots = (images, {"slots": None}) if needs_images(concept, name, other) else (mixed, {})
+            acts(X, {**base, **slots, concept: other}, {concept: name})
 
 
 @pytest.fixture
@@ -362,7 +369,7 @@ def test_a_dead_field_is_caught(idle, mixed):
     with pytest.raises(AssertionError, match="dead"):
         acts(mixed, {"corruption": "idle"}, {"corruption": {"name": "idle", "strength": 0.9}})
     with pytest.raises(AssertionError, match="dead"):
-        test_every_field_of_every_part_acts("corruption", "idle", "strength", mixed, None)
+        test_every_field_of_every_part_acts("corruption", "idle", "strength", mixed, None, None)
 
 
 @pytest.mark.parametrize("changed", [{"prior": "laplace"}, {"beta": 3.0}, {"warmup": 1}], ids=str)

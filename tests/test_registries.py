@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import values_of
 from kinds import BlockOf, variants
+from torch.utils.flop_counter import FlopCounterMode
 
 import diabolo
 from diabolo import Autoencoder, VariationalAutoencoder
@@ -133,46 +134,73 @@ def test_registering_twice_is_refused():
 # ── networks ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def store_of(network, lead, hidden, inputs=5, outputs=4, seed=0):
-    operations = network.build(inputs, hidden, outputs)
+SIDES = [pytest.param(n, side, id=f"{n}-{side}") for n in networks for side in ("encoder", "decoder")]
+
+
+def side_of(name, side, lead, seed=0, parts=1, **settings):
+    """Operations of an encoder 64 → 6 or a decoder 3 → 64 · parts, and a store with their first values."""
+    network = networks.create({"name": name, **settings})
+    shape, code = (8, 8, 1) if network.needs_shape else None, 6 if side == "encoder" else 3
+    hidden = network.default_hidden(64, shape)
+    if side == "encoder":
+        operations = network.encoder(64, hidden, code, shape)
+    else:
+        operations = network.decoder(code, hidden[::-1], 64 * parts, shape)
     store = ParameterStore(parameter_shapes("n", operations), lead)
     store.initialise("n", operations, seed)
     return operations, store
 
 
 @pytest.mark.parametrize("lead", LEADS)
-@pytest.mark.parametrize("name", networks.names())
-def test_network_maps_rows_and_members_apart(name, lead):
-    network = networks.create(name)
-    operations, store = store_of(network, lead, network.default_hidden(5))
-    x = normal(11, 5)
+@pytest.mark.parametrize(("name", "side"), SIDES)
+def test_network_maps_rows_and_members_apart(name, side, lead):
+    operations, store = side_of(name, side, lead)
+    inputs, outputs = (64, 6) if side == "encoder" else (3, 64)
+    x = normal(11, inputs)
     out = run(operations, list(store.views.values()), x)
-    assert out.shape == (*lead, 11, 4)
-    several = run(operations, list(store.views.values()), x.expand(*lead, 11, 5).contiguous())
+    assert out.shape == (*lead, 11, outputs)
+    several = run(operations, list(store.views.values()), x.expand(*lead, 11, inputs).contiguous())
     torch.testing.assert_close(several, out)
+    drawn = run(operations, list(store.views.values()), x.expand(4, *lead, 11, inputs))
+    torch.testing.assert_close(drawn, out.expand(4, *out.shape))
     flat = store.flat.view(-1, store.flat.shape[-1])
-    for m, alone in enumerate(out.reshape(-1, 11, 4)):
+    for m, alone in enumerate(out.reshape(-1, 11, outputs)):
         torch.testing.assert_close(run(operations, list(store.split(flat[m]).values()), x), alone)
     if len(flat) > 1:
         assert not torch.equal(flat[0], flat[1])
 
 
-@pytest.mark.parametrize("name", networks.names())
-def test_network_repeats_with_its_seed(name):
-    network = networks.create(name)
-    hidden = network.default_hidden(5)
+@pytest.mark.parametrize(("name", "side"), SIDES)
+def test_network_gives_a_likelihood_several_numbers_per_input(name, side):
+    for parts in (1, 2, 3):
+        operations, store = side_of(name, side, (), parts=parts)
+        out = run(operations, list(store.views.values()), normal(5, 3 if side == "decoder" else 64))
+        assert out.shape == (5, 64 * parts if side == "decoder" else 6)
+
+
+@pytest.mark.parametrize(("name", "side"), SIDES)
+def test_network_repeats_with_its_seed(name, side):
     for lead in LEADS:
-        weights = [store_of(network, lead, hidden, seed=s)[1].flat for s in (4, 4, 400)]
+        weights = [side_of(name, side, lead, seed=s)[1].flat for s in (4, 4, 400)]
         assert torch.equal(weights[0], weights[1])
         assert not torch.equal(weights[0], weights[2])
 
 
-@pytest.mark.parametrize("name", networks.names())
-def test_network_keeps_the_size_of_its_signal(name):
-    network = networks.create(name)
-    operations, store = store_of(network, (), network.default_hidden(64), inputs=64, outputs=64)
-    spread = float(run(operations, list(store.views.values()), normal(500, 64)).std())
+@pytest.mark.parametrize(("name", "side"), SIDES)
+def test_network_keeps_the_size_of_its_signal(name, side):
+    operations, store = side_of(name, side, ())
+    spread = float(run(operations, list(store.views.values()), normal(500, 64 if side == "encoder" else 3)).std())
     assert 0.3 < spread < 3
+
+
+@pytest.mark.parametrize(("name", "side"), SIDES)
+def test_network_counts_its_multiplications(name, side):
+    """Against a count of what PyTorch was asked to do."""
+    operations, store = side_of(name, side, ())
+    x = normal(7, 64 if side == "encoder" else 3)
+    with FlopCounterMode(display=False) as counter:
+        run(operations, list(store.views.values()), x)
+    assert counter.get_total_flops() == 2 * len(x) * sum(o.multiply_adds for o in operations)
 
 
 # ── corruptions ───────────────────────────────────────────────────────────────────────────────────
@@ -392,15 +420,24 @@ CHOICES = [
 ]
 
 
+def suited(settings, X, images, **more):
+    """The rows that a choice is tested on, and its settings: images where the network needs them, else X."""
+    if networks.get(settings.get("network", "mlp")).needs_shape:
+        return images, {**more, "slots": None, **settings}
+    return X, {**more, **settings}
+
+
 @pytest.mark.parametrize("lead", [(), (2,)])
 @pytest.mark.parametrize("settings", CHOICES, ids=str)
-def test_every_parameter_gets_a_finite_gradient(settings, lead, mixed, build_model, encoded):
+def test_every_parameter_gets_a_finite_gradient(settings, lead, mixed, images, build_model, encoded):
     """Through the mixed table, so every kind of block and its likelihood takes part."""
-    model = build_model(mixed, lead, slots={"e": 2}, **settings)
+    X, config = suited(settings, mixed, images, slots={"e": 2})
+    model = build_model(X, lead, **config)
     kinds = {h.block.kind for h in model.heads}
-    assert {"real", "angle", "boolean", "categorical", "slots", "missing"} == kinds - {"integer", "count"}
-    assert len(kinds & {"integer", "count"}) == 1
-    rows = encoded(model, mixed).clipped(model.encoding.clip)
+    if X is mixed:
+        assert {"real", "angle", "boolean", "categorical", "slots", "missing"} == kinds - {"integer", "count"}
+        assert len(kinds & {"integer", "count"}) == 1
+    rows = encoded(model, X).clipped(model.encoding.clip)
     leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
     model.use(leaves)
     loss, columns, omega = objective(model, rows, None, 1.0, generator())
@@ -415,9 +452,10 @@ def test_every_parameter_gets_a_finite_gradient(settings, lead, mixed, build_mod
 
 
 @pytest.mark.parametrize("settings", CHOICES, ids=str)
-def test_terms_repeat_with_their_seed(settings, mixed, build_model, encoded):
-    model = build_model(mixed, slots={"e": 2}, **settings)
-    rows = encoded(model, mixed)
+def test_terms_repeat_with_their_seed(settings, mixed, images, build_model, encoded):
+    X, config = suited(settings, mixed, images, slots={"e": 2})
+    model = build_model(X, **config)
+    rows = encoded(model, X)
     first, again = (objective(model, rows, None, 1.0, generator(7))[0] for _ in range(2))
     assert torch.equal(first, again)
 
@@ -471,16 +509,18 @@ def test_weights_count_as_repeated_rows(lead, mixed, build_model, encoded):
 @pytest.mark.parametrize("lead", [(), (2,)])
 @pytest.mark.parametrize("settings", CHOICES, ids=str)
 @pytest.mark.parametrize("kinds", ["every kind of column", "one kind"])
-def test_steps_follow_the_gradient_of_the_formula(kinds, settings, lead, weighted, mixed, plane, build_model, encoded):
+def test_steps_follow_the_gradient_of_the_formula(
+    kinds, settings, lead, weighted, mixed, plane, images, build_model, encoded
+):
     """Training's short cuts (fused networks, kept memory, reduced distances) against plain autograd."""
     likelihood = likelihoods.create(settings.get("likelihood", "gaussian"))
     # Counts where no real would do.
     one_kind = plane[1][:100] if "real" in likelihood.kinds else np.round(2 * np.abs(plane[1][:100]))
-    X = one_kind if kinds == "one kind" else mixed
+    slots = None if kinds == "one kind" else {"e": 2}
+    X, settings = suited(settings, one_kind if kinds == "one kind" else mixed, images, slots=slots)
     weights = torch.linspace(0.5, 2, len(X)) if weighted else None
     share = torch.full((len(X),), 1 / len(X)) if weights is None else weights / len(weights)
-    slots = None if kinds == "one kind" else {"e": 2}
-    config = {"slots": slots, "clip_norm": 1e9, "hidden": (16, 8), **settings}
+    config = {"clip_norm": 1e9, "hidden": (16, 8), **settings}
     if settings.get("network") == "linear":
         config["hidden"] = None
     model = build_model(X, lead, **config)

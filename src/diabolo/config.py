@@ -30,7 +30,7 @@ class Config:
     latent_dim: Annotated[int, Ge(1), Le(65536)] | None = None
     #: Widths from input to latent, mirrored in the decoder; None: two layers from the data's width.
     hidden: tuple[Annotated[int, Ge(1), Le(1 << 20)], ...] | None = None
-    #: Encoder and decoder family.
+    #: Encoder and decoder family; "conv" for images; your own by import path, "package.module:Class".
     network: Part = "mlp"
     #: What the encoder returns: a point, or a distribution.
     latent: Part = "point"

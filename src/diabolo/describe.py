@@ -20,7 +20,7 @@ __all__ = ["describe_data", "describe_model"]
 LOOK = 100_000
 
 
-def describe_model(path: Path) -> None:
+def describe_model(path: Path, own_network: bool = False) -> None:
     """Print sections, parts, columns, training and calibration of a model file."""
     from rich.console import Console
     from rich.text import Text
@@ -29,7 +29,7 @@ def describe_model(path: Path) -> None:
     from diabolo.estimators.saving import load, load_detector
 
     sections = read_sections(path)
-    ae = load(path)
+    ae = load(path, own_network)
     console, config, fitted = Console(highlight=False, soft_wrap=True, markup=False), ae.config_, ae.fitted_
     widths = " → ".join(str(w) for w in (ae.model_.encoding.width, *(config.hidden or ()), config.latent_dim))
     size = path.stat().st_size
@@ -50,7 +50,7 @@ def describe_model(path: Path) -> None:
     console.print(f"  data          fingerprint {fitted.roles['fingerprint']}")
     console.print(f"  scores        {', '.join(applicable(ae.model_))}")
     if "detector" in sections:
-        d = load_detector(path)
+        d = load_detector(path, own_network)
         console.print(
             f"  detector      {d.score_} above {d.threshold_:.6g}: false-alarm rate {d.false_alarm_rate_:.3g}, "
             f"{d.n_calibration_:,} calibration rows (smallest rate {1 / (d.n_calibration_ + 1):.2g})"

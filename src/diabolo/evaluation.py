@@ -65,7 +65,9 @@ class Rivals:
         return {"IsolationForest": -self.forest.score_samples(filled), "PCA": np.square(residual).mean(axis=1)}
 
 
-def compare(model: Path, data: Path, label: str, normal: Sequence[str] | None, seed: int) -> Comparison:
+def compare(
+    model: Path, data: Path, label: str, normal: Sequence[str] | None, seed: int, own_network: bool = False
+) -> Comparison:
     """Judge every score of a model on labelled rows.
 
     Args:
@@ -74,11 +76,12 @@ def compare(model: Path, data: Path, label: str, normal: Sequence[str] | None, s
         label: truth column; 0 and False are normal, text needs `normal`.
         normal: values of the label that count as normal.
         seed: of the rivals' half, the rivals and the intervals.
+        own_network: import the user's own network that the model file names.
 
     Raises:
         DataError: the label is missing, has one class only, or is text without `normal`.
     """
-    ae = load(model)
+    ae = load(model, own_network)
     schema = ae.model_.encoding.schema
     if label in schema.names:
         raise DataError(f"the model was fitted on the column {label!r}; a truth column must not be a feature")
@@ -109,8 +112,7 @@ def compare(model: Path, data: Path, label: str, normal: Sequence[str] | None, s
     if len(normal_at) < FEWEST:
         raise DataError(f"{data}: {len(normal_at)} rows are normal by {label!r}; at least {FEWEST} are needed")
     fit_at = np.random.default_rng(seed).permutation(normal_at)[: min(len(normal_at) // 2, MOST_FIT)]
-    fitted = np.zeros(len(truth), bool)
-    fitted[fit_at] = True
+    fitted = np.isin(np.arange(len(truth)), fit_at)
     judged = ~fitted & ~used
     for there, what in ((is_normal, "normal"), (~is_normal, "anomalous")):
         if not (there & judged).any():
@@ -131,7 +133,7 @@ def compare(model: Path, data: Path, label: str, normal: Sequence[str] | None, s
     elif known is None:
         notes.append("the model file keeps no row hashes (large fit): make sure that these rows are new to it")
     if "detector" in read_sections(model):
-        notes.append(_verdicts(load_detector(model), table, truth))
+        notes.append(_verdicts(load_detector(model, own_network), table, truth))
     return Comparison(by_class, counts, int((truth == "").sum()), notes)
 
 

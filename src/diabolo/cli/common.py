@@ -6,9 +6,14 @@ import sys
 import time
 from pathlib import Path
 
+import typer
+
 from diabolo.errors import OutputError
 
-__all__ = ["Progress", "check_apart", "say"]
+__all__ = ["OWN_NETWORK", "Progress", "check_apart", "say"]
+
+#: The flag of every verb that reads a model file.
+OWN_NETWORK = typer.Option(False, "--own-network", help="Import your own network, which the model file names.")
 
 
 def say(text: str = "") -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from diabolo.cli.common import OWN_NETWORK
+
 __all__ = ["evaluate"]
 
 
@@ -15,6 +17,7 @@ def evaluate(
     label: str = typer.Option(..., help="Truth column: 0 or false is normal; for text say --normal."),
     normal: str | None = typer.Option(None, help="Values of the label that are normal, like W,QCD,Z."),
     seed: int = typer.Option(0, min=0, max=(1 << 32) - 1, help="Seed of split, rivals and intervals."),
+    own_network: bool = OWN_NETWORK,
 ) -> None:
     """AUROC and average precision with 95 % intervals, beside IsolationForest and PCA.
 
@@ -27,7 +30,7 @@ def evaluate(
     from diabolo.cli.common import say
     from diabolo.evaluation import compare
 
-    result = compare(model, data, label, normal.split(",") if normal else None, seed)
+    result = compare(model, data, label, normal.split(",") if normal else None, seed, own_network)
     console = Console(width=None if Console().is_terminal else 110, markup=False)
     for anomaly, rows in result.by_class.items():
         grid = Grid(title=f"{anomaly}: {result.counts[anomaly]:,} anomalies among {result.normal:,} normal rows")

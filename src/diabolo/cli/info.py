@@ -6,15 +6,21 @@ from pathlib import Path
 
 import typer
 
+from diabolo.cli.common import OWN_NETWORK
+
 __all__ = ["demo", "info"]
 
 
-def info(path: Path = typer.Argument(..., help="Model file (*.diabolo), or a table.")) -> None:
+def info(
+    path: Path = typer.Argument(..., help="Model file (*.diabolo), or a table."), own_network: bool = OWN_NETWORK
+) -> None:
     """Show what a model file holds, or how a table's columns would be read."""
     from diabolo.describe import describe_data, describe_model
 
-    describe = describe_model if path.suffix == ".diabolo" else describe_data
-    describe(path)
+    if path.suffix == ".diabolo":
+        describe_model(path, own_network)
+    else:
+        describe_data(path)
 
 
 def demo(

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from diabolo.cli.common import OWN_NETWORK
 from diabolo.errors import ConfigError, DataError
 
 __all__ = ["sample", "score"]
@@ -19,6 +20,7 @@ def score(
     score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them)."),
     false_alarm_rate: float | None = typer.Option(None, help="Share of normal rows that may be flagged."),
     strict: bool = typer.Option(False, help="Fail at the first row that cannot be scored."),
+    own_network: bool = OWN_NETWORK,
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress and no summary."),
 ) -> None:
     """Score every row: score, p-value, whether it is an anomaly, and why a row could not be scored."""
@@ -36,10 +38,10 @@ def score(
         raise ConfigError(f"{out}: scores have a column of text; allowed: .parquet, .csv")
     check_apart(out, model, data)
     check_writable(out)
-    detector = load_detector(model) if "detector" in read_sections(model) else None
+    detector = load_detector(model, own_network) if "detector" in read_sections(model) else None
     if detector is None and false_alarm_rate is not None:
         raise ConfigError(f"{model} has no detector, so no false-alarm rate; fit without --only main")
-    ae: Any = load(model) if detector is None else detector.autoencoder_
+    ae: Any = load(model, own_network) if detector is None else detector.autoencoder_
     if detector is not None:
         chosen = {"score": score_, "false_alarm_rate": false_alarm_rate}
         detector.set_params(**{k: v for k, v in chosen.items() if v is not None})
@@ -124,6 +126,7 @@ def sample(
     n: int = typer.Option(..., "-n", help="Rows to draw."),
     mean: bool = typer.Option(False, "--mean", help="Means instead of draws from p(x|z)."),
     seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of the draws."),
+    own_network: bool = OWN_NETWORK,
 ) -> None:
     """Draw new rows from the model, in the columns and units of its training table."""
     import pyarrow as pa
@@ -135,7 +138,7 @@ def sample(
     if n < 1:
         raise ConfigError(f"-n {n}: allowed are whole numbers from 1 up")
     check_apart(out, model)
-    ae = load(model)
+    ae = load(model, own_network)
     ae.container_ = "arrow"
     step = 65_536
     schema = ae.sample(1, mean=mean).schema

@@ -151,7 +151,7 @@ def score_table(model: Model, values: np.ndarray, names: Sequence[str]) -> dict[
     out = {n: np.empty(len(values), np.float64) for n in names}
     table = torch.from_numpy(np.require(values, requirements=("C", "W")))
     memory = Memory()
-    with torch.inference_mode(), threads_for(TILE * model.store.flat.numel()):
+    with torch.inference_mode(), threads_for(TILE * model.multiply_adds):
         for part in tiles(len(values)):
             tile, size = table[part], part.stop - part.start
             if size < TILE:

@@ -243,11 +243,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         write_sections(path, sections)
 
     @classmethod
-    def load(cls, path: str | Path) -> AnomalyDetector:
-        """Read the detector of a model file, with its autoencoder."""
+    def load(cls, path: str | Path, own_network: bool = False) -> AnomalyDetector:
+        """Read the detector of a model file, with its autoencoder; `own_network` as for `diabolo.load`."""
         from diabolo.estimators.saving import load_detector
 
-        return load_detector(path)
+        return load_detector(path, own_network)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

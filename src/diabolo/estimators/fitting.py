@@ -22,6 +22,7 @@ from diabolo.data.rows import Rows
 from diabolo.data.schema import infer_schema
 from diabolo.data.table import Table, check_words, matched
 from diabolo.errors import ConfigError, DataError
+from diabolo.estimators.permission import own_network_card
 from diabolo.model.autoencoder import Model, resolve
 from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.loop import Epoch, fit
@@ -132,7 +133,7 @@ def fit_table(
     w_train = None if weights is None else weights[train]
     encoding = fit_encoding(values, schema, w_train, config)
     varying = sum(c.kind != "constant" for c in schema.columns)
-    model = Model(resolve(config, varying, encoding.width), encoding)
+    model = Model(resolve(config, varying, encoding.width, encoding.shape), encoding)
     w_stop = None if weights is None else weights[stop]
     hashes = hash_rows(table.values[used])
     told = {
@@ -170,10 +171,12 @@ def _checkpoint(
         return None
     # The fingerprint sees single precision; scaling and schema see the rest of what a column holds.
     encoding = json.dumps(model.encoding.to_json(), sort_keys=True)
+    own = own_network_card(model.network)
     identity = {
         "versions": {name: version for name, version in _versions().items() if name != "python"},
         "columns": model.encoding.schema.names,
         "config": model.config.to_json(),
+        "own_network": None if own is None else own.sha256,
         "roles": {name: roles[name] for name in ("seed", "stop", "calibrate")},
         "rows": roles["rows"],
         "table": roles["fingerprint"],

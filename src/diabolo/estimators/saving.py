@@ -22,6 +22,7 @@ from diabolo.errors import ConfigError, DiaboloError, ModelFileError
 from diabolo.estimators.autoencoder import CLASSES, Autoencoder
 from diabolo.estimators.detector import AnomalyDetector
 from diabolo.estimators.fitting import Fitted, seed_of
+from diabolo.estimators.permission import OwnNetworkCard, check_permission, own_network_card
 from diabolo.model.autoencoder import Model
 from diabolo.registry import validated
 
@@ -78,6 +79,7 @@ class MainCard:
     input: Input
     roles: Roles
     training: Training
+    own_network: OwnNetworkCard | None = None
 
 
 @dataclasses.dataclass
@@ -113,6 +115,9 @@ def main_section(ae: Autoencoder) -> Section:
         "roles": fitted.roles,
         "training": {**fitted.training, "history": history},
     }
+    own = own_network_card(model.network)
+    if own is not None:
+        card["own_network"] = dataclasses.asdict(own)
     return Section(card, tensors)
 
 
@@ -135,23 +140,31 @@ def detector_section(detector: AnomalyDetector) -> Section:
     return Section(card, tensors)
 
 
-def load(path: str | Path) -> Autoencoder:
+def load(path: str | Path, own_network: bool = False) -> Autoencoder:
     """Read a model file and return its fitted autoencoder.
+
+    Args:
+        path: model file.
+        own_network: import the user's own network that the file names; without, such a file is refused.
 
     Raises:
         ModelFileError: whatever is wrong with the file, in one line; nothing in it is ever run.
     """
-    return _autoencoder(path, read_sections(path)["main"])
+    return _autoencoder(path, read_sections(path)["main"], own_network)
 
 
-def load_detector(path: str | Path) -> AnomalyDetector:
+def load_detector(path: str | Path, own_network: bool = False) -> AnomalyDetector:
     """Read a model file and return its detector.
+
+    Args:
+        path: model file.
+        own_network: as for `load`.
 
     Raises:
         ModelFileError: as `load`, or the file has no detector.
     """
     sections = read_sections(path)
-    ae = _autoencoder(path, sections["main"])
+    ae = _autoencoder(path, sections["main"], own_network)
     if "detector" not in sections:
         raise ModelFileError(f"{path}: holds no detector; fit one (diabolo fit without --only main)")
     section = sections["detector"]
@@ -183,8 +196,9 @@ def load_detector(path: str | Path) -> AnomalyDetector:
     return detector
 
 
-def _autoencoder(path: str | Path, section: Section) -> Autoencoder:
+def _autoencoder(path: str | Path, section: Section, own_network: bool) -> Autoencoder:
     card = _card(path, MainCard, section.card)
+    check_permission(path, card.config.network, card.estimator.parameters, card.own_network, own_network)
     if card.estimator.type not in ESTIMATORS:
         raise ModelFileError(f"{path}: unknown estimator {card.estimator.type!r}; allowed: {', '.join(ESTIMATORS)}")
     tensors = section.tensors

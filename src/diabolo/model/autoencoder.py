@@ -23,7 +23,7 @@ from diabolo.memory import Memory
 from diabolo.model.corruption import corruptions
 from diabolo.model.heads import Head, build_heads
 from diabolo.model.latent import Posterior, latents
-from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
+from diabolo.model.networks import ParameterStore, Shape, networks, parameter_shapes, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
 from diabolo.registry import spec_of
@@ -31,12 +31,12 @@ from diabolo.registry import spec_of
 __all__ = ["Head", "Model", "resolve"]
 
 
-def resolve(config: Config, columns: int, inputs: int) -> Config:
+def resolve(config: Config, columns: int, inputs: int, shape: Shape | None = None) -> Config:
     """Fill in what was left open: K = round(√C), never over-complete unasked; widths."""
     latent_dim = config.latent_dim or max(1, min(round(math.sqrt(columns)), columns - 1))
     hidden = config.hidden
     if hidden is None:
-        hidden = networks.create(config.network).default_hidden(inputs)
+        hidden = networks.create(config.network).default_hidden(inputs, shape)
     return dataclasses.replace(config, latent_dim=latent_dim, hidden=tuple(hidden))
 
 
@@ -66,9 +66,12 @@ class Model:
             raise ConfigError("the model needs its widths: call resolve(config, ...) first")
         self.latent_dim: int = config.latent_dim
         self.heads = build_heads(config, encoding, self.latent.stochastic)
-        network = networks.create(config.network)
-        self.encoder = network.build(encoding.width, config.hidden, self.latent.width(self.latent_dim))
-        self.decoder = network.build(self.latent_dim, config.hidden[::-1], self.heads[-1].stop)
+        self.network = network = networks.create(config.network)
+        theta = self.heads[-1].stop
+        self.encoder = network.encoder(
+            encoding.width, config.hidden, self.latent.width(self.latent_dim), encoding.shape
+        )
+        self.decoder = network.decoder(self.latent_dim, config.hidden[::-1], theta, encoding.shape)
         shapes = {**parameter_shapes("encoder", self.encoder), **parameter_shapes("decoder", self.decoder)}
         for head in self.heads:
             own = head.likelihood.own(len(head.block.columns))
@@ -108,6 +111,12 @@ class Model:
         for head in self.heads:
             head.units = head.units.to(device)
         return self
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications that a row costs on its way through encoder and decoder, of all members."""
+        once = sum(operation.multiply_adds for operation in (*self.encoder, *self.decoder))
+        return once * math.prod(self.lead)
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
 

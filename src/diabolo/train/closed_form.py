@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diabolo.model.autoencoder import Model
 from diabolo.model.likelihood.real import Gaussian
+from diabolo.model.networks import Affine
 
 __all__ = ["Moments", "has_closed_form", "solve"]
 
@@ -24,8 +25,12 @@ def has_closed_form(model: Model, masked: bool) -> bool:
     if not isinstance(gaussian, Gaussian) or gaussian.sigma == "learned":
         return False
     variance = gaussian.variance(torch.empty(0), {}, heads[0].units)
-    plain = model.corruption.name == "none" and model.regularizer.name == "none" and len(model.encoder) == 1
+    plain = model.corruption.name == "none" and model.regularizer.name == "none" and _is_affine(model)
     return plain and bool((variance == variance[0]).all())
+
+
+def _is_affine(model: Model) -> bool:
+    return all(len(side) == 1 and isinstance(side[0], Affine) for side in (model.encoder, model.decoder))
 
 
 class Moments:

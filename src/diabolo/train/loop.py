@@ -45,7 +45,7 @@ def fit(
         CheckpointError: the checkpoint to resume from is damaged, or another fit's.
     """
     rows_per_step = plan(model.config, max(1, len(train))).rows_per_step
-    with threads_for(3 * rows_per_step * model.store.flat.numel()):
+    with threads_for(3 * rows_per_step * model.multiply_adds):
         return _fit(model, train, stop, report, checkpoint)
 
 

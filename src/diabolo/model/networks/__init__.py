@@ -1,0 +1,37 @@
+"""Encoder and decoder families as lists of plain operations over one flat parameter buffer.
+
+A network is data, not code: `[Affine(57, 32), Rectify(), Affine(32, 3)]`. Batching over ensemble members,
+exact integer evaluation and hand-off to other runtimes all walk that list.
+"""
+
+from diabolo.model.networks import convolutional, dense
+from diabolo.model.networks.execution import run
+from diabolo.model.networks.operations import (
+    Affine,
+    Convolution,
+    ImageToRow,
+    Operation,
+    Rectify,
+    RowToImage,
+    TransposedConvolution,
+)
+from diabolo.model.networks.protocol import Network, Shape, networks
+from diabolo.model.networks.store import ParameterStore, parameter_shapes
+
+__all__ = [
+    "Affine",
+    "Convolution",
+    "ImageToRow",
+    "Network",
+    "Operation",
+    "ParameterStore",
+    "Rectify",
+    "RowToImage",
+    "Shape",
+    "TransposedConvolution",
+    "convolutional",
+    "dense",
+    "networks",
+    "parameter_shapes",
+    "run",
+]

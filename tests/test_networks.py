@@ -1,0 +1,196 @@
+"""What convolutional networks promise, and what a user's own network may do and when it is imported."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from diabolo.data.rows import Rows
+from diabolo.errors import ConfigError
+from diabolo.model.networks import (
+    Convolution,
+    ImageToRow,
+    ParameterStore,
+    RowToImage,
+    TransposedConvolution,
+    networks,
+    parameter_shapes,
+    run,
+)
+from diabolo.train.loop import fit
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def stored(operations, seed=0, lead=()):
+    store = ParameterStore(parameter_shapes("n", operations), lead)
+    store.initialise("n", operations, seed)
+    return list(store.views.values())
+
+
+# ── layouts and convolutions ──────────────────────────────────────────────────────────────────────
+
+
+def test_rows_are_images_in_c_order():
+    pixels = np.arange(4 * 3 * 2, dtype=np.float32).reshape(1, 4, 3, 2)
+    image = RowToImage(4, 3, 2)(torch.from_numpy(pixels.reshape(1, -1)), iter(()))
+    assert np.array_equal(image.numpy(), pixels.transpose(0, 3, 1, 2))
+    assert np.array_equal(ImageToRow()(image, iter(())).numpy(), pixels.reshape(1, -1))
+    # Two numbers per pixel: all first ones, then all second ones.
+    both = torch.cat([image, 100 + image], dim=1)
+    row = ImageToRow(2)(both, iter(())).numpy()[0]
+    assert np.array_equal(row, np.concatenate([pixels.ravel(), 100 + pixels.ravel()]))
+
+
+def test_convolution_is_the_sum_that_it_says():
+    x, operation = torch.randn(1, 2, 5, 4, generator=generator()), Convolution(2, 3, (5, 4), 3, stride=2, padding=1)
+    weight, bias = torch.randn(3, 2, 3, 3, generator=generator(1)), torch.randn(3, generator=generator(2))
+    y = operation(x, iter((weight, bias)))
+    assert y.shape[2:] == operation.output_size == (3, 2)
+    padded = functional.pad(x, (1, 1, 1, 1))
+    for o in range(3):
+        for i in range(3):
+            for j in range(2):
+                window = padded[0, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
+                assert float(y[0, o, i, j]) == pytest.approx(float((window * weight[o]).sum() + bias[o]), abs=1e-5)
+
+
+@pytest.mark.parametrize("kernel", range(3, 8))
+@pytest.mark.parametrize("size", [(8, 8), (9, 13), (28, 28), (33, 16)])
+def test_transposed_convolution_is_the_transpose(size, kernel):
+    """⟨C x, y⟩ = ⟨x, Cᵀ y⟩ with the same weights, for even and odd sizes."""
+    down = Convolution(2, 3, size, kernel, 2, (kernel - 1) // 2)
+    up = TransposedConvolution(3, 2, down.output_size, size, kernel, 2, (kernel - 1) // 2)
+    weight = torch.randn(3, 2, kernel, kernel, generator=generator(), dtype=torch.float64)
+    zeros = torch.zeros(3, dtype=torch.float64)
+    x = torch.randn(1, 2, *size, generator=generator(1), dtype=torch.float64)
+    y = torch.randn(1, 3, *down.output_size, generator=generator(2), dtype=torch.float64)
+    there, back = down(x, iter((weight, zeros))), up(y, iter((weight, zeros[:2])))
+    assert back.shape == x.shape
+    assert float((there * y).sum()) == pytest.approx(float((x * back).sum()), rel=1e-9)
+
+
+SHAPES = [(8, 8, 1), (9, 8, 3), (13, 28, 1), (28, 28, 1), (65, 33, 2), (65, 65, 1)]
+
+
+@pytest.mark.parametrize("kernel", [3, 4, 7])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_conv_takes_images_of_any_size(shape, kernel):
+    conv, pixels = networks.create({"name": "conv", "kernel": kernel, "dense": 5, "slope": 0.1}), int(np.prod(shape))
+    most = int(np.log2(min(shape[:2])))
+    for hidden in (conv.default_hidden(pixels, shape), (4,), (3,) * most):
+        encoder = conv.encoder(pixels, hidden, 6, shape)
+        decoder = conv.decoder(3, hidden[::-1], 2 * pixels, shape)
+        x = torch.randn(2, pixels, generator=generator(), requires_grad=True)
+        code = run(encoder, stored(encoder), x)
+        assert code.shape == (2, 6)
+        # Every pixel is seen, and every pixel is drawn.
+        assert (torch.autograd.grad(code.sum(), x, retain_graph=True)[0] != 0).all()
+        theta = run(decoder, stored(decoder), code[:, :3])
+        assert theta.shape == (2, 2 * pixels)
+        assert (theta != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "hidden", "message"),
+    [
+        (None, (8,), "a table without a shape: take network='mlp'"),
+        ((7, 28, 1), (8,), "at least 8 × 8 pixels, got 7 × 28"),
+        ((8, 8, 1), (), "8 × 8 pixels take 1 to 3 stages; got hidden = ()"),
+        ((8, 8, 1), (8, 8, 8, 8), "8 × 8 pixels take 1 to 3 stages"),
+        ((8, 8, 2), (8,), "one input for each of 8 × 8 × 2 pixels, got 64"),
+    ],
+)
+def test_conv_says_what_it_cannot_take(shape, hidden, message):
+    with pytest.raises(ConfigError) as failure:
+        networks.create("conv").encoder(64, hidden, 4, shape)
+    assert message in str(failure.value)
+
+
+def test_conv_refuses_unequal_likelihoods_of_pixels():
+    with pytest.raises(ConfigError, match="give all pixels one likelihood"):
+        networks.create("conv").decoder(4, (8,), 64 + 3, (8, 8, 1))
+
+
+def features(kernel, hidden, size):
+    """The encoder's list up to its map, and parameters."""
+    operations = networks.create({"name": "conv", "kernel": kernel}).encoder(size * size, hidden, 4, (size, size, 1))
+    operations = operations[: next(i for i, o in enumerate(operations) if isinstance(o, ImageToRow))]
+    return operations, stored(operations)
+
+
+def mapped(operations, parameters, x):
+    remaining = iter(parameters)
+    for operation in operations:
+        x = operation(x, remaining)
+    return x
+
+
+def test_a_shifted_image_gives_a_shifted_map():
+    """By 4 pixels after two stages by one cell, except where the edge is seen."""
+    operations, parameters = features(4, (6, 8), 32)
+    image = torch.zeros(32, 32)
+    image[6:20, 8:18] = torch.randn(14, 10, generator=generator())
+    shifted = image.roll((4, 8), (0, 1))
+    before, after = (mapped(operations, parameters, i.reshape(1, -1)) for i in (image, shifted))
+    torch.testing.assert_close(after[:, :, 2:7, 3:7], before[:, :, 1:6, 1:5])
+    assert (before[:, :, 1:6, 1:5] != 0).any()
+    assert not torch.allclose(after[:, :, 2:7, 3:7], before[:, :, 2:7, 3:7])
+
+
+def test_two_stages_of_kernel_three_see_seven_by_seven_pixels():
+    operations, parameters = features(3, (6, 8), 28)
+    x = torch.randn(1, 28 * 28, generator=generator(), requires_grad=True)
+    out = mapped(operations, parameters, x)
+    assert out.shape == (1, 8, 7, 7)
+    seen = torch.autograd.grad(out[0, :, 3, 3].sum(), x)[0].reshape(28, 28) != 0
+    rows, columns = seen.nonzero().T
+    # Cell 3 of the map is centred on pixel 4 · 3.
+    assert (int(rows.min()), int(rows.max())) == (9, 15)
+    assert (int(columns.min()), int(columns.max())) == (9, 15)
+
+
+# ── conv in a model ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_conv_training_repeats(threads, images, build_model, encoded):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        results = []
+        for _ in range(2):
+            model = build_model(images, network="conv", latent="gaussian", regularizer="kl", epochs=2, batch_size=64)
+            rows = encoded(model, images).clipped(8.0)
+            fit(model, Rows(rows.rows(slice(0, 180)), None), Rows(rows.rows(slice(180, None)), None))
+            results.append(model.store.flat.clone())
+        assert torch.equal(*results)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (9, 13, 3)], ids=str)
+def test_a_row_does_not_depend_on_its_company(shape, threads):
+    """Bit for bit, in the parts that a network without gradients runs in."""
+    conv, pixels = networks.create({"name": "conv", "dense": 20}), int(np.prod(shape))
+    hidden = conv.default_hidden(pixels, shape)
+    lists = [conv.encoder(pixels, hidden, 6, shape), conv.decoder(6, hidden[::-1], pixels, shape)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            for operations in lists:
+                parameters, width = stored(operations), 6 if operations is lists[1] else pixels
+                x = torch.randn(512, width, generator=generator())
+                whole = run(operations, parameters, x)
+                order = torch.randperm(512, generator=generator(1))
+                assert torch.equal(run(operations, parameters, x[order]), whole[order])
+                alone = run(operations, parameters, x[300:301].expand(512, -1).contiguous())
+                assert torch.equal(alone, whole[300:301].expand(512, -1))
+    finally:
+        torch.set_num_threads(before)
