@@ -101,6 +101,7 @@ CHANGES = {
     "beta": (VAE, [0.0, 5.0]),
     "warmup": (VAE, [2]),
     "bound": ({**VAE, "draws": 4}, ["iwae", "dreg"]),
+    "bound_after": ({**VAE, "bound": "iwae", "draws": 4}, [1]),
     "draws": (VAE, [4]),
     "clip": ({}, [1.0]),
     "angles": ({}, [(), ("a",)]),

@@ -54,6 +54,9 @@ class Config:
     #: importance weights p(x|z) (π/q)^β, closer to −log p(x) with each draw (Burda et al. 2016, arXiv:1509.00519);
     #: "dreg", the same with the doubly reparameterized gradient (Tucker et al. 2019, arXiv:1810.04152).
     bound: Literal["elbo", "iwae", "dreg"] = "elbo"
+    #: Epochs on the ELBO, with one draw, before another `bound` takes over: what it costs more is spent late, where
+    #: it tells.
+    bound_after: Annotated[int, Ge(0), Lt(1 << 31)] = 0
     #: Posterior draws per row and step (Gaussian latent).
     draws: Annotated[int, Ge(1), Le(4096)] = 1
     #: "standard": robust centre and scale per column; "none": the values as they are.

@@ -62,6 +62,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         beta: float = 1.0,
         warmup: int = 0,
         bound: str = "elbo",
+        bound_after: int = 0,
         draws: int = 1,
         scaling: str = "standard",
         clip: float = 8.0,
@@ -93,6 +94,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.beta = beta
         self.warmup = warmup
         self.bound = bound
+        self.bound_after = bound_after
         self.draws = draws
         self.scaling = scaling
         self.clip = clip

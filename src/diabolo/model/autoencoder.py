@@ -291,7 +291,13 @@ def _check_parts(model: Model) -> None:
     if config.draws > 1 and not model.latent.stochastic:
         raise ConfigError(f"draws = {config.draws} needs latent='gaussian'; a point latent has one value")
     if config.bound == "elbo":
+        if config.bound_after:
+            raise ConfigError(
+                f"bound_after = {config.bound_after} waits for a bound beyond the ELBO: set bound='iwae' or 'dreg'"
+            )
         return
+    if config.epochs is not None and config.bound_after >= config.epochs:
+        raise ConfigError(f"bound_after = {config.bound_after} leaves {config.bound!r} none of {config.epochs} epochs")
     if not model.latent.stochastic or regularizer != regularizers.create("kl") or config.beta == 0:
         raise ConfigError(
             f"bound {config.bound!r} weighs draws by p(x|z) (π(z)/q(z|x))^beta: it needs latent='gaussian', "

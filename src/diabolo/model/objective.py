@@ -23,7 +23,12 @@ __all__ = ["importance_weighted", "loss_terms", "neg_elbo", "objective"]
 
 
 def objective(
-    model: Model, rows: Encoded, weights: Tensor | None, beta: float, generator: torch.Generator
+    model: Model,
+    rows: Encoded,
+    weights: Tensor | None,
+    beta: float,
+    generator: torch.Generator,
+    early: bool = False,
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
     """One training step's loss.
 
@@ -33,13 +38,15 @@ def objective(
         weights: [B], with mean 1 over the table (not over the batch); None for equal.
         beta: weight of Ω in this step.
         generator: of observation, corruption and posterior draws.
+        early: whether the ELBO with one draw still stands in for the config's bound (`bound_after`).
 
     Returns:
         loss [*lead], distance per head [*lead, columns], Ω [*lead]: nats per row, loss = Σ distance + β Ω.
     """
     rows = model.observe(rows, generator)
     x_tilde = model.corruption(rows.x, model.encoding, model.lead, generator)
-    return loss_terms(model, rows, x_tilde, weights, model.config.draws, beta, generator)
+    bound, draws = ("elbo", 1) if early else (model.config.bound, model.config.draws)
+    return loss_terms(model, rows, x_tilde, weights, draws, beta, generator, bound)
 
 
 def loss_terms(
@@ -50,10 +57,11 @@ def loss_terms(
     draws: int,
     beta: float,
     generator: torch.Generator,
+    bound: str | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-    """The loss of rows that enter as `x_in`, and its terms; see `objective`."""
+    """The loss of rows that enter as `x_in`, and its terms; see `objective`. A `bound` of None is the config's."""
     share = None if weights is None else weights / weights.shape[0]
-    if model.config.bound != "elbo":
+    if (bound or model.config.bound) != "elbo":
         return _importance_weighted_loss(model, rows, x_in, share, draws, beta, generator)
     posterior = model.encode(x_in, rows.memory)
     distance = model.mean_nll(model.decode(posterior.sample(draws, generator), rows.memory), rows, share)

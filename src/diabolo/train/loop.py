@@ -129,7 +129,8 @@ def _epoch(
         for inner in slices(len(rows), size):
             batch = rows.batch(inner, engine.memory)
             w = None if weights is None else weights[inner]
-            loss, distance, omega = objective(model, batch, w, steps.weight(state.step), state.noise)
+            beta, early = steps.weight(state.step), steps.early(state.step)
+            loss, distance, omega = objective(model, batch, w, beta, state.noise, early)
             stepped = engine.step(loss, steps.learning_rate(state.step))
             share = stepped * float(len(batch))
             state.counted += share

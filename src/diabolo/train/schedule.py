@@ -22,6 +22,7 @@ class Plan:
     cosine: bool
     beta: float
     warmup_steps: int
+    elbo_steps: int
 
     @property
     def steps(self) -> int:
@@ -38,6 +39,10 @@ class Plan:
     def weight(self, step: int) -> float:
         """β, after a linear rise over the warm-up."""
         return self.beta * min(1.0, step / self.warmup_steps) if self.warmup_steps else self.beta
+
+    def early(self, step: int) -> bool:
+        """Whether the ELBO still stands in for the bound."""
+        return step < self.elbo_steps
 
 
 def default_rate(hidden: Sequence[int]) -> float:
@@ -62,4 +67,5 @@ def plan(config: Config, rows: int) -> Plan:
         cosine=config.schedule == "cosine",
         beta=config.beta,
         warmup_steps=config.warmup * steps_per_epoch,
+        elbo_steps=config.bound_after * steps_per_epoch,
     )
