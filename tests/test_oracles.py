@@ -622,6 +622,22 @@ def test_importance_weights_refuse_what_has_none(settings, plane, build_model):
         build_model(plane[1], bound="iwae", **settings)
 
 
+@pytest.mark.parametrize("bound", IWAE)
+def test_the_bound_takes_over_after_epochs_on_the_elbo(bound, plane):
+    """Until then each step is the ELBO's with one draw, number for number; then it is not."""
+    common = {"hidden": (8,), "latent_dim": 2, "epochs": 4, "batch_size": 32}
+    late = VariationalAutoencoder(**common, bound=bound, draws=3, bound_after=2).fit(plane[1][:300]).history_
+    elbo = VariationalAutoencoder(**common).fit(plane[1][:300]).history_
+    same = [all(a[k] == b[k] for k in ("distance", "regularizer")) for a, b in zip(late, elbo, strict=True)]
+    assert same == [True, True, False, False]
+
+
+@pytest.mark.parametrize("settings", [{"bound_after": 2}, {"bound": "iwae", "bound_after": 3, "epochs": 3}], ids=str)
+def test_a_takeover_that_never_comes_is_refused(settings, plane):
+    with pytest.raises(ConfigError, match="bound_after"):
+        VariationalAutoencoder(latent_dim=2, **settings).fit(plane[1][:100])
+
+
 # ── cells that are probabilities ──────────────────────────────────────────────────────────────────
 
 
