@@ -25,7 +25,7 @@ from diabolo import (
 )
 from diabolo.config import METHODS, Config
 from diabolo.errors import ConfigError, DataError
-from diabolo.estimators.autoencoder import CLASSES
+from diabolo.estimators.named import CLASSES
 
 QUICK = {"epochs": 2}
 

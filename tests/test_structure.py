@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import diabolo
-from diabolo.estimators.autoencoder import CLASSES
+from diabolo.estimators.named import CLASSES
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "diabolo"

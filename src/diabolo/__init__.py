@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diabolo import information
-    from diabolo.estimators.autoencoder import (
-        Autoencoder,
+    from diabolo.estimators.autoencoder import Autoencoder
+    from diabolo.estimators.detector import AnomalyDetector
+    from diabolo.estimators.named import (
         DenoisingAutoencoder,
         LinearAutoencoder,
         SparseAutoencoder,
         VariationalAutoencoder,
     )
-    from diabolo.estimators.detector import AnomalyDetector
     from diabolo.estimators.saving import load
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Autoencoder": "diabolo.estimators.autoencoder",
-    "LinearAutoencoder": "diabolo.estimators.autoencoder",
-    "DenoisingAutoencoder": "diabolo.estimators.autoencoder",
-    "SparseAutoencoder": "diabolo.estimators.autoencoder",
-    "VariationalAutoencoder": "diabolo.estimators.autoencoder",
+    "LinearAutoencoder": "diabolo.estimators.named",
+    "DenoisingAutoencoder": "diabolo.estimators.named",
+    "SparseAutoencoder": "diabolo.estimators.named",
+    "VariationalAutoencoder": "diabolo.estimators.named",
     "AnomalyDetector": "diabolo.estimators.detector",
     "load": "diabolo.estimators.saving",
     "information": "diabolo",

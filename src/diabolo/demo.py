@@ -13,8 +13,8 @@ from diabolo.data.formats import atomic
 from diabolo.data.reading import choose_columns, read_table
 from diabolo.data.table import Table
 from diabolo.errors import OutputError
-from diabolo.estimators.autoencoder import VariationalAutoencoder
 from diabolo.estimators.detector import AnomalyDetector
+from diabolo.estimators.named import VariationalAutoencoder
 from diabolo.estimators.progress import print_epoch
 from diabolo.evaluation import Rivals
 from diabolo.metrics import auroc

@@ -33,16 +33,18 @@ def fit(
     false_alarm_rate: float | None = typer.Option(None, help="Default rate of the detector."),
     seed: int = typer.Option(0, help="Seed of everything random."),
     resume: bool = typer.Option(False, "--resume", help="Go on from OUT.ckpt, which a fit that was ended left."),
+    memory: str = typer.Option("1GiB", help="Larger tables are fitted from a cache on disk, in bounded memory."),
+    cache: Path | None = typer.Option(None, help="Folder for that cache, as large as the table; by default OUT's."),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress lines."),
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
     from diabolo.cli.common import check_apart, say
     from diabolo.cli.keeping import kept
+    from diabolo.cli.training import byte_count, train
     from diabolo.data.formats import check_writable
-    from diabolo.data.reading import choose_columns, read_table
-    from diabolo.estimators.autoencoder import CLASSES
+    from diabolo.data.reading import choose_columns
     from diabolo.estimators.detector import AnomalyDetector
-    from diabolo.estimators.progress import print_epoch
+    from diabolo.estimators.named import CLASSES
 
     settings = _settings(config, set_, method)
     method = settings.pop("method", method)
@@ -62,26 +64,24 @@ def fit(
         raise ConfigError("--false-alarm-rate is the detector's, which --only main leaves out; drop one of the two")
     from diabolo.config import build_config
 
+    most = byte_count(memory, "--memory")
     build_config(settings, method)  # every wrong setting is named before the table is read
     check_apart(out, data)
     check_writable(out)
     names = choose_columns(data, columns, exclude, [label, weight])
-    table, weights = read_table(data, names, weight)
     autoencoder = CLASSES[method](**settings)
-    report = None if quiet else print_epoch
     detector = None
+    if only is None:
+        detector = AnomalyDetector(autoencoder, false_alarm_rate=false_alarm_rate, random_state=seed)
+    fitting = autoencoder if detector is None else detector
     with kept(out, resume) as keep:
         try:
-            if only == "main":
-                fitted = autoencoder._fit_table(table, weights, 0.0, report, keep=keep)
-            else:
-                detector = AnomalyDetector(autoencoder, false_alarm_rate=false_alarm_rate, random_state=seed)
-                detector._fit_table(table, weights, report, keep)
-                fitted = detector.autoencoder_
+            rows = train(data, out, names, weight, fitting, most, cache, keep, quiet)
         except DataError as error:
-            raise DataError(f"{data}: {error}") from error
-        (fitted if detector is None else detector).save(out)
-    say(summary(out, fitted, detector, len(table)))
+            named = str(error).startswith(str(data))
+            raise error if named else DataError(f"{data}: {error}") from error
+        fitting.save(out)
+    say(summary(out, autoencoder if detector is None else detector.autoencoder_, detector, rows))
 
 
 def summary(out: Path, fitted: Any, detector: Any, rows: int) -> str:

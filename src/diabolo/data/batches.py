@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 __all__ = [
+    "MOST_HASHES",
     "ROLES",
     "Fingerprint",
     "TILE",
@@ -26,6 +27,8 @@ ROLES = ("train", "stop", "combine", "calibrate")
 TILE = 4096
 #: Stop and calibration rows beyond these make nothing better.
 MOST_STOP, MOST_CALIBRATE = 10_000, 20_000
+#: Up to this many rows a file keeps their hashes (8 bytes each); beyond, only the seeded split.
+MOST_HASHES = 200_000
 #: Places hashed at once.
 PLACES = 1 << 20
 
@@ -83,7 +86,9 @@ class RoleRule:
 
         def belongs(start: int, stop: int) -> np.ndarray:
             chosen = self.of(start, stop) == 0
-            return np.asarray(chosen if limit is None else chosen & (_place_hashes(start, stop, self.seed) <= limit))
+            if limit is not None:
+                chosen &= _place_hashes(start, stop, self.seed) <= limit
+            return np.asarray(chosen)
 
         return belongs
 
@@ -100,7 +105,8 @@ def assign_roles(n: int, seed: int, stop: float = 0.1, combine: float = 0.0, cal
 
 def _place_hashes(start: int, stop: int, seed: int) -> np.ndarray:
     golden = np.uint64(0x9E3779B97F4A7C15)
-    return _mix(_mix(np.arange(start, stop, dtype=np.uint64) * golden + golden) ^ np.uint64(seed))
+    places = np.arange(start, stop, dtype=np.uint64) * golden + golden
+    return _mix(_mix(places) ^ np.uint64(seed))
 
 
 def bucket_of(start: int, stop: int, seed: int, buckets: int) -> np.ndarray:
@@ -163,6 +169,13 @@ class Fingerprint:
 
     def __init__(self) -> None:
         self._seen, self._value = 0, np.uint64(0)
+
+    @staticmethod
+    def after(rows: int, text: str) -> Fingerprint:
+        """Where a fingerprint of so many rows left off."""
+        out = Fingerprint()
+        out._seen, out._value = rows, np.uint64(int(text, 16))
+        return out
 
     def add(self, hashes: np.ndarray) -> None:
         """The next rows, by their hashes."""

@@ -1,19 +1,17 @@
-"""`Autoencoder` and the four named classes that only set its defaults."""
+"""`Autoencoder`: the estimator over every choice of parts."""
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.config import METHODS, build_config
+from diabolo.config import Config, build_config
 from diabolo.data.batches import TILE, tiles
 from diabolo.data.cells import TEXT, is_date
 from diabolo.data.table import Table, as_table, from_values, matched
@@ -22,13 +20,12 @@ from diabolo.errors import ConfigError, DataError
 from diabolo.estimators.fitting import Keep, check_weights, fit_table, keep_of, seed_of
 from diabolo.train.loop import Epoch
 
-__all__ = [
-    "Autoencoder",
-    "DenoisingAutoencoder",
-    "LinearAutoencoder",
-    "SparseAutoencoder",
-    "VariationalAutoencoder",
-]
+if TYPE_CHECKING:
+    from diabolo.data.stream import Stream
+    from diabolo.estimators.larger import Calibrating
+    from diabolo.train.online import Pace
+
+__all__ = ["Autoencoder"]
 
 
 class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -150,17 +147,62 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         role_seed: int | None = None,
         keep: Keep | None = None,
     ) -> Self:
-        settings = self.get_params(deep=False)
-        verbose = settings.pop("verbose")
-        settings["random_state"] = seed_of(settings["random_state"])
-        config = build_config({k: _plain(v) for k, v in settings.items()})
         weights = check_weights(sample_weight, len(table))
-        if verbose and report is None:
+        report = self._reporter(report)
+        self._adopt(fit_table(table, weights, self._settings(), calibrate, report, role_seed, keep), table)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Step once on each of the rows X [n, C] of a stream, at a constant learning rate.
+
+        The first call fixes columns, kinds, scaling and widths from its rows; on a fitted or loaded autoencoder the
+        first call takes over those of the fit. No row is kept apart to decide when to stop: `validation` in
+        `history_`, which gets a line per call, is the loss of the rows before the first step on them. The optimiser's
+        state lives on between calls, and is not saved: after `load` it starts afresh. `sample_weight` [n] weighs the
+        rows of a call against each other. A detector of this autoencoder has to be fitted again.
+
+        Raises:
+            DataError: an infinite cell, other columns than those of the first call.
+            TrainingError: no step had a finite loss; the autoencoder is as it was.
+        """
+        from diabolo.estimators.online import learn
+
+        table = as_table(X)
+        learn(self, table, check_weights(sample_weight, len(table)))
+        return self
+
+    def _fit_stream(
+        self,
+        stream: Stream,
+        folder: Path,
+        calibrate: float = 0.0,
+        report: Callable[[Epoch], None] | None = None,
+        role_seed: int | None = None,
+        keep: Keep | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Calibrating:
+        """Fit from a cache in `folder`, and return the rows that were kept apart."""
+        from diabolo.estimators.larger import fit_stream
+
+        report = self._reporter(report)
+        settings = self._settings()
+        fitted, apart = fit_stream(stream, folder, settings, calibrate, report, role_seed, keep, progress)
+        self._adopt(fitted, stream.head)
+        return apart
+
+    def _settings(self) -> Config:
+        """The parameters as a checked configuration."""
+        settings = self.get_params(deep=False)
+        del settings["verbose"]
+        settings["random_state"] = seed_of(settings["random_state"])
+        return build_config({k: _plain(v) for k, v in settings.items()})
+
+    def _reporter(self, report: Callable[[Epoch], None] | None) -> Callable[[Epoch], None] | None:
+        if self.verbose and report is None:
             from diabolo.estimators.progress import print_epoch
 
-            report = print_epoch
-        self._adopt(fit_table(table, weights, config, calibrate, report, role_seed, keep), table)
-        return self
+            return print_epoch
+        return report
 
     def _adopt(self, fitted: Any, table: Table) -> None:
         self.fitted_ = fitted
@@ -172,6 +214,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         self.container_ = table.container
+        self._pace: Pace | None = None
         self._n_features_out = self.config_.latent_dim
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
@@ -323,70 +366,3 @@ def _plain(value: Any) -> Any:
 def _mean_type(dtype: str) -> str:
     """The type of a mean: text, dates and floats keep theirs, a mean of integers is no integer."""
     return dtype if dtype in TEXT or is_date(dtype) or dtype.startswith("float") else "float64"
-
-
-def _with_defaults(method: str) -> Any:
-    """`Autoencoder.__init__` with a method's defaults, in the signature too, where scikit-learn reads them."""
-    defaults = METHODS[method]
-
-    @functools.wraps(Autoencoder.__init__)
-    def init(self: Autoencoder, **settings: Any) -> None:
-        Autoencoder.__init__(self, **{**defaults, **settings})
-
-    signature = inspect.signature(Autoencoder.__init__)
-    parameters = [
-        p.replace(default=defaults[p.name]) if p.name in defaults else p for p in signature.parameters.values()
-    ]
-    init.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return init
-
-
-class LinearAutoencoder(Autoencoder):
-    """One affine map each way; with the squared error it is PCA, solved in closed form (Baldi, Hornik 1989).
-
-    >>> import numpy as np
-    >>> X = np.random.default_rng(0).normal(size=(200, 4))
-    >>> LinearAutoencoder(latent_dim=2).fit(X).transform(X).shape
-    (200, 2)
-    """
-
-    __init__ = _with_defaults("linear")
-
-
-class DenoisingAutoencoder(Autoencoder):
-    """Reconstructs the clean x from x + noise (Vincent et al. 2008, 2010).
-
-    >>> DenoisingAutoencoder().corruption
-    'gaussian'
-    """
-
-    __init__ = _with_defaults("denoising")
-
-
-class SparseAutoencoder(Autoencoder):
-    """Adds −log π(z̄), λ Σ|z̄_i| for the Laplace prior, so that few code dimensions speak at a time.
-
-    >>> SparseAutoencoder().prior
-    'laplace'
-    """
-
-    __init__ = _with_defaults("sparse")
-
-
-class VariationalAutoencoder(Autoencoder):
-    """q(z|x) = N(μ, σ²) and Ω = β KL(q ‖ π); β = 1 minimises −ELBO (Kingma, Welling 2013, arXiv:1312.6114).
-
-    >>> VariationalAutoencoder(beta=4.0).latent
-    'gaussian'
-    """
-
-    __init__ = _with_defaults("vae")
-
-
-CLASSES: dict[str, type[Autoencoder]] = {
-    "ae": Autoencoder,
-    "linear": LinearAutoencoder,
-    "denoising": DenoisingAutoencoder,
-    "sparse": SparseAutoencoder,
-    "vae": VariationalAutoencoder,
-}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
@@ -16,9 +16,13 @@ from diabolo.data.table import Table, as_table, matched
 from diabolo.detect.conformal import FEWEST, Calibration, default_rate
 from diabolo.detect.scores import applicable, automatic, score_table
 from diabolo.errors import CalibrationError, ConfigError, nearest
-from diabolo.estimators.autoencoder import Autoencoder, VariationalAutoencoder
+from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.fitting import Keep, check_weights, keep_of, seed_of
+from diabolo.estimators.named import VariationalAutoencoder
 from diabolo.train.loop import Epoch
+
+if TYPE_CHECKING:
+    from diabolo.data.stream import Stream
 
 __all__ = ["AnomalyDetector"]
 
@@ -110,18 +114,41 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             table = matched(table, given.model_.encoding.schema, type(self).__name__)
             rows = self._unseen(table, weights)
         else:
-            seed = seed_of(self.random_state)
-            fresh = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
-            usable = len(table) if weights is None else int((weights > 0).sum())
-            share = calibration_share(usable)
-            if self.false_alarm_rate is not None:
-                # Refused before hours of training, not after.
-                Calibration(np.zeros(calibration_rows(usable, share))).check_rate(self.false_alarm_rate)
+            fresh, seed, share = self._fresh(len(table) if weights is None else int((weights > 0).sum()))
             self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed, keep)
             table = matched(table, self.autoencoder_.model_.encoding.schema, type(self).__name__)
             rows, self.n_excluded_ = self.autoencoder_.fitted_.calibration, 0
             if len(rows) < 1:
                 raise CalibrationError(f"no calibration rows are left of n_samples={len(table)}; give more rows")
+        return self._calibrate(table, weights, rows)
+
+    def _fit_stream(
+        self,
+        stream: Stream,
+        folder: Path,
+        report: Callable[[Epoch], None] | None = None,
+        keep: Keep | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Self:
+        """Fit a fresh autoencoder from a cache in `folder`, and calibrate on the rows kept apart."""
+        fresh, seed, share = self._fresh(stream.used)
+        apart = fresh._fit_stream(stream, folder, share, report, seed, keep, progress)
+        self.autoencoder_, self.n_excluded_ = fresh, 0
+        if not len(apart.table):
+            raise CalibrationError(f"no calibration rows are left of n_samples={stream.used}; give more rows")
+        return self._calibrate(apart.table, apart.weights, np.arange(len(apart.table)))
+
+    def _fresh(self, usable: int) -> tuple[Autoencoder, int, float]:
+        """An unfitted autoencoder for `usable` rows, the seed of their roles, and the share that calibrates."""
+        given, seed = self.autoencoder, seed_of(self.random_state)
+        share = calibration_share(usable)
+        if self.false_alarm_rate is not None:
+            # Refused before hours of training, not after.
+            Calibration(np.zeros(calibration_rows(usable, share))).check_rate(self.false_alarm_rate)
+        return VariationalAutoencoder(random_state=seed) if given is None else clone(given), seed, share
+
+    def _calibrate(self, table: Table, weights: np.ndarray | None, rows: np.ndarray) -> Self:
+        """Calibrate every score on these rows of a table that is in the model's order."""
         model = self.autoencoder_.model_
         calibration_scores = score_table(model, table.values[rows], applicable(model))
         # A row that cannot be scored is always flagged; among the calibration scores it would only hide others.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from diabolo.config import Config
-from diabolo.data.batches import ROLES, assign_roles, fingerprint, hash_rows
+from diabolo.data.batches import MOST_HASHES, ROLES, assign_roles, fingerprint, hash_rows
 from diabolo.data.encoding import Encoded, Encoding, fit_encoding
 from diabolo.data.rows import Rows
 from diabolo.data.schema import infer_schema
@@ -27,10 +27,20 @@ from diabolo.model.autoencoder import Model, resolve
 from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.loop import Epoch, fit
 
-__all__ = ["Fitted", "Keep", "check_weights", "fit_table", "keep_of", "seed_of"]
-
-#: Up to this many rows a file keeps their hashes (8 bytes each); beyond, only the seeded split.
-MOST_HASHES = 200_000
+__all__ = [
+    "Fitted",
+    "Keep",
+    "check_weights",
+    "checkpoint_of",
+    "fit_table",
+    "keep_of",
+    "refuse_infinite",
+    "roles_card",
+    "rows_of",
+    "seconds_of",
+    "seed_of",
+    "versions",
+]
 
 
 @dataclasses.dataclass
@@ -119,7 +129,7 @@ def fit_table(
     used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
     if len(used) < 2:
         raise DataError(f"Found {len(used)} sample(s) to fit (n_samples={len(used)}); at least 2 rows are needed")
-    _refuse_infinite(table, used)
+    refuse_infinite(table, used)
     seed = config.random_state if role_seed is None else role_seed
     roles = assign_roles(len(used), seed, config.stop_fraction, 0.0, calibrate)
     by_role = {name: used[roles == k] for k, name in enumerate(ROLES)}
@@ -136,19 +146,13 @@ def fit_table(
     model = Model(resolve(config, varying, encoding.width, encoding.shape), encoding)
     w_stop = None if weights is None else weights[stop]
     hashes = hash_rows(table.values[used])
-    told = {
-        "seed": seed,
-        "rows": len(used),
-        "stop": config.stop_fraction,
-        "calibrate": calibrate,
-        "counts": {name: len(rows) for name, rows in by_role.items()},
-        "fingerprint": fingerprint(hashes),
-    }
-    checkpoint = _checkpoint(keep, model, told, weights)
+    counts = {name: len(rows) for name, rows in by_role.items()}
+    told = roles_card(seed, len(used), config, calibrate, counts, fingerprint(hashes))
+    checkpoint = checkpoint_of(keep, model, told, weights)
     history = fit(
         model,
-        _rows(encoding, values, w_train, train),
-        _rows(encoding, table.values[stop], w_stop, stop),
+        rows_of(encoding, values, w_train, train),
+        rows_of(encoding, table.values[stop], w_stop, stop),
         report,
         checkpoint,
     )
@@ -157,23 +161,41 @@ def fit_table(
         model=model,
         history=[dataclasses.asdict(e) for e in history],
         roles=told,
-        training={"seconds": _seconds(started, checkpoint), "device": config.device, "versions": _versions()},
+        training={"seconds": seconds_of(started, checkpoint), "device": config.device, "versions": versions()},
         row_hashes=np.sort(known) if len(known) <= MOST_HASHES else None,
         calibration=by_role["calibrate"],
     )
 
 
-def _checkpoint(
-    keep: Keep | None, model: Model, roles: dict[str, Any], weights: np.ndarray | None
+def roles_card(
+    seed: int, rows: int, config: Config, calibrate: float, counts: dict[str, int], fingerprint: str
+) -> dict[str, Any]:
+    """What the model file says of the parts that rows played."""
+    return {
+        "seed": seed,
+        "rows": rows,
+        "stop": config.stop_fraction,
+        "calibrate": calibrate,
+        "counts": counts,
+        "fingerprint": fingerprint,
+    }
+
+
+def checkpoint_of(
+    keep: Keep | None, model: Model, roles: dict[str, Any], weights: np.ndarray | None, buckets: int = 0
 ) -> Checkpoint | None:
-    """The fit's checkpoint, which knows what a file must agree on to be this fit's."""
+    """The fit's checkpoint, which knows what a file must agree on to be this fit's.
+
+    Args:
+        buckets: of the cache that rows come from; they come in another order than from memory.
+    """
     if keep is None:
         return None
     # The fingerprint sees single precision; scaling and schema see the rest of what a column holds.
     encoding = json.dumps(model.encoding.to_json(), sort_keys=True)
     own = own_network_card(model.network)
     identity = {
-        "versions": {name: version for name, version in _versions().items() if name != "python"},
+        "versions": {name: version for name, version in versions().items() if name != "python"},
         "columns": model.encoding.schema.names,
         "config": model.config.to_json(),
         "own_network": None if own is None else own.sha256,
@@ -183,10 +205,12 @@ def _checkpoint(
         "weights": None if weights is None else _digest(weights.tobytes()),
         "encoding": _digest(encoding.encode()),
     }
+    if buckets:
+        identity["buckets"] = buckets
     return Checkpoint(keep.path, identity, keep.resume)
 
 
-def _seconds(started: float, checkpoint: Checkpoint | None) -> float:
+def seconds_of(started: float, checkpoint: Checkpoint | None) -> float:
     """How long the fit has taken, whatever a checkpoint brought along included."""
     return time.perf_counter() - started + (checkpoint.brought if checkpoint else 0.0)
 
@@ -195,7 +219,7 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _refuse_infinite(table: Table, used: np.ndarray) -> None:
+def refuse_infinite(table: Table, used: np.ndarray) -> None:
     for start in range(0, len(used), 65_536):
         rows = used[start : start + 65_536]
         infinite = np.isinf(table.values[rows])
@@ -208,7 +232,7 @@ def _refuse_infinite(table: Table, used: np.ndarray) -> None:
             )
 
 
-def _rows(encoding: Encoding, values: np.ndarray, weights: np.ndarray | None, at: np.ndarray) -> Rows:
+def rows_of(encoding: Encoding, values: np.ndarray, weights: np.ndarray | None, at: np.ndarray) -> Rows:
     """Encode in chunks, clip, and refuse what overflows."""
     parts = []
     for start in range(0, max(len(values), 1), 65_536):
@@ -237,7 +261,7 @@ def _join(parts: list[Encoded], cells: int) -> Encoded:
     return Encoded(torch.cat([p.x for p in parts]), present, None, None, None)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     from diabolo import __version__
 
     return {

@@ -19,9 +19,10 @@ from diabolo.data.schema import Schema
 from diabolo.detect.conformal import Calibration
 from diabolo.detect.scores import scores
 from diabolo.errors import ConfigError, DiaboloError, ModelFileError
-from diabolo.estimators.autoencoder import CLASSES, Autoencoder
+from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.detector import AnomalyDetector
 from diabolo.estimators.fitting import Fitted, seed_of
+from diabolo.estimators.named import CLASSES
 from diabolo.estimators.permission import OwnNetworkCard, check_permission, own_network_card
 from diabolo.model.autoencoder import Model
 from diabolo.registry import validated

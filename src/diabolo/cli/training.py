@@ -1,0 +1,101 @@
+"""Where the rows of `diabolo fit` come from: memory, or a cache on disk for a dataset that is larger."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diabolo.cli.common import Progress
+from diabolo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diabolo.data.stream import Stream
+    from diabolo.estimators.fitting import Keep
+
+__all__ = ["byte_count", "train"]
+
+#: Powers of a thousand, or of 1,024 with an i.
+UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def byte_count(text: str, flag: str) -> int:
+    """Read a number of bytes.
+
+    >>> byte_count("1GiB", "--memory"), byte_count("2.5 MB", "--memory"), byte_count("0", "--memory")
+    (1073741824, 2500000, 0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"{flag} {text}: expected a number of bytes, like 500MB or 1GiB")
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** UNITS[unit.lower()])
+
+
+def train(
+    data: Path,
+    out: Path,
+    names: list[str],
+    weight: str | None,
+    estimator: Any,
+    memory: int,
+    cache: Path | None,
+    keep: Keep | None,
+    quiet: bool,
+) -> int:
+    """Fit an autoencoder or detector to a dataset, and return its number of rows.
+
+    Args:
+        data: the dataset.
+        out: the model file; a cache is named after it.
+        names: columns to see.
+        weight: column of weights.
+        estimator: what to fit.
+        memory: values of more bytes than this stay on disk.
+        cache: folder for the cache; None for that of `out`.
+        keep: the fit's checkpoint.
+        quiet: no progress.
+    """
+    from diabolo.data.cache import Buckets, cache_folder
+    from diabolo.data.reading import read_table
+    from diabolo.estimators.progress import print_epoch
+
+    report = None if quiet else print_epoch
+    stream = _larger(data, names, weight, memory)
+    if stream is None:
+        table, weights = read_table(data, names, weight)
+        estimator._fit_table(table, weights, report=report, keep=keep)
+        return len(table)
+    place, head = out.parent if cache is None else cache, stream.head
+    need = Buckets.size(stream.used, len(names), head.values.dtype, stream.weighted)
+    with cache_folder(place, out, need) as folder:
+        if not quiet:
+            sys.stderr.write(
+                f"{data}: {stream.rows:,} rows take {_size(stream.size)}, more than --memory {_size(memory)}: "
+                f"training from a cache of at most {_size(need)} in {place}\n"
+            )
+            sys.stderr.flush()
+        progress = Progress("caching", stream.rows)
+        estimator._fit_stream(stream, folder, report=report, keep=keep, progress=progress.add)
+        progress.end()
+    return stream.rows
+
+
+def _larger(data: Path, names: list[str], weight: str | None, memory: int) -> Stream | None:
+    """The dataset as a stream if its values take more than `memory` bytes."""
+    from diabolo.data.stream import open_stream, size_in_memory
+
+    size = size_in_memory(data, names)
+    if size is not None and size <= memory:
+        return None
+    progress = Progress("counting", None)
+    stream = open_stream(data, names, weight, progress.add)
+    progress.end()
+    return stream if stream.size > memory else None
+
+
+def _size(count: int) -> str:
+    """Bytes in words: 1.50 GiB."""
+    power = min(4, max(0, (max(count, 1).bit_length() - 1) // 10))
+    return f"{count / 1024**power:.{0 if power == 0 else 2}f} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"

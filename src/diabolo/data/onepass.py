@@ -1,0 +1,213 @@
+"""What one pass over a stream learns and keeps: training rows in buckets, the others and a sample in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from diabolo.config import Config
+from diabolo.data.batches import ROLES, Fingerprint, RoleRule, bucket_of, hash_rows
+from diabolo.data.cache import Buckets
+from diabolo.data.cells import TEXT
+from diabolo.data.schema import MOST_LEVELS, Schema, Summary, infer_schema, summarise
+from diabolo.data.slots import slot_groups
+from diabolo.data.stream import Chunk, Stream
+from diabolo.data.table import Table, check_words
+from diabolo.errors import DataError
+
+__all__ = ["OnePass", "Part", "Recognizer", "sample_rows"]
+
+#: Training rows, and bytes of them, that tell resolution, quartiles and scale.
+SAMPLE_ROWS, SAMPLE_BYTES = 200_000, 64 * 2**20
+
+
+def sample_rows(columns: int, itemsize: int) -> int:
+    """How many training rows stay in memory as a sample of all."""
+    return max(20_000, min(SAMPLE_ROWS, SAMPLE_BYTES // max(1, columns * itemsize)))
+
+
+@dataclasses.dataclass
+class Part:
+    """Rows of one role: values, weights, and their numbers in the dataset."""
+
+    values: np.ndarray
+    weights: np.ndarray | None
+    at: np.ndarray
+
+
+class _Keeper:
+    """Collects rows of one kind over the chunks."""
+
+    def __init__(self, empty: np.ndarray, weighted: bool) -> None:
+        self.values, self.at = [empty], [np.empty(0, np.int64)]
+        self.weights = [np.empty(0)] if weighted else None
+
+    def add(self, chunk: Chunk, chosen: np.ndarray) -> None:
+        self.values.append(chunk.values[chosen])
+        self.at.append(chunk.numbers[chosen])
+        if self.weights is not None and chunk.weights is not None:
+            self.weights.append(chunk.weights[chosen])
+
+    def part(self) -> Part:
+        weights = None if self.weights is None else np.concatenate(self.weights)
+        return Part(np.concatenate(self.values), weights, np.concatenate(self.at))
+
+
+class Recognizer:
+    """What a file keeps to recognize rows by: the fingerprint of all, the hashes of those that were not set apart.
+
+    Args:
+        counts: rows by role.
+        most: no hashes are kept of more rows than this.
+    """
+
+    def __init__(self, counts: dict[str, int], most: int) -> None:
+        self.fingerprint = Fingerprint()
+        self._known: list[np.ndarray] | None = [] if sum(counts.values()) - counts["calibrate"] <= most else None
+
+    def add(self, values: np.ndarray, roles: np.ndarray) -> None:
+        """The next rows, as the schema wants them, with their roles."""
+        hashes = hash_rows(values)
+        self.fingerprint.add(hashes)
+        if self._known is not None:
+            self._known.append(hashes[roles != ROLES.index("calibrate")])
+
+    @property
+    def known(self) -> np.ndarray | None:
+        """Sorted hashes."""
+        return None if self._known is None else np.sort(np.concatenate([np.empty(0, np.uint64), *self._known]))
+
+
+class OnePass:
+    """Reads a stream once, row after row.
+
+    Training rows go to `buckets`. `stop`, `calibrate` and `sample` are kept; missing shares, lowest and highest values,
+    gaps in slots and levels of categories are those of all training rows.
+    """
+
+    def __init__(self, stream: Stream, rule: RoleRule, buckets: Buckets, config: Config, most_hashes: int) -> None:
+        head = stream.head
+        self.stream, self.rule, self.buckets, self.config = stream, rule, buckets, config
+        self.groups = slot_groups(head.values, head.names, config)
+        self._belongs = rule.sample(sample_rows(len(head.names), head.values.itemsize))
+        self._keepers = {k: _Keeper(head.values, stream.weighted) for k in ("stop", "calibrate", "sample")}
+        self._levels = [head.values]
+        c = len(head.names)
+        self._missing, self._low, self._high = np.zeros(c), np.full(c, np.inf), np.full(c, -np.inf)
+        self._gaps = np.zeros(len(self.groups))
+        kinds = config.kinds or {}
+        self.categories = [
+            i
+            for i, (name, dtype) in enumerate(zip(head.names, head.dtypes, strict=True))
+            if dtype in TEXT or kinds.get(name) == "categorical"
+        ]
+        self._seen: dict[int, np.ndarray] = {i: np.empty(0) for i in self.categories}
+        self.weight = 0.0
+        self.recognizer = Recognizer(rule.counts, most_hashes)
+
+    def run(self, report: Callable[[int], None] | None = None) -> None:
+        """Do it; `report` gets the number of rows that were just read."""
+        at = 0
+        for chunk in self.stream.read():
+            self._add(chunk, at)
+            at += len(chunk.values)
+            if report:
+                report(chunk.read)
+        self.buckets.close()
+        self.stop, self.calibrate, self.sample = (self._keepers.pop(k).part() for k in ("stop", "calibrate", "sample"))
+        if at != self.stream.used:
+            raise DataError(f"the dataset has changed: {at:,} rows were read of {self.stream.used:,} counted before")
+
+    def _add(self, chunk: Chunk, at: int) -> None:
+        end = at + len(chunk.values)
+        self._refuse_infinite(chunk)
+        roles = self.rule.of(at, end)
+        for name in ("stop", "calibrate"):
+            self._keepers[name].add(chunk, roles == ROLES.index(name))
+        self._keepers["sample"].add(chunk, self._belongs(at, end))
+        if not self.categories:
+            self.recognizer.add(chunk.values, roles)
+        train = roles == ROLES.index("train")
+        bucket = bucket_of(at, end, self.rule.seed, len(self.buckets))[train]
+        values = chunk.values[train]
+        weights = None if chunk.weights is None else chunk.weights[train]
+        self._levels.append(values[self._new_levels(values)])
+        self._summarise(values)
+        if weights is not None:
+            self.weight += float(weights.sum())
+        self.buckets.add(values, weights, bucket)
+
+    def _refuse_infinite(self, chunk: Chunk) -> None:
+        infinite = np.isinf(chunk.values)
+        if infinite.any():
+            row, column = np.argwhere(infinite)[0]
+            name, cell = self.stream.head.names[column], chunk.values[row, column]
+            raise DataError(
+                f"row {chunk.numbers[row]}, column {name!r}: {cell} (infinity) "
+                "cannot be fitted; replace it by NaN for a missing cell, or leave the row out"
+            )
+
+    def _summarise(self, values: np.ndarray) -> None:
+        if not len(values):
+            return
+        seen = summarise(values, self.groups)
+        self._missing += seen.missing * len(values)
+        self._low, self._high = np.minimum(self._low, seen.low), np.maximum(self._high, seen.high)
+        for i, group in enumerate(self.groups):
+            filled = np.stack([(values[:, list(slot)] != 0).any(axis=1) for slot in group.slots], axis=1)
+            self._gaps[i] += (filled[:, 1:] & ~filled[:, :-1]).any(axis=1).sum()
+
+    def _new_levels(self, values: np.ndarray) -> np.ndarray:
+        """[n] bool: the row has a category that no training row before had; few have."""
+        new = np.zeros(len(values), bool)
+        for column in self.categories:
+            levels, first = np.unique(values[:, column], return_index=True)
+            fresh = np.isfinite(levels) & ~np.isin(levels, self._seen[column])
+            new[first[fresh]] = True
+            self._seen[column] = np.concatenate([self._seen[column], levels[fresh]])
+            if len(self._seen[column]) > MOST_LEVELS:
+                name = self.stream.head.names[column]
+                raise DataError(
+                    f"column {name!r} has more than {MOST_LEVELS:,} different values; a category has at most "
+                    f"{MOST_LEVELS:,}: leave a name or number that identifies rows out (--exclude {name})"
+                )
+        return new
+
+    # ── what it learnt ────────────────────────────────────────────────────────────────────────────
+
+    def table(self, part: Part) -> Table:
+        """A part's rows as a table, words of text columns as they were read."""
+        return dataclasses.replace(self.stream.head, values=part.values)
+
+    def schema(self) -> Schema:
+        """The schema of all training rows; resolutions are those of the sample."""
+        head, n = self.stream.head, self.rule.counts["train"]
+        check_words(head, self.config.kinds or {})
+        looked_at = np.concatenate([self.sample.values, *self._levels])
+        seen = Summary(self._missing / max(n, 1), self._low, self._high)
+        schema = infer_schema(looked_at, head.names, head.dtypes, self.config, head.levels, head.shape, seen)
+        groups = [dataclasses.replace(g, gaps=float(s / n)) for g, s in zip(schema.groups, self._gaps, strict=True)]
+        return dataclasses.replace(schema, groups=tuple(groups))
+
+    def recognize(self, recode: Callable[[np.ndarray], np.ndarray]) -> Recognizer:
+        """Fingerprint and hashes of rows as a schema wants them; the levels of categories are known only by now."""
+        at = 0
+        for chunk in self.stream.read() if self.categories else ():
+            self.recognizer.add(recode(chunk.values), self.rule.of(at, at + len(chunk.values)))
+            at += len(chunk.values)
+        return self.recognizer
+
+    def refuse_overflow(self, center: np.ndarray, scale: np.ndarray, limit: float) -> None:
+        """Refuse values that single precision cannot hold once scaled.
+
+        Raises:
+            DataError: names the column.
+        """
+        far = np.maximum(np.abs(self._low - center), np.abs(self._high - center)) / scale
+        for i in np.flatnonzero(np.isfinite(self._low) & (far >= limit)):
+            raise DataError(
+                f"column {self.stream.head.names[i]!r} cannot be fitted: overflow (values from {self._low[i]:g} to "
+                f"{self._high[i]:g}); mend it or leave the column out"
+            )

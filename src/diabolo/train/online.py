@@ -1,0 +1,122 @@
+"""Steps on rows that come a few at a time, with what is kept from one call to the next."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+
+import torch
+from torch import Tensor
+
+from diabolo.data.rows import Rows
+from diabolo.model.autoencoder import Model
+from diabolo.threads import threads_for
+from diabolo.train.engine import Engine, choose_device
+from diabolo.train.loop import _describe, _epoch, _validate
+from diabolo.train.schedule import Plan, default_rate
+from diabolo.train.state import Epoch, State
+
+__all__ = ["Pace", "step_on"]
+
+#: Rows of a step where the settings leave it open.
+ROWS = 256
+#: Rows that the moments of the codes and the typical costs look back on.
+WINDOW = 20_000
+#: A stream has no last epoch.
+FOREVER = 1 << 40
+
+
+@dataclasses.dataclass
+class Pace:
+    """The optimiser between two calls: means of gradients and of their squares, steps of members and in all."""
+
+    first: Tensor
+    second: Tensor
+    steps: Tensor
+    step: int
+
+
+def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None) -> tuple[Epoch, Pace]:
+    """One pass over rows at a constant learning rate; the model's buffers follow.
+
+    The validation of the record is the loss of the rows before the first step on them: of rows that the model had not
+    seen.
+
+    Args:
+        model: on the CPU; changed in place.
+        rows: n ≥ 1 rows.
+        before: rows stepped on in earlier calls.
+        call: number of earlier calls, for the seeds.
+        pace: what the last call returned; None for an optimiser that starts afresh.
+
+    Raises:
+        TrainingError: no step had a finite loss.
+    """
+    began, n = time.perf_counter(), len(rows)
+    config = model.config
+    count = math.ceil(n / (config.batch_size or ROWS))
+    # Calls count as epochs do in a fit.
+    beta = config.beta * (min(1.0, (call + 1) / config.warmup) if config.warmup else 1.0)
+    rate = config.learning_rate or default_rate(config.hidden or ())
+    early = FOREVER if call < config.bound_after else 0
+    plan = Plan(FOREVER, count, math.ceil(n / count), rate, False, beta, warmup_steps=0, elbo_steps=early)
+    kept = {name: tensor.clone() for name, tensor in model.buffers.items()} if before else {}
+    with threads_for(3 * plan.rows_per_step * model.store.flat.numel()):
+        device = choose_device(config.device)
+        model.to(device)
+        rows = rows.to(device)
+        with torch.no_grad():
+            value = _validate(model, rows)
+        engine = Engine(model, config)
+        try:
+            state = _resumed(State(model, engine), call, pace)
+            distance, omega, skipped = _epoch(engine, model, rows, plan, state, None)
+        finally:
+            engine.release()
+            model.to("cpu")
+        _describe(model, rows.to("cpu"), rows.to("cpu"))
+    _blend(model, kept, min(before, WINDOW), rows)
+    record = Epoch(
+        epoch=call + 1,
+        distance=float(distance.mean()),
+        regularizer=float(omega.mean()),
+        validation=float(value.mean()),
+        learning_rate=plan.learning_rate(state.step - 1),
+        beta=beta,
+        seconds=time.perf_counter() - began,
+        rows=n,
+        skipped=skipped,
+        best=True,
+        left=0.0,
+    )
+    return record, Pace(engine.first.cpu(), engine.second.cpu(), engine.steps.cpu(), state.step)
+
+
+def _resumed(state: State, call: int, pace: Pace | None) -> State:
+    """Generators of their own for each call, and the optimiser as the last call left it."""
+    seed = state.model.config.random_state
+    for generator, stream in ((state.order, 2 * call), (state.noise, 2 * call + 1)):
+        generator.manual_seed((seed * 0x9E3779B97F4A7C15 + stream) % (1 << 63))
+    if pace is not None:
+        for now, then in ((state.engine.first, pace.first), (state.engine.second, pace.second)):
+            now.copy_(then)
+        state.engine.steps.copy_(pace.steps)
+        state.step = pace.step
+    return state
+
+
+def _blend(model: Model, kept: dict[str, Tensor], weight: int, rows: Rows) -> None:
+    """Running buffers: those from before with `weight` rows, those of the new rows with their number."""
+    if not kept:
+        return
+    new, n = model.buffers, len(rows)
+    share = n / (weight + n)
+    mean = kept["latent_mean"] + share * (new["latent_mean"] - kept["latent_mean"])
+    gap = (new["latent_mean"] - kept["latent_mean"]).unsqueeze(-1)
+    # Variance within, and between the two means.
+    covariance = (1 - share) * kept["latent_cov"] + share * new["latent_cov"] + share * (1 - share) * gap * gap.mT
+    there = model.present_by_column(rows.rows).sum(0)
+    part = there / (weight + there).clamp_min(1)
+    typical = {name: kept[name] + part * (new[name] - kept[name]) for name in ("typical_nll", "typical_squared_error")}
+    model.buffers |= {"latent_mean": mean, "latent_cov": covariance, **typical}
