@@ -25,10 +25,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse
 from program import FEATURES, done, one_line, program, refused, run, table, write
+
+from diabolo import AnomalyDetector, Autoencoder, load
+from diabolo.errors import CalibrationError, ConfigError, DataError, DiaboloError, ModelFileError, OutputError
 
 OLD = b"what stood here before"
 
@@ -714,6 +719,115 @@ def test_bad_inputs(case, stopped, here):
         assert re.search(c.said, out), out
         assert set(everything(here)) == set(before) - {"m.diabolo.ckpt"}, "a fit that has ended needs no checkpoint"
     assert everything(shop) == in_the_shop
+
+
+ROWS = np.random.default_rng(1).normal(size=(300, 4))
+
+
+def fitted(X=ROWS, **settings):
+    return lambda: Autoencoder(epochs=1, **settings).fit(X)
+
+
+def of_fitted(name, *words, **more):
+    return lambda: getattr(Autoencoder(epochs=1).fit(ROWS), name)(*words, **more)
+
+
+def weighted(w):
+    return lambda: Autoencoder(epochs=1).fit(ROWS, sample_weight=w)
+
+
+def detector(X=ROWS, **settings):
+    return lambda: AnomalyDetector(**{"autoencoder": Autoencoder(epochs=1), **settings}).fit(X)
+
+
+#: The same from Python: a call, the error, what it says.
+CALLS = {
+    "1-d": (fitted(np.zeros(5)), DataError, "Expected 2D array, got 1D array instead: Reshape your data"),
+    "5-d": (fitted(np.zeros((5, 2, 2, 2, 2))), DataError, r"shape \[5, 2, 2, 2, 2\]; allowed are rows .*reshape it"),
+    "a-name": (fitted("data.csv"), DataError, "X is 'data.csv' of type str; allowed .*: read the file first"),
+    "a-path": (fitted(Path("data.csv")), DataError, "X is 'data.csv' of type .*Path; .*: read the file first"),
+    "nothing": (fitted(None), DataError, "X is 'None' of type NoneType; allowed are rows"),
+    "a-dictionary": (fitted({"x": [1, 2]}), DataError, r"of type dict; .*pandas.DataFrame\(X\) makes one"),
+    "objects": (
+        fitted(np.array([["a", 1], ["b", 2]], object)),
+        DataError,
+        "could not convert string to float: 'a'; allowed",
+    ),
+    "text": (
+        fitted(np.array([["1", "x"]])),
+        DataError,
+        "not compatible with arrays of bytes/strings.*; allowed are rows",
+    ),
+    "dates": (fitted(np.array([["2024-01-01"]], "M8[D]")), DataError, "the array has type datetime64"),
+    "complex": (fitted(ROWS + 1j), DataError, "Complex data not supported; allowed are rows"),
+    "lists-of-many-lengths": (fitted([[1, 2], [3]]), DataError, "inhomogeneous shape .*; allowed are rows"),
+    "sparse": (fitted(scipy.sparse.csr_matrix(ROWS)), DataError, "Sparse data was passed.*toarray.*; allowed are rows"),
+    "no-rows": (fitted(np.zeros((0, 4))), DataError, "0 sample.*; allowed are rows"),
+    "no-columns": (fitted(np.zeros((4, 0))), DataError, "0 feature.*; allowed are rows"),
+    "constant": (fitted(np.ones((40, 3))), DataError, "all 3 columns are constant"),
+    "missing": (fitted(np.full((40, 3), np.nan)), DataError, "all 3 columns are constant"),
+    "infinite": (fitted(np.where(ROWS > 2, np.inf, ROWS)), DataError, r"row \d+, column 'x\d': inf"),
+    "huge": (
+        fitted(ROWS * 1e300),
+        DataError,
+        "column 'x0' has values from .*; allowed are spreads from 1e-150 to 1e150",
+    ),
+    "tiny": (
+        fitted(ROWS * 1e-200),
+        DataError,
+        "column 'x0' has values from .*; allowed are spreads from 1e-150 to 1e150",
+    ),
+    "twice": (fitted(pd.DataFrame(ROWS, columns=list("abca"))), DataError, "duplicate column names in the data frame"),
+    "twice-arrow": (
+        fitted(pa.table([[1.0], [2.0]], names=["a", "a"])),
+        DataError,
+        "duplicate column names in the Arrow",
+    ),
+    "mixed-kinds": (fitted(pd.DataFrame({"a": [1.5, "x", {}]})), DataError, "column 'a' holds object of mixed kinds"),
+    "weights-short": (weighted(np.ones(3)), DataError, r"sample_weight has shape \(3,\); expected \(300,\)"),
+    "weights-text": (
+        weighted(["a"] * 300),
+        DataError,
+        "sample_weight: could not convert .*; allowed are finite numbers",
+    ),
+    "weights-negative": (weighted(-np.ones(300)), DataError, "sample_weight of row 0 is -1.0; allowed are finite"),
+    "weights-zero": (weighted(np.zeros(300)), DataError, "sample_weight sums to zero"),
+    "width": (of_fitted("transform", ROWS[:, :3]), DataError, "X has 3 features, but Autoencoder is expecting 4"),
+    "codes": (
+        of_fitted("inverse_transform", np.zeros((3, 9))),
+        DataError,
+        "codes have 9 columns; this model's latent has",
+    ),
+    "draws": (of_fitted("reconstruct", ROWS, draws=0), ConfigError, "draws = 0; allowed are whole numbers from 1 up"),
+    "sample": (of_fitted("sample", -1), ConfigError, "n = -1; allowed are whole numbers from 1 up"),
+    "score": (of_fitted("anomaly_score", ROWS, score="msee"), ConfigError, "unknown score 'msee': did you mean 'mse'"),
+    "score-number": (of_fitted("anomaly_score", ROWS, score=3), ConfigError, "unknown score 3: allowed: nll"),
+    "setting": (fitted(latent=5), ConfigError, "latent = 5: input should be a valid string"),
+    "seed": (fitted(random_state="x"), ConfigError, "random_state = 'x': input should be a valid integer"),
+    "load": (lambda: load("nothing.diabolo"), ModelFileError, "nothing.diabolo: no such file"),
+    "load-folder": (lambda: load("."), ModelFileError, ".: cannot be read: Is a directory"),
+    "save-folder": (of_fitted("save", "."), OutputError, "cannot write .: it is a folder or a device"),
+    "save-nowhere": (of_fitted("save", "nowhere/m"), OutputError, "cannot write nowhere/m: No such file or directory"),
+    "detector-of-a-number": (detector(autoencoder=3), ConfigError, "autoencoder = 3; allowed are None and diabolo's"),
+    "rate": (detector(false_alarm_rate=0), CalibrationError, "false_alarm_rate = 0; allowed are numbers above 0"),
+    "rate-text": (detector(false_alarm_rate="x"), CalibrationError, "false_alarm_rate = 'x'; allowed are numbers"),
+    "rate-small": (detector(false_alarm_rate=1e-9), CalibrationError, "needs at least 999,999,999 calibration rows"),
+    "calibrate-on-what-was-trained": (
+        lambda: AnomalyDetector(Autoencoder(epochs=1).fit(ROWS)).fit(ROWS),
+        CalibrationError,
+        "0 of 300 rows are left to calibrate on .300 were trained on.; at least 99 are needed",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_bad_calls(case, here):
+    call, error, said = CALLS[case]
+    with pytest.raises(error, match=said) as caught:
+        call()
+    assert isinstance(caught.value, DiaboloError)
+    assert "\n" not in str(caught.value)
+    assert os.listdir(here) == []
 
 
 def test_the_table_is_long_enough_and_names_what_must_be_in_it():

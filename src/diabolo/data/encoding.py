@@ -21,6 +21,7 @@ from torch import Tensor
 from diabolo.config import Config
 from diabolo.data.schema import SAMPLE, Schema
 from diabolo.data.slots import filled
+from diabolo.errors import DataError
 from diabolo.memory import Memory
 
 __all__ = ["Block", "Encoded", "Encoding", "fit_encoding"]
@@ -321,7 +322,9 @@ def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None,
     center, scale = np.zeros(len(schema.columns)), np.ones(len(schema.columns))
     scaled = schema.positions("real", "date", "integer", "count")
     if config.scaling == "standard" and scaled:
-        mean, std = _moments(values, schema, weights)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            mean, std = _moments(values, schema, weights)
+        _refuse_extremes(std, schema, scaled)
         if schema.shape is not None:
             # Pixels share one scale: scaled one by one, a border that is almost always black would be noise.
             std = np.full_like(std, np.sqrt(np.mean(std**2 + (mean - mean.mean()) ** 2)))
@@ -331,6 +334,17 @@ def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None,
         center[scaled], scale[scaled] = mean[scaled], std[scaled]
     clip = config.clip if config.scaling == "standard" else 1e30
     return Encoding(schema, center, scale, clip, len(values))
+
+
+def _refuse_extremes(std: np.ndarray, schema: Schema, scaled: list[int]) -> None:
+    """Numbers whose squares double precision cannot hold have no scale; 1 in its place would hide them."""
+    for i in scaled:
+        c = schema.columns[i]
+        if not np.isfinite(std[i]) or (std[i] == 0 and 0 < c.high - c.low < 1e-150):
+            raise DataError(
+                f"column {c.name!r} has values from {c.low:g} to {c.high:g}; allowed are spreads from 1e-150 to 1e150: "
+                "rescale the column"
+            )
 
 
 def _moments(values: np.ndarray, schema: Schema, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -58,8 +60,6 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
         if twice:
             raise DataError(f"duplicate column names in the Arrow table: {', '.join(twice)}; rename them")
         return _from_columns({n: data.column(i) for i, n in enumerate(data.column_names)}, "arrow")
-    from sklearn.utils.validation import check_array
-
     if type(data).__module__.startswith("torch"):
         data = data.detach().cpu().numpy()
     shape = None
@@ -71,7 +71,7 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
             )
         shape = data.shape[1:]
         data = data.reshape(len(data), math.prod(shape))
-    array = check_array(data, dtype="numeric", ensure_all_finite=False, ensure_min_samples=1)
+    array = _numbers(data)
     kind = array.dtype.name
     if array.dtype.kind not in "fiub":
         raise DataError(f"the array has type {kind}; allowed are numbers and booleans")
@@ -81,6 +81,26 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
         raise DataError(f"{len(names)} names for {width} columns")
     given = list(names) if names is not None else [f"x{i}" for i in range(width)]
     return Table(values, given, [kind] * width, "numpy", names is not None, shape=shape)
+
+
+def _numbers(data: Any) -> np.ndarray:
+    """[n, C] of whatever scikit-learn takes for an array; its complaints as one line each."""
+    from sklearn.utils.validation import check_array
+
+    allowed = "allowed are rows [n, columns] of numbers, or a data frame or Arrow table"
+    if data is None or isinstance(data, str | bytes | os.PathLike | Mapping):
+        hint = ": pandas.DataFrame(X) makes one" if isinstance(data, Mapping) else ""
+        hint = hint or (": read the file first" if data is not None else "")
+        raise DataError(f"X is {str(data)[:60]!r} of type {type(data).__name__}; {allowed}{hint}")
+    try:
+        return np.asarray(check_array(data, dtype="numeric", ensure_all_finite=False, ensure_min_samples=1))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, TypeError) and "Sparse" not in str(error):
+            raise  # scikit-learn's contract for cells that are neither numbers nor text
+        # The second line of some is the array itself.
+        said = re.sub(r"\s*array=.*?(?=Reshape|$)", " ", str(error), flags=re.S)
+        said = " ".join(re.sub(r"\n\s*\[.*", "", said, flags=re.S).split())
+        raise DataError(f"{said.rstrip('.')}; {allowed}") from None
 
 
 def _from_columns(columns: dict[str, Any], container: Container) -> Table:

@@ -90,7 +90,10 @@ def check_weights(weights: Any, n: int) -> np.ndarray | None:
     """Weights [n], finite and not negative, with a positive sum; None for equal ones."""
     if weights is None:
         return None
-    w = np.asarray(weights, np.float64)
+    try:
+        w = np.asarray(weights, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"sample_weight: {error}; allowed are finite numbers from 0 up, one per row") from None
     if w.shape != (n,):
         raise DataError(f"sample_weight has shape {w.shape}; expected ({n},), one weight per row")
     wrong = np.flatnonzero(~(np.isfinite(w) & (w >= 0)))
