@@ -155,6 +155,7 @@ def corrupted(name, rate, build_model, encoded):
             "b": rng.exponential(size=60),
             "turn_phi": rng.uniform(-3, 3, size=60),
             "flag": rng.random(60) < 0.3,
+            "color": rng.choice(["red", "green", "blue"], p=[0.7, 0.2, 0.1], size=60),
         }
     )
     model = build_model(frame)
@@ -226,6 +227,18 @@ def test_swap_keeps_every_marginal_and_breaks_what_ties_columns(build_model, enc
     angle = next(b for b in encoding.blocks if b.kind == "angle").start
     pairs = {tuple(p) for p in x[:, angle : angle + 2].tolist()}
     assert {tuple(p) for p in x_tilde[..., angle : angle + 2].reshape(-1, 2).tolist()} == pairs
+
+
+@pytest.mark.parametrize("name", ["salt_and_pepper", "swap"])
+def test_a_category_stays_one_of_its_levels(name, build_model, encoded):
+    """Any of them alike for salt and pepper; as often as in the table for swap."""
+    encoding, x, x_tilde, _ = corrupted(name, 0.9, build_model, encoded)
+    block = next(b for b in encoding.blocks if b.kind == "categorical")
+    levels = x_tilde[..., block.start : block.stop]
+    assert (levels.sum(-1) == 1).all()
+    there = x[:, block.start : block.stop].mean(0)
+    drawn = torch.full((3,), 1 / 3) if name == "salt_and_pepper" else there
+    np.testing.assert_allclose(levels.mean((0, 1)), 0.9 * drawn + 0.1 * there, atol=0.01)
 
 
 def test_one_row_has_nobody_to_swap_with(build_model, encoded, plane):

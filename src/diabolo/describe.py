@@ -41,6 +41,8 @@ def describe_model(path: Path, own_network: bool = False) -> None:
     described = dict.fromkeys(_spec(spec_of(h.likelihood)) for h in ae.model_.heads if h.block.kind != "missing")
     console.print(f"  likelihood    {', '.join(described)}")
     console.print(f"  beta          {config.beta:g}")
+    if config.bound != "elbo":
+        console.print(f"  bound         {config.bound}, {config.draws} draw{'s' * (config.draws > 1)}")
     counts = ", ".join(f"{n:,} {role}" for role, n in fitted.roles["counts"].items() if n)
     console.print(f"  rows          {counts} (split by seed {fitted.roles['seed']})")
     best = min((e["validation"] for e in ae.history_ if e["validation"] is not None), default=float("nan"))
