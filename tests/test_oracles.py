@@ -26,6 +26,7 @@ from diabolo.config import Config
 from diabolo.data.batches import ROLES, assign_roles
 from diabolo.data.rows import Rows
 from diabolo.detect.profile import code_scale, profile
+from diabolo.detect.scores import automatic, score_table
 from diabolo.errors import ConfigError
 from diabolo.model import regularizer as regularizer_module
 from diabolo.model.corruption import corruptions
@@ -649,6 +650,19 @@ def test_the_bound_takes_over_after_epochs_on_the_elbo(bound, plane):
 def test_a_takeover_that_never_comes_is_refused(settings, plane):
     with pytest.raises(ConfigError, match="bound_after"):
         VariationalAutoencoder(latent_dim=2, **settings).fit(plane[1][:100])
+
+
+def test_importance_weighted_score_lies_between_the_elbo_and_the_density(build_model, encoded):
+    """In original units; exact for an exact posterior, and what "auto" takes where it was trained."""
+    for wrong in (0.0, 0.4):
+        model, X, log_p = toy(build_model, wrong=wrong, bound="iwae")
+        score = score_table(model, X, ["neg_elbo", "neg_iwae"])
+        gaps = {name: (value + log_p).mean() for name, value in score.items()}
+        if wrong:
+            assert -5e-3 < gaps["neg_iwae"] < 0.3 * gaps["neg_elbo"]
+        else:
+            np.testing.assert_allclose(score["neg_iwae"], -log_p, atol=2e-3)
+        assert automatic(model) == "neg_iwae"
 
 
 # ── cells that are probabilities ──────────────────────────────────────────────────────────────────

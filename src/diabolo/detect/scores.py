@@ -15,7 +15,7 @@ from diabolo.detect.profile import profile
 from diabolo.errors import ConfigError, nearest
 from diabolo.memory import Memory
 from diabolo.model.autoencoder import Model
-from diabolo.model.objective import neg_elbo
+from diabolo.model.objective import neg_elbo, neg_importance_weighted
 from diabolo.registry import Registry
 from diabolo.threads import threads_for
 
@@ -23,6 +23,8 @@ __all__ = ["Score", "applicable", "automatic", "score_table", "scores"]
 
 #: Draws behind an expectation over q(z|x): fixed nodes in antithetic pairs, the same for every row.
 NODES = 16
+#: Draws behind an importance-weighted mean.
+WEIGHTED = 64
 
 
 class Score(Protocol):
@@ -38,6 +40,11 @@ scores: Registry[Score] = Registry("score")
 
 def _mean_theta(model: Model, rows: Encoded) -> Tensor:
     return model.decode(model.posterior(rows).mean, rows.memory)
+
+
+def _nodes(model: Model, n: int) -> Tensor:
+    half = torch.randn(n // 2, model.latent_dim, generator=torch.Generator().manual_seed(0))
+    return torch.cat([half, -half])
 
 
 @scores.register("nll")
@@ -86,9 +93,18 @@ class NegativeElbo:
     needs_stochastic = True
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        half = torch.randn(NODES // 2, model.latent_dim, generator=generator)
-        return neg_elbo(model, rows, torch.cat([half, -half]))
+        return neg_elbo(model, rows, _nodes(model, NODES))
+
+
+@scores.register("neg_iwae")
+class NegativeImportanceWeighted:
+    """−log of the mean of 64 importance weights p(x, z)/q(z|x), nats: closer to −log p(x) than `neg_elbo`."""
+
+    name = "neg_iwae"
+    needs_stochastic = True
+
+    def __call__(self, model: Model, rows: Encoded) -> Tensor:
+        return neg_importance_weighted(model, rows, _nodes(model, WEIGHTED))
 
 
 @scores.register("kl")
@@ -119,8 +135,10 @@ def applicable(model: Model) -> list[str]:
 
 
 def automatic(model: Model) -> str:
-    """The score behind "auto": the bound on −log p(x) where there is one, else −log p(x|z)."""
-    return "neg_elbo" if model.latent.stochastic else "nll"
+    """The score behind "auto": the bound of −log p(x) that was trained where there is one, else −log p(x|z)."""
+    if not model.latent.stochastic:
+        return "nll"
+    return "neg_elbo" if model.config.bound == "elbo" else "neg_iwae"
 
 
 def score_table(model: Model, values: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from diabolo.model.autoencoder import Model
 from diabolo.model.latent import Posterior
 from diabolo.model.regularizer import Context
 
-__all__ = ["importance_weighted", "loss_terms", "neg_elbo", "objective"]
+__all__ = ["importance_weighted", "loss_terms", "neg_elbo", "neg_importance_weighted", "objective"]
 
 
 def objective(
@@ -115,8 +115,8 @@ def _importance_weighted_loss(
 
 
 def log_weights(model: Model, rows: Encoded, posterior: Posterior, z: Tensor) -> Tensor:
-    """log p(x, z) − log q(z|x), [S, *lead, B], for z [S, *lead, B, K]; density in original units."""
-    log_likelihood = -model.column_nll(model.decode(z), rows).sum(-1)
+    """log p(x, z) − log q(z|x), [*, B], for z [*, B, K]; density in original units."""
+    log_likelihood = -model.column_nll(model.decode(z, rows.memory), rows).sum(-1)
     return log_likelihood + model.prior.log_prob(z).sum(-1) - posterior.log_prob(z)
 
 
@@ -134,6 +134,15 @@ def neg_elbo(model: Model, rows: Encoded, noise: Tensor) -> Tensor:
         theta = model.decode(posterior.at(node), rows.memory)
         total = total + model.column_nll(theta, rows).sum(-1)
     return total / len(noise) + kl
+
+
+def neg_importance_weighted(model: Model, rows: Encoded, noise: Tensor) -> Tensor:
+    """−log (1/S) Σ_s p(x, z_s)/q(z_s|x), [*lead, B], nats in original units; see `neg_elbo` for the arguments."""
+    posterior = model.posterior(rows)
+    mean = torch.full((), -math.inf)
+    for node in noise:
+        mean = torch.logaddexp(mean, log_weights(model, rows, posterior, posterior.at(node)))
+    return math.log(len(noise)) - mean
 
 
 def importance_weighted(model: Model, rows: Encoded, draws: int, generator: torch.Generator) -> Tensor:
