@@ -42,7 +42,8 @@ OLD = b"what stood here before"
 class Case:
     """One row: the words of the command, what is said (a regular expression), and how the input comes to be.
 
-    {vae} and {ae} are models (with and without a detector), {data} the table that they were fitted on.
+    {vae} and {ae} are models (with and without a detector), {data} the table that they were fitted on; {kinds} is a
+    model of dates and categories.
     """
 
     words: str
@@ -77,6 +78,28 @@ def frame(name, **changes):
         for column, change in changes.items():
             if isinstance(change, tuple):
                 data[column] = data[column].astype(object if isinstance(change[1], str) else float)
+                data.loc[change[0], column] = change[1]
+            else:
+                data[column] = change
+        write(data, name)
+
+    return build
+
+
+def mixed():
+    """Dates and categories beside numbers."""
+    rng = np.random.default_rng(0)
+    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 99, 400), unit="D")
+    return pd.DataFrame({"day": day, "color": rng.choice(["red", "green", "blue"], 400), "x": rng.normal(size=400)})
+
+
+def kinds(name, **changes):
+    """That table with cells changed."""
+
+    def build():
+        data = mixed()
+        for column, change in changes.items():
+            if isinstance(change, tuple):
                 data.loc[change[0], column] = change[1]
             else:
                 data[column] = change
@@ -500,6 +523,42 @@ SCORES = {
     "ragged": score(
         "a.csv", "a.csv: row 0: Expected 5 columns, got 4", text("a.csv", "pt,eta,phi,hits,tagged\n1,2,3,4\n")
     ),
+    "dates-for-numbers": score(
+        "a.parquet",
+        "a.parquet: column 'pt' holds datetime64.*; the model was fitted on numbers there",
+        frame("a.parquet", pt=pd.Timestamp("2024-01-01")),
+    ),
+    "text-for-numbers": score(
+        "a.parquet",
+        "a.parquet: row 0, column 'pt': 'ten' is not a number; the model was fitted on numbers there",
+        frame("a.parquet", pt="ten"),
+    ),
+    "numbers-for-dates": Case(
+        "score {kinds} a.parquet -o s.parquet",
+        "a.parquet: column 'day' holds float64; the model was fitted on dates there",
+        kinds("a.parquet", day=3.5),
+    ),
+    "text-for-dates": Case(
+        "score {kinds} a.parquet -o s.parquet",
+        "a.parquet: column 'day' holds text; the model was fitted on dates there",
+        kinds("a.parquet", day="2024-01-01"),
+    ),
+    "numbers-for-text": Case(
+        "score {kinds} a.csv -o s.parquet",
+        "a.csv: column 'color' holds float64; the model was fitted on text there .blue, green, red",
+        kinds("a.csv", color=5),
+    ),
+    "another-category": Case(
+        "score {kinds} a.csv -o s.parquet", "400 rows scored", kinds("a.csv", color=(3, "violet")), status=0
+    ),
+    "nothing-in-a-column": Case(
+        "score {kinds} a.parquet -o s.parquet",
+        "400 rows scored",
+        lambda: pq.write_table(
+            pa.Table.from_pandas(mixed()).set_column(0, "day", pa.nulls(400, pa.string())), "a.parquet"
+        ),
+        status=0,
+    ),
     "infinite": score("a.csv", "1 rows could not be scored: the column flag", frame("a.csv", pt=(5, np.inf)), status=0),
     "overflow": score("a.csv", "1 rows could not be scored: the column flag", frame("a.csv", eta=(5, 1e39)), status=0),
     "cut-off-parquet": score(
@@ -690,6 +749,8 @@ def stopped(shop):
         patch.setattr("diabolo.estimators.progress.print_epoch", stop)
         assert run(*words)[0] == 130
     (shop / "m.diabolo.ckpt").rename(shop / "stopped.ckpt")
+    write(mixed(), shop / "kinds.parquet")
+    done("fit", shop / "kinds.parquet", "-o", shop / "kinds.diabolo", "--epochs", 1, "-q")
     SHOP[:] = [shop]
     return shop
 
@@ -698,7 +759,12 @@ def stopped(shop):
 def test_bad_inputs(case, stopped, here):
     c, shop = CASES[case], stopped
     c.make()
-    places = {"{vae}": shop / "vae.diabolo", "{ae}": shop / "ae.diabolo", "{data}": shop / "data.csv"}
+    places = {
+        "{vae}": shop / "vae.diabolo",
+        "{ae}": shop / "ae.diabolo",
+        "{data}": shop / "data.csv",
+        "{kinds}": shop / "kinds.diabolo",
+    }
     words = shlex.split(re.sub(r"{\w+}", lambda m: shlex.quote(str(places.get(m[0], m[0]))), c.words))
     old = output_of(words)
     if old is not None:

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from diabolo.data.cells import TEXT, arrow_dtype, cells_of, float_type, restored
-from diabolo.data.schema import Schema
+from diabolo.data.cells import TEXT, arrow_dtype, cells_of, float_type, is_date, restored
+from diabolo.data.schema import Column, Schema
 from diabolo.errors import DataError, MissingExtraError, nearest
 
 __all__ = ["Container", "Table", "as_table", "check_words", "from_values", "matched"]
@@ -188,8 +188,8 @@ def _recoded(table: Table, schema: Schema) -> Table:
     for i, column in enumerate(schema.columns):
         own = levels.get(table.names[i])
         if not column.levels:
-            if own is not None and column.dtype not in TEXT:
-                raise DataError(f"{_first_word(table, i, own)}; the model was fitted on numbers there")
+            if column.dtype not in TEXT:
+                _check_kind(table, i, column, own)
             if own is None or column.dtype not in TEXT:
                 continue
         if column.dtype in TEXT and own is None and table.dtypes[i] not in TEXT:
@@ -206,6 +206,23 @@ def _recoded(table: Table, schema: Schema) -> Table:
         values[:, i] = _positions(values[:, i], own, column.levels)
         levels[table.names[i]] = list(column.levels)
     return dataclasses.replace(table, values=values, levels=levels)
+
+
+def _check_kind(table: Table, i: int, column: Column, own: Sequence[str] | None) -> None:
+    """Refuse dates or text where the model was fitted on numbers, and so on; missing cells have no kind.
+
+    Raises:
+        DataError: names the column, and the first word where a number should be.
+    """
+    dated = is_date(column.dtype)
+    if not table.named or (own is None and dated == is_date(table.dtypes[i])) or np.isnan(table.values[:, i]).all():
+        return
+    if own is not None and not dated:
+        raise DataError(f"{_first_word(table, i, own)}; the model was fitted on numbers there")
+    what = "text" if own is not None else table.dtypes[i]
+    raise DataError(
+        f"column {column.name!r} holds {what}; the model was fitted on {'dates' if dated else 'numbers'} there"
+    )
 
 
 def check_words(table: Table, kinds: Mapping[str, str]) -> None:
