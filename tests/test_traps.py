@@ -15,6 +15,7 @@ import torch
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder, load
 from diabolo.data.batches import ROLES, TILE, assign_roles, calibration_share
+from diabolo.data.table import as_table, matched
 from diabolo.detect.scores import applicable
 from diabolo.errors import DataError
 
@@ -287,6 +288,21 @@ def test_a_constant_that_changes_is_a_surprise(models, X):
             more = score_of(models[name], changed, score) - score_of(models[name], X[:200], score)
             np.testing.assert_allclose(more, np.log(n_train + 2), rtol=1e-4)
         assert (score_of(models[name], changed, "mse") > score_of(models[name], X[:200], "mse")).all()
+
+
+def test_a_category_that_no_training_row_had_costs_what_a_changed_constant_costs():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"color": rng.choice(["red", "green", "blue"], 300), "x": rng.normal(size=300)})
+    detector = AnomalyDetector(VariationalAutoencoder(epochs=2)).fit(frame)
+    model, new = detector.autoencoder_.model_, frame[:10].copy()
+    new.loc[4, "color"] = "violet"
+    rows = model.encoding.encode(torch.from_numpy(matched(as_table(new), model.encoding.schema, "test").values))
+    theta = model.decode(torch.randn(10, model.latent_dim, generator=torch.Generator().manual_seed(0)))
+    nll = model.column_nll(theta, rows)[:, model.encoding.schema.output_names.index("color")]
+    assert nll[4].item() == pytest.approx(np.log(model.encoding.n_train + 2), rel=1e-6)
+    assert (np.delete(nll.numpy(), 4) < 4).all()
+    assert np.isfinite(detector.anomaly_score(new)).all()
+    assert model.encoding.flags(matched(as_table(new), model.encoding.schema, "test").values) == [None] * 10
 
 
 def odd(X, column, value):
