@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import gzip
 import io
 import json
 import os
@@ -24,12 +25,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
+import uproot
 from program import FEATURES, done, one_line, program, refused, run, table, write
 
 from diabolo import AnomalyDetector, Autoencoder, load
@@ -328,6 +331,112 @@ TABLES = {
         r"a.csv: row 1: Expected 2 columns, got 3: \?\[31mred\?,1,2",
         text("a.csv", b"x,y\n1,2\n\x1b[31mred\x07,1,2\n"),
     ),
+}
+
+
+def hdf5(name, **datasets):
+    def build():
+        with h5py.File(name, "w") as file:
+            for key, values in datasets.items():
+                file[key] = values
+
+    return build
+
+
+def root(name, **trees):
+    def build():
+        with uproot.recreate(name) as file:
+            for key, columns in trees.items():
+                file[key] = columns
+
+    return build
+
+
+def cut(make, name, keep=0.5):
+    """A file that ends early."""
+
+    def build():
+        make()
+        data = Path(name).read_bytes()
+        Path(name).write_bytes(data[: int(len(data) * keep)])
+
+    return build
+
+
+XY = {"x": NORMAL[:, 0], "y": NORMAL[:, 1]}
+GZIPPED = gzip.compress(b"x,y\n" + b"1,2\n3,5\n" * 5000)
+
+
+FORMATS = {
+    "root-no-tree": fit(
+        "a.root", "a.root: holds no tree; it holds h .TH1D", root("a.root", h=np.histogram([1.0, 2.0]))
+    ),
+    "root-empty": fit("a.root", "a.root: holds no tree; it holds nothing", root("a.root")),
+    "root-two-trees": fit("a.root", "a.root: holds 2 trees: a, b; name one, like a.root:a", root("a.root", a=XY, b=XY)),
+    "root-wrong-tree": fit("a.root:event", "no tree 'event': did you mean 'events'", root("a.root", events=XY)),
+    "root-cut-off": fit("a.root", "a.root: cannot be read: ", cut(root("a.root", a=XY), "a.root")),
+    "root-no-root": fit("a.root", "a.root: cannot be read: ", text("a.root", "x,y\n1,2\n")),
+    "root-no-package": fit(
+        "a.root",
+        r"needs the package 'uproot', which is not installed: pip install 'diabolo\[root\]'",
+        root("a.root", a=XY),
+        during=lambda: without("uproot"),
+    ),
+    "hdf5-lengths": fit(
+        "a.h5",
+        "a.h5: its arrays have different lengths: 60 rows in x; 61 rows in y; choose some, like a.h5::",
+        hdf5("a.h5", x=NORMAL[:, 0], y=np.zeros(61)),
+    ),
+    "hdf5-empty": fit("a.h5", "a.h5: holds no dataset with rows", hdf5("a.h5")),
+    "hdf5-5-d": fit(
+        "a.h5", "a.h5: 'x' has the shape .*; allowed are up to 4", hdf5("a.h5", x=np.zeros((5, 2, 2, 2, 2)))
+    ),
+    "hdf5-wrong-part": fit(
+        "a.h5::jests", "a.h5: no group or dataset 'jests': did you mean 'jets'", hdf5("a.h5", jets=NORMAL)
+    ),
+    "hdf5-cut-off": fit("a.h5", "a.h5: cannot be read: ", cut(hdf5("a.h5", x=NORMAL), "a.h5")),
+    "hdf5-no-hdf5": fit("a.h5", "a.h5: cannot be read: ", text("a.h5", "x,y\n1,2\n")),
+    "hdf5-no-package": fit(
+        "a.h5",
+        r"needs the package 'h5py', which is not installed: pip install 'diabolo\[hdf5\]'",
+        hdf5("a.h5", x=NORMAL),
+        during=lambda: without("h5py"),
+    ),
+    "npz-cut-off": fit("a.npz", "a.npz: cannot be read: ", cut(array("a.npz", x=NORMAL), "a.npz")),
+    "npz-flipped": fit(
+        "a.npz",
+        "a.npz: cannot be read: Bad CRC-32",
+        lambda: (
+            np.savez("a.npz", **XY),
+            Path("a.npz").write_bytes(flipped(bytearray(Path("a.npz").read_bytes()), 300)),
+        ),
+    ),
+    "gzip-cut-off": fit("a.csv.gz", "a.csv.gz: cannot be read: ", text("a.csv.gz", GZIPPED[: len(GZIPPED) // 2])),
+    "gzip-none": fit("a.csv.gz", "a.csv.gz: cannot be read: Not a gzipped file", text("a.csv.gz", "x,y\n1,2\n")),
+    "feather-cut-off": fit("a.feather", "a.feather: cannot be read: ", text("a.feather", b"ARROW1\0\0")),
+    "idx-cut-off": fit(
+        "a-ubyte",
+        "a-ubyte: ends after row 0 of 9",
+        text("a-ubyte", bytes([0, 0, 8, 3, 0, 0, 0, 9, 0, 0, 0, 4, 0, 0, 0, 4, 0])),
+    ),
+    "png-cut-off": fit("a.png", "a.png: cannot be read: ", text("a.png", b"\x89PNG\r\n\x1a\n")),
+    "folder-of-nothing": fit("a", "a: the folder holds no files", lambda: Path("a").mkdir()),
+    "folder-without-tables": fit(
+        "a",
+        "a: holds no table; allowed are files that end in",
+        lambda: (Path("a").mkdir(), Path("a/b.txt").write_text("b")),
+    ),
+    "folder-of-two-types": fit(
+        "a",
+        r"a: has files of several types: b.csv .csv., c.parquet .parquet.; choose those of one, like a/\*.csv",
+        lambda: (Path("a").mkdir(), write(table(), "a/b.csv"), write(table(), "a/c.parquet")),
+    ),
+    "folder-of-two-tables": fit(
+        "a",
+        "a/c.csv: has no column 'pt', which a/b.csv has; all files of a table need the same columns",
+        lambda: (Path("a").mkdir(), write(table(), "a/b.csv"), write(table().drop(columns="pt"), "a/c.csv")),
+    ),
+    "pattern-of-nothing": fit("'a*.csv'", r"a\*.csv: no file matches this pattern", lambda: None),
 }
 
 
@@ -710,6 +819,7 @@ VERBS = {
 
 GROUPS = {
     "table": TABLES,
+    "format": FORMATS,
     "flags": FLAGS,
     "weights": WEIGHTS,
     "resume": RESUME,
