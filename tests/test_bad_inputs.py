@@ -276,7 +276,7 @@ TABLES = {
     ),
     "lists": fit(
         "a.parquet",
-        r"a.parquet: column 'y' holds list.*allowed are",
+        r"a.parquet: column 'y' holds lists; --take y:10 makes columns",
         arrow("a.parquet", x=NORMAL[:, 0], y=[[1, 2]] * 60),
     ),
     "infinity": fit("a.csv", r"a.csv: row 5, column 'pt': inf .*replace it by NaN", frame("a.csv", pt=(5, np.inf))),

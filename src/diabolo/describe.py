@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from diabolo.artifact import SECTIONS, read_sections
 from diabolo.data.cells import is_date
+from diabolo.data.formats import Data, is_list
 from diabolo.data.reading import chunks, row_shape
 from diabolo.data.schema import Column
 from diabolo.errors import DataError
@@ -60,7 +62,7 @@ def describe_model(path: Path, own_network: bool = False) -> None:
     _print_schema(console, ae.model_.encoding.schema)
 
 
-def describe_data(path: Path) -> None:
+def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
     """Print how a table's columns would be read, and hints where a flag would help."""
     from rich.console import Console
     from rich.text import Text
@@ -76,7 +78,8 @@ def describe_data(path: Path) -> None:
         try:
             known.append((field.name, arrow_dtype(field.type, field.name)))
         except DataError:
-            other.append(f"{field.name} ({field.type})")
+            if not is_list(field.type):
+                other.append(f"{field.name} ({field.type})")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     count = f"{rows:,} rows" if rows is not None else "rows are counted when read"
     console.print(Text.assemble((str(path), "bold"), f": {count}, {len(arrow)} columns"))
@@ -94,7 +97,9 @@ def describe_data(path: Path) -> None:
         values = np.concatenate(parts)[:LOOK]
         values = np.where(np.isinf(values), np.nan, values)
         shape = row_shape(arrow, names)
-        schema = infer_schema(values, names, [d for _, d in known], Config(), levels, shape)
+        schema = infer_schema(
+            values, names, [d for _, d in known], Config(slots=dict(slots) if slots else None), levels, shape
+        )
         _print_schema(console, schema)
         zeros = [(n, float((values[:, i] == 0).mean())) for i, (n, d) in enumerate(known) if d not in TEXT]
         padded = [n for n, share in zeros if share > 0.2]
@@ -103,6 +108,10 @@ def describe_data(path: Path) -> None:
                 f"  {len(padded)} columns are often exactly 0 ({', '.join(padded[:4])}, ...): if they are zero-padded "
                 "objects, name them with --slots, like --slots e:4,j:10",
             )
+    lists = [f.name for f in arrow if is_list(f.type)]
+    if lists:
+        group = re.split(r"[_.]", lists[0])[0]
+        console.print(f"  lists, of which --take {group}:10 would make columns: {', '.join(lists)}")
     if other:
         console.print(f"  not of one value each, so left out with --exclude or named with --label: {', '.join(other)}")
 

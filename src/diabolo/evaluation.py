@@ -11,7 +11,8 @@ import numpy as np
 
 from diabolo.artifact import read_sections
 from diabolo.data.batches import hash_rows
-from diabolo.data.reading import check_columns, ordered_chunks
+from diabolo.data.formats import Data
+from diabolo.data.reading import as_fitted, check_columns, ordered_chunks
 from diabolo.data.schema import Schema
 from diabolo.detect.scores import applicable, score_table
 from diabolo.errors import DataError, nearest
@@ -66,7 +67,7 @@ class Rivals:
 
 
 def compare(
-    model: Path, data: Path, label: str, normal: Sequence[str] | None, seed: int, own_network: bool = False
+    model: Path, data: Data, label: str, normal: Sequence[str] | None, seed: int, own_network: bool = False
 ) -> Comparison:
     """Judge every score of a model on labelled rows.
 
@@ -83,6 +84,7 @@ def compare(
     """
     ae = load(model, own_network)
     schema = ae.model_.encoding.schema
+    data = as_fitted(data, schema)
     if label in schema.names:
         raise DataError(f"the model was fitted on the column {label!r}; a truth column must not be a feature")
     check_columns(data, [*schema.names, label])
@@ -154,7 +156,7 @@ def _verdicts(detector: AnomalyDetector, table: dict[str, np.ndarray], truth: np
     return f"detector ({detector.score_}): {rate:.3%} of normal rows flagged, {target:.3%} promised; {shares}"
 
 
-def _beside(rivals: Rivals, data: Path, schema: Schema, judged: np.ndarray) -> dict[str, np.ndarray]:
+def _beside(rivals: Rivals, data: Data, schema: Schema, judged: np.ndarray) -> dict[str, np.ndarray]:
     """The rivals' scores of the judged rows."""
     found: dict[str, list[np.ndarray]] = {}
     at = 0
@@ -167,7 +169,7 @@ def _beside(rivals: Rivals, data: Path, schema: Schema, judged: np.ndarray) -> d
     return {n: np.concatenate(s) for n, s in found.items()}
 
 
-def _gather(data: Path, schema: Schema, wanted: np.ndarray) -> np.ndarray:
+def _gather(data: Data, schema: Schema, wanted: np.ndarray) -> np.ndarray:
     parts, at = [], 0
     for values, _ in ordered_chunks(data, schema):
         parts.append(values[wanted[at : at + len(values)]])

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import typer
 
-from diabolo.errors import OutputError
+from diabolo.errors import ConfigError, OutputError
 
-__all__ = ["OWN_NETWORK", "Progress", "check_apart", "say"]
+__all__ = ["OWN_NETWORK", "TABLE", "Progress", "check_apart", "parse_slots", "say"]
 
 #: The flag of every verb that reads a model file.
 OWN_NETWORK = typer.Option(False, "--own-network", help="Import your own network, which the model file names.")
+#: What may name a table.
+TABLE = "Table: a file, folder, 'pattern*' or URL (docs/data.md)."
 
 
 def say(text: str = "") -> None:
@@ -21,15 +23,34 @@ def say(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
-def check_apart(out: Path, *inputs: Path) -> None:
+def check_apart(out: str | Path, *inputs: str | Path) -> None:
     """Refuse to write over what is read.
 
     Raises:
         OutputError: names the file.
     """
+    from diabolo.data.formats import local_files
+
+    target = Path(out)
     for given in inputs:
-        if out.exists() and given.exists() and out.samefile(given):
+        same = target.exists() and any(target.samefile(p) for p in [Path(given), *local_files(given)] if p.exists())
+        if same or str(out) == str(given):
             raise OutputError(f"{out}: is also the input; choose another name with --out")
+
+
+def parse_slots(text: str, flag: str = "--slots") -> dict[str, int]:
+    """Read `e:4,mu:4,j:10`.
+
+    >>> parse_slots("e:4,mu:4")
+    {'e': 4, 'mu': 4}
+    """
+    groups: dict[str, int] = {}
+    for word in text.split(","):
+        name, _, count = (w.strip() for w in word.partition(":"))
+        if not name or name in groups or not count.isdecimal() or int(count) < 1:
+            raise ConfigError(f"{flag} {text}: expected name:number, each name once, like e:4,mu:4,j:10")
+        groups[name] = int(count)
+    return groups
 
 
 class Progress:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK
+from diabolo.cli.common import OWN_NETWORK, TABLE
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
     model: Path = typer.Argument(..., help="Model file."),
-    data: Path = typer.Argument(..., help="Labelled table with the model's columns."),
+    data: str = typer.Argument(..., help=f"Labelled. {TABLE}"),
     label: str = typer.Option(..., help="Truth column: 0 or false is normal; for text say --normal."),
     normal: str | None = typer.Option(None, help="Values of the label that are normal, like W,QCD,Z."),
     seed: int = typer.Option(0, min=0, max=(1 << 32) - 1, help="Seed of split, rivals and intervals."),

@@ -8,14 +8,15 @@ from typing import Any
 
 import typer
 
+from diabolo.cli.common import TABLE, check_apart, parse_slots, say
 from diabolo.config import METHODS, Config
 from diabolo.errors import ConfigError, DataError
 
-__all__ = ["fit", "parse_slots"]
+__all__ = ["fit"]
 
 
 def fit(
-    data: Path = typer.Argument(..., help="Table: .parquet, .csv, .npy or .npz."),
+    data: str = typer.Argument(..., help=TABLE),
     out: Path = typer.Option(..., "-o", "--out", help="Model file to write, *.diabolo."),
     method: str = typer.Option("vae", help=f"One of {', '.join(METHODS)}."),
     latent: int | None = typer.Option(None, help="Latent dimensions K."),
@@ -28,6 +29,7 @@ def fit(
     label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
     weight: str | None = typer.Option(None, help="Column of row weights."),
     slots: str | None = typer.Option(None, help="Zero-padded objects, like e:4,mu:4,j:10."),
+    take: str | None = typer.Option(None, help="Objects of jagged columns to take, like jets:10 of jets_pt."),
     config: Path | None = typer.Option(None, help="TOML file of settings (docs/settings.md)."),
     set_: list[str] = typer.Option([], "--set", help="One setting, like learning_rate=1e-3 or corruption.std=0.2."),
     false_alarm_rate: float | None = typer.Option(None, help="Default rate of the detector."),
@@ -38,10 +40,9 @@ def fit(
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress lines."),
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
-    from diabolo.cli.common import check_apart, say
     from diabolo.cli.keeping import kept
     from diabolo.cli.training import byte_count, train
-    from diabolo.data.formats import check_writable
+    from diabolo.data.formats import Taken, check_writable
     from diabolo.data.reading import choose_columns
     from diabolo.estimators.detector import AnomalyDetector
     from diabolo.estimators.named import CLASSES
@@ -52,8 +53,7 @@ def fit(
     settings |= {k: v for k, v in flags.items() if v is not None and (k != "random_state" or k not in settings)}
     if hidden is not None:
         settings["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
-    if slots is not None:
-        settings["slots"] = parse_slots(slots)
+    settings |= _slots(settings, slots, take)
     if not isinstance(method, str) or method not in METHODS:
         from diabolo.errors import nearest
 
@@ -68,7 +68,8 @@ def fit(
     build_config(settings, method)  # every wrong setting is named before the table is read
     check_apart(out, data)
     check_writable(out)
-    names = choose_columns(data, columns, exclude, [label, weight])
+    source = data if take is None else Taken(data, parse_slots(take, "--take"))
+    names = choose_columns(source, columns, exclude, [label, weight])
     autoencoder = CLASSES[method](**settings)
     detector = None
     if only is None:
@@ -76,7 +77,7 @@ def fit(
     fitting = autoencoder if detector is None else detector
     with kept(out, resume) as keep:
         try:
-            rows = train(data, out, names, weight, fitting, most, cache, keep, quiet)
+            rows = train(source, out, names, weight, fitting, most, cache, keep, quiet)
         except DataError as error:
             named = str(error).startswith(str(data))
             raise error if named else DataError(f"{data}: {error}") from error
@@ -109,19 +110,11 @@ def summary(out: Path, fitted: Any, detector: Any, rows: int) -> str:
     return "\n".join(lines)
 
 
-def parse_slots(text: str) -> dict[str, int]:
-    """Read `e:4,mu:4,j:10`.
-
-    >>> parse_slots("e:4,mu:4")
-    {'e': 4, 'mu': 4}
-    """
-    groups: dict[str, int] = {}
-    for word in text.split(","):
-        name, _, count = (w.strip() for w in word.partition(":"))
-        if not name or name in groups or not count.isdecimal() or int(count) < 1:
-            raise ConfigError(f"--slots {text}: expected name:number, each name once, like e:4,mu:4,j:10")
-        groups[name] = int(count)
-    return groups
+def _slots(settings: dict[str, Any], slots: str | None, take: str | None) -> dict[str, Any]:
+    """What is taken of jagged columns is a slot group; `--slots` and a configuration name more."""
+    given = settings.get("slots") if slots is None else parse_slots(slots)
+    taken = {} if take is None else parse_slots(take, "--take")
+    return {"slots": {**taken, **(given or {})}} if given or taken else {}
 
 
 def _whole(text: str, flag: str) -> int:

@@ -6,21 +6,27 @@ from pathlib import Path
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK
+from diabolo.cli.common import OWN_NETWORK, TABLE
 
 __all__ = ["demo", "info"]
 
 
 def info(
-    path: Path = typer.Argument(..., help="Model file (*.diabolo), or a table."), own_network: bool = OWN_NETWORK
+    path: str = typer.Argument(..., help=f"Model file (*.diabolo). {TABLE}"),
+    take: str | None = typer.Option(None, help="Objects of jagged columns to take, like jets:10 of jets_pt."),
+    own_network: bool = OWN_NETWORK,
 ) -> None:
     """Show what a model file holds, or how a table's columns would be read."""
     from diabolo.describe import describe_data, describe_model
 
-    if path.suffix == ".diabolo":
-        describe_model(path, own_network)
-    else:
-        describe_data(path)
+    if path.endswith(".diabolo"):
+        describe_model(Path(path), own_network)
+        return
+    from diabolo.cli.common import parse_slots
+    from diabolo.data.formats import Taken
+
+    slots = parse_slots(take, "--take") if take is not None else {}
+    describe_data(Taken(path, slots) if slots else path, slots)
 
 
 def demo(

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK
+from diabolo.cli.common import OWN_NETWORK, TABLE
 from diabolo.errors import ConfigError, DataError
 
 __all__ = ["sample", "score"]
@@ -15,8 +15,8 @@ __all__ = ["sample", "score"]
 
 def score(
     model: Path = typer.Argument(..., help="Model file."),
-    data: Path = typer.Argument(..., help="Table with the model's columns, in any order."),
-    out: Path = typer.Option(..., "-o", "--out", help="Scores to write: .parquet or .csv."),
+    data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
+    out: str = typer.Option(..., "-o", "--out", help="Scores to write: .parquet, .csv or .arrow, also to a URL."),
     score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them)."),
     false_alarm_rate: float | None = typer.Option(None, help="Share of normal rows that may be flagged."),
     strict: bool = typer.Option(False, help="Fail at the first row that cannot be scored."),
@@ -29,13 +29,14 @@ def score(
 
     from diabolo.artifact import read_sections
     from diabolo.cli.common import Progress, check_apart, say
-    from diabolo.data.formats import check_writable, format_of, schema_of, write_batches
-    from diabolo.data.reading import check_columns, ordered_chunks
+    from diabolo.data.formats import check_writable, format_of, formats, schema_of, write_batches
+    from diabolo.data.reading import as_fitted, check_columns, ordered_chunks
     from diabolo.detect.scores import automatic, score_table
     from diabolo.estimators.saving import load, load_detector
 
-    if format_of(out).name == "numpy":
-        raise ConfigError(f"{out}: scores have a column of text; allowed: .parquet, .csv")
+    if not format_of(out).complete:
+        allowed = ", ".join(formats.get(n).suffixes[0] for n in formats if formats.get(n).complete)
+        raise ConfigError(f"{out}: scores have a column of text; allowed: {allowed}")
     check_apart(out, model, data)
     check_writable(out)
     detector = load_detector(model, own_network) if "detector" in read_sections(model) else None
@@ -49,14 +50,15 @@ def score(
     else:
         name = automatic(ae.model_) if score_ in (None, "auto") else str(score_)
     known = ae.model_.encoding.schema
-    total = schema_of(data)[1]
-    check_columns(data, known.names)
+    source = as_fitted(data, known)
+    total = schema_of(source)[1]
+    check_columns(source, known.names)
     progress = Progress("scoring", total)
     counts = {"rows": 0, "anomalies": 0, "flagged": 0}
     schema = _score_schema()
 
     def batches() -> Any:
-        for values, _ in ordered_chunks(data, known):
+        for values, _ in ordered_chunks(source, known):
             s = score_table(ae.model_, values, [name])[name]
             n, at = len(s), counts["rows"]
             flags = _flags(ae.model_.encoding, values, s)
@@ -89,7 +91,7 @@ def _flags(encoding: Any, values: Any, scores: Any) -> dict[int, str]:
     return {int(i): reason or "the score overflows" for i, reason in zip(bad, reasons, strict=True)}
 
 
-def _summary(out: Path, name: str, counts: dict[str, int], detector: Any) -> str:
+def _summary(out: str, name: str, counts: dict[str, int], detector: Any) -> str:
     rows = counts["rows"]
     lines = [f"{out}: {rows:,} rows scored by {name}"]
     if detector is not None:
@@ -122,7 +124,7 @@ def _score_schema() -> Any:
 
 def sample(
     model: Path = typer.Argument(..., help="Model file."),
-    out: Path = typer.Option(..., "-o", "--out", help="Table to write: .parquet, .csv, .npy or .npz."),
+    out: str = typer.Option(..., "-o", "--out", help="Table to write, in any format that is written, or to a URL."),
     n: int = typer.Option(..., "-n", help="Rows to draw."),
     mean: bool = typer.Option(False, "--mean", help="Means instead of draws from p(x|z)."),
     seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of the draws."),

@@ -11,6 +11,7 @@ from diabolo.cli.common import Progress
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from diabolo.data.formats import Data
     from diabolo.data.stream import Stream
     from diabolo.estimators.fitting import Keep
 
@@ -34,7 +35,7 @@ def byte_count(text: str, flag: str) -> int:
 
 
 def train(
-    data: Path,
+    data: Data,
     out: Path,
     names: list[str],
     weight: str | None,
@@ -82,7 +83,7 @@ def train(
     return stream.rows
 
 
-def _larger(data: Path, names: list[str], weight: str | None, memory: int) -> Stream | None:
+def _larger(data: Data, names: list[str], weight: str | None, memory: int) -> Stream | None:
     """The dataset as a stream if its values take more than `memory` bytes."""
     from diabolo.data.stream import open_stream, size_in_memory
 

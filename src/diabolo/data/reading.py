@@ -3,46 +3,72 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diabolo.data.cells import TEXT, arrow_dtype, batch_values, float_type, is_date
-from diabolo.data.formats import read_batches, schema_of
+from diabolo.data.formats import LIST, SHAPE, Data, Taken, jagged, read_batches, schema_of
 from diabolo.data.schema import Schema
 from diabolo.data.table import Table, matched
 from diabolo.errors import DataError, nearest
 
-__all__ = ["check_columns", "choose_columns", "chunks", "ordered_chunks", "read_table", "row_shape"]
+__all__ = ["as_fitted", "check_columns", "choose_columns", "chunks", "ordered_chunks", "read_table", "row_shape"]
 
 
-def choose_columns(path: Path, columns: str | None, exclude: str | None, apart: Sequence[str | None]) -> list[str]:
+def choose_columns(path: Data, columns: str | None, exclude: str | None, apart: Sequence[str | None]) -> list[str]:
     """Names of the columns that a model is to see: `--columns`, or all but `--exclude`, label and weight.
 
     Raises:
         DataError: a name that the file does not have, or none left.
     """
-    names = list(schema_of(path)[0].names)
+    schema = schema_of(path)[0]
+    names = list(schema.names)
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise DataError(f"{path}: duplicate column names: {', '.join(twice)}; rename them")
-    wanted = names if columns is None else columns.split(",")
-    left_out = set() if exclude is None else set(exclude.split(","))
+    wanted = names if columns is None else _spread(columns.split(","), schema)
+    left_out = set() if exclude is None else set(_spread(exclude.split(","), schema))
     for name in [*wanted, *left_out, *(a for a in apart if a)]:
         if name not in names:
             raise DataError(f"{path}: no column {name!r}: {nearest(name, names)}")
         if wanted.count(name) > 1:
             raise DataError(f"--columns names {name!r} twice; name each column once")
     chosen = [n for n in wanted if n not in left_out and n not in apart]
+    for name in chosen:
+        group = re.split(r"[_.]", name)[0]
+        if name in jagged(schema, group):
+            raise DataError(
+                f"{path}: column {name!r} holds lists; --take {group}:10 makes columns of the first 10 objects of "
+                f"{group}, or leave it out (--exclude {name})"
+            )
     if not chosen:
         raise DataError(f"{path}: no column is left to fit; it has {', '.join(names[:10])}")
     return chosen
 
 
+def _spread(words: Sequence[str], schema: Any) -> list[str]:
+    """The name of a list that is taken stands for the columns of its objects."""
+    of: dict[str, list[str]] = {}
+    for field in schema:
+        if field.metadata and LIST in field.metadata:
+            of.setdefault(field.metadata[LIST].decode(), []).append(field.name)
+    return [name for word in words for name in of.get(word, [word])]
+
+
+def as_fitted(data: Data, schema: Schema) -> Data:
+    """A table from whose jagged collections come the slots that a model was fitted on, if it has no such columns."""
+    arrow = schema_of(data)[0]
+    if set(schema.names) <= set(arrow.names):
+        return data
+    take = {g.name: len(g.slots) for g in schema.groups if jagged(arrow, g.name)}
+    return Taken(str(data), take) if take else data
+
+
 def chunks(
-    path: Path, columns: Sequence[str], apart: Sequence[str] = (), levels: dict[str, list[str]] | None = None
+    path: Data, columns: Sequence[str], apart: Sequence[str] = (), levels: dict[str, list[str]] | None = None
 ) -> Iterator[tuple[Table, dict[str, Any]]]:
     """Yield (table, {name: cells of the columns set apart}) with bounded memory.
 
@@ -67,7 +93,7 @@ def chunks(
 
 
 def ordered_chunks(
-    path: Path, schema: Schema, apart: Sequence[str] = ()
+    path: Data, schema: Schema, apart: Sequence[str] = ()
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Yield (values [n, C] as a model's schema wants them, cells of the columns set apart)."""
     for table, cells in chunks(path, schema.names, apart):
@@ -77,7 +103,7 @@ def ordered_chunks(
             raise DataError(f"{path}: {error}") from None
 
 
-def read_table(path: Path, columns: Sequence[str], weight: str | None = None) -> tuple[Table, np.ndarray | None]:
+def read_table(path: Data, columns: Sequence[str], weight: str | None = None) -> tuple[Table, np.ndarray | None]:
     """Read chosen columns as one matrix, and the weights."""
     schema, rows = schema_of(path)
     dtypes = [arrow_dtype(schema.field(n).type, n, str(path)) for n in columns]
@@ -105,7 +131,7 @@ def read_table(path: Path, columns: Sequence[str], weight: str | None = None) ->
 
 def row_shape(schema: Any, columns: Sequence[str]) -> tuple[int, ...] | None:
     """The shape of a row that a file of images says, where all its pixels are read and in order."""
-    said = (schema.metadata or {}).get(b"diabolo.shape")
+    said = (schema.metadata or {}).get(SHAPE)
     if said is None:
         return None
     shape = tuple(int(word) for word in said.decode().split(","))
@@ -113,12 +139,12 @@ def row_shape(schema: Any, columns: Sequence[str]) -> tuple[int, ...] | None:
     return shape if list(columns) == pixels else None
 
 
-def _check_weight(path: Path, dtype: str, name: str) -> None:
+def _check_weight(path: Data, dtype: str, name: str) -> None:
     if dtype in TEXT or is_date(dtype):
         raise DataError(f"{path}: the weight column {name!r} holds {dtype}; allowed are numbers from 0 up")
 
 
-def check_columns(path: Path, names: Sequence[str]) -> None:
+def check_columns(path: Data, names: Sequence[str]) -> None:
     """Refuse a file that lacks one of a model's columns; more columns and another order are fine.
 
     Raises:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diabolo.data.cells import arrow_dtype, float_type
-from diabolo.data.formats import schema_of
+from diabolo.data.formats import Data, local_files, schema_of
 from diabolo.data.reading import chunks, row_shape
 from diabolo.data.table import Table
 from diabolo.errors import DataError
@@ -47,17 +46,19 @@ class Stream:
         return self.rows * len(self.head.names) * self.head.values.itemsize
 
 
-def size_in_memory(path: Path, columns: Sequence[str]) -> int | None:
+def size_in_memory(path: Data, columns: Sequence[str]) -> int | None:
     """Bytes that a dataset's values take, or a bound of them, as far as that is known without reading it."""
     schema, rows = schema_of(path)
     cell = np.dtype(float_type([arrow_dtype(schema.field(n).type, n, str(path)) for n in columns])).itemsize
     if rows is not None:
         return rows * len(columns) * cell
-    return path.stat().st_size // CELL_OF_TEXT * cell if path.is_file() else None
+    files = local_files(path)
+    packed = not files or any(f.suffix == ".gz" for f in files)  # its size says little
+    return None if packed else sum(f.stat().st_size for f in files) // CELL_OF_TEXT * cell
 
 
 def open_stream(
-    path: Path, columns: Sequence[str], weight: str | None = None, report: Callable[[int], None] | None = None
+    path: Data, columns: Sequence[str], weight: str | None = None, report: Callable[[int], None] | None = None
 ) -> Stream:
     """Look at a dataset; it is read once where its files do not say how many rows there are, or rows have weights.
 

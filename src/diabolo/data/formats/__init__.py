@@ -16,7 +16,7 @@ from typing import Any
 from diabolo.data.formats import writing
 from diabolo.data.formats.base import SHAPE, Format, formats
 from diabolo.data.formats.dataset import format_of, locate
-from diabolo.data.formats.ragged import LIST, is_list
+from diabolo.data.formats.ragged import LIST, Data, Taken, is_list, jagged
 from diabolo.data.formats.remote import as_local, check_url, is_url, upload
 from diabolo.data.formats.writing import atomic
 from diabolo.errors import DataError
@@ -25,12 +25,15 @@ __all__ = [
     "CHUNK",
     "LIST",
     "SHAPE",
+    "Data",
     "Format",
+    "Taken",
     "atomic",
     "check_writable",
     "format_of",
     "formats",
     "is_list",
+    "jagged",
     "local_files",
     "read_batches",
     "schema_of",
@@ -45,7 +48,7 @@ CHUNK = 65_536
 
 
 def read_batches(
-    data: str | Path, columns: Sequence[str] | None = None, take: Mapping[str, int] | None = None
+    data: Data, columns: Sequence[str] | None = None, take: Mapping[str, int] | None = None
 ) -> Iterator[Any]:
     """Yield record batches of at most `CHUNK` rows.
 
@@ -58,16 +61,20 @@ def read_batches(
     Raises:
         DataError: no such file, an unreadable one, an unknown column, files that do not agree.
     """
-    yield from locate(data).read(columns, take, CHUNK)
+    yield from locate(data).read(columns, _take(data, take), CHUNK)
 
 
-def schema_of(data: str | Path, take: Mapping[str, int] | None = None) -> tuple[Any, int | None]:
+def schema_of(data: Data, take: Mapping[str, int] | None = None) -> tuple[Any, int | None]:
     """Arrow schema and row count of a table, without reading its rows.
 
     The metadata `SHAPE` of the schema is the shape of an image, like b"28,28", whose cells are the columns x0, x1, ...;
     the metadata `LIST` of a field is the jagged column that it was taken from.
     """
-    return locate(data).schema(take)
+    return locate(data).schema(_take(data, take))
+
+
+def _take(data: Data, take: Mapping[str, int] | None) -> Mapping[str, int] | None:
+    return {**data.take, **(take or {})} if isinstance(data, Taken) else take
 
 
 def write_batches(path: str | Path, schema: Any, batches: Iterator[Any]) -> None:
@@ -97,7 +104,7 @@ def check_writable(path: str | Path) -> None:
         writing.check_writable(text)
 
 
-def local_files(data: str | Path) -> list[Path]:
+def local_files(data: Data) -> list[Path]:
     """The files on this machine that a word of the command line names; none for a URL."""
     if is_url(as_local(str(data))):
         return []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diabolo.data.formats.base import SHAPE, Format, Source, explained, formats, suffix_of
-from diabolo.data.formats.ragged import Flat
+from diabolo.data.formats.ragged import Data, Flat
 from diabolo.data.formats.remote import as_local, fetch, is_url
 from diabolo.errors import DataError, nearest
 
@@ -82,7 +82,7 @@ class Dataset:
                 at += batch.num_rows
 
 
-def locate(data: str | Path) -> Dataset:
+def locate(data: Data) -> Dataset:
     """Find the files that a word of the command line names.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,25 @@ import numpy as np
 from diabolo.data.formats.base import Source, numbered
 from diabolo.errors import DataError, nearest
 
-__all__ = ["LIST", "Flat", "is_list"]
+__all__ = ["LIST", "Data", "Flat", "Taken", "is_list", "jagged"]
 
 #: Key of a field's metadata: the jagged column that it was taken from.
 LIST = b"diabolo.list"
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """A table of whose jagged collections the first objects are columns; goes wherever a path goes."""
+
+    data: str
+    take: Mapping[str, int]
+
+    def __str__(self) -> str:
+        return self.data
+
+
+#: What names a table: a file, folder, pattern or URL, with or without what to take of its lists.
+Data = str | Path | Taken
 
 
 def is_list(kind: Any) -> bool:
@@ -112,6 +128,12 @@ class Flat:
                 )
 
 
+def jagged(schema: Any, group: str) -> list[str]:
+    """Columns that are lists of numbers and belong to a collection: jets_pt, jets.eta or jets for `jets`."""
+    pattern = re.compile(rf"{re.escape(group)}([_.].+)?")
+    return [f.name for f in schema if is_list(f.type) and _is_number(f.type.value_type) and pattern.fullmatch(f.name)]
+
+
 def _stem(name: str) -> str:
     return re.split(r"[_.]", name, maxsplit=1)[0]
 
@@ -139,14 +161,15 @@ def _leaves(name: str, source: str, way: tuple[int, ...], kind: Any, where: Sour
 
 def _taken(leaves: dict[str, Leaf], take: Mapping[str, int], source: Source) -> dict[str, Leaf]:
     """Put the columns of the first objects in the place of the lists that are taken."""
+    import pyarrow as pa
+
+    flat_schema = pa.schema([(n, leaf.kind) for n, leaf in leaves.items()])
     groups: dict[str, dict[str, str]] = {}
     for group in take:
-        pattern = re.compile(rf"{re.escape(group)}([_.].+)?")
-        matches = {n: pattern.fullmatch(n) for n, leaf in leaves.items() if is_list(leaf.kind)}
-        groups[group] = {n: m.group(1) or "" for n, m in matches.items() if m and _is_number(leaves[n].kind.value_type)}
+        groups[group] = {n: n[len(group) :] for n in jagged(flat_schema, group)}
         if not groups[group]:
-            jagged = dict.fromkeys(_stem(n) for n, leaf in leaves.items() if is_list(leaf.kind))
-            allowed = nearest(group, jagged) if jagged else "it has no lists at all"
+            there = dict.fromkeys(_stem(n) for n, leaf in leaves.items() if is_list(leaf.kind))
+            allowed = nearest(group, there) if there else "it has no lists at all"
             raise DataError(f"{source}: no jagged columns {group}_...: {allowed}")
     of = {name: group for group, members in groups.items() for name in members}
     flat: dict[str, Leaf] = {}
