@@ -244,7 +244,8 @@ def test_images_are_columns_with_a_shape_and_come_back_as_images(suffix, shape, 
     write_batches(path, schema, read_batches(tmp_path / "source.npy"))
     assert schema_of(path)[0].metadata[SHAPE] == schema.metadata[SHAPE]
     assert set(schema_of(path)[0].types) == {pa.uint8()}
-    flat = np.stack([read(path).column(f"x{i}").to_numpy() for i in range(images[0].size)], axis=1)
+    back = read(path)
+    flat = np.stack([back.column(f"x{i}").to_numpy() for i in range(images[0].size)], axis=1)
     np.testing.assert_array_equal(flat.reshape(images.shape), images)
     if suffix in (".npy", ".npz"):
         stored = np.load(path)
@@ -262,9 +263,7 @@ def test_an_archive_like_mnist(tmp_path):
     x, y = rng.integers(0, 256, (30, 28, 28)).astype(np.uint8), rng.integers(0, 10, 30).astype(np.uint8)
     path = tmp_path / "mnist.npz"
     np.savez(path, x_train=x, y_train=y, x_test=x[:10], y_test=y[:10])
-    with pytest.raises(
-        DataError, match=r"10 rows in x_test, y_test; 30 rows in x_train, y_train; choose some, like .*"
-    ):
+    with pytest.raises(DataError, match="10 rows in x_test, y_test; 30 rows in x_train, y_train; choose some, like "):
         schema_of(path)
     back = read(f"{path}::x_train,y_train")
     assert back.column_names == [*(f"x{i}" for i in range(784)), "y_train"]
@@ -290,7 +289,7 @@ def test_a_folder_of_pictures(tmp_path, monkeypatch):
     schema, rows = schema_of(folder)
     assert (schema.names, rows) == ([f"x{i}" for i in range(216)], 23)
     assert schema.metadata[SHAPE] == b"9,8,3"
-    flat = np.stack([read(folder).column(n).to_numpy() for n in schema.names], axis=1)
+    flat = np.stack([c.to_numpy() for c in read(folder).columns], axis=1)
     np.testing.assert_array_equal(flat.reshape(PICTURES.shape), PICTURES)
     labelled = read(pictures(tmp_path / "deep"))
     assert labelled.column_names == [*schema.names, "label"]
@@ -502,7 +501,7 @@ def test_other_real_files_are_read_or_refused_by_name(name):
         assert "trees: one/two/tree, " in error
         back = read(f"{REAL / name}:one/two/tree")
     assert back.num_rows > 0
-    tree = uproot.open(f"{REAL / name}:one/two/tree" if error else {REAL / name: back and _only_tree(REAL / name)})
+    tree = uproot.open(f"{REAL / name}:one/two/tree" if error else {REAL / name: _only_tree(REAL / name)})
     for column in back.column_names:
         if pa.types.is_floating(back.schema.field(column).type) and column in tree:
             np.testing.assert_array_equal(back.column(column), tree[column].array(library="np"))
@@ -608,7 +607,7 @@ def test_files_that_do_not_agree_are_named_with_their_column(tmp_path):
     mixed = folder("types", first)
     written(first, mixed / "1.csv")
     assert "has files of several types: 0.parquet (parquet), 1.csv (csv)" in attempt(read, mixed)[1]
-    line = attempt(read, folder("cut", first, first, first).parent / "cut/[0-2].parquet")
+    folder("cut", first, first, first)
     (tmp_path / "cut" / "1.parquet").write_bytes(b"PAR1")
     assert "cut/1.parquet: cannot be read: " in attempt(read, tmp_path / "cut")[1]
 
@@ -640,7 +639,7 @@ def test_memory_and_file_urls(tmp_path):
     written(table, f"file://{tmp_path}/b.csv")
     assert cells(read(f"file://{tmp_path}/b.csv")) == cells(read(tmp_path / "b.csv")) == cells(table)
     assert "Protocol not known: nosuch" in attempt(read, "nosuch://a/b.csv")[1]
-    with pytest.raises(OutputError, match="cannot write nosuch://a/b.csv"):
+    with pytest.raises(OutputError, match="cannot write nosuch://a/b"):
         check_writable("nosuch://a/b.csv")
     with pytest.raises(OutputError, match=r"cannot write http://127\.0\.0\.1:9/b\.csv"):
         written(table, "http://127.0.0.1:9/b.csv")

@@ -53,6 +53,8 @@ class Dataset:
     def read(self, columns: Sequence[str] | None, take: Mapping[str, int] | None, rows: int) -> Iterator[Any]:
         """Batches of all files, one after another."""
         agreed = self.schema(take)[0] if len(self.sources) > 1 else None
+        if agreed is not None and columns is None:
+            columns = agreed.names
         at = 0
         for source in self.sources:
             for batch in self._read_one(source, columns, take, rows, at):
@@ -161,8 +163,10 @@ def _agreed(schemas: Sequence[Any], sources: Sequence[Source]) -> Any:
         absent = [n for n in first.names if n not in schema.names]
         more = [n for n in schema.names if n not in agreed]
         if absent or more:
-            said = f"has no column {absent[0]!r}, which" if absent else f"has a column {more[0]!r}, which not"
-            raise DataError(f"{source}: {said} {sources[0]} has; all files of a table need the same columns")
+            said = f"has no column {absent[0]!r}, which" if absent else f"has a column {more[0]!r}, which"
+            raise DataError(
+                f"{source}: {said} {sources[0]} has{'' if absent else ' not'}; all files of a table need the same columns"
+            )
         if (schema.metadata or {}).get(SHAPE) != (first.metadata or {}).get(SHAPE):
             raise DataError(f"{source}: its rows have another shape than those of {sources[0]}")
         for field in schema:

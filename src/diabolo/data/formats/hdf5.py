@@ -78,7 +78,9 @@ class Hdf5:
 
     def _chosen(self, source: Source, file: Any) -> dict[str, Any]:
         """Datasets by path, of the whole file or of what `source.inner` names; links to other files are left alone."""
-        found = dict(_walk(file, "", set()))
+        import h5py
+
+        found = dict(_walk(file, "", {h5py.h5o.get_info(file.id).addr}))
         if not found:
             raise DataError(f"{source}: holds no dataset with rows")
         chosen: dict[str, Any] = {}

@@ -43,7 +43,7 @@ class Images:
         first = _pixels(files[0])
         columns, metadata = fixed_columns({"x": first.shape}, source)
         names = columns["x"]
-        root = Path(os.path.commonpath([f.parent for f in files])) if source.path.is_file() else source.path
+        root = source.path if source.path.is_dir() else Path(os.path.commonpath([f.parent for f in files]))
         labels = [f.parent.relative_to(root).as_posix() for f in files]
         fields = [(n, pa.from_numpy_dtype(first.dtype)) for n in names]
         if set(labels) == {"."}:

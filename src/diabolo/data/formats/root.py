@@ -64,8 +64,8 @@ class Root:
                 continue
             way = branch.interpretation
             inner = way.content if isinstance(way, uproot.AsJagged) else way
-            simple = isinstance(inner, uproot.AsDtype) and inner.to_dtype.kind in "biuf"
-            flat = simple and (inner is way or not inner.inner_shape)
+            simple = isinstance(inner, uproot.AsDtype) and inner.to_dtype.base.kind in "biuf"
+            flat = simple and (inner is way or not inner.to_dtype.shape)
             name = branch.name if branch.name not in fit else path
             if flat or isinstance(way, uproot.AsStrings):
                 fit[name] = branch
