@@ -12,7 +12,7 @@ import numpy as np
 from diabolo.artifact import read_sections
 from diabolo.data.batches import hash_rows
 from diabolo.data.formats import Data
-from diabolo.data.reading import as_fitted, check_columns, ordered_chunks
+from diabolo.data.reading import as_fitted, ordered_chunks
 from diabolo.data.schema import Schema
 from diabolo.detect.scores import applicable, score_table
 from diabolo.errors import DataError, nearest
@@ -84,10 +84,9 @@ def compare(
     """
     ae = load(model, own_network)
     schema = ae.model_.encoding.schema
-    data = as_fitted(data, schema)
     if label in schema.names:
         raise DataError(f"the model was fitted on the column {label!r}; a truth column must not be a feature")
-    check_columns(data, [*schema.names, label])
+    data = as_fitted(data, schema, [label])
     score_names = applicable(ae.model_)
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
     classes: list[np.ndarray] = []

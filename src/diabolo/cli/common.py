@@ -33,7 +33,8 @@ def check_apart(out: str | Path, *inputs: str | Path) -> None:
 
     target = Path(out)
     for given in inputs:
-        same = target.exists() and any(target.samefile(p) for p in [Path(given), *local_files(given)] if p.exists())
+        read = [given] if isinstance(given, Path) else [Path(given), *local_files(given)]
+        same = target.exists() and any(target.samefile(p) for p in read if p.exists())
         if same or str(out) == str(given):
             raise OutputError(f"{out}: is also the input; choose another name with --out")
 

@@ -30,7 +30,7 @@ def score(
     from diabolo.artifact import read_sections
     from diabolo.cli.common import Progress, check_apart, say
     from diabolo.data.formats import check_writable, format_of, formats, schema_of, write_batches
-    from diabolo.data.reading import as_fitted, check_columns, ordered_chunks
+    from diabolo.data.reading import as_fitted, ordered_chunks
     from diabolo.detect.scores import automatic, score_table
     from diabolo.estimators.saving import load, load_detector
 
@@ -52,7 +52,6 @@ def score(
     known = ae.model_.encoding.schema
     source = as_fitted(data, known)
     total = schema_of(source)[1]
-    check_columns(source, known.names)
     progress = Progress("scoring", total)
     counts = {"rows": 0, "anomalies": 0, "flagged": 0}
     schema = _score_schema()

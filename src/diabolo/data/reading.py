@@ -58,13 +58,18 @@ def _spread(words: Sequence[str], schema: Any) -> list[str]:
     return [name for word in words for name in of.get(word, [word])]
 
 
-def as_fitted(data: Data, schema: Schema) -> Data:
-    """A table from whose jagged collections come the slots that a model was fitted on, if it has no such columns."""
+def as_fitted(data: Data, schema: Schema, more: Sequence[str] = ()) -> Data:
+    """A table as a model can read it: its jagged collections give the slots that it has no columns of.
+
+    Raises:
+        DataError: a column of the model, or of `more`, is missing.
+    """
     arrow = schema_of(data)[0]
-    if set(schema.names) <= set(arrow.names):
-        return data
-    take = {g.name: len(g.slots) for g in schema.groups if jagged(arrow, g.name)}
-    return Taken(str(data), take) if take else data
+    if not set(schema.names) <= set(arrow.names):
+        take = {g.name: len(g.slots) for g in schema.groups if jagged(arrow, g.name)}
+        data = Taken(str(data), take) if take else data
+    check_columns(data, [*schema.names, *more])
+    return data
 
 
 def chunks(
