@@ -165,7 +165,7 @@ def _agreed(schemas: Sequence[Any], sources: Sequence[Source]) -> Any:
         if absent or more:
             said = f"has no column {absent[0]!r}, which" if absent else f"has a column {more[0]!r}, which"
             raise DataError(
-                f"{source}: {said} {sources[0]} has{'' if absent else ' not'}; all files of a table need the same columns"
+                f"{source}: {said} {sources[0]} has{'' if absent else ' not'}; files of a table need the same columns"
             )
         if (schema.metadata or {}).get(SHAPE) != (first.metadata or {}).get(SHAPE):
             raise DataError(f"{source}: its rows have another shape than those of {sources[0]}")
