@@ -18,8 +18,8 @@ def threads_for(multiply_adds: float) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    if multiply_adds < PARALLEL:
-        torch.set_num_threads(1)
+    # Set for large work too: a number that was set is kept to, where a default lets MKL choose as it goes.
+    torch.set_num_threads(1 if multiply_adds < PARALLEL else before)
     try:
         yield
     finally:

@@ -151,7 +151,7 @@ def fit_table(
     hashes = hash_rows(table.values[used])
     counts = {name: len(rows) for name, rows in by_role.items()}
     told = roles_card(seed, len(used), config, calibrate, counts, fingerprint(hashes))
-    checkpoint = checkpoint_of(keep, model, told, weights)
+    checkpoint = checkpoint_of(keep, model, told, weights, values=table.values)
     history = fit(
         model,
         rows_of(encoding, values, w_train, train),
@@ -185,16 +185,22 @@ def roles_card(
 
 
 def checkpoint_of(
-    keep: Keep | None, model: Model, roles: dict[str, Any], weights: np.ndarray | None, buckets: int = 0
+    keep: Keep | None,
+    model: Model,
+    roles: dict[str, Any],
+    weights: np.ndarray | None,
+    buckets: int = 0,
+    values: np.ndarray | None = None,
 ) -> Checkpoint | None:
     """The fit's checkpoint, which knows what a file must agree on to be this fit's.
 
     Args:
         buckets: of the cache that rows come from; they come in another order than from memory.
+        values: the table, where it is in memory.
     """
     if keep is None:
         return None
-    # The fingerprint sees single precision; scaling and schema see the rest of what a column holds.
+    # The fingerprint sees single precision; scaling and schema, or the table itself, see the rest.
     encoding = json.dumps(model.encoding.to_json(), sort_keys=True)
     own = own_network_card(model.network)
     identity = {
@@ -205,6 +211,7 @@ def checkpoint_of(
         "roles": {name: roles[name] for name in ("seed", "stop", "calibrate")},
         "rows": roles["rows"],
         "table": roles["fingerprint"],
+        "values": None if values is None else _digest(np.ascontiguousarray(values).data),
         "weights": None if weights is None else _digest(weights.tobytes()),
         "encoding": _digest(encoding.encode()),
     }
@@ -218,7 +225,7 @@ def seconds_of(started: float, checkpoint: Checkpoint | None) -> float:
     return time.perf_counter() - started + (checkpoint.brought if checkpoint else 0.0)
 
 
-def _digest(data: bytes) -> str:
+def _digest(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 

@@ -178,9 +178,9 @@ def _differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted(there.keys() | here.keys()):
             yield from _differences(there.get(key), here.get(key), f"{name}.{key}" if name else key)
-    elif isinstance(there, list) and isinstance(here, list) and set(map(str, there)) != set(map(str, here)):
-        gone = [str(v) for v in there if v not in here]
-        new = [str(v) for v in here if v not in there]
-        yield f"{name}: {', '.join(gone[:3]) or 'nothing more'} there, {', '.join(new[:3]) or 'nothing more'} here"
+    elif isinstance(there, list) and isinstance(here, list) and there != here:
+        gone = ", ".join(str(v) for v in there if v not in here)[:80] or "nothing more"
+        new = ", ".join(str(v) for v in here if v not in there)[:80] or "nothing more"
+        yield f"{name}: in another order or number" if gone == new else f"{name}: {gone} there, {new} here"
     elif there != here:
         yield f"{name} = {there} there, {here} here"
