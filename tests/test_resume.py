@@ -398,7 +398,7 @@ def shop(tmp_path_factory):
 
 
 def words(folder, out, method, *more):
-    epochs = ("--epochs", "40", "--set", "patience=40", "--hidden", "16", "-q")
+    epochs = ("--epochs", "25", "--set", "patience=40", "--hidden", "16", "-q")
     return ("fit", folder / "data.parquet", "-o", out, *METHODS[method], *epochs, *more)
 
 
@@ -465,12 +465,12 @@ def test_fifty_kills(shop, tmp_path):
         kills += killed_and_resumed(shop, folder, list(METHODS)[seed % len(METHODS)], 100 + seed)
 
 
-#: Moments of a write at which the process kills itself: {} is the file's name.
+#: Moments of a write at which the process kills itself; {0} is the file's name.
 MOMENTS = {
     "half written": """
 write = Path.write_bytes
 def half(self, data):
-    if self.name.startswith(".{}.") and due():
+    if self.name.startswith(".{0}.") and self.name.endswith(".part" + Path("{0}").suffix) and due():
         write(self, data[: len(data) // 2])
         die()
     return write(self, data)
@@ -479,7 +479,7 @@ Path.write_bytes = half
     "not yet renamed": """
 replace = Path.replace
 def before(self, target):
-    if target.name == "{}" and due():
+    if target.name == "{0}" and due():
         die()
     return replace(self, target)
 Path.replace = before
@@ -488,7 +488,7 @@ Path.replace = before
 replace = Path.replace
 def after(self, target):
     replace(self, target)
-    if target.name == "{}" and due():
+    if target.name == "{0}" and due():
         die()
 Path.replace = after
 """,
