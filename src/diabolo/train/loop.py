@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from diabolo.data.rows import Rows, Source, slices
-from diabolo.errors import TrainingError
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import loss_terms, objective
 from diabolo.threads import threads_for
 from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.closed_form import Moments, has_closed_form, solve
+from diabolo.train.diverged import in_an_epoch, on_stop_rows
 from diabolo.train.engine import Engine, choose_device
 from diabolo.train.schedule import Plan, plan
 from diabolo.train.state import Epoch, State
@@ -41,7 +41,7 @@ def fit(
         checkpoint: where the fit is kept while it runs, and perhaps resumed from; a closed form needs none.
 
     Raises:
-        TrainingError: no step of an epoch had a finite loss.
+        TrainingError: no step of an epoch had a finite loss and gradient, or no epoch a finite loss on the stop rows.
         CheckpointError: the checkpoint to resume from is damaged, or another fit's.
     """
     rows_per_step = plan(model.config, max(1, len(train))).rows_per_step
@@ -110,10 +110,8 @@ def _descend(
         if report:
             report(record)
     if not bool(torch.isfinite(state.best).all()):
-        raise TrainingError(
-            "the loss was never finite on the stop rows; try a learning_rate ten times smaller, "
-            "or look at the columns with the largest values (diabolo info DATA)"
-        )
+        rows, what = (stop, "stop rows") if len(stop) else (train.some(), "training rows")
+        raise on_stop_rows(model, state, rows, what, steps)
     engine.release()
     model.store.flat.copy_(state.best_parameters)
     return state.history
@@ -146,15 +144,7 @@ def _epoch(
     counted, fewest = state.counted, float(state.counted.min())
     skipped = round(steps.steps_per_epoch - fewest / size) if fewest < n else 0
     if not bool((counted > 0).all()):
-        names = model.encoding.schema.output_names
-        columns = [c for h in model.heads for c in h.block.columns]
-        wrong = (~torch.isfinite(state.raw)).reshape(-1, len(columns)).any(0).tolist()
-        bad = [names[c] for c, w in zip(columns, wrong, strict=True) if w]
-        where = f"; not finite in {', '.join(bad[:5])}" if bad else "; the gradient was not finite"
-        raise TrainingError(
-            f"the fit diverged in epoch {state.epoch + 1}: none of its {steps.steps_per_epoch} steps had a finite "
-            f"loss{where}; try a learning_rate ten times smaller than {steps.peak:g}, or scaling='standard'"
-        )
+        raise in_an_epoch(model, state, train.some(), steps)
     # Quotients, new tensors: the sums start again with the next epoch.
     return state.distance.sum(-1) / counted, state.omega / counted, skipped
 
