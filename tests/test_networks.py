@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, load
 from diabolo.data.rows import Rows
 from diabolo.errors import ConfigError
 from diabolo.model.networks import (
@@ -98,7 +99,7 @@ def test_conv_takes_images_of_any_size(shape, kernel):
 @pytest.mark.parametrize(
     ("shape", "hidden", "message"),
     [
-        (None, (8,), "a table without a shape: take network='mlp'"),
+        (None, (8,), "these rows have no such shape: give the images themselves, or take network='mlp'"),
         ((7, 28, 1), (8,), "at least 8 × 8 pixels, got 7 × 28"),
         ((8, 8, 1), (), "8 × 8 pixels take 1 to 3 stages; got hidden = ()"),
         ((8, 8, 1), (8, 8, 8, 8), "8 × 8 pixels take 1 to 3 stages"),
@@ -171,6 +172,96 @@ def test_conv_training_repeats(threads, images, build_model, encoded):
         assert torch.equal(*results)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """[900, 11, 14]: a bright spot somewhere, with noise."""
+    rng = np.random.default_rng(8)
+    y, x = (rng.uniform(3, side - 3, (900, 1, 1)) for side in (11, 14))
+    square = (np.arange(11)[:, None] - y) ** 2 + (np.arange(14) - x) ** 2
+    return np.exp(-square / 6) + 0.02 * rng.normal(size=(900, 11, 14))
+
+
+@pytest.fixture(scope="module")
+def eyes(blobs):
+    """A convolutional autoencoder and a detector around a variational one, on the first 800 blobs."""
+    settings = {"network": "conv", "latent_dim": 4, "hidden": (8, 16), "batch_size": 64, "learning_rate": 1e-2}
+    ae = Autoencoder(epochs=15, **settings).fit(blobs[:800])
+    return {"ae": ae, "vae": AnomalyDetector(VariationalAutoencoder(epochs=15, **settings)).fit(blobs[:800])}
+
+
+def test_conv_autoencoders_learn_images(eyes, blobs):
+    """Held-out images come out far nearer than the mean image, and new draws look like images."""
+    held = blobs[800:]
+    mean_image = np.square(held - blobs[:800].mean(0)).mean()
+    for ae in (eyes["ae"], eyes["vae"].autoencoder_):
+        back = ae.reconstruct(held)
+        assert back.shape == held.shape
+        assert np.square(back - held).mean() < 0.25 * mean_image
+        assert ae.sample(5).shape == (5, 11, 14)
+        assert ae.model_.encoding.shape == (11, 14, 1)
+
+
+def test_conv_detects_what_is_no_such_image(eyes, blobs):
+    two = blobs[800:] + blobs[800:, ::-1, ::-1]
+    detector = eyes["vae"]
+    assert np.median(detector.p_values(two)) < 0.1 < np.median(detector.p_values(blobs[800:]))
+
+
+def test_conv_scores_of_a_batch_are_those_of_its_rows(eyes, blobs):
+    for scorer in (eyes["ae"], eyes["vae"]):
+        whole = scorer.anomaly_score(np.concatenate([blobs, blobs[::-1]] * 3))
+        assert np.array_equal(whole[:900], whole[900:1800][::-1])
+        for row in (0, 877):
+            assert scorer.anomaly_score(blobs[row : row + 1])[0] == whole[row]
+
+
+def test_conv_comes_back_from_its_file(eyes, blobs, tmp_path):
+    for name, kind in (("ae", Autoencoder), ("vae", AnomalyDetector)):
+        eyes[name].save(tmp_path / "m.diabolo")
+        again = load(tmp_path / "m.diabolo") if kind is Autoencoder else AnomalyDetector.load(tmp_path / "m.diabolo")
+        assert np.array_equal(again.anomaly_score(blobs), eyes[name].anomaly_score(blobs))
+    assert load(tmp_path / "m.diabolo").model_.config.network == "conv"
+
+
+@pytest.mark.parametrize("kind", ["8-bit", "binary", "colour"])
+def test_conv_takes_every_kind_of_pixel(kind, blobs):
+    """A likelihood may ask for two numbers per pixel."""
+    X = {
+        "8-bit": (255 * blobs.clip(0, 1)).astype(np.uint8),
+        "binary": blobs > 0.5,
+        "colour": np.stack([blobs, blobs[:, ::-1], blobs**2], axis=-1),
+    }[kind]
+    vae = VariationalAutoencoder(network="conv", latent_dim=4, hidden=(8,), epochs=6, batch_size=64).fit(X[:800])
+    back = np.asarray(vae.reconstruct(X[800:]), float)
+    assert back.shape == X[800:].shape
+    mean_image = X[:800].astype(float).mean(0)
+    assert np.square(back - X[800:]).mean() < 0.8 * np.square(mean_image - X[800:]).mean()
+
+
+def test_two_numbers_per_pixel_lie_as_the_likelihood_reads_them(blobs):
+    X = (255 * blobs.clip(0, 1)).astype(np.uint8)
+    likelihood = {"name": "discretized_logistic", "scale": "decoded"}
+    vae = VariationalAutoencoder(network="conv", likelihood=likelihood, latent_dim=4, hidden=(8,), epochs=6)
+    vae.fit(X[:800])
+    assert vae.model_.heads[-1].stop == 2 * 11 * 14
+    mean_image = X[:800].astype(float).mean(0)
+    back = np.asarray(vae.reconstruct(X[800:]), float)
+    assert np.square(back - X[800:]).mean() < 0.5 * np.square(mean_image - X[800:]).mean()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X: X.reshape(len(X), -1), "give the images themselves"),
+        (lambda X: np.where(np.arange(X.size).reshape(X.shape) == 5, np.nan, X), "without missing pixels"),
+        (lambda X: X[:, :7], "at least 8 × 8 pixels, got 7 × 14"),
+    ],
+)
+def test_conv_refuses_what_is_no_whole_image(change, message, blobs):
+    with pytest.raises(ConfigError, match=message):
+        Autoencoder(network="conv", epochs=1).fit(change(blobs))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -40,7 +40,7 @@ class Conv:
     #: Pixels on a side of each convolution's window; even ones overlap evenly on the way back.
     kernel: Annotated[int, Ge(3), Le(7)] = 4
     #: Slope for negative values; 0 is the ReLU.
-    slope: Annotated[float, Ge(0), Lt(1)] = 0.0
+    slope: Annotated[float, Ge(0), Lt(1)] = 0.1
     #: Width of an affine layer between the map and the code; 0 for none.
     dense: Annotated[int, Ge(0), Le(1 << 16)] = 0
 
@@ -102,8 +102,8 @@ def _halvings(height: int, width: int) -> int:
 def _checked(shape: Shape | None, inputs: int, hidden: Sequence[int]) -> Shape:
     if shape is None:
         raise ConfigError(
-            "network 'conv' needs images, an array [n, h, w] or [n, h, w, c]; these rows are a table without a shape: "
-            "take network='mlp', or give the images themselves"
+            "network 'conv' needs images, an array [n, h, w] or [n, h, w, c] without missing pixels; these rows have "
+            "no such shape: give the images themselves, or take network='mlp'"
         )
     height, width, channels = shape
     if min(height, width) < SMALLEST:
@@ -114,7 +114,7 @@ def _checked(shape: Shape | None, inputs: int, hidden: Sequence[int]) -> Shape:
     if inputs != height * width * channels:
         raise ConfigError(
             f"network 'conv' needs one input for each of {height} × {width} × {channels} pixels, got {inputs}; "
-            "pixels with missing cells or of mixed types go with network='mlp'"
+            "take network='mlp'"
         )
     most = _halvings(height, width)
     if not 1 <= len(hidden) <= most:
