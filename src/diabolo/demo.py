@@ -76,7 +76,7 @@ def run(out: Path, epochs: int | None = None) -> None:
     )
     written = [str(model), *_figure(out / "lhc.png", normal, judged, detector.threshold_, console)]
     console.print(f"\nwritten: {', '.join(written)}")
-    console.print("\nNow on your own table (.parquet, .csv, .npy, .npz):")
+    console.print("\nNow on your own table (Parquet, CSV, ROOT, HDF5, npy, a folder, a URL):")
     console.print("  diabolo fit DATA.parquet -o my.diabolo", markup=False)
     console.print("  diabolo score my.diabolo NEW.parquet -o scores.parquet --false-alarm-rate 0.01", markup=False)
     console.print("  diabolo evaluate my.diabolo LABELLED.parquet --label COLUMN", markup=False)
