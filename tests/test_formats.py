@@ -313,6 +313,20 @@ def test_pictures_that_differ_or_are_damaged(tmp_path):
     assert "written" in attempt(written, pa.table({"x0": [1.0]}), tmp_path / "a.png")[1]
 
 
+@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 3)])
+def test_a_model_of_images_draws_images(shape, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("few.npy", np.random.default_rng(0).integers(0, 256, size=(150, *shape)).astype(np.uint8))
+    done("fit", "few.npy", "-o", "m.diabolo", "--epochs", 1, "-q", "--only", "main", "--hidden", 8, "--latent", 2)
+    for suffix in (".npy", ".npz", "-ubyte", ".h5"):
+        done("sample", "m.diabolo", "-n", 7, "-o", f"drawn{suffix}")
+        assert schema_of(f"drawn{suffix}")[0].metadata[SHAPE] == ",".join(map(str, shape)).encode()
+        assert "7 rows scored" in done("score", "m.diabolo", f"drawn{suffix}", "-o", "s.parquet")
+    assert np.load("drawn.npy").shape == (7, *shape)
+    assert np.load("drawn.npy").dtype == np.uint8
+    assert "zero-padded" not in done("info", "few.npy")
+
+
 # ── HDF5 as h5py writes it ────────────────────────────────────────────────────────────────────────
 
 
@@ -461,10 +475,12 @@ def test_a_real_jagged_file_is_fitted_scored_and_evaluated(tmp_path, monkeypatch
     photons = ",".join(f"Photon_{n}" for n in ("Px", "Py", "Pz", "E", "Iso"))
     assert "column 'Jet_Px' holds lists; --take Jet:10" in refused("fit", real, "-o", "m.diabolo")
     objects[-1] += f",{other},{photons}"
-    done("fit", real, "-o", "m.diabolo", "--epochs", 1, "-q", "--label", "triggerIsoMu24", *objects)
+    done("fit", real, "-o", "m.diabolo", "--epochs", 1, "-q", "--label", "NPhoton", *objects)
     schema = load("m.diabolo").model_.encoding.schema
     assert {(g.name, len(g.slots), len(g.slots[0])) for g in schema.groups} == {("Jet", 4, 4), ("Muon", 2, 6)}
     assert "2,421 rows scored" in done("score", "m.diabolo", real, "-o", "s.parquet")
+    fresh = ["--label", "NPhoton", "--seed", 3]  # rows that trained the model are left out
+    assert re.search(r"AUROC.*IsolationForest", done("evaluate", "m.diabolo", real, *fresh), re.S)
     # The same rows by way of uproot and NumPy alone.
     tree = uproot.open(real)["events"]
     columns = {}

@@ -274,7 +274,11 @@ OTHERS = {
     "widths": ({"hidden": (9,)}, {}, r"config\.hidden: 8 there, 9 here"),
     "the seed": ({"random_state": 5}, {}, r"config\.random_state = 0 there, 5 here"),
     "a cell": ({}, {"X": changed(b=0.5)}, r"table = \w{16} there, \w{16} here"),
-    "a cell's last bit": ({}, {"X": changed(b=np.nextafter(plain().loc[7, "b"], 9.0))}, r"checkpoint: values = \w{16} there"),
+    "a cell's last bit": (
+        {},
+        {"X": changed(b=np.nextafter(plain().loc[7, "b"], 9.0))},
+        r"checkpoint: values = \w{16} there",
+    ),
     "rows": ({}, {"X": plain(399)}, r"rows = 400 there, 399 here"),
     "the order of rows": ({}, {"X": plain()[::-1].reset_index(drop=True)}, r"table = "),
     "a column": ({}, {"X": plain()[["a", "b", "c"]]}, r"columns: d there, nothing more here"),

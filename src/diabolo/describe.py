@@ -103,7 +103,7 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
         _print_schema(console, schema)
         zeros = [(n, float((values[:, i] == 0).mean())) for i, (n, d) in enumerate(known) if d not in TEXT]
         padded = [n for n, share in zeros if share > 0.2]
-        if len(padded) >= 3:
+        if len(padded) >= 3 and schema.shape is None:
             console.print(
                 f"  {len(padded)} columns are often exactly 0 ({', '.join(padded[:4])}, ...): if they are zero-padded "
                 "objects, name them with --slots, like --slots e:4,j:10",

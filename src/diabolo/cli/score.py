@@ -133,7 +133,7 @@ def sample(
     import pyarrow as pa
 
     from diabolo.cli.common import Progress, check_apart, say
-    from diabolo.data.formats import write_batches
+    from diabolo.data.formats import shape_metadata, write_batches
     from diabolo.estimators.saving import load
 
     if n < 1:
@@ -142,7 +142,9 @@ def sample(
     ae = load(model, own_network)
     ae.container_ = "arrow"
     step = 65_536
-    schema = ae.sample(1, mean=mean).schema
+    schema, shape = ae.sample(1, mean=mean).schema, ae.model_.encoding.schema.shape
+    if shape is not None:  # one channel is no axis of its own
+        schema = schema.with_metadata(shape_metadata(shape[:2] if shape[2] == 1 else shape))
     progress = Progress("sampling", n)
 
     def batches() -> Any:
