@@ -55,7 +55,11 @@ def _per_cell(x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: t
 
 @corruptions.register("mask")
 class Mask:
-    """x̃ hides each cell with probability `rate` (it enters as 0, the mean) (Vincent et al. 2008)."""
+    """x̃ hides each cell with probability `rate` as a missing one is hidden (Vincent et al. 2008).
+
+    It enters as 0, the mean; a column that has missing cells says so of hidden ones too, so that the encoder learns to
+    fill in.
+    """
 
     name = "mask"
     rate: Annotated[float, Gt(0), Lt(1)] = 0.25
@@ -65,6 +69,11 @@ class Mask:
         cell = encoding.cell_of_input.to(x.device)
         out = x.expand(*lead, *x.shape).clone()
         out[..., : len(cell)] *= keep[..., cell]
+        for block in encoding.blocks:
+            if block.kind == "missing":
+                at = [encoding.cells.index(c) for c in block.columns]
+                said = out[..., block.start : block.stop]
+                out[..., block.start : block.stop] = torch.maximum(said, (~keep[..., at]).to(x.dtype))
         return out
 
 
