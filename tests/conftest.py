@@ -52,6 +52,7 @@ def mixed():
             "lead_phi": np.arctan2(z[:, 1] + 0.2 * rng.normal(size=n), z[:, 0]),
             "colour": np.array(["red", "green", "blue"])[np.digitize(z[:, 1] + 0.5 * rng.normal(size=n), [-0.4, 0.6])],
             "when": pd.Timestamp("2024-05-01") + pd.to_timedelta(np.round(9e4 * z[:, 0]), unit="s"),
+            "dose": np.array([0.5, 1.5, 4.0])[np.digitize(z[:, 0] + 0.5 * rng.normal(size=n), [-0.5, 0.8])],
             "tagged": z[:, 0] + 0.5 * rng.normal(size=n) > 0,
             "gap": np.where(rng.random(n) < 0.15, np.nan, z[:, 1] + 0.2 * rng.normal(size=n)),
         }

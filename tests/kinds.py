@@ -34,8 +34,10 @@ class BlockOf:
 
     def __post_init__(self):
         self.kind = self.likelihood.kinds[0]
-        if self.kind in ("slots", "categorical"):
+        if self.kind in ("slots", "categorical", "ordinal"):
             self.columns = 1
+        if self.kind == "ordinal":
+            self.likelihood = dataclasses.replace(self.likelihood, count=LEVELS)
         each = {"angle": 2, "slots": SLOTS, "categorical": LEVELS}.get(self.kind, 1)
         self.inputs = each * self.columns
         self.width = self.likelihood.width(self.columns, self.inputs)
@@ -43,6 +45,10 @@ class BlockOf:
         if self.kind in ("integer", "count"):
             one = torch.ones(self.columns)
             self.units = Units(0.2 * one, 3.0 * one, 2.0 * one, 0.0 * one, 255.0 * one)
+        if self.kind == "ordinal":
+            one = torch.ones(1)
+            self.units = Units(one, 1.5 * one, 2.0 * one, -torch.inf * one, torch.inf * one)
+            self.units.levels = self.units.standardised(torch.arange(self.width)).float()
 
     def own(self, make):
         return {n: make(s) for n, s in self.likelihood.own(self.columns).items()}
@@ -56,6 +62,8 @@ class BlockOf:
             return torch.cat([phi.cos(), phi.sin()], -1)
         if self.kind in ("integer", "count"):
             return self.units.standardised((4 * x).abs().round()).float()
+        if self.kind == "ordinal":
+            return self.units.levels[(4 * x).abs().long() % self.width]
         if self.kind == "categorical":
             return torch.nn.functional.one_hot(x.argmax(-1), LEVELS).float()
         return x if self.kind == "real" else (x > 0).float()

@@ -183,7 +183,7 @@ VALUES = {
     ("regularizer", "lp", "p"): [0.5],
 }
 #: Settings that the data decide, not the user; each has a test of its own below.
-FROM_DATA = {("likelihood", "multiplicity", "gaps")}
+FROM_DATA = {("likelihood", "multiplicity", "gaps"), ("likelihood", "levels", "count")}
 
 
 def registries():

@@ -310,6 +310,7 @@ VARIANTS = [spec for name in likelihoods for spec in variants(name)]
 def test_likelihood_is_unreduced_under_leading_axes(spec, lead):
     likelihood = likelihoods.create(spec)
     block = BlockOf(likelihood)
+    likelihood = block.likelihood
     x, units, columns = block.rows(9), block.units, block.columns
     own = block.own(lambda shape: 0.1 * normal(*lead, *shape))
     for axes in (lead, (4, *lead)):  # members, and draws over members
@@ -323,6 +324,11 @@ def test_likelihood_is_unreduced_under_leading_axes(spec, lead):
         assert (error > -1e-5).all()
         mean = likelihood.mean(theta, units)
         assert mean.shape == (*axes, 9, columns)
+        if len(axes) > len(lead):
+            pooled = likelihood.mean(likelihood.pooled(theta), units)
+            assert pooled.shape == mean.shape[1:]
+            if block.kind not in ("categorical", "angle", "integer"):  # a mode, a direction, and a bounded mean
+                torch.testing.assert_close(pooled, mean.mean(0), rtol=1e-3, atol=1e-4)
         drawn = likelihood.sample(theta, own, units, generator())
         assert drawn.shape == mean.shape
         assert torch.equal(drawn, likelihood.sample(theta, own, units, generator()))
@@ -343,6 +349,7 @@ def test_likelihood_stays_finite_for_wild_numbers(spec):
     """A decoder far off must cost much, not give NaN: exact zeros, and numbers of size 100."""
     likelihood = likelihoods.create(spec)
     block = BlockOf(likelihood)
+    likelihood = block.likelihood
     own = block.own(torch.zeros)
     for size in (0.0, 100.0):
         theta = (size * normal(9, block.width)).requires_grad_()
@@ -362,7 +369,7 @@ def test_every_allowed_setting_gives_a_cost(name):
             except ConfigError:
                 continue
             block = BlockOf(likelihood)
-            nll = likelihood.nll(normal(9, block.width), block.own(torch.zeros), block.rows(9), block.units)
+            nll = block.likelihood.nll(normal(9, block.width), block.own(torch.zeros), block.rows(9), block.units)
             assert not torch.isnan(nll).any()
 
 
@@ -437,7 +444,8 @@ def test_every_parameter_gets_a_finite_gradient(settings, lead, mixed, images, b
     model = build_model(X, lead, **config)
     kinds = {h.block.kind for h in model.heads}
     if X is mixed:
-        assert {"real", "angle", "boolean", "categorical", "slots", "missing"} == kinds - {"integer", "count"}
+        always = {"real", "angle", "boolean", "categorical", "slots", "missing"}
+        assert kinds - {"integer", "count", "ordinal"} == always
         assert len(kinds & {"integer", "count"}) == 1
     rows = encoded(model, X).clipped(model.encoding.clip)
     leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}

@@ -65,8 +65,9 @@ class Config:
     clip: Annotated[float, Ge(1), Le(1e30)] = 8.0
     #: Columns that are angles in radians; "auto": named like an angle and within one turn.
     angles: Literal["auto"] | tuple[str, ...] = "auto"
-    #: A kind for single columns by name: real, integer, count, angle, boolean or categorical, over what the values say.
-    kinds: dict[str, Literal["real", "integer", "count", "angle", "boolean", "categorical"]] | None = None
+    #: A kind for single columns by name, over what the values say: real, integer, count, angle, boolean, categorical,
+    #: or ordinal (a number that takes a few values, each with a probability of its own).
+    kinds: dict[str, Literal["real", "integer", "count", "ordinal", "angle", "boolean", "categorical"]] | None = None
     #: Zero-padded objects: {"e": 4} takes e1_*, ..., e4_*; {"e": [["a", "b"], ...]} names columns.
     slots: dict[str, int | list[list[str]]] | None = None
     #: Passes over the training rows; None: 50, more for small tables (about 4,000 steps).

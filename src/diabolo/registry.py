@@ -48,7 +48,10 @@ def validated(cls: type[Part], settings: Mapping[str, Any], where: str) -> Part:
     except ValidationError as error:
         wrong: dict[str, list[str]] = {}  # a setting of several types has a complaint for each
         for item in error.errors():
-            said = wrong.setdefault(f"{where}: {_path(item['loc'], known)} = {item['input']!r}", [])
+            place = _path(item["loc"], known)
+            if item["type"] == "missing":  # it stands in no settings, and its name comes last
+                place = ".".join(p for p in (place, str(item["loc"][-1])) if p)
+            said = wrong.setdefault(f"{where}: {place} = {item['input']!r}", [])
             said.extend([m] if (m := item["msg"].lower()) not in said else [])
         problems.extend(f"{setting}: {', or '.join(said)}" for setting, said in wrong.items())
     if problems:

@@ -1,6 +1,6 @@
 """From table cells to network inputs and back: scaling, angles, presence, and what cannot be read.
 
-    values [n, C] ──▶ x [n, D] = │ reals │ integers │ counts │ cos │ sin │ booleans │ levels │ slot presence │ missing │
+    values [n, C] ──▶ x [n, D] = │ reals, integers, counts, ordinals │ cos │ sin │ booleans │ levels │ slots │ missing │
 
 Absent and missing cells enter as 0. `present` tells the likelihood which cells count; a slot group adds
 one column, its count of filled slots. The layout is a list of `Block`s, so nothing downstream knows
@@ -31,9 +31,9 @@ LIMIT = 1e15
 #: Smallest σ in standardised units, so that a column that another one determines keeps a density.
 SIGMA_FLOOR = 1e-3
 
-BlockKind = Literal["real", "integer", "count", "angle", "boolean", "categorical", "slots", "missing"]
+BlockKind = Literal["real", "integer", "count", "ordinal", "angle", "boolean", "categorical", "slots", "missing"]
 #: Blocks whose cells are centred and scaled, one input each.
-SCALED: tuple[BlockKind, ...] = ("real", "integer", "count")
+SCALED: tuple[BlockKind, ...] = ("real", "integer", "count", "ordinal")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,11 +104,12 @@ class Encoding:
             schema.positions("integer"),
             schema.positions("count"),
         )
-        self.scaled = [*self.real, *self.integer, *self.count]
+        self.ordinal = schema.positions("ordinal")
+        self.scaled = [*self.real, *self.integer, *self.count, *self.ordinal]
         self.angle, self.boolean = schema.positions("angle"), schema.positions("boolean")
         self.categorical, self.constant = schema.positions("categorical"), schema.positions("constant")
         #: Columns whose cells may be none of those that the network knows.
-        self.watched = [*self.constant, *self.categorical]
+        self.watched = [*self.constant, *self.ordinal, *self.categorical]
         self.nullable = [i for i, c in enumerate(schema.columns) if c.missing > 0 and c.kind != "constant"]
         self.blocks = self._lay_out()
         self.width = self.blocks[-1].stop
@@ -117,7 +118,8 @@ class Encoding:
         #: Inputs that carry a continuous value; noise is added to these alone.
         self.continuous = len(self.scaled) + 2 * len(self.angle)
         self.cells = [*self.scaled, *self.angle, *self.boolean, *self.categorical]
-        self._plain = self.scaled == list(range(len(schema.columns))) and not schema.groups and not self.count
+        self._plain = self.scaled == list(range(len(schema.columns))) and not schema.groups
+        self._plain &= not self.count and not self.ordinal
         self._const_value = [schema.columns[i].low for i in self.constant]
         self._cache: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
@@ -126,6 +128,7 @@ class Encoding:
             ("real", self.real, len(self.real)),
             ("integer", self.integer, len(self.integer)),
             ("count", self.count, len(self.count)),
+            *(("ordinal", [c], 1) for c in self.ordinal),
             ("angle", self.angle, 2 * len(self.angle)),
             ("boolean", self.boolean, len(self.boolean)),
         ]
@@ -211,6 +214,10 @@ class Encoding:
             unreadable[:, self.boolean] |= (scaled[:, self.boolean] - 0.5).abs() > 0.5
             cells.append(scaled[:, self.boolean].clamp(0, 1))
         unknown = []
+        for c in self.ordinal:
+            off = (values[:, c, None] - self.level_values(c).to(values.dtype)).abs().amin(dim=-1)
+            unknown.append(off > 1e-6 * self.scale[c])
+            present[:, c] &= ~unknown[-1]
         for c in self.categorical:
             levels = len(self.schema.columns[c].levels)
             cells.append(values[:, c, None] == torch.arange(levels))
@@ -236,6 +243,10 @@ class Encoding:
             changed,
             bad if bool(bad.any()) else None,
         )
+
+    def level_values(self, column: int) -> Tensor:
+        """The numbers that an ordinal column takes, [levels] float64, rising."""
+        return torch.tensor([float(word) for word in self.schema.columns[column].levels], dtype=torch.float64)
 
     def flags(self, values: np.ndarray) -> list[str | None]:
         """Say per row why it cannot be scored, or None; the slow twin of `bad`, called when needed."""
@@ -320,7 +331,7 @@ def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None,
     wild cell cannot flatten its column. Slot columns count where the slot is filled.
     """
     center, scale = np.zeros(len(schema.columns)), np.ones(len(schema.columns))
-    scaled = schema.positions("real", "date", "integer", "count")
+    scaled = schema.positions("real", "date", "integer", "count", "ordinal")
     if config.scaling == "standard" and scaled:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             mean, std = _moments(values, schema, weights)

@@ -16,13 +16,16 @@ from diabolo.errors import ConfigError, DataError, nearest
 
 __all__ = ["Column", "Kind", "Schema", "SlotGroup", "Summary", "infer_schema", "summarise"]
 
-Kind = Literal["real", "date", "integer", "count", "angle", "boolean", "categorical", "constant"]
+Kind = Literal["real", "date", "integer", "count", "ordinal", "angle", "boolean", "categorical", "constant"]
 
 ANGLE_NAME = re.compile(r"(^|[_\W])(phi|azimuth|angle)\d*$", re.IGNORECASE)
 #: Rows looked at for resolution and quartiles: enough for both, and independent of the table's size.
 SAMPLE = 20_000
 #: Levels of a category at most: each is an input and an output of the network.
 MOST_LEVELS = 1_000
+#: A real column of a Gaussian latent that takes at most so many values, each often, is ordinal: a density would learn
+#: to collapse onto them, and then price the smallest change without bound.
+FEW, OFTEN = 12, 20
 #: Likelihoods that make a column of whole numbers from 0 up a count.
 OF_COUNTS = ("poisson", "negative_binomial")
 
@@ -43,7 +46,7 @@ class Column:
     #: Share of training cells that are missing.
     missing: float
     unit: str = ""
-    #: Of a category: its levels among training rows; a cell is the position of its level.
+    #: Its levels among training rows; a cell of a category is the position of its level, an ordinal one its number.
     levels: tuple[str, ...] = ()
 
 
@@ -69,7 +72,8 @@ class Schema:
 
     @property
     def levels(self) -> dict[str, tuple[str, ...]]:
-        return {c.name: c.levels for c in self.columns if c.levels}
+        """Words by column, for cells that are positions among them."""
+        return {c.name: c.levels for c in self.columns if c.levels and c.kind != "ordinal"}
 
     @property
     def row_shape(self) -> tuple[int, ...] | None:
@@ -216,7 +220,18 @@ class _Look:
         kind: Kind = self.kind(resolution)
         if self.low == self.high and not self.grouped:
             kind = "constant"
-        return Column(self.name, kind, self.dtype, resolution, self.low, self.high, self.missing)
+        levels = tuple(repr(float(u)) for u in np.unique(self.v[np.isfinite(self.v)])) if kind == "ordinal" else ()
+        if len(levels) > MOST_LEVELS:
+            raise DataError(f"column {self.name!r} has {len(levels):,} values; an ordinal one at most {MOST_LEVELS:,}")
+        return Column(self.name, kind, self.dtype, resolution, self.low, self.high, self.missing, levels=levels)
+
+    def few_values(self) -> bool:
+        """Whether a Gaussian latent should give each value of the column a probability rather than a density."""
+        latent = self.config.latent if isinstance(self.config.latent, str) else self.config.latent.get("name")
+        if latent == "point" or self.likelihood != "auto" or self.own or self.grouped:
+            return False
+        there = self.v[np.isfinite(self.v)]
+        return len(there) >= 2 * OFTEN and len(np.unique(there)) <= min(FEW, len(there) // OFTEN)
 
     def kind(self, resolution: float) -> Kind:
         """What was asked for, or what type, name, likelihood and values say."""
@@ -233,7 +248,7 @@ class _Look:
         elif self.likelihood in OF_COUNTS and (self.own or (whole and self.low >= 0)):
             kind = "count"
         else:
-            kind = "integer" if whole else "real"
+            kind = "integer" if whole else "ordinal" if self.few_values() else "real"
         if self.asked is not None:
             if is_date(self.dtype):
                 raise ConfigError(

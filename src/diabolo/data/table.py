@@ -192,6 +192,10 @@ def _recoded(table: Table, schema: Schema) -> Table:
                 _check_kind(table, i, column, own)
             if own is None or column.dtype not in TEXT:
                 continue
+        if column.kind == "ordinal":
+            if own is not None:
+                raise DataError(f"{_first_word(table, i, own)}; the model was fitted on numbers there")
+            continue
         if column.dtype in TEXT and own is None and table.dtypes[i] not in TEXT:
             if not np.isnan(values[:, i]).all():
                 raise DataError(

@@ -15,6 +15,7 @@ from diabolo.detect.profile import profile
 from diabolo.errors import ConfigError, nearest
 from diabolo.memory import Memory
 from diabolo.model.autoencoder import Model
+from diabolo.model.latent import antithetic
 from diabolo.model.objective import neg_elbo, neg_importance_weighted
 from diabolo.registry import Registry
 from diabolo.threads import threads_for
@@ -40,11 +41,6 @@ scores: Registry[Score] = Registry("score")
 
 def _mean_theta(model: Model, rows: Encoded) -> Tensor:
     return model.decode(model.posterior(rows).mean, rows.memory)
-
-
-def _nodes(model: Model, n: int) -> Tensor:
-    half = torch.randn(n // 2, model.latent_dim, generator=torch.Generator().manual_seed(0))
-    return torch.cat([half, -half])
 
 
 @scores.register("nll")
@@ -93,18 +89,18 @@ class NegativeElbo:
     needs_stochastic = True
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
-        return neg_elbo(model, rows, _nodes(model, NODES))
+        return neg_elbo(model, rows, antithetic(NODES, model.latent_dim))
 
 
-@scores.register("neg_iwae")
-class NegativeImportanceWeighted:
+@scores.register("neg_log_likelihood")
+class NegativeLogEvidence:
     """−log of the mean of 64 importance weights p(x, z)/q(z|x), nats: closer to −log p(x) than `neg_elbo`."""
 
-    name = "neg_iwae"
+    name = "neg_log_likelihood"
     needs_stochastic = True
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
-        return neg_importance_weighted(model, rows, _nodes(model, WEIGHTED))
+        return neg_importance_weighted(model, rows, antithetic(WEIGHTED, model.latent_dim))
 
 
 @scores.register("kl")
@@ -138,7 +134,7 @@ def automatic(model: Model) -> str:
     """The score behind "auto": the bound of −log p(x) that was trained where there is one, else −log p(x|z)."""
     if not model.latent.stochastic:
         return "nll"
-    return "neg_elbo" if model.config.bound == "elbo" else "neg_iwae"
+    return "neg_elbo" if model.config.bound == "elbo" else "neg_log_likelihood"
 
 
 def score_table(model: Model, values: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:

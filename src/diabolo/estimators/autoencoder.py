@@ -18,12 +18,17 @@ from diabolo.data.table import Table, as_table, from_values, matched
 from diabolo.detect.scores import automatic, score_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.estimators.fitting import Keep, check_weights, fit_table, keep_of, seed_of
+from diabolo.model.autoencoder import Model
+from diabolo.model.latent import Posterior, antithetic
 from diabolo.train.loop import Epoch
 
 if TYPE_CHECKING:
     from diabolo.data.stream import Stream
     from diabolo.estimators.larger import Calibrating
     from diabolo.train.online import Pace
+
+#: Nodes behind the mean over q(z|x) that fills in a missing cell.
+IMPUTATION_NODES = 32
 
 __all__ = ["Autoencoder"]
 
@@ -242,7 +247,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return out
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """E[x|z] in original units, [n, C] float64, for codes [n, K]."""
+        """E[x|z] in original units, [n, C] or images, float64, for codes [n, K]; a category is the position of its level."""
         check_is_fitted(self, "model_")
         z = as_table(X).values
         if z.shape[1] != self.model_.latent_dim:
@@ -252,7 +257,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             for part in tiles(len(z)):
                 theta = self.model_.decode(torch.from_numpy(z[part].astype(np.float32)))
                 out[part] = self.model_.mean_values(theta).numpy()
-        return out
+        shape = self.model_.encoding.schema.row_shape
+        return out if shape is None else out.reshape(len(z), *shape)
 
     def reconstruct(
         self, X: Any, draws: int | None = None, random_state: Any = 0, *, only_missing: bool = False
@@ -260,7 +266,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """x̂ in original units, like X.
 
         Without `draws`: E[x|z] at the posterior mean, [n, C], in X's container; of a category the most probable level.
-        Missing cells are filled in; with `only_missing` the others stay as they are, and integers stay integers.
+        Missing cells are filled in; with `only_missing` the others stay as they are, integers stay integers, and the
+        mean is over q(z|x) too, E[x|x_seen], which is the better guess.
         With draws = k ≥ 1: k outputs for each input, z ~ q(z|x) and x ~ p(x|z), an array [k, n, C] float64 (a category
         is the position of its level); with `only_missing`, k multiple imputations.
 
@@ -276,12 +283,12 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             for part, posterior in self._posteriors(table.values):
                 size = part.stop - part.start
                 if draws is None:
-                    values = self.model_.mean_values(self.model_.decode(posterior.mean))
-                    out[0, part] = values[:size].numpy()
+                    theta = self._imputed(posterior) if only_missing else self.model_.decode(posterior.mean)
+                    out[0, part] = self.model_.mean_values(theta)[:size].numpy()
                 else:
                     for k in range(draws):
                         theta = self.model_.decode(posterior.sample(1, generator))
-                        out[k, part] = self.model_.sample_values(theta, generator)[:size].numpy()
+                        out[k, part] = self.model_.sample_values(theta, generator, fill=only_missing)[:size].numpy()
         if only_missing:
             out = np.where(np.isnan(table.values), out, table.values)
         schema = self.model_.encoding.schema
@@ -289,6 +296,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             return out if table.shape is None else out.reshape(draws, n, *table.shape)
         dtypes = table.dtypes if only_missing else [_mean_type(d) for d in table.dtypes]
         return from_values(out[0], table.names, dtypes, table.container, schema.levels, table.shape)
+
+    def _imputed(self, posterior: Posterior) -> torch.Tensor:
+        """theta of the mean over q(z|x), by fixed nodes."""
+        model: Model = self.model_
+        if not model.latent.stochastic:
+            return model.decode(posterior.mean)
+        nodes = antithetic(IMPUTATION_NODES, model.latent_dim)
+        return model.pooled(model.decode(posterior.at(nodes.unsqueeze(-2))))
 
     # ── scores and samples ────────────────────────────────────────────────────────────────────────
 
@@ -333,8 +348,12 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return from_values(out, schema.names, dtypes, self.container_, schema.levels, schema.row_shape)
 
     def _rounded(self, values: np.ndarray) -> np.ndarray:
-        """Put draws of rounded columns back on their grid."""
+        """Put draws of rounded columns back on their grid, ordinals on their values."""
         for i, column in enumerate(self.model_.encoding.schema.columns):
+            if column.kind == "ordinal":
+                levels = self.model_.encoding.level_values(i).numpy()
+                at = np.abs(values[:, i, None] - levels).argmin(axis=1)
+                values[:, i] = np.where(np.isnan(values[:, i]), np.nan, levels[at])
             if column.resolution > 0 and column.kind in ("real", "integer", "count", "angle"):
                 values[:, i] = np.round(values[:, i] / column.resolution) * column.resolution
         return values

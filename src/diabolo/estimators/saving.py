@@ -251,8 +251,9 @@ def _sound(schema: Schema) -> Schema:
         levels = column.levels
         if len(set(levels)) < len(levels) or (column.kind == "categorical" and len(levels) < 2):
             raise ConfigError(f"column {column.name!r} has wrong levels")
-        if levels and column.dtype not in TEXT:
-            [float(word) for word in levels]
+        values = [float(word) for word in levels] if column.dtype not in TEXT else []
+        if column.kind == "ordinal" and (len(values) < 2 or values != sorted(values)):
+            raise ConfigError(f"column {column.name!r} has wrong levels")
         numbers = (column.resolution, column.low, column.high, column.missing)
         if not all(math.isfinite(v) for v in numbers) or column.resolution < 0:
             raise ConfigError(f"column {column.name!r} has a wrong range or resolution")

@@ -251,13 +251,17 @@ class Model:
         parts = {i: h.likelihood.mean(theta[..., h.start : h.stop], h.units) for i, h in enumerate(self.heads)}
         return self._decode_heads(parts, fill=True)
 
-    def sample_values(self, theta: Tensor, generator: torch.Generator) -> Tensor:
-        """Draws from p(x|z) in original units, [*, B, columns of the table], float64."""
+    def pooled(self, theta: Tensor) -> Tensor:
+        """Numbers [*, B, width] whose `mean_values` are the means of an equal mixture over theta's leading axis."""
+        return torch.cat([h.likelihood.pooled(theta[..., h.start : h.stop]) for h in self.heads], dim=-1)
+
+    def sample_values(self, theta: Tensor, generator: torch.Generator, fill: bool = False) -> Tensor:
+        """Draws from p(x|z) in original units, [*, B, columns of the table], float64; with `fill` none is missing."""
         parts = {
             i: h.likelihood.sample(theta[..., h.start : h.stop], own, h.units, generator)
             for i, (h, own) in enumerate(zip(self.heads, self._own, strict=True))
         }
-        return self._decode_heads(parts, fill=False)
+        return self._decode_heads(parts, fill)
 
     def _decode_heads(self, parts: dict[int, Tensor], fill: bool) -> Tensor:
         by_block: dict[int, Tensor] = {}

@@ -18,7 +18,7 @@ from diabolo.model.likelihood import Likelihood, Units, default_likelihood, like
 __all__ = ["Head", "build_heads"]
 
 #: Kinds of column that have more than one likelihood.
-CHOICE = (*SCALED, "boolean")
+CHOICE = ("real", "integer", "count", "boolean")
 
 
 @dataclasses.dataclass
@@ -75,6 +75,8 @@ def _split(block: Block, config: Config, encoding: Encoding, stochastic: bool) -
         gaps = encoding.schema.groups[block.columns[0] - len(encoding.schema.columns)].gaps
         n = encoding.n_train
         return [(block, {"name": "multiplicity", "gaps": (gaps * n + 1) / (n + 2)})]
+    if block.kind == "ordinal":
+        return [(block, {"name": "levels", "count": len(encoding.schema.columns[block.columns[0]].levels)})]
     names = encoding.schema.output_names
     default: Any = default_likelihood(block.kind, stochastic)
     if config.likelihood != "auto" and block.kind in likelihoods.create(config.likelihood).kinds:
@@ -118,4 +120,6 @@ def _units(block: Block, encoding: Encoding) -> Units:
         if whole:
             units.low = torch.tensor([float(i.min) if i else -np.inf for i in whole])
             units.high = torch.tensor([float(i.max) if i else np.inf for i in whole])
+    if block.kind == "ordinal":
+        units.levels = units.standardised(encoding.level_values(columns[0])).float()
     return units

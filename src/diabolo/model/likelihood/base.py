@@ -29,6 +29,7 @@ class Units:
     scale: Tensor
     low: Tensor  #: what the column's type can hold, in its own units; −inf and inf for reals
     high: Tensor
+    levels: Tensor | None = None  #: [levels] of one ordinal column, in x
 
     @staticmethod
     def plain(columns: int, floor: float = 1.0) -> Units:
@@ -37,7 +38,8 @@ class Units:
         return Units(floor * one, 0 * one, one, -torch.inf * one, torch.inf * one)
 
     def to(self, device: str) -> Units:
-        return Units(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
+        moved = (getattr(self, f.name) for f in dataclasses.fields(self))
+        return Units(*(None if t is None else t.to(device) for t in moved))  # type: ignore[arg-type]
 
     @property
     def step(self) -> Tensor:
@@ -94,6 +96,10 @@ class Likelihood(Protocol):
         """E[x|z], [*, B, columns], standardised; the most probable level of a category."""
         ...
 
+    def pooled(self, theta: Tensor) -> Tensor:
+        """Numbers [*, B, width] whose mean is that of an equal mixture over the leading axis of theta."""
+        ...
+
     def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor: ...
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor: ...
@@ -125,7 +131,10 @@ def default_likelihood(kind: str, stochastic: bool) -> Any:
 
 
 class Reduced:
-    """The mean over rows from the unreduced nll; an entry may know a shorter way to the same numbers."""
+    """What most entries share; an entry may know a shorter way to the mean over rows."""
+
+    def pooled(self, theta: Tensor) -> Tensor:
+        return theta.mean(0)
 
     def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         return None

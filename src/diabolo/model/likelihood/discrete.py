@@ -6,14 +6,14 @@ import math
 from typing import Annotated, ClassVar
 
 import torch
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 from torch.nn import functional
 
 from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Own, Reduced, Units, likelihoods
 
-__all__ = ["Bernoulli", "Categorical", "Multiplicity"]
+__all__ = ["Bernoulli", "Categorical", "Levels", "Multiplicity"]
 
 
 @likelihoods.register("bernoulli")
@@ -35,6 +35,9 @@ class Bernoulli(Reduced):
 
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         return {}
+
+    def pooled(self, theta: Tensor) -> Tensor:
+        return torch.logit(theta.sigmoid().mean(0), eps=1e-7)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         return functional.binary_cross_entropy_with_logits(theta, x.expand_as(theta), reduction="none")
@@ -67,6 +70,9 @@ class Categorical(Reduced):
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         return {}
 
+    def pooled(self, theta: Tensor) -> Tensor:
+        return _mixed(theta)
+
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         return -(theta.log_softmax(-1) * x).sum(-1, keepdim=True)
 
@@ -82,6 +88,55 @@ class Categorical(Reduced):
 
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         return _cumulative(theta, x)
+
+
+@likelihoods.register("levels")
+class Levels(Reduced):
+    """p_l = softmax(theta)_l over the few numbers that an ordinal column takes."""
+
+    name = "levels"
+    kinds: ClassVar[tuple[str, ...]] = ("ordinal",)
+    density: ClassVar[bool] = False
+    #: How many numbers.
+    count: Annotated[int, Ge(2)] = 2
+
+    def width(self, columns: int, inputs: int) -> int:
+        return self.count
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    @staticmethod
+    def _values(units: Units) -> Tensor:
+        return torch.arange(2.0) if units.levels is None else units.levels
+
+    def _nearest(self, x: Tensor, units: Units) -> Tensor:
+        return (x.unsqueeze(-1) - self._values(units).to(x.dtype)).abs().argmin(-1)
+
+    def pooled(self, theta: Tensor) -> Tensor:
+        return _mixed(theta)
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        log_p = theta.log_softmax(-1)
+        return -log_p.gather(-1, self._nearest(x, units).expand(*log_p.shape[:-1], 1))
+
+    def mean(self, theta: Tensor, units: Units) -> Tensor:
+        return (theta.softmax(-1) * self._values(units).to(theta.dtype)).sum(-1, keepdim=True)
+
+    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        return (x - self.mean(theta, units)).square()
+
+    def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
+        return self._values(units)[_draw(theta, generator).long()]
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
+        below = (self._values(units).to(x.dtype) <= x.unsqueeze(-1) + 1e-6).sum(-1) - 1
+        return _cumulative(theta, below)
+
+
+def _mixed(theta: Tensor) -> Tensor:
+    """log of the mean over the leading axis of softmax(theta)."""
+    return theta.log_softmax(-1).logsumexp(0) - math.log(theta.shape[0])
 
 
 def _draw(theta: Tensor, generator: torch.Generator) -> Tensor:
@@ -116,6 +171,9 @@ class Multiplicity(Reduced):
 
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         return {}
+
+    def pooled(self, theta: Tensor) -> Tensor:
+        return _mixed(theta)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         slots = x.shape[-1]

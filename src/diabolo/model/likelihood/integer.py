@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -108,6 +109,9 @@ class Poisson(Reduced):
         # In double precision: for large counts the terms cancel to a few nats.
         return (log_rate.exp() - k * log_rate + torch.lgamma(k + 1)).to(theta.dtype)
 
+    def pooled(self, theta: Tensor) -> Tensor:
+        return theta.logsumexp(0) - math.log(theta.shape[0])
+
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         return units.standardised(_log_rate(theta, units).exp()).to(theta.dtype)
 
@@ -150,6 +154,9 @@ class NegativeBinomial(Reduced):
         log_sum = torch.logaddexp(log_rate, r.log())
         nll = torch.lgamma(k + 1) + torch.lgamma(r) - torch.lgamma(k + r)
         return (nll + r * (log_sum - r.log()) + k * (log_sum - log_rate)).to(theta.dtype)
+
+    def pooled(self, theta: Tensor) -> Tensor:
+        return theta.logsumexp(0) - math.log(theta.shape[0])
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         return units.standardised(_log_rate(theta, units).exp()).to(theta.dtype)
