@@ -503,3 +503,14 @@ def test_a_missing_cell_is_not_an_alarm(rng):
     flagged = detector.predict(new) == -1
     assert flagged.mean() == pytest.approx(0.1, abs=0.05)
     assert flagged[holed].mean() < 0.3
+
+
+def test_a_costly_score_is_calibrated_where_it_is_asked_for(rng):
+    X = rng.normal(size=(600, 4))
+    detector = AnomalyDetector(Autoencoder(epochs=2)).fit(X)
+    assert "profile" not in detector.calibrations_
+    with pytest.raises(ConfigError, match=r"takes long.*fit the detector with score='profile'"):
+        detector.set_params(score="profile").p_values(X)
+    asked = AnomalyDetector(Autoencoder(epochs=2), score="profile").fit(X)
+    assert asked.score_ == "profile"
+    assert asked.p_values(X).min() == 1 / (asked.n_calibration_ + 1)

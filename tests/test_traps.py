@@ -319,7 +319,7 @@ def test_what_cannot_be_scored_is_never_normal(column, value, detector, X):
     """+inf, the smallest p-value and −1, at any rate; and the other rows are not disturbed."""
     rows = odd(X, column, value)
     smallest = 1 / (detector.n_calibration_ + 1)
-    for score in applicable(detector.autoencoder_.model_):
+    for score in detector.calibrations_:
         for rate in (smallest, 0.9):
             judge = AnomalyDetector(**detector.get_params(deep=False))
             judge.__dict__.update(detector.__dict__)

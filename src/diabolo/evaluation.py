@@ -14,7 +14,7 @@ from diabolo.data.batches import hash_rows
 from diabolo.data.formats import Data
 from diabolo.data.reading import as_fitted, ordered_chunks
 from diabolo.data.schema import Schema
-from diabolo.detect.scores import applicable, score_table
+from diabolo.detect.scores import automatic, routine, score_table
 from diabolo.errors import DataError, nearest
 from diabolo.estimators.detector import AnomalyDetector
 from diabolo.estimators.saving import load, load_detector
@@ -87,7 +87,8 @@ def compare(
     if label in schema.names:
         raise DataError(f"the model was fitted on the column {label!r}; a truth column must not be a feature")
     data = as_fitted(data, schema, [label])
-    score_names = applicable(ae.model_)
+    asked = load_detector(model, own_network).score_ if "detector" in read_sections(model) else automatic(ae.model_)
+    score_names = routine(ae.model_, asked)
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
     classes: list[np.ndarray] = []
     seen, values_seen = [], set[str]()

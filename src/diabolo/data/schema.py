@@ -228,7 +228,7 @@ class _Look:
     def few_values(self) -> bool:
         """Whether a Gaussian latent should give each value of the column a probability rather than a density."""
         latent = self.config.latent if isinstance(self.config.latent, str) else self.config.latent.get("name")
-        if latent == "point" or self.likelihood != "auto" or self.own or self.grouped:
+        if latent == "point" or self.own or self.grouped:
             return False
         there = self.v[np.isfinite(self.v)]
         return len(there) >= 2 * OFTEN and len(np.unique(there)) <= min(FEW, len(there) // OFTEN)

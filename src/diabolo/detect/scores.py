@@ -20,7 +20,7 @@ from diabolo.model.objective import neg_elbo, neg_importance_weighted
 from diabolo.registry import Registry
 from diabolo.threads import threads_for
 
-__all__ = ["Score", "applicable", "automatic", "score_table", "scores"]
+__all__ = ["Score", "applicable", "automatic", "routine", "score_table", "scores"]
 
 #: Draws behind an expectation over q(z|x): fixed nodes in antithetic pairs, the same for every row.
 NODES = 16
@@ -32,6 +32,8 @@ class Score(Protocol):
     name: str
     #: Whether q(z|x) needs a width.
     needs_stochastic: bool
+    #: Whether a row takes tens of passes, so that it is computed only where it is asked for.
+    costly: bool
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor: ...
 
@@ -49,6 +51,7 @@ class NegativeLogLikelihood:
 
     name = "nll"
     needs_stochastic = False
+    costly = False
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
         return model.column_nll(_mean_theta(model, rows), rows).sum(-1)
@@ -64,6 +67,7 @@ class Profile:
 
     name = "profile"
     needs_stochastic = False
+    costly = True
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
         return profile(model, rows)
@@ -75,6 +79,7 @@ class MeanSquaredError:
 
     name = "mse"
     needs_stochastic = False
+    costly = False
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
         error = model.column_squared_error(_mean_theta(model, rows), rows)
@@ -87,6 +92,7 @@ class NegativeElbo:
 
     name = "neg_elbo"
     needs_stochastic = True
+    costly = False
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
         return neg_elbo(model, rows, antithetic(NODES, model.latent_dim))
@@ -98,6 +104,7 @@ class NegativeLogEvidence:
 
     name = "neg_log_likelihood"
     needs_stochastic = True
+    costly = True
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
         return neg_importance_weighted(model, rows, antithetic(WEIGHTED, model.latent_dim))
@@ -109,6 +116,7 @@ class KullbackLeibler:
 
     name = "kl"
     needs_stochastic = True
+    costly = False
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
         return model.posterior(rows).kl(model.prior).sum(-1)
@@ -120,6 +128,7 @@ class MeanNorm:
 
     name = "mu_norm"
     needs_stochastic = False
+    costly = False
 
     def __call__(self, model: Model, rows: Encoded) -> Tensor:
         return model.posterior(rows).mean.square().sum(-1).sqrt()
@@ -128,6 +137,11 @@ class MeanNorm:
 def applicable(model: Model) -> list[str]:
     """Names of the scores that a model can give."""
     return [n for n in scores if model.latent.stochastic or not scores.get(n).needs_stochastic]
+
+
+def routine(model: Model, *asked: str) -> list[str]:
+    """The scores that cost a pass or a few, and those asked for."""
+    return [n for n in applicable(model) if not scores.get(n).costly or n in asked]
 
 
 def automatic(model: Model) -> str:

@@ -247,7 +247,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return out
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """E[x|z] in original units, [n, C] or images, float64, for codes [n, K]; a category is the position of its level."""
+        """E[x|z] in original units, [n, C] or images, float64, for codes [n, K]; a category as its level's position."""
         check_is_fitted(self, "model_")
         z = as_table(X).values
         if z.shape[1] != self.model_.latent_dim:

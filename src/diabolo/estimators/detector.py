@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from diabolo.data.batches import ROLES, assign_roles, calibration_rows, calibration_share, fingerprint, hash_rows
 from diabolo.data.table import Table, as_table, matched
 from diabolo.detect.conformal import FEWEST, Calibration, default_rate
-from diabolo.detect.scores import applicable, automatic, score_table
+from diabolo.detect.scores import applicable, automatic, routine, score_table
 from diabolo.errors import CalibrationError, ConfigError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.fitting import Keep, check_weights, keep_of, seed_of
@@ -149,9 +149,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return VariationalAutoencoder(random_state=seed) if given is None else clone(given), seed, share
 
     def _calibrate(self, table: Table, weights: np.ndarray | None, rows: np.ndarray) -> Self:
-        """Calibrate every score on these rows of a table that is in the model's order."""
+        """Calibrate every score, a costly one only if it is the chosen one, on rows of a table in the model's order."""
         model = self.autoencoder_.model_
-        calibration_scores = score_table(model, table.values[rows], applicable(model))
+        calibration_scores = score_table(model, table.values[rows], routine(model, self.score_))
         # A row that cannot be scored is always flagged; among the calibration scores it would only hide others.
         readable = np.all([np.isfinite(s) for s in calibration_scores.values()], axis=0)
         rows = rows[readable]
@@ -225,6 +225,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def _calibration(self) -> Calibration:
         if self.score_ not in self.calibrations_:
+            if self.score_ in applicable(self.autoencoder_.model_):
+                raise ConfigError(
+                    f"score {self.score_!r} takes long, so it is calibrated only where it is asked for: fit the "
+                    f"detector with score={self.score_!r}; calibrated are {', '.join(self.calibrations_)}"
+                )
             raise ConfigError(f"score {self.score_!r}: {nearest(self.score_, ['auto', *self.calibrations_])}")
         return self.calibrations_[self.score_]
 
