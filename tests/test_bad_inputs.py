@@ -433,7 +433,7 @@ FORMATS = {
     ),
     "folder-of-two-tables": fit(
         "a",
-        "a/c.csv: has no column 'pt', which a/b.csv has; all files of a table need the same columns",
+        "a/c.csv: has no column 'pt', which a/b.csv has; files of a table need the same columns",
         lambda: (Path("a").mkdir(), write(table(), "a/b.csv"), write(table().drop(columns="pt"), "a/c.csv")),
     ),
     "pattern-of-nothing": fit("'a*.csv'", r"a\*.csv: no file matches this pattern", lambda: None),

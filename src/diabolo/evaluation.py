@@ -87,11 +87,10 @@ def compare(
     if label in schema.names:
         raise DataError(f"the model was fitted on the column {label!r}; a truth column must not be a feature")
     data = as_fitted(data, schema, [label])
-    asked = load_detector(model, own_network).score_ if "detector" in read_sections(model) else automatic(ae.model_)
-    score_names = routine(ae.model_, asked)
+    detector = load_detector(model, own_network) if "detector" in read_sections(model) else None
+    score_names = routine(ae.model_, automatic(ae.model_) if detector is None else detector.score_)
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
-    classes: list[np.ndarray] = []
-    seen, values_seen = [], set[str]()
+    classes, seen, values_seen = list[np.ndarray](), [], set[str]()
     known = ae.fitted_.row_hashes
     where = f"{data}: label {label!r}"
     for values, apart in ordered_chunks(data, schema, [label]):
@@ -134,8 +133,8 @@ def compare(
         notes.append(f"{int(used.sum()):,} rows that the model was trained on are left out")
     elif known is None:
         notes.append("the model file keeps no row hashes (large fit): make sure that these rows are new to it")
-    if "detector" in read_sections(model):
-        notes.append(_verdicts(load_detector(model, own_network), table, truth))
+    if detector is not None:
+        notes.append(_verdicts(detector, table, truth))
     return Comparison(by_class, counts, int((truth == "").sum()), notes)
 
 
