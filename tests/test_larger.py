@@ -1,15 +1,20 @@
 """Fits from a cache on disk: the same rows in the same roles as in memory, as good, and nothing left behind."""
 
 import contextlib
+import re
 import resource
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
+from program import refused, run
 
-from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
+from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder, load
 from diabolo.data import cache, onepass
 from diabolo.data.batches import calibration_share
 from diabolo.data.cache import cache_folder
@@ -254,3 +259,101 @@ def test_what_a_killed_fit_left_is_removed_by_the_next(tmp_path):
     assert not list(tmp_path.iterdir())
     with cache_folder(tmp_path, out, 1) as one, cache_folder(tmp_path, tmp_path / "other.diabolo", 1) as two:
         assert one != two
+
+
+# ── the program ───────────────────────────────────────────────────────────────────────────────────
+
+QUICK = ("--exclude", "w", "--slots", "e:2", "--epochs", "1", "--hidden", "8", "--latent", "2")
+
+
+@pytest.fixture
+def parts(table, tmp_path):
+    """The table as a folder of three files."""
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for i in range(3):
+        pq.write_table(table.slice(i * 8_000, 8_000), folder / f"{i}.parquet")
+    return folder
+
+
+def test_the_program_trains_from_a_cache_and_says_so(parts, small, tmp_path):
+    out, place = tmp_path / "m.diabolo", tmp_path / "place"
+    place.mkdir()
+    status, said, err = run("fit", parts, "-o", out, *QUICK, "--memory", "500kB", "--cache", place)
+    assert status == 0, err
+    first, second, *epochs = err.splitlines()
+    assert re.search(
+        r"24,000 rows take 1.83 MiB, more than --memory 488.28 KiB: training from a cache of at most", first
+    )
+    assert first.endswith(str(place))
+    assert re.match(r"cached in [\d.]+ s, [\d,]+ rows/s", second)
+    assert [line.split()[0] for line in epochs] == ["epoch"]
+    assert "24,000 rows, 10 columns" in said
+    assert not list(place.iterdir())
+    assert load(out).n_train_ == 24_000 - 2_400 - 4_800
+    # It scores like any other, and the rows that it was trained on are known.
+    assert run("score", out, parts, "-o", tmp_path / "s.parquet")[0] == 0
+    flagged = pq.read_table(tmp_path / "s.parquet")["is_anomaly"].to_numpy()
+    assert 0.005 < flagged.mean() < 0.02
+
+
+@pytest.mark.parametrize("memory", ["1.83MiB", "2MB", "1GiB"])
+def test_the_program_reads_into_memory_what_is_small_enough(parts, tmp_path, memory):
+    """The very model that the Python interface gives, and no word of a cache."""
+    out = tmp_path / "m.diabolo"
+    status, _, err = run("fit", parts, "-o", out, *QUICK, "--memory", memory)
+    assert status == 0
+    assert ("cache" in err) == (memory == "1.83MiB")  # of 24,000 × 10 doubles, 1.831 MiB
+
+
+def test_the_program_counts_the_rows_of_text_and_takes_weights(table, small, tmp_path):
+    pc.write_csv(table, tmp_path / "t.csv")
+    pq.write_table(table, tmp_path / "t.parquet")
+    models = []
+    for name in ("t.csv", "t.parquet"):
+        out = tmp_path / f"{name}.diabolo"
+        words = ("--weight", "w", "--columns", "a,c,phi", "--epochs", "2", "--hidden", "8", "--memory", "100kB")
+        status, said, err = run("fit", tmp_path / name, "-o", out, *words)
+        assert status == 0, err
+        assert "24,000 rows" in said
+        models.append(load(out))
+    assert models[0].n_train_ == models[1].n_train_ < 24_000 * 0.95 * 0.7
+    assert np.array_equal(models[0].model_.store.flat, models[1].model_.store.flat)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--memory", "much"), "--memory much: expected a number of bytes, like 500MB or 1GiB"),
+        (("--memory", "-1"), "--memory -1: expected a number of bytes"),
+        (("--memory", "1kB", "--cache", "/no/such/folder"), "cannot keep a cache in /no/such/folder: No such file"),
+        (("--memory", "1kB", "--set", 'angles=["nowhere"]'), "angles names 'nowhere'"),
+        (("--memory", "1kB", "--false-alarm-rate", "1e-9"), "1e-09"),
+    ],
+)
+def test_the_program_refuses_in_one_line_and_leaves_nothing(parts, small, tmp_path, words, said):
+    assert said in refused("fit", parts, "-o", tmp_path / "m.diabolo", "-q", *QUICK, *words)
+    assert [p.name for p in tmp_path.iterdir()] == ["parts"]
+
+
+def test_a_fit_that_is_ended_leaves_no_cache(tmp_path):
+    """SIGTERM, as a batch system sends it."""
+    rows = 300_000
+    rng = np.random.default_rng(0)
+    pq.write_table(pa.table({f"x{i}": rng.normal(size=rows) for i in range(8)}), tmp_path / "t.parquet")
+    words = ["fit", "t.parquet", "-o", "m.diabolo", "--memory", "1MB", "--epochs", "1000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "diabolo", *words],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if line.startswith("epoch"):
+            break
+    assert any(p.name.endswith(".cache") for p in tmp_path.iterdir())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not any(p.name.endswith(".cache") for p in tmp_path.iterdir())

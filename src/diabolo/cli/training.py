@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,15 +73,27 @@ def train(
     need = Buckets.size(stream.used, len(names), head.values.dtype, stream.weighted)
     with cache_folder(place, out, need) as folder:
         if not quiet:
-            sys.stderr.write(
+            _tell(
                 f"{data}: {stream.rows:,} rows take {_size(stream.size)}, more than --memory {_size(memory)}: "
-                f"training from a cache of at most {_size(need)} in {place}\n"
+                f"training from a cache of at most {_size(need)} in {place}"
             )
-            sys.stderr.flush()
         progress = Progress("caching", stream.rows)
-        estimator._fit_stream(stream, folder, report=report, keep=keep, progress=progress.add)
-        progress.end()
+
+        def cached(rows: int) -> None:
+            progress.add(rows)
+            if progress.done == stream.rows:
+                progress.end()
+                seconds = time.perf_counter() - progress.begun
+                if not quiet:
+                    _tell(f"cached in {seconds:.1f} s, {stream.rows / max(seconds, 1e-9):,.0f} rows/s")
+
+        estimator._fit_stream(stream, folder, report=report, keep=keep, progress=cached)
     return stream.rows
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 def _larger(data: Data, names: list[str], weight: str | None, memory: int) -> Stream | None:

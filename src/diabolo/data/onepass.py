@@ -11,7 +11,7 @@ from diabolo.config import Config
 from diabolo.data.batches import ROLES, Fingerprint, RoleRule, bucket_of, hash_rows
 from diabolo.data.cache import Buckets
 from diabolo.data.cells import TEXT
-from diabolo.data.schema import MOST_LEVELS, Schema, Summary, infer_schema, summarise
+from diabolo.data.schema import MOST_LEVELS, Schema, Summary, check_names, infer_schema, summarise
 from diabolo.data.slots import slot_groups
 from diabolo.data.stream import Chunk, Stream
 from diabolo.data.table import Table, check_words
@@ -90,6 +90,7 @@ class OnePass:
     def __init__(self, stream: Stream, rule: RoleRule, buckets: Buckets, config: Config, most_hashes: int) -> None:
         head = stream.head
         self.stream, self.rule, self.buckets, self.config = stream, rule, buckets, config
+        check_names(head.names, config)  # before the data are read, not after
         self.groups = slot_groups(head.values, head.names, config)
         self._belongs = rule.sample(sample_rows(len(head.names), head.values.itemsize))
         self._keepers = {k: _Keeper(head.values, stream.weighted) for k in ("stop", "calibrate", "sample")}

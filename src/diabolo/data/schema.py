@@ -14,7 +14,7 @@ from diabolo.data.cells import TEXT, is_date
 from diabolo.data.slots import SlotGroup, filled, slot_groups
 from diabolo.errors import ConfigError, DataError, nearest
 
-__all__ = ["Column", "Kind", "Schema", "SlotGroup", "Summary", "infer_schema", "summarise"]
+__all__ = ["Column", "Kind", "Schema", "SlotGroup", "Summary", "check_names", "infer_schema", "summarise"]
 
 Kind = Literal["real", "date", "integer", "count", "ordinal", "angle", "boolean", "categorical", "constant"]
 
@@ -143,18 +143,7 @@ def infer_schema(
         DataError: duplicate names, no column that varies, a category of too many levels.
         ConfigError: a setting names a column that is not there.
     """
-    twice = sorted({n for n in names if list(names).count(n) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise DataError(f"duplicate column names: {', '.join(twice)}; rename them")
-    named: list[tuple[str, Iterable[str] | None]] = [
-        ("column_likelihood", config.column_likelihood),
-        ("kinds", config.kinds),
-        ("angles", config.angles if config.angles != "auto" else None),
-    ]
-    for setting, given in named:
-        for name in given or {}:
-            if name not in names:
-                raise ConfigError(f"{setting} names {name!r}: {nearest(name, names)}")
+    check_names(names, config)
     groups = tuple(slot_groups(values, names, config))
     seen = summarise(values, groups) if seen is None else seen
     if shape is not None:
@@ -169,6 +158,22 @@ def infer_schema(
     if all(c.kind == "constant" for c in columns):
         raise DataError(f"all {len(columns)} columns are constant on the training rows; nothing can be learnt")
     return Schema(tuple(columns), groups)
+
+
+def check_names(names: Sequence[str], config: Config) -> None:
+    """Refuse duplicate columns, and settings that name a column that is not there."""
+    twice = sorted({n for n in names if list(names).count(n) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise DataError(f"duplicate column names: {', '.join(twice)}; rename them")
+    named: list[tuple[str, Iterable[str] | None]] = [
+        ("column_likelihood", config.column_likelihood),
+        ("kinds", config.kinds),
+        ("angles", config.angles if config.angles != "auto" else None),
+    ]
+    for setting, given in named:
+        for name in given or {}:
+            if name not in names:
+                raise ConfigError(f"{setting} names {name!r}: {nearest(name, names)}")
 
 
 class _Look:

@@ -161,8 +161,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             )
         calibration_scores = {name: s[readable] for name, s in calibration_scores.items()}
         w = None if weights is None else weights[rows]
-        self.calibrations_ = {name: Calibration(s, w) for name, s in calibration_scores.items()}
-        self.n_calibration_ = len(rows)
+        self._take({name: Calibration(s, w) for name, s in calibration_scores.items()}, len(rows))
         self.n_features_in_ = len(table.names)
         if table.named:
             self.feature_names_in_ = np.array(table.names, dtype=object)
@@ -171,6 +170,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         if self.false_alarm_rate is not None:
             self._calibration().check_rate(self.false_alarm_rate)
         return self
+
+    def _take(self, calibrations: dict[str, Calibration], rows: int) -> None:
+        """Take over calibrations, which hold for the autoencoder as it is now."""
+        self.calibrations_, self.n_calibration_ = calibrations, rows
+        self._calibrated = (self.autoencoder_.fitted_, len(self.autoencoder_.history_))
 
     def _unseen(self, table: Table, weights: np.ndarray | None) -> np.ndarray:
         """Positions of rows that the fitted autoencoder was not trained or stopped on."""
@@ -224,6 +228,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return -self.threshold_
 
     def _calibration(self) -> Calibration:
+        fitted, calls = self._calibrated
+        if fitted is not self.autoencoder_.fitted_ or calls != len(self.autoencoder_.history_):
+            raise CalibrationError(
+                "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
+            )
         if self.score_ not in self.calibrations_:
             if self.score_ in applicable(self.autoencoder_.model_):
                 raise ConfigError(
@@ -272,6 +281,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         from diabolo.estimators.saving import detector_section, main_section
 
         check_is_fitted(self, "calibrations_")
+        self._calibration()
         sections = {"main": main_section(self.autoencoder_), "detector": detector_section(self)}
         write_sections(path, sections)
 

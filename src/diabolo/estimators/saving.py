@@ -185,8 +185,8 @@ def load_detector(path: str | Path, own_network: bool = False) -> AnomalyDetecto
     detector = AnomalyDetector(ae, **dataclasses.asdict(card.parameters))
     detector.autoencoder_, detector.n_excluded_ = ae, card.n_excluded
     rows = [None] * len(values) if weights is None else list(weights)
-    detector.calibrations_ = {n: Calibration(v, w) for n, v, w in zip(card.scores, values, rows, strict=True)}
-    detector.n_calibration_ = values.shape[1]
+    taken = {n: Calibration(v, w) for n, v, w in zip(card.scores, values, rows, strict=True)}
+    detector._take(taken, values.shape[1])
     try:
         detector._calibration().check_rate(detector.false_alarm_rate_)
     except DiaboloError as error:

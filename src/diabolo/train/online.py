@@ -9,6 +9,7 @@ import time
 import torch
 from torch import Tensor
 
+from diabolo.data.encoding import Encoded
 from diabolo.data.rows import Rows
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
@@ -19,22 +20,23 @@ from diabolo.train.state import Epoch, State
 
 __all__ = ["Pace", "step_on"]
 
-#: Rows of a step where the settings leave it open.
-ROWS = 256
-#: Rows that the moments of the codes and the typical costs look back on.
-WINDOW = 20_000
+#: Rows of a step where the settings leave it open: of a stream that is seen once, many small steps make more.
+ROWS = 64
+#: Rows that the moments of the codes and the typical costs are taken from: the last ones, by the encoder of now.
+WINDOW = 2_048
 #: A stream has no last epoch.
 FOREVER = 1 << 40
 
 
 @dataclasses.dataclass
 class Pace:
-    """The optimiser between two calls: means of gradients and of their squares, steps of members and in all."""
+    """What is kept between two calls: the optimiser's means and counts, and the last rows."""
 
     first: Tensor
     second: Tensor
     steps: Tensor
     step: int
+    recent: Rows
 
 
 def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None) -> tuple[Epoch, Pace]:
@@ -75,8 +77,9 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
         finally:
             engine.release()
             model.to("cpu")
-        _describe(model, rows.to("cpu"), rows.to("cpu"))
-    _blend(model, kept, min(before, WINDOW), rows)
+        recent = _recent(None if pace is None else pace.recent, rows.to("cpu"))
+        _describe(model, recent, recent)
+    _blend(model, kept, min(before, WINDOW - len(recent)), recent)
     record = Epoch(
         epoch=call + 1,
         distance=float(distance.mean()),
@@ -90,7 +93,7 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
         best=True,
         left=0.0,
     )
-    return record, Pace(engine.first.cpu(), engine.second.cpu(), engine.steps.cpu(), state.step)
+    return record, Pace(engine.first.cpu(), engine.second.cpu(), engine.steps.cpu(), state.step, recent)
 
 
 def _resumed(state: State, call: int, pace: Pace | None) -> State:
@@ -106,9 +109,33 @@ def _resumed(state: State, call: int, pace: Pace | None) -> State:
     return state
 
 
+def _recent(before: Rows | None, rows: Rows) -> Rows:
+    """The last `WINDOW` rows."""
+    n = len(rows)
+    if before is None or n >= WINDOW:
+        return _part(rows, slice(max(0, n - WINDOW), n))
+    old = _part(before, slice(max(0, len(before) + n - WINDOW), len(before)))
+    present = weights = None
+    if old.rows.present is not None or rows.rows.present is not None:
+        cells = (rows.rows.present if old.rows.present is None else old.rows.present).shape[1]  # type: ignore[union-attr]
+        there = [
+            torch.ones(len(r), cells, dtype=torch.bool) if r.rows.present is None else r.rows.present
+            for r in (old, rows)
+        ]
+        present = torch.cat(there)
+    if old.weights is not None or rows.weights is not None:
+        weights = torch.cat([torch.ones(len(r)) if r.weights is None else r.weights for r in (old, rows)])
+    x = torch.cat([old.rows.x, rows.rows.x])
+    return Rows(Encoded(x, present, None, None, None, max(old.rows.largest, rows.rows.largest)), weights)
+
+
+def _part(rows: Rows, part: slice) -> Rows:
+    return Rows(rows.rows.rows(part), None if rows.weights is None else rows.weights[part])
+
+
 def _blend(model: Model, kept: dict[str, Tensor], weight: int, rows: Rows) -> None:
-    """Running buffers: those from before with `weight` rows, those of the new rows with their number."""
-    if not kept:
+    """Where the last rows are few, after a fit or a load, count what the buffers were as `weight` rows more."""
+    if not kept or weight <= 0:
         return
     new, n = model.buffers, len(rows)
     share = n / (weight + n)
