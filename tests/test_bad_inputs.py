@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import awkward as ak
 import h5py
 import numpy as np
 import pandas as pd
@@ -364,6 +365,7 @@ def cut(make, name, keep=0.5):
 
 
 XY = {"x": NORMAL[:, 0], "y": NORMAL[:, 1]}
+JETS = {"met": NORMAL[:, 0], "jets_pt": ak.Array([[1.5 + v, 2.5] for v in NORMAL[:, 1]])}
 GZIPPED = gzip.compress(b"x,y\n" + b"1,2\n3,5\n" * 5000)
 
 
@@ -435,6 +437,29 @@ FORMATS = {
         "a",
         "a/c.csv: has no column 'pt', which a/b.csv has; files of a table need the same columns",
         lambda: (Path("a").mkdir(), write(table(), "a/b.csv"), write(table().drop(columns="pt"), "a/c.csv")),
+    ),
+    "jagged": fit(
+        "a.root",
+        "a.root: column 'jets_pt' holds lists; --take jets:10 makes columns of .*--exclude jets_pt",
+        root("a.root", t=JETS),
+    ),
+    "take": fit("a.root --take jets:2", "60 rows, 3 columns", root("a.root", t=JETS), status=0),
+    "take-absent": fit(
+        "a.root --take jest:2", "a.root: no jagged columns jest_...: did you mean 'jets'", root("a.root", t=JETS)
+    ),
+    "take-no-number": fit("a.root --take jets", "--take jets: expected name:number", root("a.root", t=JETS)),
+    "take-of-a-flat-table": fit(
+        "a.csv --take jets:2", "a.csv: no jagged columns jets_", text("a.csv", "x,y\n1,2\n3,5\n")
+    ),
+    "url-unknown": fit(
+        "gopher://x/y.csv", "gopher://x/y.csv: cannot be opened: Protocol not known: gopher", lambda: None
+    ),
+    "url-not-there": fit("file://{here}/y.csv", "y.csv: no such file", lambda: None),
+    "url-no-package": fit(
+        "memory://y.csv",
+        r"memory://y.csv needs the package 'fsspec', .*pip install 'diabolo\[remote\]'",
+        lambda: None,
+        during=lambda: without("fsspec"),
     ),
     "pattern-of-nothing": fit("'a*.csv'", r"a\*.csv: no file matches this pattern", lambda: None),
 }
@@ -874,6 +899,7 @@ def test_bad_inputs(case, stopped, here):
         "{ae}": shop / "ae.diabolo",
         "{data}": shop / "data.csv",
         "{kinds}": shop / "kinds.diabolo",
+        "{here}": here,
     }
     words = shlex.split(re.sub(r"{\w+}", lambda m: shlex.quote(str(places.get(m[0], m[0]))), c.words))
     old = output_of(words)

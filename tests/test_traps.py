@@ -363,6 +363,14 @@ def test_units_do_not_matter(unit, X):
     np.testing.assert_allclose(scaled.anomaly_score(rows * unit), expected, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.float32, np.float64])
+def test_a_flag_is_whole_whatever_its_type(dtype):
+    """A text file has no types: 0 and 1 there are what they are in a Parquet file."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"flag": rng.integers(0, 2, 200).astype(dtype), "x": rng.normal(size=200)})
+    assert Autoencoder(epochs=1).fit(frame).model_.encoding.schema.columns[0].kind == "integer"
+
+
 def test_a_fit_refuses_what_it_cannot_use(X):
     for value in (np.inf, -np.inf):
         with pytest.raises(DataError, match=r"row 5, column 'a': -?inf .*replace it by NaN"):

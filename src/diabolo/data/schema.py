@@ -308,7 +308,8 @@ def _resolution(present: np.ndarray, dtype: str) -> float:
     other = present[present != 0]
     distinct = np.unique(other[:: max(1, len(other) // 4_000)])
     if len(distinct) < 2:
-        return 0.0
+        # A flag written as 0 and 1 is as whole in a text file as it is with a type of its own.
+        return float(len(other) < len(present) and (distinct == np.round(distinct)).all())
     some = distinct[:: max(1, len(distinct) // 2_000)].astype(np.float64)
     # A single-precision number near v is only known to v·6e-8, so the test allows for that.
     slack = np.abs(some) * (2.0**-22 if dtype in ("float32", "float16") else 2.0**-48)
