@@ -185,7 +185,8 @@ def iterative(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     parts, text = [], [c for c in train if is_text(train[c])]
     for name in train.columns:
         if name in text:
-            hot = pd.get_dummies(both[name]).astype(float).add_prefix(f"{name}=")
+            # Without its first level: all of them add up to 1, and a regression would only ever find that.
+            hot = pd.get_dummies(both[name], drop_first=True).astype(float).add_prefix(f"{name}=")
             hot[both[name].isna()] = np.nan
             parts.append(hot)
         else:
@@ -195,7 +196,8 @@ def iterative(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     filled = pd.DataFrame(imputer.transform(wide[len(train) :]), columns=wide.columns, index=test.index)
     for name in text:
         hot = filled.filter(like=f"{name}=")
-        filled[name] = hot.columns[hot.to_numpy().argmax(1)].str.removeprefix(f"{name}=")
+        levels = np.array([sorted(both[name].dropna().unique())[0], *hot.columns.str.removeprefix(f"{name}=")])
+        filled[name] = levels[np.column_stack([1 - hot.sum(axis=1), hot]).argmax(1)]
     return filled
 
 
