@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,21 +14,18 @@ from sklearn.utils.validation import check_is_fitted
 from diabolo.config import Config, build_config
 from diabolo.data.batches import TILE, tiles
 from diabolo.data.cells import TEXT, is_date
+from diabolo.data.encoding import Encoded
 from diabolo.data.table import Table, as_table, from_values, matched
 from diabolo.detect.scores import automatic, score_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.estimators.fitting import Keep, check_weights, fit_table, keep_of, seed_of
-from diabolo.model.autoencoder import Model
-from diabolo.model.latent import Posterior, antithetic
+from diabolo.model.objective import imputed
 from diabolo.train.loop import Epoch
 
 if TYPE_CHECKING:
     from diabolo.data.stream import Stream
     from diabolo.estimators.larger import Calibrating
     from diabolo.train.online import Pace
-
-#: Nodes behind the mean over q(z|x) that fills in a missing cell.
-IMPUTATION_NODES = 32
 
 __all__ = ["Autoencoder"]
 
@@ -228,22 +225,22 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         check_is_fitted(self, "model_")
         return matched(as_table(X), self.model_.encoding.schema, type(self).__name__)
 
-    def _posteriors(self, values: np.ndarray) -> Any:
-        """Yield (slice, posterior) over padded tiles; rows that cannot be scored come out as NaN."""
+    def _tiles(self, values: np.ndarray) -> Iterator[tuple[slice, Encoded]]:
+        """Yield (slice, rows) over padded tiles."""
         tensor = torch.from_numpy(np.require(values, requirements=("C", "W")))
         for part in tiles(len(values)):
             tile, size = tensor[part], part.stop - part.start
             if size < TILE:
                 tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
-            yield part, self.model_.posterior(self.model_.encoding.encode(tile))
+            yield part, self.model_.encoding.encode(tile)
 
     def transform(self, X: Any) -> np.ndarray:
         """The posterior mean μ(x), [n, K], in X's float type."""
         table = self._table(X)
         out = np.empty((len(table), self.model_.latent_dim), table.values.dtype)
         with torch.inference_mode():
-            for part, posterior in self._posteriors(table.values):
-                out[part] = posterior.mean[: part.stop - part.start].numpy()
+            for part, rows in self._tiles(table.values):
+                out[part] = self.model_.posterior(rows).mean[: part.stop - part.start].numpy()
         return out
 
     def inverse_transform(self, X: Any) -> np.ndarray:
@@ -267,7 +264,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Without `draws`: E[x|z] at the posterior mean, [n, C], in X's container; of a category the most probable level.
         Missing cells are filled in; with `only_missing` the others stay as they are, integers stay integers, and the
-        mean is over q(z|x) too, E[x|x_seen], which is the better guess.
+        mean is over p(z|x_seen) too, E[x|x_seen] (Mattei, Frellsen 2019, arXiv:1812.02633, eq. 8): the better guess.
         With draws = k ≥ 1: k outputs for each input, z ~ q(z|x) and x ~ p(x|z), an array [k, n, C] float64 (a category
         is the position of its level); with `only_missing`, k multiple imputations.
 
@@ -280,10 +277,10 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         n, generator = len(table), torch.Generator().manual_seed(seed_of(random_state))
         out = np.empty((draws or 1, n, self.n_features_in_))
         with torch.inference_mode():
-            for part, posterior in self._posteriors(table.values):
-                size = part.stop - part.start
+            for part, rows in self._tiles(table.values):
+                size, posterior = part.stop - part.start, self.model_.posterior(rows)
                 if draws is None:
-                    theta = self._imputed(posterior) if only_missing else self.model_.decode(posterior.mean)
+                    theta = self._imputed(rows) if only_missing else self.model_.decode(posterior.mean)
                     out[0, part] = self.model_.mean_values(theta)[:size].numpy()
                 else:
                     for k in range(draws):
@@ -297,13 +294,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         dtypes = table.dtypes if only_missing else [_mean_type(d) for d in table.dtypes]
         return from_values(out[0], table.names, dtypes, table.container, schema.levels, table.shape)
 
-    def _imputed(self, posterior: Posterior) -> torch.Tensor:
-        """theta of the mean over q(z|x), by fixed nodes."""
-        model: Model = self.model_
-        if not model.latent.stochastic:
-            return model.decode(posterior.mean)
-        nodes = antithetic(IMPUTATION_NODES, model.latent_dim)
-        return model.pooled(model.decode(posterior.at(nodes.unsqueeze(-2))))
+    def _imputed(self, rows: Encoded) -> torch.Tensor:
+        """`imputed`, some rows at a time: it computes each of them at many nodes."""
+        step = 256
+        parts = [imputed(self.model_, rows.rows(slice(i, i + step))) for i in range(0, len(rows), step)]
+        return torch.cat(parts, dim=-2)
 
     # ── scores and samples ────────────────────────────────────────────────────────────────────────
 

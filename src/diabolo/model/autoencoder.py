@@ -251,9 +251,13 @@ class Model:
         parts = {i: h.likelihood.mean(theta[..., h.start : h.stop], h.units) for i, h in enumerate(self.heads)}
         return self._decode_heads(parts, fill=True)
 
-    def pooled(self, theta: Tensor) -> Tensor:
-        """Numbers [*, B, width] whose `mean_values` are the means of an equal mixture over theta's leading axis."""
-        return torch.cat([h.likelihood.pooled(theta[..., h.start : h.stop]) for h in self.heads], dim=-1)
+    def pooled(self, theta: Tensor, log_weights: Tensor) -> Tensor:
+        """Numbers [*, B, width] whose `mean_values` are the means of a mixture over theta's leading axis.
+
+        Its shares are proportional to e^log_weights [S, *, B].
+        """
+        share = log_weights.log_softmax(0).unsqueeze(-1)
+        return torch.cat([h.likelihood.pooled(theta[..., h.start : h.stop], share) for h in self.heads], dim=-1)
 
     def sample_values(self, theta: Tensor, generator: torch.Generator, fill: bool = False) -> Tensor:
         """Draws from p(x|z) in original units, [*, B, columns of the table], float64; with `fill` none is missing."""

@@ -96,8 +96,11 @@ class Likelihood(Protocol):
         """E[x|z], [*, B, columns], standardised; the most probable level of a category."""
         ...
 
-    def pooled(self, theta: Tensor) -> Tensor:
-        """Numbers [*, B, width] whose mean is that of an equal mixture over the leading axis of theta."""
+    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+        """Numbers [*, B, width] whose mean is that of a mixture over the leading axis of theta.
+
+        Its shares e^log_share [S, *, B, 1] add up to 1.
+        """
         ...
 
     def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor: ...
@@ -133,8 +136,8 @@ def default_likelihood(kind: str, stochastic: bool) -> Any:
 class Reduced:
     """What most entries share; an entry may know a shorter way to the mean over rows."""
 
-    def pooled(self, theta: Tensor) -> Tensor:
-        return theta.mean(0)
+    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+        return (theta * log_share.exp()).sum(0)
 
     def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         return None

@@ -36,8 +36,8 @@ class Bernoulli(Reduced):
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         return {}
 
-    def pooled(self, theta: Tensor) -> Tensor:
-        return torch.logit(theta.sigmoid().mean(0), eps=1e-7)
+    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+        return torch.logit((theta.sigmoid() * log_share.exp()).sum(0), eps=1e-7)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         return functional.binary_cross_entropy_with_logits(theta, x.expand_as(theta), reduction="none")
@@ -70,8 +70,8 @@ class Categorical(Reduced):
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         return {}
 
-    def pooled(self, theta: Tensor) -> Tensor:
-        return _mixed(theta)
+    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+        return (theta.log_softmax(-1) + log_share).logsumexp(0)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         return -(theta.log_softmax(-1) * x).sum(-1, keepdim=True)
@@ -113,8 +113,8 @@ class Levels(Reduced):
     def _nearest(self, x: Tensor, units: Units) -> Tensor:
         return (x.unsqueeze(-1) - self._values(units).to(x.dtype)).abs().argmin(-1)
 
-    def pooled(self, theta: Tensor) -> Tensor:
-        return _mixed(theta)
+    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+        return (theta.log_softmax(-1) + log_share).logsumexp(0)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         log_p = theta.log_softmax(-1)
@@ -132,11 +132,6 @@ class Levels(Reduced):
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         below = (self._values(units).to(x.dtype) <= x.unsqueeze(-1) + 1e-6).sum(-1) - 1
         return _cumulative(theta, below)
-
-
-def _mixed(theta: Tensor) -> Tensor:
-    """log of the mean over the leading axis of softmax(theta)."""
-    return theta.log_softmax(-1).logsumexp(0) - math.log(theta.shape[0])
 
 
 def _draw(theta: Tensor, generator: torch.Generator) -> Tensor:
@@ -172,8 +167,8 @@ class Multiplicity(Reduced):
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         return {}
 
-    def pooled(self, theta: Tensor) -> Tensor:
-        return _mixed(theta)
+    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+        return (theta.log_softmax(-1) + log_share).logsumexp(0)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         slots = x.shape[-1]

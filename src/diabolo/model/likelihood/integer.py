@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -109,8 +108,8 @@ class Poisson(Reduced):
         # In double precision: for large counts the terms cancel to a few nats.
         return (log_rate.exp() - k * log_rate + torch.lgamma(k + 1)).to(theta.dtype)
 
-    def pooled(self, theta: Tensor) -> Tensor:
-        return theta.logsumexp(0) - math.log(theta.shape[0])
+    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+        return (theta + log_share).logsumexp(0)
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         return units.standardised(_log_rate(theta, units).exp()).to(theta.dtype)
@@ -155,8 +154,8 @@ class NegativeBinomial(Reduced):
         nll = torch.lgamma(k + 1) + torch.lgamma(r) - torch.lgamma(k + r)
         return (nll + r * (log_sum - r.log()) + k * (log_sum - log_rate)).to(theta.dtype)
 
-    def pooled(self, theta: Tensor) -> Tensor:
-        return theta.logsumexp(0) - math.log(theta.shape[0])
+    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+        return (theta + log_share).logsumexp(0)
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         return units.standardised(_log_rate(theta, units).exp()).to(theta.dtype)
