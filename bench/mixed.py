@@ -27,12 +27,13 @@ from scipy import stats
 REMOVED = 0.15
 #: What every table is fitted with.
 SETTINGS = {
-    "latent_dim": 10,
-    "hidden": (64,),
-    "bound": "iwae",
-    "draws": 16,
-    "learning_rate": 5e-3,
-    "patience": 100,
+    "latent_dim": 8,
+    "hidden": (128, 128),
+    "likelihood": {"name": "gaussian", "sigma": "decoded"},
+    "corruption": {"name": "mask", "rate": 0.2},
+    "batch_size": 128,
+    "learning_rate": 2e-3,
+    "patience": 40,
 }
 
 
