@@ -159,5 +159,5 @@ def _range(column: Column) -> tuple[str, str]:
         return column.levels[0][:20], column.levels[-1][:20]
     if is_date(column.dtype):
         low, high = (datetime.fromtimestamp(v, UTC).strftime("%Y-%m-%d %H:%M:%S") for v in (column.low, column.high))
-        return low, high
+        return low.removesuffix(" 00:00:00"), high.removesuffix(" 00:00:00")
     return f"{column.low:.6g}", f"{column.high:.6g}"

@@ -155,7 +155,7 @@ def restored(cells: np.ndarray, dtype: str, levels: Sequence[str] = ()) -> Any:
         limits = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
         whole = np.clip(np.round(np.where(gone, 0, cells)), *limits).astype(kind)
         return pa.array(whole, mask=gone) if gone.any() else pa.array(whole)
-    return pa.array(cells.astype(kind))
+    return pa.array(cells.astype(kind), mask=np.isnan(cells))
 
 
 def _dates(seconds: np.ndarray, gone: np.ndarray, dtype: str) -> Any:
