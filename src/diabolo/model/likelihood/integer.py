@@ -89,24 +89,14 @@ def _log_rate(theta: Tensor, units: Units) -> Tensor:
     return (theta.double() + base).clamp(-LOG_RATE, LOG_RATE)
 
 
-@likelihoods.register("poisson")
-class Poisson(Reduced):
-    """e^(−λ) λ^k / k! with λ the training mean times e^theta (Poisson 1837)."""
+class _Rate(Reduced):
+    """What laws of counts share: one number for each column, the log of its mean."""
 
-    name = "poisson"
     kinds: ClassVar[tuple[str, ...]] = ("count",)
     density: ClassVar[bool] = False
 
     def width(self, columns: int, inputs: int) -> int:
         return columns
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {}
-
-    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
-        log_rate, k = _log_rate(theta, units), units.values(x)
-        # In double precision: for large counts the terms cancel to a few nats.
-        return (log_rate.exp() - k * log_rate + torch.lgamma(k + 1)).to(theta.dtype)
 
     def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
         return (theta + log_share).logsumexp(0)
@@ -116,6 +106,21 @@ class Poisson(Reduced):
 
     def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         return (x - self.mean(theta, units)).square()
+
+
+@likelihoods.register("poisson")
+class Poisson(_Rate):
+    """e^(−λ) λ^k / k! with λ the training mean times e^theta (Poisson 1837)."""
+
+    name = "poisson"
+
+    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        log_rate, k = _log_rate(theta, units), units.values(x)
+        # In double precision: for large counts the terms cancel to a few nats.
+        return (log_rate.exp() - k * log_rate + torch.lgamma(k + 1)).to(theta.dtype)
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         return units.standardised(torch.poisson(_log_rate(theta, units).exp().clamp_max(1e9), generator=generator))
@@ -127,20 +132,15 @@ class Poisson(Reduced):
 
 
 @likelihoods.register("negative_binomial")
-class NegativeBinomial(Reduced):
+class NegativeBinomial(_Rate):
     """Γ(k+r)/(k! Γ(r)) (r/(r+λ))^r (λ/(r+λ))^k: a Poisson whose rate varies, variance λ + λ²/r.
 
     Lopez et al. 2018, Nature Methods 15, 1053, eq. 4; r is learned per column.
     """
 
     name = "negative_binomial"
-    kinds: ClassVar[tuple[str, ...]] = ("count",)
-    density: ClassVar[bool] = False
     #: r at the start of training; large is nearly Poisson.
     dispersion: Annotated[float, Gt(0), Lt(1e6)] = 5.0
-
-    def width(self, columns: int, inputs: int) -> int:
-        return columns
 
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         return {"log_dispersion": (columns,)}
@@ -153,15 +153,6 @@ class NegativeBinomial(Reduced):
         log_sum = torch.logaddexp(log_rate, r.log())
         nll = torch.lgamma(k + 1) + torch.lgamma(r) - torch.lgamma(k + r)
         return (nll + r * (log_sum - r.log()) + k * (log_sum - log_rate)).to(theta.dtype)
-
-    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
-        return (theta + log_share).logsumexp(0)
-
-    def mean(self, theta: Tensor, units: Units) -> Tensor:
-        return units.standardised(_log_rate(theta, units).exp()).to(theta.dtype)
-
-    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
-        return (x - self.mean(theta, units)).square()
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         rate, r = _log_rate(theta, units).exp().clamp_max(1e9), self._r(own)
