@@ -46,8 +46,8 @@ def make_files(folder: Path, size: float, rows: int) -> list[Path]:
     return files
 
 
-def whole_process(words: list[str], said: Path) -> tuple[float, float]:
-    """Seconds and the peak of resident memory in GiB of `diabolo WORDS`; what it says goes to a file."""
+def whole_process(words: list[str], said: Path) -> tuple[float, float, float]:
+    """Seconds, processor seconds, and peak resident memory in GiB of `diabolo WORDS`; what it says goes to a file."""
     command = [sys.executable, "-m", "diabolo", *words]
     started = time.perf_counter()
     with open(said, "w") as handle:
@@ -57,7 +57,7 @@ def whole_process(words: list[str], said: Path) -> tuple[float, float]:
     seconds = time.perf_counter() - started
     if status:
         sys.exit(f"{' '.join(command)}\nended with status {status}: {said.read_text()[-2000:]}")
-    return seconds, used.ru_maxrss * 1024 / GIB
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / GIB
 
 
 def rate(pattern: str, text: str) -> float:
@@ -68,13 +68,15 @@ def rate(pattern: str, text: str) -> float:
 def measure(data: Path, folder: Path, rows: int, memory: str) -> common.Measured:
     """Fit one epoch, then score."""
     model, said = folder / "model.diabolo", folder / "said.txt"
-    fit, fit_peak = whole_process(
+    fit, fit_cpu, fit_peak = whole_process(
         ["fit", str(data), "-o", str(model), "--epochs", "1", "--memory", memory, "--cache", str(folder)], said
     )
     text = said.read_text()
-    print(text.rstrip())
-    score, score_peak = whole_process(["score", str(model), str(data), "-o", str(folder / "scores.parquet")], said)
-    print(said.read_text().rstrip())
+    print(text.rstrip(), flush=True)
+    score, score_cpu, score_peak = whole_process(
+        ["score", str(model), str(data), "-o", str(folder / "scores.parquet")], said
+    )
+    print(said.read_text().rstrip(), flush=True)
     import pyarrow.parquet as pq
 
     if pq.ParquetFile(folder / "scores.parquet").metadata.num_rows != rows:
@@ -89,6 +91,8 @@ def measure(data: Path, folder: Path, rows: int, memory: str) -> common.Measured
         "training_rows_per_s": rate(r"epoch +1 .* ([\d,]+) rows/s", text),
         "fit_rows_per_s": rows / fit,
         "score_rows_per_s": rows / score,
+        "fit_rows_per_cpu_s": rows / fit_cpu,
+        "score_rows_per_cpu_s": rows / score_cpu,
     }
 
 
@@ -130,6 +134,9 @@ def main() -> None:
     for what in ("training", "fit", "score"):
         a, b = disk[f"{what}_rows_per_s"], memory[f"{what}_rows_per_s"]
         print(f"  {what}: {a:,.0f} rows/s, in memory {b:,.0f} rows/s, ratio {a / b:.2f}")
+    for what in ("fit", "score"):
+        a, b = disk[f"{what}_rows_per_cpu_s"], memory[f"{what}_rows_per_cpu_s"]
+        print(f"  {what}, by processor time: {a:,.0f} rows/s, in memory {b:,.0f} rows/s, ratio {a / b:.2f}")
     common.write_json(options.json, "large", options, found)
 
 
