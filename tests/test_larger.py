@@ -357,3 +357,54 @@ def test_a_fit_that_is_ended_leaves_no_cache(tmp_path):
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert not any(p.name.endswith(".cache") for p in tmp_path.iterdir())
+
+
+# ── kinds that are not in the table above ─────────────────────────────────────────────────────────
+
+
+def schema_from(path, folder, names, **settings):
+    folder.mkdir()
+    ae = Autoencoder(epochs=1, hidden=(8,), latent_dim=2, **settings)
+    ae._fit_stream(open_stream(path, names), folder)
+    return ae
+
+
+def test_categories_of_numbers_dates_and_rare_levels_are_those_of_all_training_rows(small, tmp_path):
+    """A level that one training row in 12,000 has is a level, though no row of the sample has it."""
+    rng, n = np.random.default_rng(0), 12_000
+    words = np.full(n, "often")
+    words[::4_000] = ["once", "twice", "thrice"]
+    table = pa.table(
+        {
+            "x": rng.normal(size=n),
+            "code": pa.array(rng.choice([11, 22, 33], n)),
+            "flag": rng.random(n) > 0.3,
+            "day": pa.array(rng.integers(0, 10**6, n) * 3600, pa.timestamp("ms")),
+            "rare": words,
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    settings = {"kinds": {"code": "categorical"}}
+    ae = schema_from(tmp_path / "t.parquet", tmp_path / "cache", table.column_names, **settings)
+    in_memory = Autoencoder(epochs=1, hidden=(8,), latent_dim=2, **settings).fit(table)
+    assert ae.model_.encoding.schema == in_memory.model_.encoding.schema
+    assert ae.fitted_.roles == in_memory.fitted_.roles
+    assert [c.kind for c in ae.model_.encoding.schema.columns] == [
+        "real",
+        "categorical",
+        "boolean",
+        "date",
+        "categorical",
+    ]
+    assert len(ae.model_.encoding.schema.columns[4].levels) > 1
+
+
+def test_images_keep_their_shape(small, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (6_000, 8, 9)).astype(np.uint8)
+    images[:, 0, 0] = 0
+    np.save(tmp_path / "images.npy", images)
+    ae = schema_from(tmp_path / "images.npy", tmp_path / "cache", [f"x{i}" for i in range(72)])
+    in_memory = Autoencoder(epochs=1, hidden=(8,), latent_dim=2).fit(images)
+    assert ae.model_.encoding.schema == in_memory.model_.encoding.schema
+    assert ae.model_.encoding.schema.shape == (8, 9, 1)
+    assert ae.fitted_.roles["fingerprint"] == in_memory.fitted_.roles["fingerprint"]
