@@ -10,6 +10,7 @@ from torch.nn import functional
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, load
 from diabolo.data.rows import Rows
 from diabolo.errors import ConfigError
+from diabolo.memory import Memory
 from diabolo.model.networks import (
     Convolution,
     ImageToRow,
@@ -285,3 +286,39 @@ def test_a_row_does_not_depend_on_its_company(shape, threads):
                 assert torch.equal(alone, whole[300:301].expand(512, -1))
     finally:
         torch.set_num_threads(before)
+
+
+# ── one node for many layers and members ──────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+@pytest.mark.parametrize("lead", [(), (3,)])
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_fused_list_is_the_list(lead, shared, slope):
+    """Value and every gradient, in memory that another run has used; members see the same rows or their own."""
+    operations = networks.create({"name": "mlp", "slope": slope}).encoder(5, (7, 4), 6)
+    parameters = [p.detach().requires_grad_() for p in stored(operations, lead=lead)]
+    memory = Memory()
+    for seed in (1, 2):
+        shape = (11, 5) if shared else (*lead, 11, 5)
+        x = torch.randn(shape, generator=generator(seed), requires_grad=True)
+        weight = torch.randn(*lead, 11, 6, generator=generator(seed + 9))
+        plain, fused = run(operations, parameters, x), run(operations, parameters, x, memory, "n")
+        torch.testing.assert_close(fused, plain)
+        exact = torch.autograd.grad((plain * weight).sum(), [x, *parameters])
+        for got, wanted in zip(torch.autograd.grad((fused * weight).sum(), [x, *parameters]), exact, strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("lead", [(), (3,)])
+def test_a_network_that_runs_twice_in_a_pass_gets_both_gradients(lead):
+    """The first run writes into its targets; the second comes back beside them."""
+    operations = networks.create("mlp").encoder(5, (7,), 2)
+    parameters = [p.detach().requires_grad_() for p in stored(operations, lead=lead)]
+    targets = [torch.full_like(p, torch.nan) for p in parameters]
+    memory = Memory({"n": targets})
+    xs = [torch.randn(*lead, rows, 5, generator=generator(rows)) for rows in (4, 6)]
+    sum(run(operations, parameters, x, memory, "n").square().sum() for x in xs).backward()
+    exact = torch.autograd.grad(sum(run(operations, parameters, x).square().sum() for x in xs), parameters)
+    for parameter, target, wanted in zip(parameters, targets, exact, strict=True):
+        torch.testing.assert_close(target + parameter.grad, wanted, rtol=1e-4, atol=1e-5)

@@ -27,22 +27,24 @@ class Memory:
 
     def __init__(self, targets: dict[str, list[Tensor]] | None = None) -> None:
         self.targets = targets or {}
-        self._kept: dict[tuple[str, int, int], Tensor] = {}
+        #: Networks whose targets the pass under way has written over; who starts a pass clears it.
+        self.written: set[str] = set()
+        self._kept: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
-    def get(self, name: str, rows: int, width: int, like: Tensor) -> Tensor:
-        """A tensor [rows, width] of `like`'s type and device; what it holds is left over."""
-        key = (name, rows, width)
+    def get(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """A tensor of `shape`, of `like`'s type and device; what it holds is left over."""
+        key = (name, shape)
         kept = self._kept.get(key)
         if kept is None or kept.dtype != like.dtype:
             if len(self._kept) >= MOST:
                 self._kept.clear()
-            kept = self._kept[key] = like.new_empty(rows, width)
+            kept = self._kept[key] = like.new_empty(shape)
         return kept
 
     def ones(self, like: Tensor) -> Tensor:
-        """[rows of `like`] ones."""
-        key = ("ones", like.shape[0], 1)
+        """[rows] ones, for `like` [*, rows, columns]."""
+        key = ("ones", (like.shape[-2],))
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._kept[key] = like.new_ones(like.shape[0], 1)
-        return kept[:, 0]
+            kept = self._kept[key] = like.new_ones(like.shape[-2])
+        return kept

@@ -70,7 +70,7 @@ class Encoded:
         """Rows by position, good until the next call with the same memory."""
 
         def gather(name: str, t: Tensor) -> Tensor:
-            return torch.index_select(t, 0, index, out=memory.get(name, len(index), t.shape[1], t))
+            return torch.index_select(t, 0, index, out=memory.get(name, (len(index), t.shape[1]), t))
 
         present = None if self.present is None else gather("present", self.present)
         return Encoded(gather("taken", self.x), present, None, None, None, self.largest)
@@ -170,7 +170,7 @@ class Encoding:
         """
         if self._plain and not self.nullable and len(values):
             center, inverse = self._affine(values.dtype)
-            out = None if memory is None else memory.get("x", len(values), values.shape[1], values)
+            out = None if memory is None else memory.get("x", (len(values), values.shape[1]), values)
             x = torch.sub(values, center, out=out).mul_(inverse).to(torch.float32)
             low, high = (float(v) for v in torch.aminmax(x))
             if low > -LIMIT and high < LIMIT:

@@ -41,7 +41,7 @@ class Engine:
         for name, view in model.store.views.items():
             leaves[name] = view.detach().requires_grad_()
         model.use(leaves)
-        self.leaves = [(leaf, targets[name]) for name, leaf in leaves.items()]
+        self.leaves = [(leaf, targets[name], name.partition(".")[0]) for name, leaf in leaves.items()]
         parts = ("encoder", "decoder")
         self.memory = Memory({p: [t for k, t in targets.items() if k.startswith(f"{p}.")] for p in parts})
         width = flat.shape[-1]
@@ -61,10 +61,13 @@ class Engine:
 
     def step(self, loss: Tensor, learning_rate: float) -> Tensor:
         """Back-propagate loss [*lead] and step; returns which members stepped, [*lead] bool."""
-        self.gradient.zero_()
+        written = self.memory.written
+        written.clear()
         (loss if loss.dim() == 0 else loss.sum()).backward()  # type: ignore[no-untyped-call]
-        for leaf, target in self.leaves:
+        for leaf, target, network in self.leaves:
             # Beside what a fused network wrote into its target itself.
+            if network not in written:
+                target.zero_()
             if leaf.grad is not None:
                 target.add_(leaf.grad)
                 leaf.grad = None

@@ -28,33 +28,34 @@ def decoded(theta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _MeanSquare(torch.autograd.Function):
-    """Σ_b share_b m_bc (θ_bc − x_bc)² for [B, C], in kept memory where there is some."""
+    """Σ_b share_b m_bc (θ_bc − x_bc)² for [*, B, C], in kept memory where there is some."""
 
     @staticmethod
     def forward(
         ctx: Any, theta: Tensor, x: Tensor, share: Tensor | None, present: Tensor | None, memory: Memory | None
     ) -> Tensor:
-        rows, columns = theta.shape
         # Heads are told apart by where their slice of theta begins.
-        name = f".{theta.storage_offset()}"
-        out = None if memory is None else memory.get("residual" + name, rows, columns, theta)
+        shape, name = tuple(theta.shape), f".{theta.storage_offset()}"
+        out = None if memory is None else memory.get("residual" + name, shape, theta)
         residual = torch.sub(theta, x, out=out)
         if present is not None:
             residual.mul_(present)
         ctx.residual, ctx.share = residual, share
-        out = None if memory is None else memory.get("squares" + name, rows, columns, theta)
+        out = None if memory is None else memory.get("squares" + name, shape, theta)
         squares = torch.mul(residual, residual, out=out)
         if share is None:
-            return squares.sum(0).div_(rows) if memory is None else torch.mv(squares.t(), memory.ones(x)).div_(rows)
-        return torch.mv(squares.t(), share)
+            if memory is None or squares.dim() > 2:
+                return squares.sum(-2).div_(shape[-2])
+            return torch.mv(squares.t(), memory.ones(x)).div_(shape[-2])
+        return torch.mv(squares.t(), share) if squares.dim() == 2 else torch.matmul(share, squares)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> Any:
-        residual, share = ctx.residual, ctx.share
+        residual, share, gradient = ctx.residual, ctx.share, outputs[0].unsqueeze(-2)
         if share is None:
-            gradient = residual.mul_(outputs[0] * (2 / residual.shape[0]))
+            gradient = residual.mul_(gradient * (2 / residual.shape[-2]))
         else:
-            gradient = residual.mul_(outputs[0]).mul_(2 * share[:, None])
+            gradient = residual.mul_(gradient).mul_(2 * share[:, None])
         return gradient, None, None, None, None
 
 
@@ -102,10 +103,11 @@ class Gaussian(Reduced):
         present: Tensor | None,
         memory: Memory | None = None,
     ) -> Tensor:
-        if theta.dim() != 2 or self.sigma == "decoded":
+        if self.sigma == "decoded":
             return super().mean_nll(theta, own, x, units, share, present, memory)
         squared: Tensor = _MeanSquare.apply(theta, x, share, present, memory)  # type: ignore[no-untyped-call]
-        variance = self.variance(theta, own, units).reshape(-1)
+        variance = self.variance(theta, own, units)
+        variance = variance if self.sigma != "learned" else variance.squeeze(-2)
         constant = 0.5 * variance.log() + HALF_LOG_2PI
         if present is not None:
             there = present.to(x.dtype)
