@@ -48,6 +48,15 @@ def per_table(lines: Sequence[Line], key: str) -> Figures:
     return dict(out)
 
 
+def on_shared_cells(
+    lines: Sequence[Line], ours: str, theirs: str, key: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Per table, over the seeds that both detectors ran with."""
+    both = set.intersection(*({(x["table"], x["seed"]) for x in lines if x["method"] == m} for m in (ours, theirs)))
+    figures = per_table([x for x in lines if (x["table"], x["seed"]) in both], key)
+    return figures.get(ours, {}), figures.get(theirs, {})
+
+
 def mean_error(values: np.ndarray) -> tuple[float, float]:
     """Mean and its standard error; no error of a single value."""
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
@@ -104,8 +113,11 @@ def with_error(mean: float, error: float, form: str = "{:.1f}") -> str:
 
 
 def summary(lines: Sequence[Line], methods: Sequence[str]) -> str:
-    """One row per detector, over the tables that all of them have."""
+    """One row per detector, over the tables that all of them have; a detector that lacks some is left out."""
     auroc, precision = per_table(lines, "auroc"), per_table(lines, "ap")
+    lacking = [m for m in methods if len(auroc[m]) < max(len(auroc[other]) for other in methods)]
+    methods = [m for m in methods if m not in lacking]
+    auroc = {m: auroc[m] for m in methods}
     common = set.intersection(*(set(auroc[m]) for m in methods))
     seconds = {key: per_table(lines, key) for key in ("fit_cpu_s", "score_cpu_s")}
     area = {m: {t: auroc[m][t] for t in sorted(common)} for m in methods}
@@ -123,16 +135,17 @@ def summary(lines: Sequence[Line], methods: Sequence[str]) -> str:
             (m, with_error(*mean_error(a)), with_error(*mean_error(p)), f"{places[m]:.2f}", *times, spread, seeds)
         )
     head = ("detector", "AUROC", "average precision", "mean rank", "fit, s (median)", "score, s", "over seeds", "seeds")
-    return f"{len(common)} tables.\n\n" + markdown(head, rows)
+    said = f" Not on all of them, so only in the tables below: {', '.join(lacking)}." if lacking else ""
+    return f"{len(common)} tables.{said}\n\n" + markdown(head, rows)
 
 
 def differences(lines: Sequence[Line], methods: Sequence[str], key: str) -> str:
-    figures = per_table(lines, key)
     rows = []
     for m in methods:
-        if m == OURS:
+        ours, theirs = on_shared_cells(lines, OURS, m, key)
+        if m == OURS or not ours:
             continue
-        d = paired(figures[OURS], figures[m])
+        d = paired(ours, theirs)
         sensitive = ""
         if "lowest" in d:
             low, high = percent(d["lowest"], "{:+.2f}"), percent(d["highest"], "{:+.2f}")

@@ -22,6 +22,7 @@ class Cache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._read: dict[Path, tuple[object, list[Line]]] = {}
 
     def _path(self, protocol: str, method: str) -> Path:
         return self.folder / protocol / f"{re.sub(r'[^A-Za-z0-9]+', '_', method)}.jsonl"
@@ -30,6 +31,12 @@ class Cache:
         path = self._path(protocol, method)
         if not path.exists():
             return []
+        state = path.stat()
+        if self._read.get(path, (None, []))[0] != (state.st_mtime_ns, state.st_size):
+            self._read[path] = (state.st_mtime_ns, state.st_size), self._parsed(path)
+        return self._read[path][1]
+
+    def _parsed(self, path: Path) -> list[Line]:
         found = []
         for text in path.read_text().splitlines():
             try:

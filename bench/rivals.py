@@ -62,6 +62,7 @@ class Diabolo:
         return None
 
 
+@functools.cache
 def source_version() -> str:
     """A hash of what the package does: its parsed source without comments, docstrings and command line."""
     import diabolo

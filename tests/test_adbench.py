@@ -152,6 +152,12 @@ def test_differences_are_paired_and_say_which_table_moves_them():
     assert d["highest"] == pytest.approx(0.05)
 
 
+def test_a_pair_is_compared_on_the_seeds_that_both_ran_with():
+    cells = [("a", 0, 0.9), ("a", 1, 0.1), ("b", 0, 0.8), ("b", 2, 0.2)]
+    lines = [{"method": m, "table": "t", "seed": seed, "auroc": v} for m, seed, v in cells]
+    assert report.on_shared_cells(lines, "a", "b", "auroc") == ({"t": 0.9}, {"t": 0.8})
+
+
 def test_ranks_share_ties_and_leave_out_tables_that_one_lacks():
     figures = {"a": {"t": 0.9, "u": 0.5}, "b": {"t": 0.9, "u": 0.7}, "c": {"t": 0.1, "u": 0.6, "v": 0.0}}
     assert report.ranks(figures) == {"a": 2.25, "b": 1.25, "c": 2.5}
