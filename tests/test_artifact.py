@@ -31,6 +31,7 @@ from diabolo import (
 )
 from diabolo.artifact import HEADER_LIMIT, SECTIONS, Section, read_sections, write_sections
 from diabolo.describe import describe_model
+from diabolo.detect.reference import Reference
 from diabolo.detect.scores import applicable, scores
 from diabolo.errors import ModelFileError, OutputError
 
@@ -89,7 +90,7 @@ def outputs(detector, X):
     found = {"codes": ae.transform(X), "sample": np.asarray(ae.sample(40, random_state=1), np.float64)}
     found["mean"] = np.asarray(ae.sample(40, mean=True), np.float64)
     found["draws"] = ae.reconstruct(X, draws=2)
-    for name in applicable(ae.model_):
+    for name in applicable(Reference(ae.model_)):
         found[f"score {name}"] = ae.anomaly_score(X, score=name)
     for name in detector.calibrations_:
         again = AnomalyDetector.set_params(detector, score=name)
@@ -494,16 +495,22 @@ def test_tensors_of_main(case, small, tmp_path):
 
 
 #: Scores of the detector in the small file.
-KINDS = sum(not scores.get(n).needs_stochastic and not scores.get(n).costly for n in scores)
+KINDS = sum(not scores.get(n).needs and not scores.get(n).costly for n in scores)
 DETECTOR_TENSORS = {
     "none": ({"calibration": None}, "needs the tensor 'calibration' of F64"),
     "single": ({"calibration": np.zeros((KINDS, 9), np.float32)}, "needs the tensor 'calibration' of F64"),
-    "one more": ({"more": np.zeros(3)}, "needs the tensor 'calibration'"),
+    "one more": ({"more": np.zeros(3)}, "tensor 'more' is left over"),
     "flat": ({"calibration": np.zeros(9)}, "calibration is not one sorted row per score"),
     "empty": ({"calibration": np.zeros((KINDS, 0))}, "calibration is not one sorted row per score"),
     "too few rows": ({"calibration": np.zeros((1, 9))}, "calibration is not one sorted row per score"),
     "not sorted": ({"calibration": np.arange(9.0 * KINDS).reshape(KINDS, 9)[:, ::-1]}, "not one sorted row per score"),
     "NaN": ({"calibration": np.full((KINDS, 9), np.nan)}, "not one sorted row per score"),
+    "stored flat": ({"stored": np.zeros(9)}, "'detector/stored' must be rows of 2 cells, F32 or F64"),
+    "stored empty": ({"stored": np.zeros((0, 2))}, "'detector/stored' must be rows of 2 cells, F32 or F64"),
+    "stored wide": ({"stored": np.zeros((4, 3))}, "'detector/stored' must be rows of 2 cells, F32 or F64"),
+    "stored whole": ({"stored": np.zeros((4, 2), np.int64)}, "'detector/stored' must be rows of 2 cells, F32 or F64"),
+    "stored infinite": ({"stored": np.full((4, 2), np.inf)}, "'detector/stored' has rows that cannot be scored"),
+    "stored NaN": ({"stored": np.full((4, 2), np.nan)}, "'detector/stored' has rows that cannot be scored"),
     "weights long": ({"weights": np.ones((KINDS, 1))}, "weights do not fit the calibration"),
     "weights negative": ({"calibration": np.zeros((KINDS, 9)), "weights": -np.ones((KINDS, 9))}, "weights do not fit"),
     "weights NaN": ({"weights": np.full((KINDS, 9), np.nan)}, "weights do not fit"),

@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
-from diabolo.data.batches import ROLES, assign_roles
+from diabolo.data.batches import ROLES, assign_roles, hash_rows
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.errors import CalibrationError, ConfigError, DataError
 
@@ -71,7 +71,7 @@ def training_rows(detector, X):
 def role_of(detector, X):
     """Each row's part, from what the fit remembers of its split."""
     split = detector.autoencoder_.fitted_.roles
-    roles = np.array(ROLES)[assign_roles(len(X), split["seed"], split["stop"], 0.0, split["calibrate"])]
+    roles = np.array(ROLES)[assign_roles(len(X), split["seed"], split["stop"], split["combine"], split["calibrate"])]
     assert (roles == "train").sum() == detector.autoencoder_.n_train_
     assert (roles == "calibrate").sum() == detector.n_calibration_
     return roles
@@ -275,7 +275,9 @@ def test_rows_of_no_weight_play_no_part(rng):
     assert detector.n_calibration_ <= 300
     assert np.isfinite(detector.threshold_)
     assert (detector.predict(X[300:]) == -1).mean() > 0.95
-    assert detector.autoencoder_.n_train_ + detector.autoencoder_.n_stop_ + detector.n_calibration_ == 300
+    counts = detector.autoencoder_.fitted_.roles["counts"]
+    assert counts["train"] + counts["stop"] + counts["combine"] + detector.n_calibration_ == 300
+    assert counts["combine"] == 15
     assert only.n_calibration_ == detector.n_calibration_
 
 
@@ -376,8 +378,10 @@ def test_training_rows_of_a_fitted_autoencoder_are_left_out(rng):
     detector = AnomalyDetector(ae).fit(mixed)
     assert detector.autoencoder_ is ae
     assert detector.n_excluded_ == 300
-    assert detector.n_calibration_ == 150
-    assert detector.threshold_ == AnomalyDetector(ae).fit(new).threshold_
+    # A twentieth of the new rows is kept to combine scores on.
+    assert detector.n_calibration_ == 150 - 7
+    at = np.isin(hash_rows(mixed), hash_rows(X))
+    assert set(hash_rows(detector.reference_.stored.values)) == set(hash_rows(mixed[at]))
 
 
 def copies(X):

@@ -26,6 +26,7 @@ from diabolo.config import Config
 from diabolo.data.batches import ROLES, assign_roles
 from diabolo.data.rows import Rows
 from diabolo.detect.profile import code_scale, profile
+from diabolo.detect.reference import Reference
 from diabolo.detect.scores import automatic, score_table
 from diabolo.errors import ConfigError
 from diabolo.model import regularizer as regularizer_module
@@ -656,13 +657,13 @@ def test_importance_weighted_score_lies_between_the_elbo_and_the_density(build_m
     """In original units; exact for an exact posterior, and what "auto" takes where it was trained."""
     for wrong in (0.0, 0.4):
         model, X, log_p = toy(build_model, wrong=wrong, bound="iwae")
-        score = score_table(model, X, ["neg_elbo", "neg_log_likelihood"])
+        score = score_table(Reference(model), X, ["neg_elbo", "neg_log_likelihood"])
         gaps = {name: (value + log_p).mean() for name, value in score.items()}
         if wrong:
             assert -5e-3 < gaps["neg_log_likelihood"] < 0.3 * gaps["neg_elbo"]
         else:
             np.testing.assert_allclose(score["neg_log_likelihood"], -log_p, atol=2e-3)
-        assert automatic(model) == "neg_log_likelihood"
+        assert automatic(Reference(model)) == "neg_log_likelihood"
 
 
 # ── cells that are probabilities ──────────────────────────────────────────────────────────────────

@@ -17,8 +17,9 @@ from kinds import BlockOf, variants
 from torch.utils.flop_counter import FlopCounterMode
 
 import diabolo
-from diabolo import Autoencoder, VariationalAutoencoder
+from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.data.rows import Rows
+from diabolo.detect.reference import Reference, Stored
 from diabolo.detect.scores import applicable, score_table, scores
 from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
@@ -716,41 +717,49 @@ def test_point_model_with_members_samples(plane, build_model):
 def fitted(mixed):
     settings = {"slots": {"e": 2}, "epochs": 2}
     kinds = {"point": Autoencoder, "gaussian": VariationalAutoencoder}
-    return {latent: kind(**settings).fit(mixed) for latent, kind in kinds.items()}
+    return {latent: AnomalyDetector(kind(**settings)).fit(mixed).reference_ for latent, kind in kinds.items()}
+
+
+def score_of(reference, X, name):
+    return score_table(reference, values_of(reference.model, X), [name])[name]
 
 
 @pytest.mark.parametrize("name", scores.names())
 def test_score_is_one_number_per_row_and_repeats(name, fitted, mixed):
-    for latent, ae in fitted.items():
-        if name not in applicable(ae.model_):
+    for latent, reference in fitted.items():
+        if name not in applicable(reference):
             assert latent == "point"
             with pytest.raises(ConfigError, match=name):
-                ae.anomaly_score(mixed, name)
+                score_of(reference, mixed, name)
             continue
-        value = ae.anomaly_score(mixed, name)
+        value = score_of(reference, mixed, name)
         assert value.shape == (len(mixed),)
         assert value.dtype == np.float64
         assert np.isfinite(value).all()
         assert len(set(value)) > 100
-        assert np.array_equal(value, ae.anomaly_score(mixed, name))
+        assert np.array_equal(value, score_of(reference, mixed, name))
 
 
 @pytest.mark.parametrize("name", scores.names())
 def test_score_of_a_batch_is_the_score_of_its_rows(name, fitted, mixed):
-    ae = fitted["gaussian"]
-    whole = ae.anomaly_score(pd.concat([mixed] * 6), name)
+    reference = fitted["gaussian"]
+    whole = score_of(reference, pd.concat([mixed] * 6), name)
     assert np.array_equal(whole, np.tile(whole[: len(mixed)], 6))
     for row in (0, 7, 219):
-        assert ae.anomaly_score(mixed.iloc[[row]], name)[0] == whole[row]
+        assert score_of(reference, mixed.iloc[[row]], name)[0] == whole[row]
 
 
 @pytest.mark.parametrize("lead", LEADS)
 @pytest.mark.parametrize("name", scores.names())
 def test_score_has_leading_axes(name, lead, mixed, build_model, encoded):
     model = build_model(mixed, lead, slots={"e": 2}, latent="gaussian", regularizer="kl")
-    value = scores.create(name)(model, encoded(model, mixed))
+    model.buffers["latent_cov"] = torch.eye(model.latent_dim).expand(*lead, -1, -1).clone()
+    reference = Reference(model, Stored(values_of(model, mixed[100:])))
+    rows = encoded(model, mixed)
+    rows.own = torch.from_numpy(reference.stored.positions(values_of(model, mixed)))
+    value = scores.create(name)(reference, rows)
     assert value.shape == (*lead, len(mixed))
-    table = score_table(model, values_of(model, mixed), [name])[name]
+    table = score_table(reference, values_of(model, mixed), [name])[name]
     mean = value.double().reshape(-1, len(mixed)).mean(0)
     np.testing.assert_allclose(table, mean.numpy(), rtol=1e-4, atol=1e-5)
 
@@ -760,10 +769,10 @@ def test_score_rises_far_away(name, fitted, mixed):
     far = mixed.copy()
     far["a"] += 200
     far["b"] -= 200
-    value = fitted["gaussian"].anomaly_score
-    assert np.median(value(far, name)) > np.median(value(mixed, name))
+    reference = fitted["gaussian"]
+    assert np.median(score_of(reference, far, name)) > np.median(score_of(reference, mixed, name))
 
 
 def test_unknown_score_is_named(fitted, mixed):
     with pytest.raises(ConfigError, match="did you mean 'neg_elbo'"):
-        fitted["gaussian"].anomaly_score(mixed, "neg_ello")
+        score_of(fitted["gaussian"], mixed, "neg_ello")

@@ -74,3 +74,15 @@ def test_a_fingerprint_does_not_depend_on_the_pieces():
         piecewise.add(part)
     assert str(piecewise) == fingerprint(hashes)
     assert fingerprint(hashes[::-1]) != fingerprint(hashes)
+
+
+def test_stored_rows_are_those_of_the_smallest_hashes_among_rows_trained_or_stopped_on():
+    rule = RoleRule(1_000, 5, stop=0.1, combine=0.05, calibrate=0.2)
+    roles = rule.of(0, 1_000)
+    for most, stops, trains in ((60, 60, 0), (100, 100, 0), (250, 100, 150), (9_999, 100, 650)):
+        chosen = rule.stored(most)(0, 1_000)
+        assert ((roles[chosen] == 1).sum(), (roles[chosen] == 0).sum()) == (stops, trains)
+        pieces = [rule.stored(most)(start, start + 250) for start in range(0, 1_000, 250)]
+        assert np.array_equal(np.concatenate(pieces), chosen)
+    # More rows only add some.
+    assert (rule.stored(250)(0, 1_000) >= rule.stored(120)(0, 1_000)).all()

@@ -16,6 +16,7 @@ import torch
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder, load
 from diabolo.data.batches import ROLES, TILE, assign_roles, calibration_share
 from diabolo.data.table import as_table, matched
+from diabolo.detect.reference import Reference
 from diabolo.detect.scores import applicable
 from diabolo.errors import DataError
 
@@ -145,7 +146,7 @@ np.savez(f"{sys.argv[1]}/out.npz", center=e.center, scale=e.scale, scores=scores
 
 def test_columns_go_by_name(models, detector, X):
     shuffled = X[np.random.default_rng(0).permutation(X.columns)].assign(more=1.0)
-    for name in applicable(models["vae"].model_):
+    for name in applicable(Reference(models["vae"].model_)):
         np.testing.assert_array_equal(score_of(models["vae"], shuffled, name), score_of(models["vae"], X, name))
     np.testing.assert_array_equal(detector.p_values(shuffled), detector.p_values(X))
     np.testing.assert_array_equal(models["vae"].transform(shuffled), models["vae"].transform(X))
@@ -173,7 +174,7 @@ def test_a_shift_by_twenty_sigma_raises_every_score(name, models):
         far += 20 * real().std(axis=0)
     else:
         far[columns] += 20 * events()[columns].std()
-    for score in applicable(models[name].model_):
+    for score in applicable(Reference(models[name].model_)):
         near, shifted = score_of(models[name], rows, score), score_of(models[name], far, score)
         assert (shifted > near).all() or score in ("kl", "mu_norm"), score
         assert np.median(shifted) > np.quantile(near, 0.99), score
@@ -201,7 +202,7 @@ def take(rows, index):
 @pytest.mark.parametrize("name", ["ae", "vae", "plain"])
 def test_a_batch_scores_like_its_rows(name, models):
     ae, rows = models[name], with_odd_rows(name, 30)
-    for score in applicable(ae.model_):
+    for score in applicable(Reference(ae.model_)):
         together = score_of(ae, rows, score)
         assert together.dtype == np.float64
         alone = np.concatenate([score_of(ae, take(rows, slice(i, i + 1)), score) for i in range(30)])
@@ -214,7 +215,7 @@ def test_no_split_and_no_order_changes_a_score(name, models):
     rows, rng = with_odd_rows(name, n), np.random.default_rng(5)
     order = rng.permutation(n)
     cuts = np.sort(rng.choice(np.arange(1, n), 5, replace=False))
-    for score in applicable(ae.model_):
+    for score in applicable(Reference(ae.model_)):
         together = score_of(ae, rows, score)
         pieces = [score_of(ae, take(rows, part), score) for part in np.split(np.arange(n), cuts)]
         np.testing.assert_array_equal(np.concatenate(pieces), together, err_msg=score)
@@ -239,7 +240,7 @@ def test_a_missing_cell_has_a_finite_price(models, X):
         for column in X.columns:
             gone = X[:200].astype({column: float})
             gone[column] = np.nan
-            for score in applicable(models[name].model_):
+            for score in applicable(Reference(models[name].model_)):
                 assert np.isfinite(score_of(models[name], gone, score)).all(), (name, column, score)
 
 
@@ -433,7 +434,7 @@ def test_an_angle_has_no_edge(models, X):
     one, other = rows.assign(phi=np.pi - 1e-4), rows.assign(phi=-np.pi + 1e-4)
     opposite = rows.assign(phi=1e-4)
     for name in ("ae", "vae"):
-        for score in applicable(models[name].model_):
+        for score in applicable(Reference(models[name].model_)):
             a, b, c = (score_of(models[name], r, score) for r in (one, other, opposite))
             assert np.abs(a - b).mean() < 0.01 * np.abs(a - c).mean() + 1e-5, score
         assert (score_of(models[name], opposite, "mse") > score_of(models[name], one, "mse")).mean() > 0.9
@@ -533,5 +534,5 @@ def test_scores_survive_a_save_within_the_process(models, X, tmp_path):
     for name in ("ae", "vae"):
         models[name].save(tmp_path / "m.diabolo")
         again = load(tmp_path / "m.diabolo")
-        for score in applicable(again.model_):
+        for score in applicable(Reference(again.model_)):
             np.testing.assert_array_equal(score_of(again, X, score), score_of(models[name], X, score))

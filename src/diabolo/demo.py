@@ -90,8 +90,7 @@ def _read(name: str) -> Table:
 def _judge(detector: AnomalyDetector, rivals: Rivals, rows: Table) -> dict[str, np.ndarray]:
     from diabolo.detect.scores import score_table
 
-    model = detector.autoencoder_.model_
-    mine = score_table(model, rows.values, [detector.score_])[detector.score_]
+    mine = score_table(detector.reference_, rows.values, [detector.score_])[detector.score_]
     momenta = [i for i, n in enumerate(rows.names) if n.endswith("_pt") and n != "met_pt"]
     objects = (rows.values[:, momenta] > 0).sum(axis=1).astype(float)
     return {"diabolo": mine, **rivals.scores(rows.values), "number of objects": objects}

@@ -27,8 +27,10 @@ def describe_model(path: Path, own_network: bool = False) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from diabolo.detect.reference import Reference
     from diabolo.detect.scores import applicable
-    from diabolo.estimators.saving import load, load_detector
+    from diabolo.estimators.saving import load
+    from diabolo.estimators.saving_detector import load_detector
 
     sections = read_sections(path)
     ae = load(path, own_network)
@@ -52,13 +54,18 @@ def describe_model(path: Path, own_network: bool = False) -> None:
     console.print(f"  training      {len(ae.history_)} epochs, best loss {best:.4f} nats, {seconds:.1f} s")
     console.print(f"  written by    {', '.join(f'{k} {v}' for k, v in versions.items())}")
     console.print(f"  data          fingerprint {fitted.roles['fingerprint']}")
-    console.print(f"  scores        {', '.join(applicable(ae.model_))}")
-    if "detector" in sections:
-        d = load_detector(path, own_network)
+    d = load_detector(path, own_network) if "detector" in sections else None
+    reference = Reference(ae.model_) if d is None else d.reference_
+    console.print(f"  scores        {', '.join(applicable(reference))}")
+    if d is not None:
         console.print(
             f"  detector      {d.score_} above {d.threshold_:.6g}: false-alarm rate {d.false_alarm_rate_:.3g}, "
             f"{d.n_calibration_:,} calibration rows (smallest rate {1 / (d.n_calibration_ + 1):.2g})"
         )
+        if d.reference_.stored is not None:
+            console.print(
+                f"  stored        {len(d.reference_.stored):,} training rows, whose neighbours are looked for"
+            )
     _print_schema(console, ae.model_.encoding.schema)
 
 

@@ -14,10 +14,12 @@ from diabolo.data.batches import hash_rows
 from diabolo.data.formats import Data
 from diabolo.data.reading import as_fitted, ordered_chunks
 from diabolo.data.schema import Schema
+from diabolo.detect.reference import Reference
 from diabolo.detect.scores import automatic, routine, score_table
 from diabolo.errors import DataError, nearest
 from diabolo.estimators.detector import AnomalyDetector
-from diabolo.estimators.saving import load, load_detector
+from diabolo.estimators.saving import load
+from diabolo.estimators.saving_detector import load_detector
 from diabolo.metrics import Ranking, rank
 
 __all__ = ["Comparison", "Rivals", "compare"]
@@ -88,13 +90,14 @@ def compare(
         raise DataError(f"the model was fitted on the column {label!r}; a truth column must not be a feature")
     data = as_fitted(data, schema, [label])
     detector = load_detector(model, own_network) if "detector" in read_sections(model) else None
-    score_names = routine(ae.model_, automatic(ae.model_) if detector is None else detector.score_)
+    reference = Reference(ae.model_) if detector is None else detector.reference_
+    score_names = routine(reference, automatic(reference) if detector is None else detector.score_)
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
     classes, seen, values_seen = list[np.ndarray](), [], set[str]()
     known = ae.fitted_.row_hashes
     where = f"{data}: label {label!r}"
     for values, apart in ordered_chunks(data, schema, [label]):
-        for name, s in score_table(ae.model_, values, score_names).items():
+        for name, s in score_table(reference, values, score_names).items():
             found[name].append(s)
         classes.append(_classes(apart[label], normal, where, sum(len(c) for c in classes), values_seen))
         seen.append(np.zeros(len(values), bool) if known is None else np.isin(hash_rows(values), known))

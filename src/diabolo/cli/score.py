@@ -31,8 +31,10 @@ def score(
     from diabolo.cli.common import Progress, check_apart, say
     from diabolo.data.formats import check_writable, format_of, formats, schema_of, write_batches
     from diabolo.data.reading import as_fitted, ordered_chunks
+    from diabolo.detect.reference import Reference
     from diabolo.detect.scores import automatic, score_table
-    from diabolo.estimators.saving import load, load_detector
+    from diabolo.estimators.saving import load
+    from diabolo.estimators.saving_detector import load_detector
 
     if not format_of(out).complete:
         allowed = ", ".join(formats.get(n).suffixes[0] for n in formats if formats.get(n).complete)
@@ -45,10 +47,12 @@ def score(
     ae: Any = load(model, own_network) if detector is None else detector.autoencoder_
     if detector is not None:
         chosen = {"score": score_, "false_alarm_rate": false_alarm_rate}
+        reference = detector.reference_
         detector.set_params(**{k: v for k, v in chosen.items() if v is not None})
         calibration, name, threshold = detector._calibration(), detector.score_, detector.threshold_
     else:
-        name = automatic(ae.model_) if score_ in (None, "auto") else str(score_)
+        reference = Reference(ae.model_)
+        name = automatic(reference) if score_ in (None, "auto") else str(score_)
     known = ae.model_.encoding.schema
     source = as_fitted(data, known)
     total = schema_of(source)[1]
@@ -58,7 +62,7 @@ def score(
 
     def batches() -> Any:
         for values, _ in ordered_chunks(source, known):
-            s = score_table(ae.model_, values, [name])[name]
+            s = score_table(reference, values, [name])[name]
             n, at = len(s), counts["rows"]
             flags = _flags(ae.model_.encoding, values, s)
             if strict and flags:

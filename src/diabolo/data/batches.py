@@ -16,8 +16,11 @@ __all__ = [
     "bucket_of",
     "calibration_rows",
     "calibration_share",
+    "combine_share",
     "fingerprint",
     "hash_rows",
+    "is_seen",
+    "ranked",
     "tiles",
 ]
 
@@ -25,8 +28,8 @@ __all__ = [
 ROLES = ("train", "stop", "combine", "calibrate")
 #: Rows per scoring tile. Every call pads to it, so that a row's score never depends on its company.
 TILE = 4096
-#: Stop and calibration rows beyond these make nothing better.
-MOST_STOP, MOST_CALIBRATE = 10_000, 20_000
+#: Stop, combine and calibration rows beyond these make nothing better.
+MOST_STOP, MOST_COMBINE, MOST_CALIBRATE = 10_000, 2_000, 20_000
 #: Up to this many rows a file keeps their hashes (8 bytes each); beyond, only the seeded split.
 MOST_HASHES = 200_000
 #: Places hashed at once.
@@ -53,7 +56,7 @@ class RoleRule:
     Args:
         n: number of rows.
         seed: 0 to 2^63 − 1.
-        stop, combine, calibrate: shares of rows; stop and calibrate are capped at 10,000 and 20,000 rows.
+        stop, combine, calibrate: shares of rows, capped at 10,000, 2,000 and 20,000 rows.
 
     >>> rule = RoleRule(1000, seed=0, stop=0.1, calibrate=0.2)
     >>> rule.counts
@@ -62,7 +65,8 @@ class RoleRule:
 
     def __init__(self, n: int, seed: int, stop: float = 0.1, combine: float = 0.0, calibrate: float = 0.0) -> None:
         self.n, self.seed = n, seed
-        n_calibrate, n_stop, n_combine = calibration_rows(n, calibrate), min(MOST_STOP, int(n * stop)), int(n * combine)
+        n_calibrate, n_stop = calibration_rows(n, calibrate), min(MOST_STOP, int(n * stop))
+        n_combine = min(MOST_COMBINE, int(n * combine))
         self._ranks = np.cumsum([n_calibrate, n_stop, n_combine]).clip(max=n)
         kept = np.diff(self._ranks, prepend=0)
         counts = {"calibrate": int(kept[0]), "stop": int(kept[1]), "combine": int(kept[2])}
@@ -91,6 +95,35 @@ class RoleRule:
             return np.asarray(chosen)
 
         return belongs
+
+    def stored(self, most: int) -> Callable[[int, int], np.ndarray]:
+        """A uniform sample of `most` rows that are trained or stopped on, those of the smallest hashes; as `sample`."""
+        stops, trains = self.counts["stop"], self.counts["train"]
+        kept = min(most, stops), min(max(most - stops, 0), trains)
+        limits = _smallest(self.n, self.seed, [int(self._ranks[0]) + kept[0], int(self._ranks[-1]) + kept[1]])
+
+        def belongs(start: int, stop: int) -> np.ndarray:
+            roles, h = self.of(start, stop), _place_hashes(start, stop, self.seed)
+            chosen = np.zeros(len(h), bool)
+            for role, limit, count in zip((1, 0), limits, kept, strict=True):
+                if count and limit is not None:
+                    chosen |= (roles == role) & (h <= limit)
+            return chosen
+
+        return belongs
+
+
+def is_seen(roles: np.ndarray) -> np.ndarray:
+    """Whether an autoencoder was trained or stopped on rows of these roles."""
+    return np.asarray(roles <= ROLES.index("stop"))
+
+
+def ranked(places: np.ndarray, seed: int) -> np.ndarray:
+    """Positions in a table in a random order that a seed decides; without some of them, the others keep theirs."""
+    if not len(places):
+        return places
+    h = _place_hashes(0, int(places.max()) + 1, seed)[places]
+    return np.asarray(places[np.argsort(h)])
 
 
 def assign_roles(n: int, seed: int, stop: float = 0.1, combine: float = 0.0, calibrate: float = 0.0) -> np.ndarray:
@@ -137,6 +170,11 @@ def _smallest(n: int, seed: int, ranks: Sequence[int] | np.ndarray) -> list[np.u
 def calibration_share(n: int) -> float:
     """A fifth of the rows; more of a small table, up to 40 %, for the 99 rows that a 1 % rate needs."""
     return max(0.2, min(99 / n, 0.4)) if n else 0.0
+
+
+def combine_share(n: int) -> float:
+    """A twentieth of the rows, at most 2,000: locations and scales need no more."""
+    return min(0.05, MOST_COMBINE / n) if n else 0.0
 
 
 def calibration_rows(n: int, share: float) -> int:

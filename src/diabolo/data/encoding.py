@@ -59,6 +59,7 @@ class Encoded:
     bad: Tensor | None  #: [n] bool: cannot be scored
     largest: float = float("inf")  #: a bound of |x|, where it is known for free
     memory: Memory | None = None  #: what a model may compute in; set by loops over many batches
+    own: Tensor | None = None  #: [n] int64: which of the stored rows each is, −1 for none; set where a score asks
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -88,9 +89,9 @@ class Encoded:
         return Encoded(self.x[part], present, None, None, None, self.largest, memory)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> Encoded:
-        masks = (self.present, self.missing, self.changed, self.bad)
-        present, missing, changed, bad = (None if m is None else change(m) for m in masks)
-        return Encoded(change(self.x), present, missing, changed, bad, self.largest)
+        masks = (self.present, self.missing, self.changed, self.bad, self.own)
+        present, missing, changed, bad, own = (None if m is None else change(m) for m in masks)
+        return Encoded(change(self.x), present, missing, changed, bad, self.largest, own=own)
 
 
 class Encoding:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from diabolo.config import Config
-from diabolo.data.batches import ROLES, Fingerprint, RoleRule, bucket_of, hash_rows
+from diabolo.data.batches import ROLES, Fingerprint, RoleRule, bucket_of, hash_rows, is_seen
 from diabolo.data.cache import Buckets
 from diabolo.data.cells import TEXT
 from diabolo.data.schema import MOST_LEVELS, Schema, Summary, check_names, infer_schema, summarise
@@ -19,6 +19,8 @@ from diabolo.errors import DataError
 
 __all__ = ["OnePass", "Part", "Recognizer", "sample_rows"]
 
+#: Kinds of row that stay in memory.
+KEPT = ("stop", "combine", "calibrate", "sample", "stored")
 #: Training rows, and bytes of them, that tell resolution, quartiles and scale.
 SAMPLE_ROWS, SAMPLE_BYTES = 200_000, 64 * 2**20
 
@@ -56,7 +58,7 @@ class _Keeper:
 
 
 class Recognizer:
-    """What a file keeps to recognize rows by: the fingerprint of all, the hashes of those that were not set apart.
+    """What a file keeps to recognize rows by: the fingerprint of all, the hashes of those trained or stopped on.
 
     Args:
         counts: rows by role.
@@ -65,14 +67,14 @@ class Recognizer:
 
     def __init__(self, counts: dict[str, int], most: int) -> None:
         self.fingerprint = Fingerprint()
-        self._known: list[np.ndarray] | None = [] if sum(counts.values()) - counts["calibrate"] <= most else None
+        self._known: list[np.ndarray] | None = [] if counts["train"] + counts["stop"] <= most else None
 
     def add(self, values: np.ndarray, roles: np.ndarray) -> None:
         """The next rows, as the schema wants them, with their roles."""
         hashes = hash_rows(values)
         self.fingerprint.add(hashes)
         if self._known is not None:
-            self._known.append(hashes[roles != ROLES.index("calibrate")])
+            self._known.append(hashes[is_seen(roles)])
 
     @property
     def known(self) -> np.ndarray | None:
@@ -83,17 +85,28 @@ class Recognizer:
 class OnePass:
     """Reads a stream once, row after row.
 
-    Training rows go to `buckets`. `stop`, `calibrate` and `sample` are kept; missing shares, lowest and highest values,
-    gaps in slots and levels of categories are those of all training rows.
+    Training rows go to `buckets`. `stop`, `combine`, `calibrate`, `sample` and `stored` are kept; missing shares,
+    lowest and highest values, gaps in slots and levels of categories are those of all training rows.
+
+    Args:
+        stream: the dataset.
+        rule: role of each row.
+        buckets: where training rows go.
+        config: settings of the fit.
+        most_hashes: no hashes are kept of more rows than this.
+        most_stored: how many training and stop rows are kept as `stored`.
     """
 
-    def __init__(self, stream: Stream, rule: RoleRule, buckets: Buckets, config: Config, most_hashes: int) -> None:
+    def __init__(
+        self, stream: Stream, rule: RoleRule, buckets: Buckets, config: Config, most_hashes: int, most_stored: int = 0
+    ) -> None:
         head = stream.head
         self.stream, self.rule, self.buckets, self.config = stream, rule, buckets, config
         check_names(head.names, config)  # before the data are read, not after
         self.groups = slot_groups(head.values, head.names, config)
         self._belongs = rule.sample(sample_rows(len(head.names), head.values.itemsize))
-        self._keepers = {k: _Keeper(head.values, stream.weighted) for k in ("stop", "calibrate", "sample")}
+        self._is_stored = rule.stored(most_stored)
+        self._keepers = {k: _Keeper(head.values, stream.weighted) for k in KEPT}
         self._levels = [head.values]
         c = len(head.names)
         self._missing, self._low, self._high = np.zeros(c), np.full(c, np.inf), np.full(c, -np.inf)
@@ -117,7 +130,8 @@ class OnePass:
             if report:
                 report(chunk.read)
         self.buckets.close()
-        self.stop, self.calibrate, self.sample = (self._keepers.pop(k).part() for k in ("stop", "calibrate", "sample"))
+        parts = (self._keepers.pop(k).part() for k in KEPT)
+        self.stop, self.combine, self.calibrate, self.sample, self.stored = parts
         if at != self.stream.used:
             raise DataError(f"the dataset has changed: {at:,} rows were read of {self.stream.used:,} counted before")
 
@@ -125,9 +139,10 @@ class OnePass:
         end = at + len(chunk.values)
         self._refuse_infinite(chunk)
         roles = self.rule.of(at, end)
-        for name in ("stop", "calibrate"):
+        for name in ("stop", "combine", "calibrate"):
             self._keepers[name].add(chunk, roles == ROLES.index(name))
         self._keepers["sample"].add(chunk, self._belongs(at, end))
+        self._keepers["stored"].add(chunk, self._is_stored(at, end))
         if not self.categories:
             self.recognizer.add(chunk.values, roles)
         train = roles == ROLES.index("train")

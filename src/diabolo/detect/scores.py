@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +11,11 @@ from torch import Tensor
 
 from diabolo.data.batches import TILE, tiles
 from diabolo.data.encoding import Encoded
+from diabolo.detect.neighbours import nearest
 from diabolo.detect.profile import profile
-from diabolo.errors import ConfigError, nearest
+from diabolo.detect.reference import Reference
+from diabolo.errors import ConfigError
+from diabolo.errors import nearest as nearest_name
 from diabolo.memory import Memory
 from diabolo.model.autoencoder import Model
 from diabolo.model.latent import antithetic
@@ -20,7 +23,7 @@ from diabolo.model.objective import neg_elbo, neg_importance_weighted
 from diabolo.registry import Registry
 from diabolo.threads import threads_for
 
-__all__ = ["Score", "applicable", "automatic", "routine", "score_table", "scores"]
+__all__ = ["Score", "applicable", "automatic", "check_score", "density", "routine", "score_table", "scores", "tiled"]
 
 #: Draws behind an expectation over q(z|x): fixed nodes in antithetic pairs, the same for every row.
 NODES = 16
@@ -30,12 +33,19 @@ WEIGHTED = 64
 
 class Score(Protocol):
     name: str
-    #: Whether q(z|x) needs a width.
-    needs_stochastic: bool
+    #: What it needs of `Reference.offers`: a q(z|x) with a width ("stochastic"), "stored" rows, an "ensemble".
+    needs: frozenset[str]
     #: Whether a row takes tens of passes, so that it is computed only where it is asked for.
     costly: bool
 
-    def __call__(self, model: Model, rows: Encoded) -> Tensor: ...
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        """[*lead, B], up = more anomalous; the same for a row whatever its company."""
+        ...
+
+
+NOTHING: frozenset[str] = frozenset()
+STOCHASTIC = frozenset({"stochastic"})
+STORED = frozenset({"stored"})
 
 
 scores: Registry[Score] = Registry("score")
@@ -50,10 +60,11 @@ class NegativeLogLikelihood:
     """−log p(x|z) at the posterior mean, nats, a density in original units."""
 
     name = "nll"
-    needs_stochastic = False
+    needs = NOTHING
     costly = False
 
-    def __call__(self, model: Model, rows: Encoded) -> Tensor:
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        model = reference.model
         return model.column_nll(_mean_theta(model, rows), rows).sum(-1)
 
 
@@ -66,11 +77,11 @@ class Profile:
     """
 
     name = "profile"
-    needs_stochastic = False
+    needs = NOTHING
     costly = True
 
-    def __call__(self, model: Model, rows: Encoded) -> Tensor:
-        return profile(model, rows)
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return profile(reference.model, rows)
 
 
 @scores.register("mse")
@@ -78,10 +89,11 @@ class MeanSquaredError:
     """Mean over columns of the squared distance to the reconstruction, standardised units."""
 
     name = "mse"
-    needs_stochastic = False
+    needs = NOTHING
     costly = False
 
-    def __call__(self, model: Model, rows: Encoded) -> Tensor:
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        model = reference.model
         error = model.column_squared_error(_mean_theta(model, rows), rows)
         return torch.matmul(error, error.new_full((error.shape[-1],), 1 / error.shape[-1]))
 
@@ -91,11 +103,11 @@ class NegativeElbo:
     """E_q[−log p(x|z)] + KL(q(z|x) ‖ π), nats: an upper bound of −log p(x), by fixed antithetic draws."""
 
     name = "neg_elbo"
-    needs_stochastic = True
+    needs = STOCHASTIC
     costly = False
 
-    def __call__(self, model: Model, rows: Encoded) -> Tensor:
-        return neg_elbo(model, rows, antithetic(NODES, model.latent_dim))
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return neg_elbo(reference.model, rows, antithetic(NODES, reference.model.latent_dim))
 
 
 @scores.register("neg_log_likelihood")
@@ -103,11 +115,11 @@ class NegativeLogEvidence:
     """−log of the mean of 64 importance weights p(x, z)/q(z|x), nats: closer to −log p(x) than `neg_elbo`."""
 
     name = "neg_log_likelihood"
-    needs_stochastic = True
+    needs = STOCHASTIC
     costly = True
 
-    def __call__(self, model: Model, rows: Encoded) -> Tensor:
-        return neg_importance_weighted(model, rows, antithetic(WEIGHTED, model.latent_dim))
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return neg_importance_weighted(reference.model, rows, antithetic(WEIGHTED, reference.model.latent_dim))
 
 
 @scores.register("kl")
@@ -115,11 +127,11 @@ class KullbackLeibler:
     """KL(q(z|x) ‖ π), nats: how far the row pulls its posterior from the prior."""
 
     name = "kl"
-    needs_stochastic = True
+    needs = STOCHASTIC
     costly = False
 
-    def __call__(self, model: Model, rows: Encoded) -> Tensor:
-        return model.posterior(rows).kl(model.prior).sum(-1)
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return reference.model.posterior(rows).kl(reference.model.prior).sum(-1)
 
 
 @scores.register("mu_norm")
@@ -127,37 +139,109 @@ class MeanNorm:
     """|μ| = (Σ μ_i²)^½, the Euclidean norm of the posterior mean (of z for a point latent)."""
 
     name = "mu_norm"
-    needs_stochastic = False
+    needs = NOTHING
     costly = False
 
-    def __call__(self, model: Model, rows: Encoded) -> Tensor:
-        return model.posterior(rows).mean.square().sum(-1).sqrt()
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return reference.model.posterior(rows).mean.square().sum(-1).sqrt()
 
 
-def applicable(model: Model) -> list[str]:
-    """Names of the scores that a model can give."""
-    return [n for n in scores if model.latent.stochastic or not scores.get(n).needs_stochastic]
+#: Which nearest neighbour's distance counts (Ramaswamy, Rastogi, Shim 2000).
+K = 5
 
 
-def routine(model: Model, *asked: str) -> list[str]:
+@scores.register("neighbours")
+class Neighbours:
+    """Distance to the 5th nearest stored training row in input space, standardised units.
+
+    d² is a sum over columns, each on a comparable scale: squared differences of standardised numbers, 2 − 2 cos Δ of
+    angles, 2 for a boolean, a category, a filled slot or a missing cell that differs (`diabolo.detect.neighbours`).
+    """
+
+    name = "neighbours"
+    needs = STORED
+    costly = True
+
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return nearest(reference, rows, "input", K)[0][..., -1]
+
+
+@scores.register("neighbours_latent")
+class LatentNeighbours:
+    """Distance of the code to the 5th nearest code of a stored training row, in units of √(tr Σ / K) of the codes."""
+
+    name = "neighbours_latent"
+    needs = STORED
+    costly = True
+
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return nearest(reference, rows, "latent", K)[0][..., -1]
+
+
+@scores.register("neighbours_residual")
+class ResidualNeighbours:
+    """Distance of the residual to the 5th nearest residual of a stored training row, typical residuals as units."""
+
+    name = "neighbours_residual"
+    needs = STORED
+    costly = True
+
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return nearest(reference, rows, "residual", K)[0][..., -1]
+
+
+def applicable(reference: Reference) -> list[str]:
+    """Names of the scores that there is all for that they need."""
+    return [n for n in scores if scores.get(n).needs <= reference.offers]
+
+
+def routine(reference: Reference, *asked: str) -> list[str]:
     """The scores that cost a pass or a few, and those asked for."""
-    return [n for n in applicable(model) if not scores.get(n).costly or n in asked]
+    return [n for n in applicable(reference) if not scores.get(n).costly or n in asked]
 
 
-def automatic(model: Model) -> str:
-    """The score behind "auto": the bound of −log p(x) that was trained where there is one, else −log p(x|z)."""
+def density(model: Model) -> str:
+    """The score that is −log p(x) or nearest to it: the bound that was trained where there is one, else −log p(x|z)."""
     if not model.latent.stochastic:
         return "nll"
     return "neg_elbo" if model.config.bound == "elbo" else "neg_log_likelihood"
 
 
-def score_table(model: Model, values: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+def automatic(reference: Reference) -> str:
+    """The score behind "auto"."""
+    return density(reference.model)
+
+
+#: What a score lacks, in words.
+LACKING = {
+    "stochastic": "needs a VAE; this model has a {latent} latent and",
+    "stored": "needs training rows, which a detector keeps: fit an AnomalyDetector (no --only main); this model",
+    "ensemble": "needs members, which a detector trains: fit an AnomalyDetector (no --only main); this model",
+}
+
+
+def check_score(reference: Reference, name: str) -> None:
+    """Refuse a score that does not exist, or that needs what is not there.
+
+    Raises:
+        ConfigError: with what is missing, and which scores there are.
+    """
+    if name not in scores.names():
+        raise ConfigError(f"unknown score {name!r}: {nearest_name(name, scores)}")
+    lacking = sorted(scores.get(name).needs - reference.offers)
+    if lacking:
+        words = LACKING[lacking[0]].format(latent=reference.model.latent.name)
+        raise ConfigError(f"score {name!r} {words} gives {', '.join(applicable(reference))}")
+
+
+def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Score rows of a table in fixed padded tiles.
 
     A row's score does not depend on its company: every tile has the same number of rows, the last one
     padded. A row that cannot be scored is +inf, never normal.
 
     Args:
+        reference: the model, and what a detector keeps beside it.
         values: [n, C] float32 or float64 in the schema's order, NaN where missing.
         names: scores to compute.
 
@@ -165,32 +249,41 @@ def score_table(model: Model, values: np.ndarray, names: Sequence[str]) -> dict[
         Each score [n] float64 (leading member axes are averaged).
 
     Raises:
-        ConfigError: an unknown score, or one that the model's latent cannot give.
+        ConfigError: an unknown score, or one that needs what the reference has not.
     """
     for name in names:
-        if name not in scores.names():
-            raise ConfigError(f"unknown score {name!r}: {nearest(name, scores)}")
-        if name not in applicable(model):
-            raise ConfigError(
-                f"score {name!r} needs a VAE; this model has a {model.latent.name} latent and gives "
-                f"{', '.join(applicable(model))}"
-            )
+        check_score(reference, name)
     chosen = [scores.create(n) for n in names]
     out = {n: np.empty(len(values), np.float64) for n in names}
-    table = torch.from_numpy(np.require(values, requirements=("C", "W")))
-    memory = Memory()
-    with torch.inference_mode(), threads_for(TILE * model.multiply_adds):
-        for part in tiles(len(values)):
-            tile, size = table[part], part.stop - part.start
-            if size < TILE:
-                tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
-            rows = model.encoding.encode(tile, memory)
+    near = any("stored" in score.needs for score in chosen)
+    with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
+        for part, rows in tiled(reference, values, near):
             for score in chosen:
-                value = score(model, rows).double()
-                if model.lead:
+                value = score(reference, rows).double()
+                if value.dim() > 1:
                     value = value.reshape(-1, TILE).mean(0)
                 value = torch.where(torch.isfinite(value), value, torch.inf)
                 if rows.bad is not None:
                     value = torch.where(rows.bad, torch.inf, value)
-                out[score.name][part] = value[:size].numpy()
+                out[score.name][part] = value[: part.stop - part.start].numpy()
     return out
+
+
+def tiled(reference: Reference, values: np.ndarray, own: bool = False) -> Iterator[tuple[slice, Encoded]]:
+    """Yield (slice, its rows as a tile of fixed size, the last one padded), each good until the next.
+
+    Args:
+        reference: whose model encodes.
+        values: [n, C] float32 or float64 in the schema's order.
+        own: whether rows are to know which of the stored rows they are.
+    """
+    table = torch.from_numpy(np.require(values, requirements=("C", "W")))
+    memory = Memory()
+    for part in tiles(len(values)):
+        tile, size = table[part], part.stop - part.start
+        if size < TILE:
+            tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
+        rows = reference.model.encoding.encode(tile, memory)
+        if own and reference.stored is not None:
+            rows.own = torch.from_numpy(reference.stored.positions(tile.numpy()))
+        yield part, rows

@@ -16,7 +16,8 @@ from diabolo.data.batches import TILE, tiles
 from diabolo.data.cells import TEXT, is_date
 from diabolo.data.encoding import Encoded
 from diabolo.data.table import Table, as_table, from_values, matched
-from diabolo.detect.scores import automatic, score_table
+from diabolo.detect.reference import Reference
+from diabolo.detect.scores import density, score_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.estimators.fitting import Keep, check_weights, fit_table, keep_of, seed_of
 from diabolo.model.objective import imputed
@@ -24,7 +25,7 @@ from diabolo.train.loop import Epoch
 
 if TYPE_CHECKING:
     from diabolo.data.stream import Stream
-    from diabolo.estimators.larger import Calibrating
+    from diabolo.estimators.parts import Parts
     from diabolo.train.online import Pace
 
 __all__ = ["Autoencoder"]
@@ -148,10 +149,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         report: Callable[[Epoch], None] | None = None,
         role_seed: int | None = None,
         keep: Keep | None = None,
+        combine: float = 0.0,
     ) -> Self:
         weights = check_weights(sample_weight, len(table))
         report = self._reporter(report)
-        self._adopt(fit_table(table, weights, self._settings(), calibrate, report, role_seed, keep), table)
+        self._adopt(fit_table(table, weights, self._settings(), calibrate, report, role_seed, keep, combine), table)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -182,13 +184,17 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         role_seed: int | None = None,
         keep: Keep | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> Calibrating:
-        """Fit from a cache in `folder`, and return the rows that were kept apart."""
+        combine: float = 0.0,
+        stored: int = 0,
+    ) -> Parts:
+        """Fit from a cache in `folder`, and return the rows that were kept apart, with `stored` others."""
         from diabolo.estimators.larger import fit_stream
 
         report = self._reporter(report)
         settings = self._settings()
-        fitted, apart = fit_stream(stream, folder, settings, calibrate, report, role_seed, keep, progress)
+        fitted, apart = fit_stream(
+            stream, folder, settings, calibrate, report, role_seed, keep, progress, combine, stored
+        )
         self._adopt(fitted, stream.head)
         return apart
 
@@ -306,10 +312,11 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Score rows, [n] float64, up = more anomalous; +inf for a row that cannot be scored.
 
         Raises:
-            ConfigError: an unknown score, or one that this latent cannot give.
+            ConfigError: an unknown score, or one that needs more than the autoencoder has: a latent with a width, rows
+                or members that a detector keeps.
         """
         table = self._table(X)
-        return score_table(self.model_, table.values, [score])[score]
+        return score_table(Reference(self.model_), table.values, [score])[score]
 
     def score_samples(self, X: Any) -> np.ndarray:
         """−anomaly_score, scikit-learn's sign: up = more normal."""
@@ -318,8 +325,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-density per row in nats (its lower bound for a Gaussian latent); for model selection."""
         table = self._table(X)
-        name = automatic(self.model_)
-        return -float(np.mean(score_table(self.model_, table.values, [name])[name]))
+        name = density(self.model_)
+        return -float(np.mean(score_table(Reference(self.model_), table.values, [name])[name]))
 
     def sample(self, n: int = 1, random_state: Any = 0, mean: bool = False) -> Any:
         """Draw n rows in original units, in the container that fit was given.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,14 +10,16 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.data.batches import ROLES, assign_roles, calibration_rows, calibration_share, fingerprint, hash_rows
+from diabolo.data.batches import calibration_rows, calibration_share, combine_share
 from diabolo.data.table import Table, as_table, matched
-from diabolo.detect.conformal import FEWEST, Calibration, default_rate
+from diabolo.detect.conformal import Calibration, default_rate
+from diabolo.detect.reference import Reference, stored_rows
 from diabolo.detect.scores import applicable, automatic, routine, score_table
 from diabolo.errors import CalibrationError, ConfigError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.fitting import Keep, check_weights, keep_of, seed_of
 from diabolo.estimators.named import VariationalAutoencoder
+from diabolo.estimators.parts import Parts, kept_rows, parts_of_any_table, parts_of_fitted_table
 from diabolo.train.loop import Epoch
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     Args:
         autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (rows it
-            was trained on are left out of the calibration); None for a `VariationalAutoencoder`.
+            was trained on are left out of the calibration, see `diabolo.estimators.parts.parts_of_any_table`); None for
+            a `VariationalAutoencoder`.
         score: a score's name; "auto" takes neg_elbo for a Gaussian latent (neg_log_likelihood if it was trained on an
             importance-weighted bound), nll for a point. Acts at once.
         false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n_calibration + 1)). Acts at once, no refit.
@@ -113,15 +115,17 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         if given is not None and hasattr(given, "model_"):
             self.autoencoder_ = given
             table = matched(table, given.model_.encoding.schema, type(self).__name__)
-            rows = self._unseen(table, weights)
+            seed = seed_of(self.random_state)
+            parts, self.n_excluded_ = parts_of_any_table(given.fitted_, table, weights, seed, stacklevel=5)
         else:
-            fresh, seed, share = self._fresh(len(table) if weights is None else int((weights > 0).sum()))
-            self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed, keep)
+            usable = len(table) if weights is None else int((weights > 0).sum())
+            fresh, seed, share = self._fresh(usable)
+            self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed, keep, combine_share(usable))
             table = matched(table, self.autoencoder_.model_.encoding.schema, type(self).__name__)
-            rows, self.n_excluded_ = self.autoencoder_.fitted_.calibration, 0
-            if len(rows) < 1:
+            parts, self.n_excluded_ = parts_of_fitted_table(fresh.fitted_, table, weights), 0
+            if not len(parts.calibrate):
                 raise CalibrationError(f"no calibration rows are left of n_samples={len(table)}; give more rows")
-        return self._calibrate(table, weights, rows)
+        return self._calibrate(table, parts)
 
     def _fit_stream(
         self,
@@ -133,11 +137,14 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     ) -> Self:
         """Fit a fresh autoencoder from a cache in `folder`, and calibrate on the rows kept apart."""
         fresh, seed, share = self._fresh(stream.used)
-        apart = fresh._fit_stream(stream, folder, share, report, seed, keep, progress)
+        head = stream.head
+        kept = stored_rows(len(head.names), head.values.itemsize)
+        combine = combine_share(stream.used)
+        parts = fresh._fit_stream(stream, folder, share, report, seed, keep, progress, combine, kept)
         self.autoencoder_, self.n_excluded_ = fresh, 0
-        if not len(apart.table):
+        if not len(parts.calibrate):
             raise CalibrationError(f"no calibration rows are left of n_samples={stream.used}; give more rows")
-        return self._calibrate(apart.table, apart.weights, np.arange(len(apart.table)))
+        return self._calibrate(head, parts)
 
     def _fresh(self, usable: int) -> tuple[Autoencoder, int, float]:
         """An unfitted autoencoder for `usable` rows, the seed of their roles, and the share that calibrates."""
@@ -148,20 +155,21 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             Calibration(np.zeros(calibration_rows(usable, share))).check_rate(self.false_alarm_rate)
         return VariationalAutoencoder(random_state=seed) if given is None else clone(given), seed, share
 
-    def _calibrate(self, table: Table, weights: np.ndarray | None, rows: np.ndarray) -> Self:
-        """Calibrate every score, a costly one only if it is the chosen one, on rows of a table in the model's order."""
+    def _calibrate(self, table: Table, parts: Parts) -> Self:
+        """Keep the rows to store, and calibrate every score, a costly one only if it is the chosen one."""
         model = self.autoencoder_.model_
-        calibration_scores = score_table(model, table.values[rows], routine(model, self.score_))
+        self.reference_ = Reference(model, kept_rows(model.encoding, parts.stored))
+        calibration_scores = score_table(self.reference_, parts.calibrate, routine(self.reference_, self.score_))
         # A row that cannot be scored is always flagged; among the calibration scores it would only hide others.
         readable = np.all([np.isfinite(s) for s in calibration_scores.values()], axis=0)
-        rows = rows[readable]
-        if not len(rows):
+        if not readable.any():
             raise CalibrationError(
                 "none of the calibration rows can be scored; look at their cells (diabolo info DATA)"
             )
-        calibration_scores = {name: s[readable] for name, s in calibration_scores.items()}
-        w = None if weights is None else weights[rows]
-        self._take({name: Calibration(s, w) for name, s in calibration_scores.items()}, len(rows))
+        w = parts.calibrate_weights
+        w = None if w is None else w[readable]
+        taken = {name: Calibration(s[readable], w) for name, s in calibration_scores.items()}
+        self._take(taken, int(readable.sum()))
         self.n_features_in_ = len(table.names)
         if table.named:
             self.feature_names_in_ = np.array(table.names, dtype=object)
@@ -176,40 +184,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.calibrations_, self.n_calibration_ = calibrations, rows
         self._calibrated = (self.autoencoder_.fitted_, len(self.autoencoder_.history_))
 
-    def _unseen(self, table: Table, weights: np.ndarray | None) -> np.ndarray:
-        """Positions of rows that the fitted autoencoder was not trained or stopped on."""
-        fitted = self.autoencoder_.fitted_
-        hashes = hash_rows(table.values)
-        free = np.ones(len(table), bool) if weights is None else weights > 0
-        if fitted.row_hashes is not None:
-            seen = np.isin(hashes, fitted.row_hashes)
-        elif fitted.roles["fingerprint"] == fingerprint(hashes):
-            r = fitted.roles
-            seen = assign_roles(r["rows"], r["seed"], r["stop"], 0.0, r["calibrate"]) != ROLES.index("calibrate")
-        else:
-            warnings.warn(
-                f"the autoencoder was fitted on {fitted.roles['rows']:,} rows, too many for its file to keep their "
-                "hashes, and this is another table: make sure that it holds none of them",
-                UserWarning,
-                stacklevel=4,
-            )
-            seen = np.zeros(len(table), bool)
-        self.n_excluded_ = int((seen & free).sum())
-        rows = np.flatnonzero(free & ~seen)
-        if len(rows) < FEWEST:
-            raise CalibrationError(
-                f"{len(rows)} of {len(table)} rows are left to calibrate on ({self.n_excluded_} were trained on); "
-                f"at least {FEWEST} are needed: give rows that the autoencoder has not seen"
-            )
-        return rows
-
     # ── decisions ─────────────────────────────────────────────────────────────────────────────────
 
     @property
     def score_(self) -> str:
         """The score in use: `score`, with "auto" resolved."""
         name: str = vars(self)["score"]
-        return automatic(self.autoencoder_.model_) if name == "auto" else name
+        return automatic(self.reference_) if name == "auto" else name
 
     @property
     def false_alarm_rate_(self) -> float:
@@ -234,7 +215,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
             )
         if self.score_ not in self.calibrations_:
-            if self.score_ in applicable(self.autoencoder_.model_):
+            if self.score_ in applicable(self.reference_):
                 raise ConfigError(
                     f"score {self.score_!r} takes long, so it is calibrated only where it is asked for: fit the "
                     f"detector with score={self.score_!r}; calibrated are {', '.join(self.calibrations_)}"
@@ -248,7 +229,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self._calibration()
         schema = self.autoencoder_.model_.encoding.schema
         table = matched(as_table(X), schema, type(self).__name__)
-        return score_table(self.autoencoder_.model_, table.values, [self.score_])[self.score_]
+        return score_table(self.reference_, table.values, [self.score_])[self.score_]
 
     def p_values(self, X: Any) -> np.ndarray:
         """Conformal p-value per row, [n] float64, from 1/(n_calibration + 1) to 1; small = anomalous."""
@@ -278,7 +259,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def save(self, path: str | Path) -> None:
         """Write the autoencoder and this detector into one model file."""
         from diabolo.artifact import write_sections
-        from diabolo.estimators.saving import detector_section, main_section
+        from diabolo.estimators.saving import main_section
+        from diabolo.estimators.saving_detector import detector_section
 
         check_is_fitted(self, "calibrations_")
         self._calibration()
@@ -288,7 +270,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     @classmethod
     def load(cls, path: str | Path, own_network: bool = False) -> AnomalyDetector:
         """Read the detector of a model file, with its autoencoder; `own_network` as for `diabolo.load`."""
-        from diabolo.estimators.saving import load_detector
+        from diabolo.estimators.saving_detector import load_detector
 
         return load_detector(path, own_network)
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from diabolo.config import Config
-from diabolo.data.batches import MOST_HASHES, ROLES, assign_roles, fingerprint, hash_rows
+from diabolo.data.batches import MOST_HASHES, ROLES, assign_roles, fingerprint, hash_rows, is_seen
 from diabolo.data.encoding import Encoded, Encoding, fit_encoding
 from diabolo.data.rows import Rows
 from diabolo.data.schema import infer_schema
@@ -52,8 +52,6 @@ class Fitted:
     roles: dict[str, Any]
     training: dict[str, Any]
     row_hashes: np.ndarray | None
-    #: Positions of the calibration rows in the table that was fitted.
-    calibration: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +110,7 @@ def fit_table(
     report: Callable[[Epoch], None] | None = None,
     role_seed: int | None = None,
     keep: Keep | None = None,
+    combine: float = 0.0,
 ) -> Fitted:
     """Fit a model to a table's training rows.
 
@@ -119,7 +118,7 @@ def fit_table(
         table: n rows.
         weights: [n] or None; a row of weight 0 plays no part.
         config: settings, widths possibly left open.
-        calibrate: share of rows kept away from everything here.
+        calibrate, combine: shares of rows kept away from everything here.
         report: called after each epoch.
         role_seed: seed of the roles; None for the config's.
         keep: the fit's checkpoint, if it has one.
@@ -134,7 +133,7 @@ def fit_table(
         raise DataError(f"Found {len(used)} sample(s) to fit (n_samples={len(used)}); at least 2 rows are needed")
     refuse_infinite(table, used)
     seed = config.random_state if role_seed is None else role_seed
-    roles = assign_roles(len(used), seed, config.stop_fraction, 0.0, calibrate)
+    roles = assign_roles(len(used), seed, config.stop_fraction, combine, calibrate)
     by_role = {name: used[roles == k] for k, name in enumerate(ROLES)}
     train, stop = by_role["train"], by_role["stop"]
     if len(train) < 1:
@@ -150,7 +149,7 @@ def fit_table(
     w_stop = None if weights is None else weights[stop]
     hashes = hash_rows(table.values[used])
     counts = {name: len(rows) for name, rows in by_role.items()}
-    told = roles_card(seed, len(used), config, calibrate, counts, fingerprint(hashes))
+    told = roles_card(seed, len(used), config, calibrate, combine, counts, fingerprint(hashes))
     checkpoint = checkpoint_of(keep, model, told, weights, values=table.values)
     history = fit(
         model,
@@ -159,19 +158,18 @@ def fit_table(
         report,
         checkpoint,
     )
-    known = hashes[roles != ROLES.index("calibrate")]
+    known = hashes[is_seen(roles)]
     return Fitted(
         model=model,
         history=[dataclasses.asdict(e) for e in history],
         roles=told,
         training={"seconds": seconds_of(started, checkpoint), "device": config.device, "versions": versions()},
         row_hashes=np.sort(known) if len(known) <= MOST_HASHES else None,
-        calibration=by_role["calibrate"],
     )
 
 
 def roles_card(
-    seed: int, rows: int, config: Config, calibrate: float, counts: dict[str, int], fingerprint: str
+    seed: int, rows: int, config: Config, calibrate: float, combine: float, counts: dict[str, int], fingerprint: str
 ) -> dict[str, Any]:
     """What the model file says of the parts that rows played."""
     return {
@@ -179,6 +177,7 @@ def roles_card(
         "rows": rows,
         "stop": config.stop_fraction,
         "calibrate": calibrate,
+        "combine": combine,
         "counts": counts,
         "fingerprint": fingerprint,
     }
@@ -208,7 +207,7 @@ def checkpoint_of(
         "columns": model.encoding.schema.names,
         "config": model.config.to_json(),
         "own_network": None if own is None else own.sha256,
-        "roles": {name: roles[name] for name in ("seed", "stop", "calibrate")},
+        "roles": {name: roles[name] for name in ("seed", "stop", "calibrate", "combine")},
         "rows": roles["rows"],
         "table": roles["fingerprint"],
         "values": None if values is None else _digest(np.ascontiguousarray(values).data),

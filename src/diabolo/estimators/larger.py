@@ -16,21 +16,14 @@ from diabolo.data.encoding import LIMIT, fit_encoding
 from diabolo.data.onepass import OnePass
 from diabolo.data.rows import Rows
 from diabolo.data.stream import Stream
-from diabolo.data.table import Table, matched
+from diabolo.data.table import matched
 from diabolo.errors import DataError
 from diabolo.estimators.fitting import Fitted, Keep, checkpoint_of, roles_card, rows_of, seconds_of, versions
+from diabolo.estimators.parts import Parts
 from diabolo.model.autoencoder import Model, resolve
 from diabolo.train.loop import Epoch, fit
 
-__all__ = ["Calibrating", "fit_stream"]
-
-
-@dataclasses.dataclass
-class Calibrating:
-    """The rows that were kept away from the fit, in the schema's order and levels."""
-
-    table: Table
-    weights: np.ndarray | None
+__all__ = ["fit_stream"]
 
 
 def fit_stream(
@@ -42,7 +35,9 @@ def fit_stream(
     role_seed: int | None = None,
     keep: Keep | None = None,
     progress: Callable[[int], None] | None = None,
-) -> tuple[Fitted, Calibrating]:
+    combine: float = 0.0,
+    stored: int = 0,
+) -> tuple[Fitted, Parts]:
     """Fit a model to a stream's training rows; as `diabolo.estimators.fitting.fit_table`, in bounded memory.
 
     Roles, summaries, fingerprint and weights are those of a fit in memory; quartiles, scale and resolution come from a
@@ -52,11 +47,12 @@ def fit_stream(
         stream: the dataset.
         folder: an empty folder for the cache.
         config: settings, widths possibly left open.
-        calibrate: share of rows kept away from everything here.
+        calibrate, combine: shares of rows kept away from everything here.
         report: called after each epoch.
         role_seed: seed of the roles; None for the config's.
         keep: the fit's checkpoint, if it has one.
         progress: called with the number of rows that the pass has just read.
+        stored: number of training and stop rows to hand over beside those kept away.
 
     Raises:
         DataError: fewer than two rows, an infinite cell, columns that cannot be used.
@@ -66,17 +62,17 @@ def fit_stream(
     if stream.used < 2:
         raise DataError(f"Found {stream.used} sample(s) to fit (n_samples={stream.used}); at least 2 rows are needed")
     seed = config.random_state if role_seed is None else role_seed
-    rule = RoleRule(stream.used, seed, config.stop_fraction, 0.0, calibrate)
+    rule = RoleRule(stream.used, seed, config.stop_fraction, combine, calibrate)
     n = rule.counts["train"]
     if n < 1:
         raise DataError(f"no training rows are left of {stream.used}; lower stop_fraction = {config.stop_fraction}")
     head = stream.head
     buckets = Buckets(folder, n, len(head.names), head.values.dtype, stream.weighted)
-    once = OnePass(stream, rule, buckets, config, MOST_HASHES)
+    once = OnePass(stream, rule, buckets, config, MOST_HASHES, stored)
     once.run(progress)
     model, train, stop, recode = _prepared(once, config)
     recognizer = once.recognize(recode)
-    told = roles_card(seed, stream.used, config, calibrate, rule.counts, str(recognizer.fingerprint))
+    told = roles_card(seed, stream.used, config, calibrate, combine, rule.counts, str(recognizer.fingerprint))
     weight = np.array([once.weight]) if stream.weighted else None
     checkpoint = checkpoint_of(keep, model, told, weight, len(buckets))
     history = fit(model, train, stop, report, checkpoint)
@@ -86,10 +82,9 @@ def fit_stream(
         roles=told,
         training={"seconds": seconds_of(started, checkpoint), "device": config.device, "versions": versions()},
         row_hashes=recognizer.known,
-        calibration=once.calibrate.at,
     )
-    apart = dataclasses.replace(head, values=once.calibrate.values)
-    return fitted, Calibrating(matched(apart, model.encoding.schema, "the model"), once.calibrate.weights)
+    kept = (once.stored, once.combine, once.calibrate)
+    return fitted, Parts(*(recode(p.values) for p in kept), *(p.weights for p in kept[1:]))
 
 
 def _prepared(once: OnePass, config: Config) -> tuple[Model, Cached, Rows, Callable[[np.ndarray], np.ndarray]]:

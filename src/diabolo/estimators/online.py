@@ -66,11 +66,12 @@ def _begin(ae: Autoencoder, table: Table, weights: np.ndarray | None) -> Fitted:
         "rows": 0,
         "stop": 0.0,
         "calibrate": 0.0,
+        "combine": 0.0,
         "counts": dict.fromkeys(ROLES, 0),
         "fingerprint": str(Fingerprint()),
     }
     training = {"seconds": 0.0, "device": config.device, "versions": versions()}
-    return Fitted(model, [], roles, training, np.empty(0, np.uint64), np.empty(0, np.int64))
+    return Fitted(model, [], roles, training, np.empty(0, np.uint64))
 
 
 def _remember(fitted: Fitted, hashes: np.ndarray) -> None:
@@ -79,7 +80,8 @@ def _remember(fitted: Fitted, hashes: np.ndarray) -> None:
     chain = Fingerprint.after(roles["rows"], roles["fingerprint"])
     chain.add(hashes)
     # Whoever shows all rows again in this order has shown no row that was not trained on.
-    roles |= {"rows": roles["rows"] + len(hashes), "stop": 0.0, "calibrate": 0.0, "fingerprint": str(chain)}
+    roles |= {"rows": roles["rows"] + len(hashes), "fingerprint": str(chain)}
+    roles |= {"stop": 0.0, "calibrate": 0.0, "combine": 0.0}
     roles["counts"]["train"] += len(hashes)
     if known is not None:
         known = np.union1d(known, hashes)

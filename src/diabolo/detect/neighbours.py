@@ -1,0 +1,239 @@
+"""Nearest stored rows, exactly: in input space, in the latent space, and in that of residuals.
+
+Every space is a Euclidean one, so the distance between rows is that between their places (`SPACES`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diabolo.data.batches import TILE, tiles
+from diabolo.data.encoding import SCALED, Encoded
+from diabolo.detect.reference import Reference
+from diabolo.model.autoencoder import Model
+from diabolo.threads import threads_for
+
+__all__ = ["SPACES", "Nearest", "nearest", "nearest_table"]
+
+#: Rows compared at once with all stored ones: 128 × 20,000 distances fit a core's share of the cache.
+BLOCK = 128
+#: Stored rows are looked through in groups of so many, of which only the nearest is looked at first.
+GROUP = 32
+#: Candidates beyond those asked for; single precision chooses them, double precision decides.
+SPARE = 4
+#: Where single precision could have missed a nearer row by more than this share of d², the row is done in double.
+TOLERANCE = 1e-6
+#: Smallest spread of a column's residual, in standardised units: what rounding leaves is no distance.
+RESIDUAL_FLOOR = 1e-2
+
+
+class Nearest:
+    """Finds the nearest of R points [R, d] in constant memory, the same for a query whatever its company."""
+
+    def __init__(self, points: Tensor) -> None:
+        points = points.double()
+        self.mean = points.mean(0)
+        self.points = points - self.mean
+        rows = len(points)
+        self.stride = -(-rows // GROUP)
+        pad = self.stride * GROUP - rows
+        wide = torch.nn.functional.pad(self.points, (0, 0, 0, pad))
+        half = torch.nn.functional.pad(0.5 * self.points.square().sum(-1), (0, pad), value=torch.inf)
+        self._double, self._single = (wide.T, half), (wide.float().T.contiguous(), half.float())
+        self._reach = float(self.points.square().sum(-1).max().sqrt())
+        # A rounded dot product is off by some √d ε |a| |b|; four times that is never seen.
+        self._error = 4 * float(torch.finfo(torch.float32).eps) * max(1, points.shape[1]) ** 0.5
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def query(self, queries: Tensor, k: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The k nearest points of each query.
+
+        Args:
+            queries: [B, d].
+            k: neighbours; where there are too few points, as many as there are beside one.
+            own: [B] int64: position of the point that the query is itself, which does not count once; −1 for none.
+
+        Returns:
+            distances [B, k] float64, rising; positions [B, k] int64.
+        """
+        k = min(k, max(1, len(self) - 1))
+        own = torch.full((len(queries),), -1) if own is None else own
+        blocks = [slice(start, start + BLOCK) for start in range(0, len(queries), BLOCK)]
+        parts = [self._block(queries[block], k, own[block]) for block in blocks]
+        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+    def _block(self, queries: Tensor, k: int, own: Tensor) -> tuple[Tensor, Tensor]:
+        q = queries.double() - self.mean
+        count = min(k + 1 + SPARE, len(self))
+        half, at = _smallest(q.float(), *self._single, self.stride, count)
+        square = self._exact(q, at)
+        if count < len(self):
+            size = q.square().sum(-1)
+            # Nothing that was passed over lies nearer than this.
+            least = (2 * (half[:, -1].double() - self._error * size.sqrt() * self._reach) + size).clamp_min(0)
+            last = square.sort(-1).values[:, min(k, count - 1)]
+            unsure = ((last - least > TOLERANCE * last) | ~torch.isfinite(half[:, -1])).nonzero()[:, 0]
+            if len(unsure):
+                # Padded, so that the shape of the product does not depend on how many there are.
+                some = torch.cat([q[unsure], q.new_zeros(BLOCK - len(unsure), q.shape[1])])
+                at[unsure] = _smallest(some, *self._double, self.stride, count)[1][: len(unsure)]
+                square[unsure] = self._exact(q[unsure], at[unsure])
+        square = _without_own(square, at, own)
+        order = square.argsort(dim=-1, stable=True)[:, :k]
+        return square.gather(-1, order).sqrt(), at.gather(-1, order)
+
+    def _exact(self, q: Tensor, at: Tensor) -> Tensor:
+        """Squared distances [B, count] by differences, free of cancellation."""
+        near = self.points.index_select(0, at.flatten()).reshape(*at.shape, -1)
+        return (near - q.unsqueeze(1)).square_().sum(-1)
+
+
+def _smallest(q: Tensor, points: Tensor, half: Tensor, stride: int, count: int) -> tuple[Tensor, Tensor]:
+    """½|p|² − p·q of the `count` points where it is smallest, and their positions, both [B, count].
+
+    Those points lie in the `count` groups whose smallest ones are smallest. A group's points lie `stride` apart, so
+    that one pass along memory compares all groups.
+    """
+    all_of_them = torch.addmm(half, q, points, alpha=-1)
+    if stride <= 2 * count:
+        value, at = all_of_them.topk(count, dim=-1, largest=False)
+        return value, at
+    least = all_of_them.view(len(q), GROUP, stride).amin(1)
+    groups = least.topk(count, dim=-1, largest=False, sorted=False).indices
+    members = (groups.unsqueeze(-1) + stride * torch.arange(GROUP)).flatten(1)
+    value, chosen = all_of_them.gather(-1, members).topk(count, dim=-1, largest=False)
+    return value, members.gather(-1, chosen)
+
+
+def _without_own(square: Tensor, at: Tensor, own: Tensor) -> Tensor:
+    """The row's own point at infinity; another of the same place where ties have pushed that one out."""
+    mine = at == own.unsqueeze(-1)
+    lost = (own >= 0) & ~mine.any(-1)
+    if bool(lost.any()):
+        first = torch.zeros_like(mine).scatter_(-1, square.argmin(-1, keepdim=True), True)
+        mine = mine | (first & lost.unsqueeze(-1))
+    return torch.where(mine, torch.inf, square)
+
+
+# ── the spaces ────────────────────────────────────────────────────────────────────────────────────
+
+
+def input_places(model: Model, rows: Encoded) -> Tensor:
+    """Places of rows in input space, [B, D + 1], where each column counts once.
+
+    d² is a sum over columns: (x − y)² of standardised numbers (2 on average between two independent rows),
+    2 − 2 cos(φ − φ') of angles (2 on average if uniform), and 2 where booleans, categories, the presence of a slot or
+    the absence of a cell differ. What is not there enters as its column's mean. The last place counts what no training
+    row had, at 2 each: a gap in a column without gaps, a constant that changed, an unknown level.
+    """
+    encoding = model.encoding
+    scale = torch.ones(encoding.width)
+    for block in encoding.blocks:
+        if block.kind in ("boolean", "slots", "missing"):
+            scale[block.start : block.stop] = 2**0.5
+    odd = torch.zeros(len(rows), 1)
+    if rows.changed is not None:
+        odd += rows.changed.sum(-1, keepdim=True)
+    if rows.missing is not None:
+        full = [c for c in encoding.cells if c not in set(encoding.nullable)]
+        odd += rows.missing[:, full].sum(-1, keepdim=True)
+    return torch.cat([rows.x * scale, (2 * odd).sqrt()], dim=-1)
+
+
+def latent_places(model: Model, rows: Encoded) -> Tensor:
+    """Codes [*lead, B, K], the posterior means, in units of the training codes' root mean square spread √(tr Σ / K).
+
+    One unit for all of them leaves a dimension that a VAE has shut down mute, and principal axes in their proportions.
+    """
+    variance = model.buffers["latent_cov"].diagonal(dim1=-2, dim2=-1).mean(-1)
+    return model.posterior(rows).mean / variance.sqrt().clamp_min(1e-6)[..., None, None]
+
+
+def residual_places(model: Model, rows: Encoded) -> Tensor:
+    """Residuals [*lead, B, C], each in units of its column's typical one, which stop rows have.
+
+    The size is the root of the column's squared error, as in `mse`; the sign is that of x − x̂ for numbers, booleans and
+    (of the sine of the difference) angles.
+    """
+    theta = model.decode(model.posterior(rows).mean)
+    typical = model.buffers["typical_squared_error"].clamp_min(RESIDUAL_FLOOR**2).unsqueeze(-2)
+    size = (model.column_squared_error(theta, rows).clamp_min(0) / typical).sqrt()
+    sign = torch.ones_like(size)
+    for head in model.heads:
+        x, part = head.inputs(rows.x), theta[..., head.start : head.stop]
+        if head.block.kind in (*SCALED, "boolean"):
+            side = x - head.likelihood.mean(part, head.units)
+        elif head.block.kind == "angle":
+            cos, sin = x.chunk(2, dim=-1)
+            side = (torch.atan2(sin, cos) - head.likelihood.mean(part, head.units)).sin()
+        else:
+            continue
+        sign[..., list(head.block.columns)] = torch.where(side < 0, -1.0, 1.0)
+    return size * sign
+
+
+#: Name of a space → places [*lead, B, d] of unclipped rows.
+SPACES: dict[str, Callable[[Model, Encoded], Tensor]] = {
+    "input": input_places,
+    "latent": latent_places,
+    "residual": residual_places,
+}
+
+
+def _index(reference: Reference, space: str) -> list[Nearest]:
+    """The stored rows in a space, one index per leading axis, made once."""
+    if space not in reference.derived and reference.stored is not None:
+        values, model, parts = reference.stored.values, reference.model, []
+        for part in tiles(len(values)):
+            tile, size = torch.from_numpy(np.array(values[part])), part.stop - part.start
+            if size < TILE:  # the same shape as queries have, so that a row and its copy have the same place
+                tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
+            parts.append(SPACES[space](model, model.encoding.encode(tile))[..., :size, :])
+        places = torch.cat(parts, dim=-2)
+        reference.derived[space] = [Nearest(p) for p in places.reshape(-1, *places.shape[-2:])]
+    index: list[Nearest] = reference.derived[space]
+    return index
+
+
+def nearest(reference: Reference, rows: Encoded, space: str, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest stored rows of each of B unclipped rows; a row that is itself stored does not count itself once.
+
+    Args:
+        reference: has stored rows.
+        rows: with `own` set where they may be stored themselves.
+        space: a name of `SPACES`.
+        k: neighbours; fewer come if fewer are stored.
+
+    Returns:
+        distances [*lead, B, k] float64, rising; positions among the stored rows [*lead, B, k] int64.
+    """
+    places = SPACES[space](reference.model, rows)
+    index, lead = _index(reference, space), places.shape[:-2]
+    found = [i.query(q, k, rows.own) for i, q in zip(index, places.reshape(-1, *places.shape[-2:]), strict=True)]
+    distance, at = (torch.stack(parts).reshape(*lead, len(rows), -1) for parts in zip(*found, strict=True))
+    return distance, at
+
+
+def nearest_table(reference: Reference, values: np.ndarray, space: str, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest` of the rows of a table [n, C] in the schema's order: distances [n, k] and positions [n, k].
+
+    The model has no leading axes. A row that cannot be scored is near none: +inf, and positions that mean nothing.
+    """
+    from diabolo.detect.scores import tiled
+
+    k = min(k, max(1, len(reference.stored or ()) - 1))
+    distances, positions = np.empty((len(values), k)), np.empty((len(values), k), np.int64)
+    with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
+        for part, rows in tiled(reference, values, own=True):
+            size = part.stop - part.start
+            distance, at = nearest(reference, rows, space, k)
+            if rows.bad is not None:
+                distance = torch.where(rows.bad.unsqueeze(-1), torch.inf, distance)
+            distances[part], positions[part] = distance[:size].numpy(), at[:size].numpy()
+    return distances, positions

@@ -1,0 +1,87 @@
+"""What a score may look at: the main autoencoder, and what a detector keeps beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from diabolo.data.batches import hash_rows
+from diabolo.model.autoencoder import Model
+
+__all__ = ["MOST_STORED", "STORED_BYTES", "Reference", "Stored", "stored_rows"]
+
+#: Rows kept at most. Neighbours cost R · D multiply-adds per row scored: with 20,000 rows of some 20 columns a core
+#: still scores tens of thousands of rows a second, and the file grows by a few MB.
+MOST_STORED = 20_000
+#: Bytes of them at most, which wide rows (images) reach first; at least 1,000 rows are kept whatever they take.
+STORED_BYTES = 32 * 2**20
+FEWEST_STORED = 1_000
+
+
+def stored_rows(columns: int, itemsize: int) -> int:
+    """How many rows of so many cells a detector keeps.
+
+    >>> stored_rows(21, 8), stored_rows(784, 4)
+    (20000, 10699)
+    """
+    return max(FEWEST_STORED, min(MOST_STORED, STORED_BYTES // max(1, columns * itemsize)))
+
+
+@dataclasses.dataclass
+class Stored:
+    """Training rows kept: R rows that the main autoencoder was trained or stopped on, or was never shown at all.
+
+    Attributes:
+        values: [R, C] in the schema's order, NaN where missing; each row can be scored.
+    """
+
+    values: np.ndarray
+
+    def __post_init__(self) -> None:
+        hashes = hash_rows(self.values)
+        self._order = np.argsort(hashes, kind="stable")
+        self._sorted = hashes[self._order]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def positions(self, values: np.ndarray) -> np.ndarray:
+        """Which stored row each of the rows [n, C] is by its contents, the first one of equals, −1 for none: [n]."""
+        if not len(self):
+            return np.full(len(values), -1)
+        hashes = hash_rows(values)
+        at = np.searchsorted(self._sorted, hashes).clip(max=len(self) - 1)
+        return np.where(self._sorted[at] == hashes, self._order[at], -1)
+
+
+@dataclasses.dataclass
+class Reference:
+    """What scores are computed from.
+
+    Attributes:
+        model: the main autoencoder.
+        stored: training rows kept.
+        ensemble: denoising members trained as one batch, with weights of their own and the main model's encoding.
+        combination: per constituent of a combined score, its location and scale on combine rows.
+    """
+
+    model: Model
+    stored: Stored | None = None
+    ensemble: Model | None = None
+    combination: Any | None = None
+
+    def __post_init__(self) -> None:
+        #: What scores derive from the stored rows once: their places in each space of neighbours.
+        self.derived: dict[Any, Any] = {}
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What there is of all that a score may need."""
+        found = {
+            "stochastic": self.model.latent.stochastic,
+            "stored": self.stored is not None and len(self.stored) > 1,
+            "ensemble": self.ensemble is not None,
+        }
+        return frozenset(name for name, there in found.items() if there)

@@ -1,0 +1,123 @@
+"""A detector to a section of a model file and back; a reader trusts nothing that it has not checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from diabolo.artifact import Section, read_sections
+from diabolo.detect.conformal import Calibration
+from diabolo.detect.reference import Reference, Stored
+from diabolo.detect.scores import check_score, scores
+from diabolo.errors import DiaboloError, ModelFileError
+from diabolo.estimators.autoencoder import Autoencoder
+from diabolo.estimators.cards import Count, card_of
+from diabolo.estimators.detector import AnomalyDetector
+from diabolo.estimators.fitting import seed_of
+from diabolo.estimators.parts import kept_rows
+from diabolo.estimators.saving import autoencoder_of
+
+__all__ = ["detector_section", "load_detector"]
+
+
+@dataclasses.dataclass
+class DetectorParameters:
+    score: str
+    false_alarm_rate: float | None
+    random_state: Count | None
+
+
+@dataclasses.dataclass
+class DetectorCard:
+    parameters: DetectorParameters
+    scores: list[str]
+    n_excluded: Count
+
+
+def detector_section(detector: AnomalyDetector) -> Section:
+    """The detector's parameters, stored rows and calibrations as a section."""
+    calibrations = detector.calibrations_
+    tensors = {"calibration": np.stack([c.scores for c in calibrations.values()])}
+    if all(c.weights is not None for c in calibrations.values()):
+        tensors["weights"] = np.stack([np.asarray(c.weights) for c in calibrations.values()])
+    stored = detector.reference_.stored
+    if stored is not None:
+        tensors["stored"] = stored.values
+    rate, seed = detector.false_alarm_rate, detector.random_state
+    card = {
+        "parameters": {
+            "score": detector.get_params()["score"],
+            "false_alarm_rate": None if rate is None else float(rate),
+            "random_state": None if seed is None else seed_of(seed),
+        },
+        "scores": list(calibrations),
+        "n_excluded": detector.n_excluded_,
+    }
+    return Section(card, tensors)
+
+
+def load_detector(path: str | Path, own_network: bool = False) -> AnomalyDetector:
+    """Read a model file and return its detector.
+
+    Args:
+        path: model file.
+        own_network: as for `load`.
+
+    Raises:
+        ModelFileError: as `load`, or the file has no detector.
+    """
+    sections = read_sections(path)
+    ae = autoencoder_of(path, sections["main"], own_network)
+    if "detector" not in sections:
+        raise ModelFileError(f"{path}: holds no detector; fit one (diabolo fit without --only main)")
+    section = sections["detector"]
+    card = card_of(path, DetectorCard, section.card)
+    left = sorted(set(section.tensors) - {"calibration", "weights", "stored"})
+    if left:
+        raise ModelFileError(f"{path}: section 'detector': tensor {left[0]!r} is left over")
+    calibrations = _calibrations(path, card, section.tensors)
+    detector = AnomalyDetector(ae, **dataclasses.asdict(card.parameters))
+    detector.autoencoder_, detector.n_excluded_ = ae, card.n_excluded
+    detector.reference_ = Reference(ae.model_, _stored(path, ae, section.tensors))
+    detector._take(calibrations, len(next(iter(calibrations.values()))))
+    try:
+        for name in card.scores:
+            check_score(detector.reference_, name)
+        detector._calibration().check_rate(detector.false_alarm_rate_)
+    except DiaboloError as error:
+        raise ModelFileError(f"{path}: section 'detector' does not fit together: {error}") from None
+    detector.n_features_in_ = ae.n_features_in_
+    if hasattr(ae, "feature_names_in_"):
+        detector.feature_names_in_ = ae.feature_names_in_
+    return detector
+
+
+def _calibrations(path: str | Path, card: DetectorCard, tensors: dict[str, np.ndarray]) -> dict[str, Calibration]:
+    values, weights = tensors.get("calibration"), tensors.get("weights")
+    if values is None or values.dtype != np.float64:
+        raise ModelFileError(f"{path}: section 'detector' needs the tensor 'calibration' of F64")
+    fits = values.ndim == 2 and values.shape[0] == len(card.scores) >= 1 and values.shape[1] >= 1
+    if not fits or np.isnan(values).any() or (np.diff(values) < 0).any():
+        raise ModelFileError(f"{path}: section 'detector': calibration is not one sorted row per score")
+    if weights is not None and (weights.shape != values.shape or not (weights >= 0).all() or not weights.sum() > 0):
+        raise ModelFileError(f"{path}: section 'detector': weights do not fit the calibration")
+    for name in card.scores:
+        if name not in scores.names():
+            raise ModelFileError(f"{path}: section 'detector' names the unknown score {name!r}; upgrade diabolo")
+    rows = [None] * len(values) if weights is None else list(weights)
+    return {n: Calibration(v, w) for n, v, w in zip(card.scores, values, rows, strict=True)}
+
+
+def _stored(path: str | Path, ae: Autoencoder, tensors: dict[str, np.ndarray]) -> Stored | None:
+    values, columns = tensors.get("stored"), ae.n_features_in_
+    if values is None:
+        return None
+    fits = values.ndim == 2 and len(values) >= 1 and values.shape[1] == columns
+    if not fits or values.dtype not in (np.float32, np.float64):
+        raise ModelFileError(f"{path}: tensor 'detector/stored' must be rows of {columns} cells, F32 or F64")
+    stored = kept_rows(ae.model_.encoding, values)
+    if stored is None or len(stored) < len(values):
+        raise ModelFileError(f"{path}: tensor 'detector/stored' has rows that cannot be scored")
+    return stored
