@@ -16,7 +16,7 @@ def by_sorting(n, seed, stop, combine, calibrate):
     counts = (
         (3, batches.calibration_rows(n, calibrate)),
         (1, min(batches.MOST_STOP, int(n * stop))),
-        (2, int(n * combine)),
+        (2, min(batches.MOST_COMBINE, int(n * combine))),
     )
     for role, count in counts:
         roles[order[start : start + count]] = role

@@ -94,8 +94,7 @@ def compare(
     score_names = routine(reference, automatic(reference) if detector is None else detector.score_)
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
     classes, seen, values_seen = list[np.ndarray](), [], set[str]()
-    known = ae.fitted_.row_hashes
-    where = f"{data}: label {label!r}"
+    known, where = ae.fitted_.row_hashes, f"{data}: label {label!r}"
     for values, apart in ordered_chunks(data, schema, [label]):
         for name, s in score_table(reference, values, score_names).items():
             found[name].append(s)

@@ -5,6 +5,7 @@ Every space is a Euclidean one, so the distance between rows is that between the
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -161,6 +162,7 @@ def residual_places(model: Model, rows: Encoded) -> Tensor:
     The size is the root of the column's squared error, as in `mse`; the sign is that of x − x̂ for numbers, booleans and
     (of the sine of the difference) angles.
     """
+    rows = dataclasses.replace(rows, memory=None)  # theta is read twice
     theta = model.decode(model.posterior(rows).mean)
     typical = model.buffers["typical_squared_error"].clamp_min(RESIDUAL_FLOOR**2).unsqueeze(-2)
     size = (model.column_squared_error(theta, rows).clamp_min(0) / typical).sqrt()

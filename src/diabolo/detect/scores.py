@@ -163,7 +163,7 @@ class Neighbours:
     costly = True
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return nearest(reference, rows, "input", K)[0][..., -1]
+        return nearest(reference, rows, "input", K)[0][..., -1].expand(*reference.model.lead, -1)
 
 
 @scores.register("neighbours_latent")
