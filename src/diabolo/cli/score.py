@@ -19,6 +19,7 @@ def score(
     out: str = typer.Option(..., "-o", "--out", help="Scores to write: .parquet, .csv or .arrow, also to a URL."),
     score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them)."),
     false_alarm_rate: float | None = typer.Option(None, help="Share of normal rows that may be flagged."),
+    explain: bool = typer.Option(False, "--explain", help="Name the first columns of every anomaly."),
     strict: bool = typer.Option(False, help="Fail at the first row that cannot be scored."),
     own_network: bool = OWN_NETWORK,
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress and no summary."),
@@ -28,22 +29,19 @@ def score(
     import pyarrow as pa
 
     from diabolo.artifact import read_sections
-    from diabolo.cli.common import Progress, check_apart, say
-    from diabolo.data.formats import check_writable, format_of, formats, schema_of, write_batches
+    from diabolo.cli.common import Progress, say
+    from diabolo.cli.explain import top_columns, with_top_columns
+    from diabolo.data.formats import schema_of, write_batches
     from diabolo.data.reading import as_fitted, ordered_chunks
     from diabolo.detect.reference import Reference
     from diabolo.detect.scores import automatic, score_table
     from diabolo.estimators.saving import load
     from diabolo.estimators.saving_detector import load_detector
 
-    if not format_of(out).complete:
-        allowed = ", ".join(formats.get(n).suffixes[0] for n in formats if formats.get(n).complete)
-        raise ConfigError(f"{out}: scores have a column of text; allowed: {allowed}")
-    check_apart(out, model, data)
-    check_writable(out)
+    _check_out(out, model, data)
     detector = load_detector(model, own_network) if "detector" in read_sections(model) else None
-    if detector is None and false_alarm_rate is not None:
-        raise ConfigError(f"{model} has no detector, so no false-alarm rate; fit without --only main")
+    if detector is None and (explain or false_alarm_rate is not None):
+        raise ConfigError(f"{model} has no detector, so no false-alarm rate and no anomaly; fit without --only main")
     ae: Any = load(model, own_network) if detector is None else detector.autoencoder_
     if detector is not None:
         chosen = {"score": score_, "false_alarm_rate": false_alarm_rate}
@@ -58,7 +56,7 @@ def score(
     total = schema_of(source)[1]
     progress = Progress("scoring", total)
     counts = {"rows": 0, "anomalies": 0, "flagged": 0}
-    schema = _score_schema()
+    schema = with_top_columns(_score_schema()) if explain else _score_schema()
 
     def batches() -> Any:
         for values, _ in ordered_chunks(source, known):
@@ -77,12 +75,24 @@ def score(
             counts["flagged"] += len(flags)
             progress.add(n)
             why = pa.array([flags.get(i) for i in range(n)], pa.string()) if flags else pa.nulls(n, pa.string())
-            yield pa.record_batch([pa.array(np.arange(at, at + n)), pa.array(s), p, anomaly, why], schema=schema)
+            top = top_columns(detector, values, np.flatnonzero(is_anomaly)) if explain else []
+            yield pa.record_batch([pa.array(np.arange(at, at + n)), pa.array(s), p, anomaly, why, *top], schema=schema)
 
     write_batches(out, schema, batches())
     progress.end()
     if not quiet:
         say(_summary(out, name, counts, detector))
+
+
+def _check_out(out: str, model: Path, data: str) -> None:
+    from diabolo.cli.common import check_apart
+    from diabolo.data.formats import check_writable, format_of, formats
+
+    if not format_of(out).complete:
+        allowed = ", ".join(formats.get(n).suffixes[0] for n in formats if formats.get(n).complete)
+        raise ConfigError(f"{out}: scores have a column of text; allowed: {allowed}")
+    check_apart(out, model, data)
+    check_writable(out)
 
 
 def _flags(encoding: Any, values: Any, scores: Any) -> dict[int, str]:

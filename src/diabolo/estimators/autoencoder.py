@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from diabolo.estimators.parts import Parts
     from diabolo.train.online import Pace
 
-__all__ = ["Autoencoder"]
+__all__ = ["Autoencoder", "mean_type"]
 
 
 class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -297,7 +297,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         schema = self.model_.encoding.schema
         if draws is not None:
             return out if table.shape is None else out.reshape(draws, n, *table.shape)
-        dtypes = table.dtypes if only_missing else [_mean_type(d) for d in table.dtypes]
+        dtypes = table.dtypes if only_missing else [mean_type(d) for d in table.dtypes]
         return from_values(out[0], table.names, dtypes, table.container, schema.levels, table.shape)
 
     def _imputed(self, rows: Encoded) -> torch.Tensor:
@@ -346,7 +346,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 drawn = self.model_.mean_values(theta) if mean else self.model_.sample_values(theta, generator)
                 out[part] = self._rounded(drawn.numpy())
         schema = self.model_.encoding.schema
-        dtypes = [_mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
+        dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
         return from_values(out, schema.names, dtypes, self.container_, schema.levels, schema.row_shape)
 
     def _rounded(self, values: np.ndarray) -> np.ndarray:
@@ -384,6 +384,6 @@ def _plain(value: Any) -> Any:
     return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
 
 
-def _mean_type(dtype: str) -> str:
+def mean_type(dtype: str) -> str:
     """The type of a mean: text, dates and floats keep theirs, a mean of integers is no integer."""
     return dtype if dtype in TEXT or is_date(dtype) or dtype.startswith("float") else "float64"

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from diabolo.data.batches import calibration_rows, calibration_share, combine_share
 from diabolo.data.table import Table, as_table, matched
+from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.detect.reference import Reference, stored_rows
 from diabolo.detect.scores import applicable, automatic, routine, score_table
@@ -24,6 +25,7 @@ from diabolo.train.loop import Epoch
 
 if TYPE_CHECKING:
     from diabolo.data.stream import Stream
+    from diabolo.estimators.explaining import Explanation
 
 __all__ = ["AnomalyDetector"]
 
@@ -169,6 +171,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         w = parts.calibrate_weights
         w = None if w is None else w[readable]
         taken = {name: Calibration(s[readable], w) for name, s in calibration_scores.items()}
+        self.columns_: ColumnCalibration | None = ColumnCalibration.of(model, parts.calibrate[readable], w)
         self._take(taken, int(readable.sum()))
         self.n_features_in_ = len(table.names)
         if table.named:
@@ -235,6 +238,30 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """Conformal p-value per row, [n] float64, from 1/(n_calibration + 1) to 1; small = anomalous."""
         scores = self.anomaly_score(X)
         return self._calibration().p_values(scores)
+
+    def explain(self, X: Any, neighbors: int = 3) -> list[Explanation]:
+        """Why each of the rows X [n, C], or one row [C], has its score.
+
+        The columns that have to change for the row to be normal come first, then the others by contribution; each with
+        its seen and expected value and a conformal p-value; and the nearest normal training rows (see
+        `diabolo.detect.repair`).
+
+        Raises:
+            CalibrationError: the detector was saved by a version that did not keep what is needed.
+        """
+        check_is_fitted(self, "calibrations_")
+        if isinstance(X, np.ndarray | list | tuple) and np.ndim(X) == 1:
+            X = np.asarray(X)[None]
+        table = matched(as_table(X), self.autoencoder_.model_.encoding.schema, type(self).__name__)
+        return self._explain_values(table.values, neighbors)
+
+    def _explain_values(self, values: np.ndarray, neighbors: int, start: int = 0) -> list[Explanation]:
+        from diabolo.estimators.explaining import explain
+
+        if not isinstance(neighbors, int | np.integer) or neighbors < 0:
+            raise ConfigError(f"neighbors = {neighbors!r}; allowed are whole numbers from 0 up")
+        self._calibration()
+        return explain(self, values, int(neighbors), start)
 
     def predict(self, X: Any) -> np.ndarray:
         """−1 for an anomaly, +1 for a normal row."""

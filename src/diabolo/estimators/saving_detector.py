@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from diabolo.artifact import Section, read_sections
+from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration
 from diabolo.detect.reference import Reference, Stored
 from diabolo.detect.scores import check_score, scores
@@ -45,6 +46,10 @@ def detector_section(detector: AnomalyDetector) -> Section:
     stored = detector.reference_.stored
     if stored is not None:
         tensors["stored"] = stored.values
+    if detector.columns_ is not None:
+        tensors["columns"] = detector.columns_.costs
+        if detector.columns_.weights is not None:
+            tensors["column_weights"] = np.asarray(detector.columns_.weights, np.float64)
     rate, seed = detector.false_alarm_rate, detector.random_state
     card = {
         "parameters": {
@@ -74,13 +79,14 @@ def load_detector(path: str | Path, own_network: bool = False) -> AnomalyDetecto
         raise ModelFileError(f"{path}: holds no detector; fit one (diabolo fit without --only main)")
     section = sections["detector"]
     card = card_of(path, DetectorCard, section.card)
-    left = sorted(set(section.tensors) - {"calibration", "weights", "stored"})
+    left = sorted(set(section.tensors) - {"calibration", "weights", "stored", "columns", "column_weights"})
     if left:
         raise ModelFileError(f"{path}: section 'detector': tensor {left[0]!r} is left over")
     calibrations = _calibrations(path, card, section.tensors)
     detector = AnomalyDetector(ae, **dataclasses.asdict(card.parameters))
     detector.autoencoder_, detector.n_excluded_ = ae, card.n_excluded
     detector.reference_ = Reference(ae.model_, _stored(path, ae, section.tensors))
+    detector.columns_ = _columns(path, ae, section.tensors)
     detector._take(calibrations, len(next(iter(calibrations.values()))))
     try:
         for name in card.scores:
@@ -108,6 +114,18 @@ def _calibrations(path: str | Path, card: DetectorCard, tensors: dict[str, np.nd
             raise ModelFileError(f"{path}: section 'detector' names the unknown score {name!r}; upgrade diabolo")
     rows = [None] * len(values) if weights is None else list(weights)
     return {n: Calibration(v, w) for n, v, w in zip(card.scores, values, rows, strict=True)}
+
+
+def _columns(path: str | Path, ae: Autoencoder, tensors: dict[str, np.ndarray]) -> ColumnCalibration | None:
+    costs, weights = tensors.get("columns"), tensors.get("column_weights")
+    if costs is None and weights is None:
+        return None
+    fits = costs is not None and costs.ndim == 2 and len(costs) >= 1 and costs.shape[1] == ae.n_features_in_
+    if costs is None or not fits or costs.dtype != np.float32 or np.isnan(costs).any():
+        raise ModelFileError(f"{path}: tensor 'detector/columns' must be rows of {ae.n_features_in_} costs, F32")
+    if weights is not None and not (weights.shape == costs.shape[:1] and (weights >= 0).all() and weights.sum() > 0):
+        raise ModelFileError(f"{path}: tensor 'detector/column_weights' does not fit 'detector/columns'")
+    return ColumnCalibration(costs, weights)
 
 
 def _stored(path: str | Path, ae: Autoencoder, tensors: dict[str, np.ndarray]) -> Stored | None:

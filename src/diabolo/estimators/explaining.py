@@ -1,0 +1,257 @@
+"""Why a detector flags a row: its columns in the order of their part in the score, and the nearest normal rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from diabolo.data.slots import filled
+from diabolo.data.table import from_values
+from diabolo.detect.columns import column_costs
+from diabolo.detect.repair import MOST_COLUMNS, Neighborhood, Repair, repairs
+from diabolo.detect.scores import score_table
+from diabolo.errors import CalibrationError
+from diabolo.estimators.autoencoder import mean_type
+
+if TYPE_CHECKING:
+    from diabolo.estimators.detector import AnomalyDetector
+
+__all__ = ["ColumnPart", "Explanation", "Neighbor", "explain", "leading"]
+
+#: Stored rows looked at for each nearest normal one that is wanted.
+SPARE = 4
+#: Columns shown of a row, at most.
+SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnPart:
+    """One column's part in a row's score."""
+
+    column: str
+    seen: Any  #: as it came
+    expected: Any  #: E[x|z] of the repaired row
+    contribution: float  #: what the seen value costs, the others being as they should be; in the score's unit
+    p_value: float  #: conformal, of the column's −log p(x_j|z); see `diabolo.detect.columns`
+    changed: bool  #: whether it is among the columns that have to change for the row to be normal
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbor:
+    """A stored training row that the detector calls normal."""
+
+    distance: float  #: standardised units
+    values: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Why a row has its score; `columns` come in order, those that have to change first."""
+
+    row: int
+    score: float
+    p_value: float
+    threshold: float
+    is_anomaly: bool
+    repaired_score: float  #: once the columns that are `changed` have other values
+    columns: tuple[ColumnPart, ...]
+    neighbors: tuple[Neighbor, ...]
+    flag: str | None = None  #: why the row cannot be scored
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The columns that have to change for the row to be normal; few, of those that a search found the fewest."""
+        return tuple(part.column for part in self.columns if part.changed)
+
+    def to_frame(self) -> list[dict[str, Any]]:
+        """One plain dict per column, in order; `pandas.DataFrame` takes the list."""
+        return [dataclasses.asdict(part) for part in self.columns]
+
+    def __str__(self) -> str:
+        lines = [self.headline()]
+        for part in self.columns[:SHOWN]:
+            mark = "*" if part.changed else " "
+            lines.append(
+                f"{mark} {part.column}: {show(part.seen)}, expected {show(part.expected)}, "
+                f"contribution {part.contribution:.4g}, p = {part.p_value:.4g}"
+            )
+        return "\n".join(lines)
+
+    def headline(self) -> str:
+        """What is said of the row as a whole."""
+        verdict = "anomaly" if self.is_anomaly else "normal"
+        score = f"score {self.score:.4g} (threshold {self.threshold:.4g}), p = {self.p_value:.3g}"
+        head = f"row {self.row}: {verdict}, {score}"
+        if self.flag is not None:
+            return f"{head}; cannot be scored: {self.flag}"
+        if not self.changed:
+            return head
+        state = "normal" if self.repaired_score <= self.threshold else "still an anomaly"
+        return f"{head}; with other values of {', '.join(self.changed)} it is {state}, score {self.repaired_score:.4g}"
+
+
+def show(value: Any) -> str:
+    """A cell for a person."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "missing"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def explain(detector: AnomalyDetector, values: np.ndarray, neighbors: int, start: int = 0) -> list[Explanation]:
+    """Explain rows [n, C] in the schema's order, numbered from `start`."""
+    model = detector.autoencoder_.model_
+    encoding = model.encoding
+    names = encoding.schema.names
+    scores = score_table(detector.reference_, values, [detector.score_])[detector.score_]
+    found = _repaired(detector, values, scores)
+    p, p_columns = detector._calibration().p_values(scores), _column_p_values(detector, values, found)
+    wholes = np.stack([f.row for f in found])
+    expected = _plain(_expected(model, wholes), encoding, mean=True)
+    seen = _plain(values, encoding)
+    threshold, near = detector.threshold_, _neighborhood(detector)
+    out = []
+    for i, repair in enumerate(found):
+        parts = tuple(
+            ColumnPart(
+                names[c],
+                seen[i][names[c]],
+                expected[i][names[c]],
+                float(repair.contribution[c]),
+                float(p_columns[i, c]),
+                c in repair.changed,
+            )
+            for c in order(repair, p_columns[i])
+        )
+        readable = bool(np.isfinite(scores[i]))
+        flag = None if readable else encoding.flags(values[i : i + 1])[0] or "the score overflows"
+        nearest = _nearest(detector, near, values[i], neighbors, threshold)
+        verdict = not readable or bool(scores[i] > threshold)
+        out.append(
+            Explanation(
+                start + i, float(scores[i]), float(p[i]), threshold, verdict, repair.score, parts, nearest, flag
+            )
+        )
+    return out
+
+
+def leading(detector: AnomalyDetector, values: np.ndarray, count: int) -> list[list[tuple[str, float]]]:
+    """For each row the `count` columns that explain it first, with their p-values."""
+    if not len(values):
+        return []
+    names = detector.autoencoder_.model_.encoding.schema.names
+    scores = score_table(detector.reference_, values, [detector.score_])[detector.score_]
+    found = _repaired(detector, values, scores)
+    p = _column_p_values(detector, values, found)
+    return [[(names[c], float(p[i, c])) for c in order(r, p[i])[:count]] for i, r in enumerate(found)]
+
+
+def order(repair: Repair, p_values: np.ndarray) -> list[int]:
+    """Columns that have to change first, then by contribution, then by p-value."""
+    first = {c: k for k, c in enumerate(repair.changed)}
+    size = range(len(p_values))
+    return sorted(size, key=lambda c: (first.get(c, len(first)), -repair.contribution[c], p_values[c], c))
+
+
+def _column_p_values(detector: AnomalyDetector, values: np.ndarray, found: list[Repair]) -> np.ndarray:
+    """[n, C]: the larger of a column's p-value in the row as it is, and in the row with the other columns repaired.
+
+    The first one alone is valid, and so is anything larger; the second one is blind to what other columns have spoilt.
+    """
+    columns, model = detector.columns_, detector.autoencoder_.model_
+    if columns is None:
+        raise CalibrationError("the detector was saved by a version that kept no costs by column; fit it again")
+    seen = columns.p_values(column_costs(model, values))
+    back, at = [], []
+    for i, repair in enumerate(found):
+        for c in repair.changed:
+            row = repair.row.copy()
+            row[c] = values[i, c]
+            back.append(row)
+            at.append((i, c))
+    given = columns.p_values(column_costs(model, np.stack([*(r.row for r in found), *back]).astype(values.dtype)))
+    alone = given[: len(found)]
+    for k, (i, c) in enumerate(at, len(found)):
+        alone[i, c] = given[k, c]
+    return np.asarray(np.maximum(seen, alone))
+
+
+def _neighborhood(detector: AnomalyDetector) -> Neighborhood:
+    reference = detector.reference_
+    if reference.stored is None or not len(reference.stored):
+        raise CalibrationError("the detector keeps no training rows to compare with; fit it again")
+    if "neighborhood" not in reference.derived:
+        reference.derived["neighborhood"] = Neighborhood(reference.model.encoding, reference.stored.values)
+    found: Neighborhood = reference.derived["neighborhood"]
+    return found
+
+
+def _repaired(detector: AnomalyDetector, values: np.ndarray, scores: np.ndarray) -> list[Repair]:
+    """The repair of each row; of one that cannot be scored, the infinite cells are to blame."""
+    readable = np.isfinite(scores)
+    infinite = np.where(np.isinf(values), np.inf, 0.0)
+    at = np.flatnonzero(readable)
+    name, like = detector.score_, values.dtype
+    found = repairs(
+        values[at],
+        lambda rows: score_table(detector.reference_, rows.astype(like), [name])[name],
+        _neighborhood(detector),
+        detector.threshold_,
+        _suspects(detector, values[at]),
+    )
+    taken = dict(zip(at.tolist(), found, strict=True))
+    blank = [Repair(math.inf, math.inf, v.astype(np.float64), (), c) for v, c in zip(values, infinite, strict=True)]
+    return [taken.get(i, blank[i]) for i in range(len(values))]
+
+
+def _suspects(detector: AnomalyDetector, values: np.ndarray) -> list[np.ndarray]:
+    """The columns worth a look: those with a cell that may change, of many the ones reconstructed worst."""
+    model = detector.autoencoder_.model_
+    schema = model.encoding.schema
+    # A constant is worth a look where it is another value.
+    low = np.array([c.low for c in schema.columns])
+    constant = np.array([c.kind == "constant" for c in schema.columns])
+    fixed = constant & ((values == low) | np.isnan(values))
+    absent = ~filled(np.where(np.isfinite(values), values, 1.0), schema.groups)
+    cost = np.zeros(values.shape)
+    if len(low) > MOST_COLUMNS and len(values):
+        with torch.inference_mode():
+            rows = model.encoding.encode(torch.from_numpy(np.array(values)))
+            error = model.column_squared_error(model.decode(model.posterior(rows).mean), rows)
+        cost = error.reshape(-1, *error.shape[-2:]).mean(0)[:, : values.shape[1]].double().numpy()
+    cost = np.where(absent | fixed, -np.inf, np.nan_to_num(cost, nan=np.inf))
+    first = np.argsort(-cost, axis=1, kind="stable")[:, :MOST_COLUMNS]
+    return [np.sort(f[c[f] > -np.inf]) for f, c in zip(first, cost, strict=True)]
+
+
+def _expected(model: Any, values: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        rows = model.encoding.encode(torch.from_numpy(np.array(values)))
+        mean = model.mean_values(model.decode(model.posterior(rows).mean))
+        return np.asarray(mean.reshape(-1, *mean.shape[-2:]).mean(0).numpy())
+
+
+def _plain(values: np.ndarray, encoding: Any, mean: bool = False) -> list[dict[str, Any]]:
+    """Rows as dicts of plain values in the columns' own types."""
+    schema = encoding.schema
+    dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
+    table = from_values(np.asarray(values, np.float64), schema.names, dtypes, "arrow", schema.levels)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def _nearest(
+    detector: AnomalyDetector, near: Neighborhood, row: np.ndarray, count: int, threshold: float
+) -> tuple[Neighbor, ...]:
+    if count < 1:
+        return ()
+    distance = np.sqrt(near.squared(row.astype(np.float64)).sum(axis=1))
+    closest = np.argsort(distance, kind="stable")[: SPARE * count]
+    values = near.values[closest].astype(row.dtype)
+    normal = score_table(detector.reference_, values, [detector.score_])[detector.score_] <= threshold
+    closest = closest[normal][:count]
+    rows = _plain(near.values[closest], near.encoding)
+    return tuple(Neighbor(float(distance[r]), cells) for r, cells in zip(closest, rows, strict=True))

@@ -1,0 +1,322 @@
+"""Explanations: against a Gaussian whose answer is known, planted columns, the law of the p-values, kinds, the file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from program import done, refused, table, write
+from scipy import stats
+
+from diabolo import AnomalyDetector, LinearAutoencoder, VariationalAutoencoder
+from diabolo.artifact import read_sections, write_sections
+from diabolo.cli.explain import parse_rows
+from diabolo.detect.columns import ColumnCalibration
+from diabolo.detect.repair import Neighborhood, repairs
+from diabolo.errors import CalibrationError, ConfigError, DataError, ModelFileError
+
+C = 10
+BASIS = np.random.default_rng(1).normal(size=(3, C))
+PRECISION = np.linalg.inv(BASIS.T @ BASIS + 0.25 * np.eye(C))
+
+
+def gaussian(rng, n):
+    return rng.normal(size=(n, 3)) @ BASIS + 0.5 * rng.normal(size=(n, C))
+
+
+def quadratic(rows):
+    """−log density of those rows, up to a constant."""
+    return 0.5 * np.einsum("ij,jk,ik->i", rows, PRECISION, rows)
+
+
+@pytest.fixture(scope="module")
+def known(build_model):
+    """Stored rows, and the level that one normal row in a hundred exceeds."""
+    rng = np.random.default_rng(2)
+    stored = gaussian(rng, 3_000)
+    level = stats.chi2.ppf(0.99, C) / 2
+    return Neighborhood(build_model(stored).encoding, stored), level
+
+
+def everywhere(rows):
+    return [np.arange(rows.shape[1])] * len(rows)
+
+
+def first(repair, k):
+    rest = [c for c in np.argsort(-repair.contribution) if c not in repair.changed]
+    return set([*repair.changed, *rest][:k])
+
+
+# ── the search ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_contributions_of_a_normal_row_are_the_closed_form(known, rng):
+    """s(x) − min over x_j of s = (Ω x)_j² / (2 Ω_jj), from above approached by the values tried."""
+    near, level = known
+    rows = gaussian(rng, 40)
+    rows = rows[quadratic(rows) < level]
+    exact = np.square(rows @ PRECISION) / (2 * np.diag(PRECISION))
+    found = np.stack([r.contribution for r in repairs(rows, quadratic, near, level, everywhere(rows))])
+    assert (found <= exact + 1e-9).all()
+    assert np.corrcoef(found.ravel(), exact.ravel())[0, 1] > 0.95
+    assert found.sum() > 0.6 * exact.sum()
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_moved_columns_come_first(known, rng, k):
+    near, level = known
+    rows = gaussian(rng, 200)
+    moved = [rng.choice(C, k, replace=False) for _ in rows]
+    spread = np.subtract(*np.quantile(near.values, [0.75, 0.25], axis=0))
+    for row, columns in zip(rows, moved, strict=True):
+        row[columns] += rng.choice([-1, 1], k) * rng.uniform(3, 6, k) * spread[columns]
+    flagged = np.flatnonzero(quadratic(rows) > level)[:100]
+    found = repairs(rows[flagged], quadratic, near, level, everywhere(rows[flagged]))
+    hits = [first(r, k) == set(moved[i].tolist()) for r, i in zip(found, flagged, strict=True)]
+    assert len(flagged) == 100
+    assert np.mean(hits) >= 0.95
+    assert all(r.score <= level for r in found)
+
+
+def test_a_column_wrong_only_given_the_others_comes_first_and_its_size_says_nothing(known, rng):
+    near, level = known
+    rows = gaussian(rng, 3_000)
+    moved = rng.integers(C, size=len(rows))
+    rows[np.arange(len(rows)), moved] = gaussian(rng, len(rows))[np.arange(len(rows)), moved]
+    flagged = np.flatnonzero(quadratic(rows) > 1.3 * level)[:100]
+    found = repairs(rows[flagged], quadratic, near, level, everywhere(rows[flagged]))
+    hits = np.mean([first(r, 1) == {moved[i]} for r, i in zip(found, flagged, strict=True)])
+    by_size = np.mean(np.abs(rows[flagged] / near.values.std(axis=0)).argmax(axis=1) == moved[flagged])
+    assert hits > 0.9
+    assert by_size < 0.6
+
+
+def test_what_is_searched_beside_a_row_changes_nothing(known, rng):
+    near, level = known
+    rows = gaussian(rng, 7)
+    rows[:, 4] += 9
+    together = repairs(rows, quadratic, near, level, everywhere(rows))
+    for row, one in zip(rows, together, strict=True):
+        alone = repairs(row[None], quadratic, near, level, everywhere(row[None]))[0]
+        assert alone.changed == one.changed
+        np.testing.assert_allclose(alone.contribution, one.contribution, rtol=1e-12)
+
+
+# ── p-values per column ───────────────────────────────────────────────────────────────────────────
+
+
+def test_a_column_p_value_of_a_normal_row_is_below_alpha_at_most_that_often():
+    """Over repeated fits: the plain p-value is uniform on its grid, and the one that is given never smaller."""
+    alpha, shares = 0.1, []
+    for seed in range(40):
+        rng = np.random.default_rng([5, seed])
+        detector = AnomalyDetector(LinearAutoencoder(latent_dim=3)).fit(gaussian(rng, 300))
+        found = detector.explain(gaussian(rng, 30), neighbors=0)
+        shares.append(np.mean([[part.p_value <= alpha for part in one.columns] for one in found]))
+    mean, error = np.mean(shares), np.std(shares, ddof=1) / np.sqrt(len(shares))
+    assert mean < alpha + 3 * error
+    assert mean > alpha / 2, "a p-value that is never small says nothing"
+
+
+def test_column_p_values_by_hand():
+    costs = np.array([[0.0, 3.0], [1.0, 2.0], [2.0, 1.0]], np.float32)
+    calibration = ColumnCalibration(costs)
+    np.testing.assert_allclose(calibration.p_values([[1.0, np.inf], [5.0, 0.0]]), [[3 / 4, 1 / 4], [1 / 4, 1.0]])
+    weighted = ColumnCalibration(costs, np.array([2.0, 1.0, 0.0]))
+    # Of mean 1: the rows weigh 2, 1 and 0.
+    np.testing.assert_allclose(weighted.p_values([[0.5, 2.5]]), [[(1 + 1) / 4, (1 + 2) / 4]])
+
+
+# ── the detector ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return AnomalyDetector(LinearAutoencoder(latent_dim=3)).fit(gaussian(np.random.default_rng(3), 1_500))
+
+
+def test_an_explanation(detector, rng):
+    row = gaussian(rng, 1)[0]
+    row[6] += 8
+    one = detector.explain(row)[0]
+    assert detector.explain(row[None]) == [one]
+    assert detector.explain(row.tolist()) == [one]
+    assert one.is_anomaly
+    assert one.score == detector.anomaly_score(row[None])[0]
+    assert one.p_value == detector.p_values(row[None])[0]
+    assert one.changed == ("x6",)
+    assert one.repaired_score <= one.threshold < one.score
+    part = one.columns[0]
+    assert (part.column, part.seen) == ("x6", row[6])
+    assert abs(part.expected - (row[6] - 8)) < 3
+    assert part.p_value == min(p.p_value for p in one.columns) < 0.02
+    assert part.contribution == max(p.contribution for p in one.columns) > 0
+    assert [p.column for p in one.columns] != sorted(p.column for p in one.columns)
+    assert sorted(p.column for p in one.columns) == sorted(f"x{i}" for i in range(C))
+    assert one.to_frame()[0] == {
+        "column": "x6", "seen": part.seen, "expected": part.expected, "contribution": part.contribution,
+        "p_value": part.p_value, "changed": True,
+    }  # fmt: skip
+    assert len(one.neighbors) == 3
+    assert [n.distance for n in one.neighbors] == sorted(n.distance for n in one.neighbors)
+    nearest = np.array([[n.values[f"x{i}"] for i in range(C)] for n in one.neighbors])
+    assert (detector.predict(nearest) == 1).all()
+    assert "* x6" in str(one)
+    assert "anomaly" in str(one)
+
+
+def test_a_normal_row_needs_no_change(detector, rng):
+    rows = gaussian(rng, 60)
+    found = detector.explain(rows, neighbors=0)
+    for one, p in zip(found, detector.p_values(rows), strict=True):
+        assert one.is_anomaly == bool(one.changed)
+        assert one.p_value == p
+        assert all(part.contribution >= 0 for part in one.columns)
+    assert [one.row for one in found] == list(range(60))
+
+
+def test_the_file_keeps_it(detector, rng, tmp_path):
+    rows = gaussian(rng, 3)
+    rows[:, 2] -= 9
+    detector.save(tmp_path / "m.diabolo")
+    loaded = AnomalyDetector.load(tmp_path / "m.diabolo")
+    assert loaded.explain(rows) == detector.explain(rows)
+    sections = read_sections(tmp_path / "m.diabolo")
+    costs = sections["detector"].tensors["columns"]
+    for wrong in (costs[:, 1:], costs.astype(np.float64), np.full_like(costs, np.nan)):
+        sections["detector"].tensors["columns"] = wrong
+        write_sections(tmp_path / "wrong.diabolo", sections)
+        with pytest.raises(ModelFileError, match="columns"):
+            AnomalyDetector.load(tmp_path / "wrong.diabolo")
+    del sections["detector"].tensors["columns"]
+    write_sections(tmp_path / "old.diabolo", sections)
+    old = AnomalyDetector.load(tmp_path / "old.diabolo")
+    np.testing.assert_array_equal(old.predict(rows), detector.predict(rows))
+    with pytest.raises(CalibrationError, match="fit it again"):
+        old.explain(rows)
+
+
+def test_weights_are_kept(rng, tmp_path):
+    rows = gaussian(rng, 800)
+    detector = AnomalyDetector(LinearAutoencoder(latent_dim=3)).fit(rows, sample_weight=rng.uniform(0.5, 2, 800))
+    detector.save(tmp_path / "m.diabolo")
+    assert AnomalyDetector.load(tmp_path / "m.diabolo").explain(rows[:4]) == detector.explain(rows[:4])
+
+
+@pytest.fixture(scope="module")
+def of_mixed(mixed):
+    frame = pd.concat([mixed] * 3, ignore_index=True)
+    settings = {"slots": {"e": 2}, "epochs": 4, "latent_dim": 3}
+    return frame, AnomalyDetector(VariationalAutoencoder(**settings)).fit(frame)
+
+
+def test_every_kind_of_column_can_be_to_blame(of_mixed):
+    frame, detector = of_mixed
+    row = frame[detector.predict(frame) == 1].iloc[[0]]
+    wrong = {"a": 1e4, "hits": 9_000, "when": pd.Timestamp("2031-01-01"), "colour": "purple"}
+    for column, value in wrong.items():
+        odd = row.copy()
+        odd[column] = odd[column].astype(object) if column == "colour" else odd[column]
+        odd[column] = value
+        one = detector.explain(odd)[0]
+        assert one.is_anomaly or column == "colour", column
+        assert one.columns[0].column == column, f"{column}: {one}"
+    one = detector.explain(row)[0]
+    types = {part.column: type(part.seen) for part in one.columns}
+    assert types["colour"] is str
+    assert types["hits"] is int
+    assert "missing" not in str(one) or row.isna().any(axis=None)
+
+
+def test_missing_absent_and_infinite_cells(of_mixed):
+    frame, detector = of_mixed
+    row = frame[detector.predict(frame) == 1].iloc[[1]].copy()
+    row["gap"] = np.nan
+    row["a"] = np.nan  # which no training row lacks
+    assert detector.explain(row)[0].columns[0].column == "a"
+    row["a"] = np.inf
+    one = detector.explain(row)[0]
+    assert one.flag == "infinite: a"
+    assert one.is_anomaly
+    assert one.columns[0].column == "a"
+    assert "cannot be scored" in str(one)
+
+
+def test_images_and_constants(images, rng):
+    detector = AnomalyDetector(LinearAutoencoder(latent_dim=6)).fit(np.concatenate([images] * 2))
+    odd = images[:1].copy()
+    odd[0, 4, 5, 1] += 9
+    one = detector.explain(odd)[0]
+    assert one.columns[0].column == f"x{(4 * 8 + 5) * 2 + 1}"
+    rows = np.c_[gaussian(rng, 400), np.full(400, 7.0)]
+    detector = AnomalyDetector(LinearAutoencoder(latent_dim=3)).fit(rows)
+    changed = rows[:1].copy()
+    changed[0, C] = 8.0
+    one = detector.explain(changed)[0]
+    if one.is_anomaly:
+        assert one.columns[0].column == f"x{C}"
+    assert min(one.columns, key=lambda part: part.p_value).column == f"x{C}"
+
+
+def test_wrong_arguments(detector, rng):
+    with pytest.raises(ConfigError, match=r"neighbors = -1; allowed"):
+        detector.explain(gaussian(rng, 1), neighbors=-1)
+    with pytest.raises(DataError):
+        detector.explain(gaussian(rng, 1)[:, 1:])
+
+
+# ── the program ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def odd(shop):
+    """The shop's table with a wrong cell in rows 3 and 8."""
+    frame = table()
+    frame.loc[[3, 8], "pt"] = 500.0
+    write(frame, shop / "odd.parquet")
+    return shop / "odd.parquet"
+
+
+def test_explain_a_row(shop, odd):
+    said = done("explain", shop / "vae.diabolo", odd, "--row", 3)
+    assert "row 3: anomaly" in said
+    assert "* pt" in said
+    assert "500" in said
+    for word in ("seen", "expected", "contribution", "normal row"):
+        assert word in said
+    several = done("explain", shop / "vae.diabolo", odd, "--row", "7:9", "--row", 3, "--columns", 1, "--neighbors", 0)
+    assert [w for w in several.split() if w.rstrip(":").isdecimal() and w.endswith(":")] == ["3:", "7:", "8:"]
+    assert "normal row" not in several
+    assert "4 more columns" in several
+
+
+def test_scores_with_the_first_columns(shop, odd, here):
+    done("score", shop / "vae.diabolo", odd, "-o", "plain.parquet")
+    done("score", shop / "vae.diabolo", odd, "-o", "s.parquet", "--explain")
+    found, plain = pd.read_parquet("s.parquet"), pd.read_parquet("plain.parquet")
+    pd.testing.assert_frame_equal(found[plain.columns.tolist()], plain)
+    assert [*plain.columns, "top_1", "top_1_p", "top_2", "top_2_p", "top_3", "top_3_p"] == list(found.columns)
+    assert found.loc[[3, 8], "top_1"].tolist() == ["pt", "pt"]
+    assert (found.loc[[3, 8], "top_1_p"] < 0.05).all()
+    assert (found["top_1"].notna() == found["is_anomaly"]).all()
+    done("score", shop / "vae.diabolo", odd, "-o", "s.csv", "--explain")
+    assert pd.read_csv("s.csv").loc[3, "top_1"] == "pt"
+
+
+@pytest.mark.parametrize("word", ["x", "-1", "5:5", "9:3", ":", "1:", "0:5000"])
+def test_rows_that_are_none(shop, odd, word):
+    line = refused("explain", shop / "vae.diabolo", odd, f"--row={word}")
+    assert f"--row {word}" in line
+
+
+def test_refusals(shop, odd, here):
+    line = refused("explain", shop / "vae.diabolo", odd, "--row", 400)
+    assert "--row 400" in line
+    assert "rows from 0 to 399" in line
+    assert "no detector" in refused("explain", shop / "ae.diabolo", odd, "--row", 1)
+    assert "no detector" in refused("score", shop / "ae.diabolo", odd, "-o", "s.parquet", "--explain")
+    assert "--row" in refused("explain", shop / "vae.diabolo", odd)
+
+
+def test_row_numbers():
+    assert parse_rows(["4", "1:3", "2"]) == [1, 2, 4]
