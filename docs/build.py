@@ -19,9 +19,10 @@ from diabolo.model.likelihood import likelihoods
 from diabolo.model.networks import networks
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
+from diabolo.train.robust import robusts
 
 PAGE = Path(__file__).parent / "settings.md"
-REGISTRIES = (networks, latents, priors, likelihoods, corruptions, regularizers, scores, formats)
+REGISTRIES = (networks, latents, priors, likelihoods, corruptions, regularizers, robusts, scores, formats)
 
 
 def comments() -> dict[str, str]:

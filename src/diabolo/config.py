@@ -70,6 +70,11 @@ class Config:
     kinds: dict[str, Literal["real", "integer", "count", "ordinal", "angle", "boolean", "categorical"]] | None = None
     #: Zero-padded objects: {"e": 4} takes e1_*, ..., e4_*; {"e": [["a", "b"], ...]} names columns.
     slots: dict[str, int | list[list[str]]] | None = None
+    #: What training rows count that do not fit: "none", all rows count; "trim", those of a suspiciously large loss are
+    #: left out; "downweight", they count less. No share is named: the losses' quartiles decide, in every epoch anew.
+    robust: Part = "none"
+    #: Share of training rows that do not belong, where it is known: so many are trimmed.
+    contamination: Annotated[float, Gt(0), Lt(0.5)] | None = None
     #: Passes over the training rows; None: 50, more for small tables (about 4,000 steps).
     epochs: Annotated[int, Ge(1), Lt(1 << 31)] | None = None
     #: Rows per step; None: a power of two from 32 to 1,024 that gives some 64 steps per epoch.

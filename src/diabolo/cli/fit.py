@@ -101,6 +101,12 @@ def summary(out: Path, fitted: Any, detector: Any, rows: int) -> str:
             f"  {detector.n_calibration_:,} rows calibrated {detector.score_}: above {detector.threshold_:.4f} is an "
             f"anomaly, at a false-alarm rate of {detector.false_alarm_rate_:.3g}{default}"
         )
+    suspects = fitted.fitted_.suspects
+    if suspects:
+        lines.append(
+            f"  {len(suspects):,} of these rows look out of place, row {suspects.rows[0]} most; --set robust=trim fits "
+            "without such rows, and diabolo score ranks all"
+        )
     skipped = sum(e["skipped"] for e in fitted.history_)
     if skipped:
         lines.append(f"  {skipped} steps were skipped because their loss was not finite")

@@ -38,7 +38,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     Parameters are the fields of `diabolo.config.Config`; a part is a name ("gaussian") or a mapping with its
     settings ({"name": "gaussian", "std": 0.2}). Fitted attributes: `history_` (one dict per epoch),
-    `config_`, `model_`, `n_train_`, `n_stop_`, `n_features_in_`, `feature_names_in_`.
+    `config_`, `model_`, `n_train_`, `n_stop_`, `n_features_in_`, `feature_names_in_`, `suspects_` (docs/robust.md).
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(200, 6)) @ np.ones((6, 6))
@@ -69,6 +69,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         angles: Any = "auto",
         kinds: Any = None,
         slots: Any = None,
+        robust: Any = "none",
+        contamination: float | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
@@ -101,6 +103,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.angles = angles
         self.kinds = kinds
         self.slots = slots
+        self.robust = robust
+        self.contamination = contamination
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -215,6 +219,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _adopt(self, fitted: Any, table: Table) -> None:
         self.fitted_ = fitted
         self.model_, self.config_, self.history_ = fitted.model, fitted.model.config, fitted.history
+        self.suspects_ = fitted.suspects
         self.n_train_, self.n_stop_ = fitted.roles["counts"]["train"], fitted.roles["counts"]["stop"]
         self.n_features_in_ = len(table.names)
         if table.named:

@@ -26,6 +26,7 @@ from diabolo.train.loop import Epoch
 if TYPE_CHECKING:
     from diabolo.data.stream import Stream
     from diabolo.estimators.explaining import Explanation
+    from diabolo.train.robust import Suspects
 
 __all__ = ["AnomalyDetector"]
 
@@ -186,6 +187,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """Take over calibrations, which hold for the autoencoder as it is now."""
         self.calibrations_, self.n_calibration_ = calibrations, rows
         self._calibrated = (self.autoencoder_.fitted_, len(self.autoencoder_.history_))
+
+    @property
+    def suspects_(self) -> Suspects | None:
+        """Rows of X that the autoencoder was fitted on and that look out of place; None of a stream or a file."""
+        return self.autoencoder_.suspects_  # type: ignore[no-any-return]
 
     # ── decisions ─────────────────────────────────────────────────────────────────────────────────
 

@@ -26,6 +26,7 @@ from diabolo.estimators.permission import own_network_card
 from diabolo.model.autoencoder import Model, resolve
 from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.loop import Epoch, fit
+from diabolo.train.robust import Suspects, suspects_among
 
 __all__ = [
     "Fitted",
@@ -52,6 +53,8 @@ class Fitted:
     roles: dict[str, Any]
     training: dict[str, Any]
     row_hashes: np.ndarray | None
+    #: Training and stop rows that look out of place; None where no table was in memory.
+    suspects: Suspects | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,13 +154,8 @@ def fit_table(
     counts = {name: len(rows) for name, rows in by_role.items()}
     told = roles_card(seed, len(used), config, calibrate, combine, counts, fingerprint(hashes))
     checkpoint = checkpoint_of(keep, model, told, weights, values=table.values)
-    history = fit(
-        model,
-        rows_of(encoding, values, w_train, train),
-        rows_of(encoding, table.values[stop], w_stop, stop),
-        report,
-        checkpoint,
-    )
+    parts = [rows_of(encoding, values, w_train, train), rows_of(encoding, table.values[stop], w_stop, stop)]
+    history = fit(model, parts[0], parts[1], report, checkpoint)
     known = hashes[is_seen(roles)]
     return Fitted(
         model=model,
@@ -165,6 +163,7 @@ def fit_table(
         roles=told,
         training={"seconds": seconds_of(started, checkpoint), "device": config.device, "versions": versions()},
         row_hashes=np.sort(known) if len(known) <= MOST_HASHES else None,
+        suspects=suspects_among(model, parts, [train, stop]),
     )
 
 

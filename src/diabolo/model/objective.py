@@ -20,7 +20,15 @@ from diabolo.model.autoencoder import Model
 from diabolo.model.latent import Posterior, antithetic
 from diabolo.model.regularizer import Context
 
-__all__ = ["imputed", "importance_weighted", "loss_terms", "neg_elbo", "neg_importance_weighted", "objective"]
+__all__ = [
+    "imputed",
+    "importance_weighted",
+    "loss_terms",
+    "neg_elbo",
+    "neg_importance_weighted",
+    "objective",
+    "row_losses",
+]
 
 
 def objective(
@@ -72,6 +80,15 @@ def loss_terms(
     if omega is not None:
         omega = omega.mean(-1) if share is None else torch.matmul(omega, share)
     return _total(distance, omega, beta), distance, omega
+
+
+def row_losses(model: Model, rows: Encoded) -> Tensor:
+    """−log p(x|z) [*lead, B] of clipped rows at the mean of their code, standardised nats: without noise and Ω."""
+    cells = model.nll(model.decode(model.encode(rows.x).mean), rows)
+    total = cells[0].sum(-1)
+    for more in cells[1:]:
+        total = total + more.sum(-1)
+    return total
 
 
 def _total(distance: list[Tensor], omega: Tensor | None, beta: float) -> Tensor:

@@ -19,6 +19,8 @@ __all__ = ["Moments", "has_closed_form", "solve"]
 def has_closed_form(model: Model, masked: bool) -> bool:
     """Whether the optimum is the principal subspace: linear, point, clean, and one fixed σ for all."""
     config, heads = model.config, model.heads
+    if config.robust != "none" or config.contamination is not None:
+        return False  # which rows count depends on the fit
     if config.solver != "auto" or masked or model.lead or len(heads) != 1 or model.latent.stochastic:
         return False
     gaussian = heads[0].likelihood

@@ -17,6 +17,7 @@ from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.closed_form import Moments, has_closed_form, solve
 from diabolo.train.diverged import in_an_epoch, on_stop_rows
 from diabolo.train.engine import Engine, choose_device
+from diabolo.train.robust import create_robust, reweighted
 from diabolo.train.schedule import Plan, plan
 from diabolo.train.state import Epoch, State
 
@@ -123,7 +124,9 @@ def _epoch(
     """One pass, or the rest of one; sums stay on the device until its end. Returns mean distance, mean Ω, skips."""
     n, size = len(train), steps.rows_per_step
     state.begin_epoch()
+    robust = create_robust(model.config)
     for rows, weights in train.pieces(size, state.order, engine.memory, state.piece):
+        weights = reweighted(model, robust, rows, weights, fresh=state.step == 0)
         for inner in slices(len(rows), size):
             batch = rows.batch(inner, engine.memory)
             w = None if weights is None else weights[inner]
@@ -152,6 +155,7 @@ def _epoch(
 def _validate(model: Model, stop: Rows) -> Tensor:
     """Loss [*lead] of the stop rows: clean input, final β, the same noise at every call."""
     config, n = model.config, len(stop.rows)
+    stop = Rows(stop.rows, reweighted(model, create_robust(config), stop.rows, stop.weights))
     noise = torch.Generator(device=model.device).manual_seed(config.random_state + 1)
     draws, size = (1, n) if config.bound == "elbo" else (config.draws, max(1, DECODED // config.draws))
     value = torch.zeros(model.lead, device=model.device)
@@ -167,7 +171,9 @@ def _validate(model: Model, stop: Rows) -> Tensor:
 def _describe(model: Model, train: Rows, stop: Rows) -> None:
     """Fill the buffers: moments of the training codes, and the typical cost of each column on stop rows."""
     members = [Moments(model.latent_dim) for _ in range(max(1, model.store.flat.numel() // model.store.flat.shape[-1]))]
-    for rows, weights in train.chunks():
+    robust = create_robust(model.config)
+    for rows, given in train.chunks():
+        weights = reweighted(model, robust, rows, given)
         codes = model.encode(rows.x).mean.cpu().reshape(len(members), -1, model.latent_dim)
         for moments, code in zip(members, codes, strict=True):
             moments.add(code, None if weights is None else weights.cpu())
