@@ -24,7 +24,7 @@ LAYERS = [
     ["data", "information", "metrics"],
     ["model"],
     ["train", "artifact"],
-    ["detect"],
+    ["detect", "compress"],
     ["estimators", "evaluation", "describe", "demo"],
     ["cli", "__main__"],
 ]
@@ -135,11 +135,13 @@ def test_exported_names():
     assert set(diabolo.__all__) == {
         "AnomalyDetector",
         "Autoencoder",
+        "Compressor",
         "DenoisingAutoencoder",
         "LinearAutoencoder",
         "SparseAutoencoder",
         "VariationalAutoencoder",
         "__version__",
+        "decompress",
         "information",
         "load",
     }
@@ -147,7 +149,7 @@ def test_exported_names():
     for name in diabolo.__all__:
         assert getattr(diabolo, name) is not None
     assert set(dir(diabolo)) == set(diabolo.__all__)
-    for later in ("Compressor", "LatentClusterer", "decompress", "nonsense"):
+    for later in ("LatentClusterer", "nonsense"):
         with pytest.raises(AttributeError, match=f"module 'diabolo' has no attribute '{later}'"):
             getattr(diabolo, later)
 
@@ -167,7 +169,9 @@ def test_the_changelog_tells_of_this_version():
     assert versions == sorted(versions, key=lambda v: [int(n) for n in v.split(".")], reverse=True)
 
 
-@pytest.mark.parametrize("cls", [*CLASSES.values(), diabolo.AnomalyDetector], ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "cls", [*CLASSES.values(), diabolo.AnomalyDetector, diabolo.Compressor], ids=lambda c: c.__name__
+)
 def test_public_docstrings(cls):
     assert inspect.cleandoc(cls.__dict__.get("__doc__") or "")
     assert ">>> " in cls.__doc__, "a class shows how it is used"

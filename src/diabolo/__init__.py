@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diabolo import information
     from diabolo.estimators.autoencoder import Autoencoder
+    from diabolo.estimators.compressor import Compressor, decompress
     from diabolo.estimators.detector import AnomalyDetector
     from diabolo.estimators.named import (
         DenoisingAutoencoder,
@@ -31,6 +32,8 @@ _HOMES = {
     "SparseAutoencoder": "diabolo.estimators.named",
     "VariationalAutoencoder": "diabolo.estimators.named",
     "AnomalyDetector": "diabolo.estimators.detector",
+    "Compressor": "diabolo.estimators.compressor",
+    "decompress": "diabolo.estimators.compressor",
     "load": "diabolo.estimators.saving",
     "information": "diabolo",
 }
@@ -38,11 +41,13 @@ _HOMES = {
 __all__ = [
     "AnomalyDetector",
     "Autoencoder",
+    "Compressor",
     "DenoisingAutoencoder",
     "LinearAutoencoder",
     "SparseAutoencoder",
     "VariationalAutoencoder",
     "__version__",
+    "decompress",
     "information",
     "load",
 ]

@@ -4,6 +4,7 @@ DiaboloError
 ├── ConfigError        a setting is unknown, of the wrong type or out of range   (also ValueError)
 ├── DataError          the rows or columns that came cannot be used              (also ValueError)
 ├── ModelFileError     a `*.diabolo` file is damaged, foreign or too new         (also ValueError)
+├── CompressedFileError  a `*.dbl` file is damaged, foreign or too new         (also ValueError)
 ├── CheckpointError    a checkpoint that is damaged, or of another fit          (also ValueError)
 ├── CalibrationError   a rate that the calibration rows cannot guarantee         (also ValueError)
 ├── TrainingError      a fit that diverged                                       (also RuntimeError)
@@ -21,6 +22,7 @@ from collections.abc import Iterable
 __all__ = [
     "CalibrationError",
     "CheckpointError",
+    "CompressedFileError",
     "ConfigError",
     "DataError",
     "DiaboloError",
@@ -46,6 +48,10 @@ class DataError(DiaboloError, ValueError):
 
 class ModelFileError(DiaboloError, ValueError):
     """A model file is damaged, foreign or of an unknown version."""
+
+
+class CompressedFileError(DiaboloError, ValueError):
+    """A compressed file is damaged, foreign or of an unknown version."""
 
 
 class CheckpointError(DiaboloError, ValueError):

@@ -1,0 +1,105 @@
+"""`diabolo compress` and `diabolo decompress`: tables as `*.dbl` files, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from diabolo.cli.common import TABLE, Progress, check_apart, say
+
+__all__ = ["compress", "decompress"]
+
+
+def compress(
+    model: Path = typer.Argument(..., help="Model file of such tables."),
+    data: str = typer.Argument(..., help=TABLE),
+    out: Path = typer.Option(..., "-o", "--out", help="File to write, *.dbl."),
+    max_error: str | None = typer.Option(None, help="Bound of all floats, like 1e-3, or 0.1% of each; else lossless."),
+    column_error: list[str] = typer.Option([], help="Bound of one column, like pt=0.1%; over --max-error."),
+    external_model: bool = typer.Option(False, help="Leave the codec section in MODEL, where decompress will need it."),
+    seed: int = typer.Option(0, help="Seed of the codec's fit."),
+) -> None:
+    """Compress a table such that every cell is within its bound after decoding; other types are exact.
+
+    The codec section of MODEL is used if it is of these columns and bounds. Else one is learnt from the table's first
+    200,000 rows and put into MODEL. Its bytes are part of FILE.dbl unless --external-model.
+    """
+    from diabolo.data.formats import check_writable, read_batches, schema_of
+    from diabolo.errors import ConfigError
+    from diabolo.estimators.compressing import codec_for, compress_table
+
+    check_apart(out, data, model)
+    if out.suffix != ".dbl":
+        raise ConfigError(f"{out}: a compressed file is called *.dbl")
+    check_writable(out)
+    errors = dict(_pair(said) for said in column_error)
+    schema, rows = schema_of(data)
+    plan, learnt = codec_for(model, data, schema, max_error, errors, seed)
+    progress = Progress("compressing", rows)
+    report = compress_table(read_batches(data), plan, out, external_model, progress.add)
+    progress.end()
+    if learnt:
+        say(f"{model}: learnt a codec section from the first {learnt:,} rows")
+    for line in said_of(out, report):
+        say(line)
+
+
+def _pair(said: str) -> tuple[str, str | None]:
+    from diabolo.errors import ConfigError
+
+    name, equals, error = said.rpartition("=")
+    if not equals or not name:
+        raise ConfigError(f"--column-error {said}: expected COLUMN=E, like pt=0.1% (or pt=none for no loss)")
+    return name, None if error == "none" else error
+
+
+def said_of(out: Path, report: Any) -> list[str]:
+    """The report of a compression: bytes, and bits and errors by column."""
+    r, tally = report, report.tally
+    share = r.bytes_in / max(r.bytes_out, 1)
+    lines = [
+        f"{out}: {r.rows:,} rows; {r.bytes_in:,} bytes in, {r.bytes_out:,} out ({share:.2f}×), "
+        f"of which {r.bytes_model:,} are the codec section"
+    ]
+    for i, field in enumerate(r.plan.schema):
+        bound, values = r.plan.bounds[i], max(tally.values[i], 1)
+        line = f"  {field.name}: {tally.bits[i] / values:.3f} bits per value"
+        if bound is not None:
+            root = (tally.squares[i] / values) ** 0.5
+            kind = " of the value" if bound.relative else ""
+            line += f", error at most {tally.worst[i]:.3g}{kind} (bound {bound}), RMS {root:.3g}"
+        lines.append(line + (", by the masked autoencoder" if tally.by_model[i] else ""))
+    return lines
+
+
+def decompress(
+    file: Path = typer.Argument(..., help="File to read, *.dbl."),
+    out: str = typer.Option(..., "-o", "--out", help="Table to write, *.parquet, *.npz, *.h5, ..."),
+    model: Path | None = typer.Option(None, help="Model file with the codec section of a file written without it."),
+    rows: str | None = typer.Option(None, help="Only rows A to B−1, like 1000:2000; other chunks are not read."),
+    salvage: bool = typer.Option(False, "--salvage", help="Recover every intact chunk of a damaged file."),
+) -> None:
+    """Give a compressed table back: same columns, order and types."""
+    from diabolo.data.formats import check_writable
+    from diabolo.estimators.compressing import decompress_file
+
+    check_apart(out, file)
+    check_writable(out)
+    count, lost = decompress_file(file, out, model, None if rows is None else _span(rows), salvage)
+    say(f"{out}: {count:,} rows")
+    for line in lost:
+        say(f"  lost: {line}")
+
+
+def _span(said: str) -> tuple[int, int]:
+    from diabolo.errors import ConfigError
+
+    first, colon, last = said.partition(":")
+    if not colon or not all(w.isdecimal() or not w for w in (first, last)):
+        raise ConfigError(f"--rows {said}: expected A:B, like 1000:2000, rows counted from 0, B not among them")
+    low, high = int(first or 0), int(last) if last else 1 << 62
+    if low >= high:
+        raise ConfigError(f"--rows {said}: A must be below B")
+    return low, high

@@ -1,0 +1,299 @@
+"""One chunk of rows as bytes, and back; a chunk needs nothing but the file's plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from diabolo.compress.bytesio import BytesReader, BytesWriter, pack
+from diabolo.compress.coder import Decoder, Interval, encode, lanes_for
+from diabolo.compress.columns import (
+    carried,
+    integers,
+    ipc,
+    is_float,
+    is_text,
+    rebuilt,
+    rebuilt_integers,
+    whole_width,
+)
+from diabolo.compress.grid import Bound, Grid, bits_of, from_bits
+from diabolo.compress.integers import MODEL, Coded, coded, decoded
+from diabolo.compress.masked import Known, Masked
+from diabolo.errors import CompressedFileError
+
+__all__ = ["Plan", "Tally", "decode_chunk", "encode_chunk"]
+
+#: Bits of a column's flags.
+NULLS, ESCAPES = 1, 2
+MOST_ROWS = 1 << 24
+MOST_CELLS = 1 << 30
+MOST_LANES = 1 << 12
+
+
+@dataclasses.dataclass
+class Plan:
+    """What all chunks of a file share."""
+
+    schema: Any
+    bounds: list[Bound | None]
+    grids: list[Grid | None]
+    #: Columns of floats that are all +0.0 together where an object is absent.
+    slots: list[list[int]]
+    masked: Masked | None = None
+
+    @property
+    def order(self) -> list[int]:
+        """The order in which columns are coded."""
+        first = [] if self.masked is None else self.masked.order
+        return [*first, *(i for i in range(len(self.schema)) if i not in set(first))]
+
+
+@dataclasses.dataclass
+class Tally:
+    """What coding a chunk came to, by column in schema order."""
+
+    bits: np.ndarray
+    worst: np.ndarray
+    squares: np.ndarray
+    values: np.ndarray
+    by_model: np.ndarray
+    escapes: np.ndarray
+
+    @staticmethod
+    def of(columns: int) -> Tally:
+        return Tally(*(np.zeros(columns) for _ in range(6)))
+
+    def add(self, other: Tally) -> None:
+        self.worst = np.maximum(self.worst, other.worst)
+        for name in ("bits", "squares", "values", "by_model", "escapes"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class _Writing:
+    def __init__(self, plan: Plan, rows: int) -> None:
+        self.plan, self.rows = plan, rows
+        self.head, self.tally = BytesWriter(), Tally.of(len(plan.schema))
+        self.symbols: list[Interval] = []
+        self.known: Known = {}
+
+    def put(self, values: np.ndarray, column: int, rival: Coded | None = None) -> None:
+        best = coded(values, rival)
+        self.head.data += best.head
+        self.symbols += best.symbols
+        self.tally.bits[column] += best.cost
+        self.tally.by_model[column] += best.code == MODEL
+
+    def piece(self, data: bytes, column: int) -> None:
+        before = len(self.head.data)
+        self.head.piece(data)
+        self.tally.bits[column] += 8 * (len(self.head.data) - before)
+
+    def column(self, i: int, array: Any, there: np.ndarray | None) -> None:
+        kind = array.type
+        import pyarrow as pa
+
+        text, whole = is_text(kind), whole_width(kind)
+        named = pa.types.is_dictionary(kind)
+        if not (is_float(kind) or text or whole or named):
+            self.head.number(0)
+            self.tally.values[i] += self.rows
+            return self.piece(pack(ipc(array)), i)
+        flags, valid = 0, None
+        if array.null_count:
+            flags, valid = NULLS, ~array.is_null().to_numpy(zero_copy_only=False)
+            array = array.drop_null()
+        self.tally.values[i] += self.rows
+        if is_float(kind):
+            return self._floats(i, array, flags, valid, there)
+        if text:
+            array = array.dictionary_encode()
+        self.head.number(flags)
+        if valid is not None:
+            self.put(valid.astype(np.int64), i)
+        if text or named:
+            self.piece(pack(ipc(array.dictionary)), i)
+            array = array.indices
+        self.put(integers(array), i)
+
+    def _floats(self, i: int, array: Any, flags: int, valid: np.ndarray | None, there: np.ndarray | None) -> None:
+        grid, bound = self.plan.grids[i], self.plan.bounds[i]
+        size = array.type.bit_width // 8
+        x = np.frombuffer(array.buffers()[1], f"<f{size}", len(array), array.offset * size)
+        rows = np.ones(self.rows, bool) if there is None else there
+        if valid is not None:
+            x = x[rows[valid]]
+            # Nulls are told of the rows that are there.
+            told = valid[rows]
+            rows = rows & valid
+        else:
+            x = x[rows]
+        if grid is None:
+            self.head.number(flags)
+            if valid is not None:
+                self.put(told.astype(np.int64), i)
+            return self.put(bits_of(x), i)
+        index = grid.index(x)
+        y = grid.value(index)
+        ok = bound.holds(x, y) if bound is not None else bits_of(x) == bits_of(y)
+        self._errors(i, x, y, ok)
+        self.head.number(flags | (0 if ok.all() else ESCAPES))
+        if valid is not None:
+            self.put(told.astype(np.int64), i)
+        if not ok.all():
+            self.put((~ok).astype(np.int64), i)
+        fits = np.flatnonzero(rows)[ok]
+        masked, rival = self.plan.masked, None
+        if masked is not None and i in masked.order:
+            rival = masked.coded(i, self.known, fits, index[ok], self.rows)
+        self.put(index[ok], i, rival)
+        if masked is not None and i in masked.order:
+            masked.learn(self.known, i, fits, index[ok], self.rows)
+        if not ok.all():
+            self.put(bits_of(x[~ok]), i)
+
+    def _errors(self, i: int, x: np.ndarray, y: np.ndarray, ok: np.ndarray) -> None:
+        with np.errstate(over="ignore"):
+            self._add_errors(i, x, y, ok)
+
+    def _add_errors(self, i: int, x: np.ndarray, y: np.ndarray, ok: np.ndarray) -> None:
+        d = np.abs(x[ok].astype(np.float64) - y[ok].astype(np.float64))
+        self.tally.squares[i] += float((d**2).sum())
+        bound = self.plan.bounds[i]
+        if bound is not None and bound.relative:
+            d = d / np.where(x[ok] == 0, 1, np.abs(x[ok].astype(np.float64)))
+        self.tally.worst[i] = max(self.tally.worst[i], float(d.max(initial=0)))
+        self.tally.escapes[i] += int((~ok).sum())
+
+
+def encode_chunk(plan: Plan, batch: Any) -> tuple[bytes, Tally]:
+    """A record batch of the plan's schema as bytes, and what they came to."""
+    state = _Writing(plan, batch.num_rows)
+    presence = _presence(plan, batch, state)
+    for i in plan.order:
+        state.column(i, batch.column(i), presence.get(i))
+    symbols = state.symbols
+    lanes = lanes_for(float(state.tally.bits.sum()))
+    out = BytesWriter()
+    out.number(batch.num_rows)
+    out.number(lanes)
+    out.piece(encode(symbols, lanes) if symbols else b"")
+    return bytes(out.data + state.head.data), state.tally
+
+
+def _presence(plan: Plan, batch: Any, state: _Writing) -> dict[int, np.ndarray]:
+    """Which rows have each slot, coded as masks of up to 32 slots."""
+    there: dict[int, np.ndarray] = {}
+    for start in range(0, len(plan.slots), 32):
+        mask = np.zeros(batch.num_rows, np.int64)
+        for bit, columns in enumerate(plan.slots[start : start + 32]):
+            present = np.zeros(batch.num_rows, bool)
+            for i in columns:
+                array = batch.column(i)
+                size = array.type.bit_width // 8
+                cells = np.frombuffer(array.buffers()[1], f"<i{size}", len(array), array.offset * size)
+                present |= cells != 0
+                if array.null_count:
+                    present |= array.is_null().to_numpy(zero_copy_only=False)
+            there |= dict.fromkeys(columns, present)
+            mask |= present.astype(np.int64) << bit
+        state.put(mask, plan.slots[start][0])
+    if plan.masked is not None:
+        plan.masked.see(state.known, plan.slots, there)
+    return there
+
+
+def decode_chunk(plan: Plan, data: bytes) -> Any:
+    """The record batch that `encode_chunk` coded, floats within their bounds.
+
+    Raises:
+        CompressedFileError: the bytes are damaged.
+    """
+    import pyarrow as pa
+
+    reader = BytesReader(data)
+    rows, lanes = reader.number(), reader.number()
+    if rows > MOST_ROWS or rows * max(len(plan.schema), 1) > MOST_CELLS or not 1 <= lanes <= MOST_LANES:
+        raise CompressedFileError(f"{rows:,} rows or {lanes:,} states are impossible")
+    symbols = reader.piece()
+    state = _Reading(plan, rows, reader, Decoder(symbols or encode([], lanes), lanes))
+    try:
+        there = state.presence()
+        arrays = {i: state.column(i, plan.schema.field(i).type, there.get(i)) for i in plan.order}
+        reader.finish()
+        state.decoder.finish()
+        return pa.RecordBatch.from_arrays([arrays[i] for i in range(len(arrays))], schema=plan.schema)
+    except (ValueError, LookupError, ArithmeticError, TypeError, OSError, pa.ArrowException, MemoryError) as error:
+        if isinstance(error, CompressedFileError):
+            raise
+        raise CompressedFileError(f"its cells make no sense ({str(error)[:100]})") from error
+
+
+class _Reading:
+    def __init__(self, plan: Plan, rows: int, reader: BytesReader, decoder: Decoder) -> None:
+        self.plan, self.rows, self.reader, self.decoder = plan, rows, reader, decoder
+        self.known: Known = {}
+
+    def get(self, n: int, model: Any = None) -> np.ndarray:
+        return decoded(self.reader, self.decoder, n, model)
+
+    def presence(self) -> dict[int, np.ndarray]:
+        there: dict[int, np.ndarray] = {}
+        for start in range(0, len(self.plan.slots), 32):
+            mask = self.get(self.rows)
+            for bit, columns in enumerate(self.plan.slots[start : start + 32]):
+                there |= dict.fromkeys(columns, (mask >> bit & 1).astype(bool))
+        if self.plan.masked is not None:
+            self.plan.masked.see(self.known, self.plan.slots, there)
+        return there
+
+    def column(self, i: int, kind: Any, there: np.ndarray | None) -> Any:
+        import pyarrow as pa
+
+        flags = self.reader.number()
+        text, named = is_text(kind), pa.types.is_dictionary(kind)
+        if not (is_float(kind) or text or whole_width(kind) or named):
+            return carried(self.reader.piece(), kind, self.rows)
+        rows = np.ones(self.rows, bool) if there is None else there.copy()
+        valid = None
+        if flags & NULLS:
+            valid = np.ones(self.rows, bool)
+            valid[rows] = self.get(int(rows.sum())).astype(bool)
+            rows &= valid
+        if is_float(kind):
+            return rebuilt(self._floats(i, kind, flags, rows), kind, valid)
+        if not (text or named):
+            full = np.zeros(self.rows, np.int64)
+            full[rows] = self.get(int(rows.sum()))
+            return rebuilt_integers(full, kind, valid)
+        words = carried(self.reader.piece(), kind.value_type if named else kind, None)
+        index = np.zeros(self.rows, np.int64)
+        index[rows] = self.get(int(rows.sum()))
+        if (index < 0).any() or (rows.any() and int(index[rows].max()) >= len(words)):
+            raise CompressedFileError("a word that is not in its list")
+        if text:
+            return words.take(pa.array(index, mask=None if valid is None else ~valid))
+        positions = rebuilt_integers(index, kind.index_type, valid)
+        return pa.DictionaryArray.from_arrays(positions, words, ordered=kind.ordered)
+
+    def _floats(self, i: int, kind: Any, flags: int, rows: np.ndarray) -> np.ndarray:
+        n, dtype = int(rows.sum()), np.dtype(f"<f{kind.bit_width // 8}")
+        full, grid, masked = np.zeros(self.rows, dtype), self.plan.grids[i], self.plan.masked
+        if grid is None:
+            full[rows] = from_bits(self.get(n), dtype)
+            return full
+        ok = ~self.get(n).astype(bool) if flags & ESCAPES else np.ones(n, bool)
+        fits, model = np.flatnonzero(rows)[ok], None
+        if masked is not None and i in masked.order:
+            model = masked.decoding(i, self.known, fits, self.rows)
+        index = self.get(len(fits), model)
+        if masked is not None and i in masked.order:
+            masked.learn(self.known, i, fits, index, self.rows)
+        x = np.empty(n, dtype)
+        x[ok] = grid.value(index)
+        if flags & ESCAPES:
+            x[~ok] = from_bits(self.get(n - int(ok.sum())), dtype)
+        full[rows] = x
+        return full

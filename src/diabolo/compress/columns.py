@@ -1,0 +1,115 @@
+"""Arrow columns as integers, and back: types, missing cells, text and bit patterns exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from diabolo.compress.bytesio import unpack
+from diabolo.errors import CompressedFileError
+
+__all__ = [
+    "carried",
+    "from_ipc",
+    "integers",
+    "ipc",
+    "is_float",
+    "is_text",
+    "rebuilt",
+    "rebuilt_integers",
+    "whole_width",
+]
+
+
+def is_float(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_floating(kind))
+
+
+def is_text(kind: Any) -> bool:
+    """Whether cells are text or bytes, which are coded by position among the distinct ones."""
+    import pyarrow as pa
+
+    t = pa.types
+    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_binary(kind) or t.is_large_binary(kind))
+
+
+def whole_width(kind: Any) -> int:
+    """Bytes of a cell that is an integer at heart; 0 for other types, which are carried."""
+    import pyarrow as pa
+
+    t = pa.types
+    if t.is_boolean(kind):
+        return 1
+    if t.is_integer(kind) or t.is_date(kind) or t.is_time(kind) or t.is_timestamp(kind) or t.is_duration(kind):
+        return int(kind.bit_width // 8)
+    return 0
+
+
+def integers(array: Any) -> np.ndarray:
+    """Cells without nulls as int64; unsigned ones of 8 bytes modulo 2⁶⁴."""
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_boolean(kind):
+        return np.asarray(array.to_numpy(zero_copy_only=False)).astype(np.int64)
+    width = kind.bit_width // 8
+    sign = "u" if pa.types.is_unsigned_integer(kind) else "i"
+    cells = np.frombuffer(array.buffers()[1], f"<{sign}{width}", len(array), array.offset * width)
+    return cells.astype(np.uint64).view(np.int64) if sign == "u" else cells.astype(np.int64)
+
+
+def _validity(valid: np.ndarray | None) -> Any:
+    import pyarrow as pa
+
+    return None if valid is None else pa.array(valid).buffers()[1]
+
+
+def rebuilt(cells: np.ndarray, kind: Any, valid: np.ndarray | None) -> Any:
+    """Cells [n] of a NumPy type that lies in memory as the Arrow type does."""
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(kind, len(cells), [_validity(valid), pa.py_buffer(np.ascontiguousarray(cells))])
+
+
+def rebuilt_integers(values: np.ndarray, kind: Any, valid: np.ndarray | None) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_boolean(kind):
+        bits = pa.array(values != 0).buffers()[1]
+        return pa.Array.from_buffers(kind, len(values), [_validity(valid), bits])
+    return rebuilt(values.astype(f"<i{kind.bit_width // 8}"), kind, valid)
+
+
+def ipc(array: Any) -> bytes:
+    """An array as an Arrow stream of one column."""
+    import pyarrow as pa
+
+    batch = pa.RecordBatch.from_arrays([array], names=["x"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as out:
+        out.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def from_ipc(data: bytes) -> Any:
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(data) as stream:
+        array = stream.read_next_batch().column(0)
+    array.validate(full=True)
+    return array
+
+
+def carried(data: bytes, kind: Any, n: int | None) -> Any:
+    """A packed array of a type and length that are known.
+
+    Raises:
+        CompressedFileError: it is of another.
+    """
+    array = from_ipc(unpack(data))
+    if array.type != kind or (n is not None and len(array) != n):
+        raise CompressedFileError(f"a carried column is {len(array)} cells of {array.type}, not {n} of {kind}")
+    return array

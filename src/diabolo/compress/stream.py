@@ -1,0 +1,165 @@
+"""Tables of any length to `*.dbl` files and back, a chunk at a time."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, BinaryIO
+
+from diabolo.compress.chunk import Plan, Tally, decode_chunk, encode_chunk
+from diabolo.compress.container import Chunk, Header, Reader, Writer
+from diabolo.compress.masked import Masked
+from diabolo.errors import CompressedFileError, DataError
+
+__all__ = ["CHUNK_ROWS", "Report", "decompressed", "opened", "rechunked", "write_file"]
+
+#: Rows of a chunk: enough that its tables and states cost a fraction of a per cent.
+CHUNK_ROWS = 65_536
+
+
+@dataclasses.dataclass
+class Report:
+    """What a file came to: bytes in (of Arrow buffers), out, and of the codec section within; tallies by column."""
+
+    bytes_in: int
+    bytes_out: int
+    bytes_model: int
+    rows: int
+    tally: Tally
+    plan: Plan
+
+
+def rechunked(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
+    """Record batches of exactly `rows` rows, the last one shorter."""
+    import pyarrow as pa
+
+    waiting, count = [], 0
+    for batch in batches:
+        if batch.schema.types != schema.types:
+            batch = batch.cast(schema)
+        waiting.append(batch)
+        count += batch.num_rows
+        while count >= rows:
+            table = pa.Table.from_batches(waiting).unify_dictionaries()
+            yield _one(table.slice(0, rows), schema)
+            waiting = table.slice(rows).to_batches()
+            count -= rows
+    if count:
+        yield _one(pa.Table.from_batches(waiting).unify_dictionaries(), schema)
+
+
+def _one(table: Any, schema: Any) -> Any:
+    import pyarrow as pa
+
+    columns = []
+    for column in table.columns:
+        whole = column.combine_chunks()
+        if isinstance(whole, pa.ChunkedArray):
+            if whole.num_chunks > 1:
+                raise DataError("a column of one chunk of rows exceeds 2 GiB; write smaller chunks")
+            whole = whole.chunk(0)
+        columns.append(whole)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def write_file(
+    out: BinaryIO,
+    batches: Iterable[Any],
+    plan: Plan,
+    given: dict[str, Any],
+    external: bool = False,
+    rows: int = CHUNK_ROWS,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Write batches of the plan's schema.
+
+    Args:
+        given: how the rows came, for giving them back so.
+        external: leave the codec section out of the file.
+        rows: of a chunk.
+        threads: chunks coded at the same time.
+    """
+    codec = b"" if plan.masked is None else plan.masked.to_bytes()
+    name = hashlib.sha256(codec).hexdigest() if codec else ""
+    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, given, name)
+    inside = b"" if external else codec
+    writer, tally, came = Writer(out, header, inside), Tally.of(len(plan.schema)), 0
+
+    def encode(batch: Any) -> tuple[Any, bytes, Tally]:
+        return batch, *encode_chunk(plan, batch)
+
+    for batch, payload, part in _mapped(encode, rechunked(batches, plan.schema, rows), threads):
+        writer.add(batch.num_rows, payload)
+        tally.add(part)
+        came += batch.nbytes
+        if progress is not None:
+            progress(batch.num_rows)
+    return Report(came, writer.finish(), len(inside), writer.rows, tally, plan)
+
+
+def _mapped(work: Callable[[Any], Any], items: Iterable[Any], threads: int) -> Iterator[Any]:
+    """Results in order, at most two items per thread under way."""
+    if threads < 2:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        under_way: collections.deque[Future[Any]] = collections.deque()
+        for item in items:
+            under_way.append(pool.submit(work, item))
+            if len(under_way) >= 2 * threads:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+
+def decompressed(
+    reader: Reader,
+    external: bytes | None = None,
+    span: tuple[int, int] | None = None,
+    lost: list[str] | None = None,
+) -> Iterator[Any]:
+    """Yield record batches of a file.
+
+    Args:
+        external: the codec section of a file that has none within.
+        span: first row and the one after the last; other chunks are not read.
+        lost: a list that takes what is said of damaged chunks, which are then left out; None refuses them.
+    """
+    masked: Masked | None = reader.masked(external)
+    plan = reader.header.plan(masked)
+
+    def decode(chunk: Chunk) -> Any:
+        try:
+            payload = reader.payload(chunk)
+            try:
+                batch = decode_chunk(plan, payload)
+                if batch.num_rows != chunk.rows:
+                    raise CompressedFileError(f"has {batch.num_rows:,} rows")
+            except CompressedFileError as error:
+                raise CompressedFileError(
+                    f"chunk {chunk.number} (rows {chunk.first:,} on) is damaged: {error}"
+                ) from None
+        except CompressedFileError as error:
+            if lost is None:
+                raise
+            lost.append(str(error))
+            return None
+        if span is not None:
+            low, high = max(span[0] - chunk.first, 0), min(span[1] - chunk.first, chunk.rows)
+            batch = batch.slice(low, high - low)
+        return batch
+
+    wanted = [c for c in reader.chunks if span is None or (c.first < span[1] and c.first + c.rows > span[0])]
+    for batch in _mapped(decode, wanted, 1):
+        if batch is not None:
+            yield batch
+
+
+def opened(data: bytes, salvage: bool = False) -> Reader:
+    """A reader of bytes in memory."""
+    return Reader(io.BytesIO(data), len(data), salvage)

@@ -1,0 +1,143 @@
+"""Files to `*.dbl` files and back, and the codec section of a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diabolo.artifact import Section, read_sections, write_sections
+from diabolo.compress.chunk import Plan
+from diabolo.compress.container import Header, Reader
+from diabolo.compress.masked import Masked
+from diabolo.compress.stream import Report, decompressed, write_file
+from diabolo.data.formats import atomic, format_of, read_batches, write_batches
+from diabolo.errors import CompressedFileError, DataError, ModelFileError, nearest
+from diabolo.estimators.compressor import bounds_of, learned_plan
+
+__all__ = ["codec_for", "codec_section", "compress_table", "decompress_file"]
+
+#: Rows that a codec section is learnt from at most.
+LEARN_ROWS = 200_000
+
+
+def codec_for(
+    model: Path, data: str, schema: Any, max_error: Any, column_error: dict[str, Any], seed: int
+) -> tuple[Plan, int]:
+    """The plan for a table under bounds: of the model file, or learnt from the table's first rows and put there.
+
+    Returns:
+        The plan, and how many rows it was learnt from, 0 if the model file had it.
+
+    Raises:
+        DataError: the table lacks a column of the model.
+    """
+    import pyarrow as pa
+
+    sections = read_sections(model)
+    for column in sections["main"].card["encoding"]["schema"]["columns"]:
+        if column["name"] not in schema.names:
+            raise DataError(f"{data}: column {column['name']!r} is missing: {nearest(column['name'], schema.names)}")
+    bounds = bounds_of(schema, max_error, column_error)
+    if "codec" in sections:
+        plan = plan_of(model, sections["codec"])
+        asked = [b for b, f in zip(bounds, schema, strict=True) if pa.types.is_floating(f.type)]
+        same = plan.schema.equals(schema, check_metadata=True)
+        if same and sections["codec"].card["bounds"] == [None if b is None else [b.error, b.relative] for b in asked]:
+            return plan, 0
+    batches, count = [], 0
+    for batch in read_batches(data):
+        batches.append(batch)
+        count += batch.num_rows
+        if count >= LEARN_ROWS:
+            break
+    if not count:
+        raise DataError(f"{data}: has a header but no rows")
+    plan = learned_plan(pa.Table.from_batches(batches, schema).slice(0, LEARN_ROWS), bounds, seed)
+    sections["codec"] = codec_section(plan, bounds)
+    write_sections(model, sections)
+    return plan, min(count, LEARN_ROWS)
+
+
+def codec_section(plan: Plan, bounds: list[Any]) -> Section:
+    """A plan as a section of a model file: header and codec section as in a `*.dbl` file."""
+    import pyarrow as pa
+
+    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, {}).to_bytes()
+    codec = b"" if plan.masked is None else plan.masked.to_bytes()
+    asked = [b for b, f in zip(bounds, plan.schema, strict=True) if pa.types.is_floating(f.type)]
+    card = {
+        "header": header.decode(),
+        "bytes": len(codec),
+        "bounds": [None if b is None else [float(b.error), b.relative] for b in asked],
+    }
+    return Section(card, {"data": np.frombuffer(codec + bytes(-len(codec) % 8), "<u8").copy()})
+
+
+def plan_of(model: Path, section: Section) -> Plan:
+    """The plan of a model file's codec section.
+
+    Raises:
+        ModelFileError: it is damaged.
+    """
+    try:
+        header = Header.from_bytes(section.card["header"].encode())
+        codec = _codec_bytes(section)
+        masked = Masked.from_bytes(codec, header.schema, header.grids) if codec else None
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ModelFileError(f"{model}: section 'codec' is damaged ({str(error)[:100]})") from None
+    return header.plan(masked)
+
+
+def _codec_bytes(section: Section) -> bytes:
+    return bytes(section.tensors["data"].tobytes()[: int(section.card["bytes"])])
+
+
+def compress_table(
+    batches: Iterable[Any], plan: Plan, out: Path, external: bool, progress: Callable[[int], None]
+) -> Report:
+    """Write a `*.dbl` file, which appears only once it is whole."""
+    with atomic(out) as part, open(part, "wb") as target:
+        return write_file(target, batches, plan, {"container": "arrow"}, external, progress=progress)
+
+
+def decompress_file(
+    file: Path, out: str, model: Path | None, span: tuple[int, int] | None, salvage: bool
+) -> tuple[int, list[str]]:
+    """Write a file's rows as a table.
+
+    Returns:
+        Number of rows written, and what is said of chunks that were lost.
+
+    Raises:
+        CompressedFileError: names the file and the chunk.
+    """
+    format_of(out)
+    external = None
+    if model is not None:
+        sections = read_sections(model)
+        if "codec" not in sections:
+            raise ModelFileError(f"{model}: has no codec section; compress with --external-model puts one there")
+        external = _codec_bytes(sections["codec"])
+    lost: list[str] = []
+    count = 0
+    try:
+        with open(file, "rb") as data:
+            reader = Reader(data, file.stat().st_size, salvage)
+            if span is not None and reader.rows is not None and span[0] >= reader.rows:
+                raise CompressedFileError(f"has {reader.rows:,} rows; --rows begins at {span[0]:,}")
+
+            def counted() -> Iterator[Any]:
+                nonlocal count
+                for batch in decompressed(reader, external, span, lost if salvage else None):
+                    count += batch.num_rows
+                    yield batch
+
+            write_batches(out, reader.header.schema, counted())
+            return count, [*reader.lost, *lost]
+    except FileNotFoundError:
+        raise CompressedFileError(f"{file}: no such file") from None
+    except CompressedFileError as error:
+        raise CompressedFileError(f"{file}: {error}") from None

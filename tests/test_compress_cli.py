@@ -1,0 +1,125 @@
+"""`diabolo compress` and `decompress`: files to files, with bounds, parts and damage."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from diabolo import VariationalAutoencoder
+from diabolo.artifact import read_sections
+from diabolo.cli.app import main
+from diabolo.cli.compress import _pair, _span
+from diabolo.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A Parquet table, and a model file of its floats."""
+    folder = tmp_path_factory.mktemp("dbl")
+    rng = np.random.default_rng(0)
+    n = 3_000
+    x = rng.normal(size=n)
+    table = pa.table(
+        {
+            "x": x,
+            "y": (x + rng.normal(0, 0.1, n)).astype("f4"),
+            "n": rng.integers(0, 9, n),
+            "kind": pa.array([["a", "b"][i] for i in rng.integers(0, 2, n)]).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, folder / "t.parquet")
+    VariationalAutoencoder(epochs=1).fit(table.select(["x", "y"])).save(folder / "m.diabolo")
+    return folder
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as done:
+        main([str(w) for w in words])
+    return done.value.code
+
+
+def test_parquet_to_dbl_to_parquet(folder, capsys):
+    table, dbl = pq.read_table(folder / "t.parquet"), folder / "t.dbl"
+    main_before = read_sections(folder / "m.diabolo")["main"].sha256("main")
+    words = ["compress", folder / "m.diabolo", folder / "t.parquet", "-o", dbl, "--max-error", "0.01"]
+    assert run(*words, "--column-error", "y=none") == 0
+    said = capsys.readouterr().out
+    assert "3,000 rows" in said
+    assert "bits per value, error at most" in said
+    assert read_sections(folder / "m.diabolo")["main"].sha256("main") == main_before
+    assert run("decompress", dbl, "-o", folder / "b.parquet") == 0
+    back = pq.read_table(folder / "b.parquet")
+    assert back.schema.equals(table.schema)
+    assert np.abs(back["x"].to_numpy() - table["x"].to_numpy()).max() <= 0.01
+    for name in ("y", "n", "kind"):
+        assert back[name].to_pylist() == table[name].to_pylist()
+    assert run("decompress", dbl, "-o", folder / "part.parquet", "--rows", "10:20") == 0
+    assert pq.read_table(folder / "part.parquet").equals(back.slice(10, 10))
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5"])
+def test_arrays_in_files(folder, ending):
+    if ending == "h5":
+        pytest.importorskip("h5py")
+    assert run("compress", folder / "m.diabolo", folder / "t.parquet", "-o", folder / "u.dbl") == 0
+    assert run("decompress", folder / "u.dbl", "-o", folder / "t2.parquet") == 0
+    table = pq.read_table(folder / "t2.parquet").drop(["kind"])
+    from diabolo.data.formats import read_batches, write_batches
+
+    write_batches(folder / f"t.{ending}", table.schema, iter(table.to_batches()))
+    came = pa.Table.from_batches(list(read_batches(str(folder / f"t.{ending}"))))
+    assert run("compress", folder / "m.diabolo", folder / f"t.{ending}", "-o", folder / "a.dbl") == 0
+    assert run("decompress", folder / "a.dbl", "-o", folder / f"back.{ending}") == 0
+    assert pa.Table.from_batches(list(read_batches(str(folder / f"back.{ending}")))).equals(came)
+
+
+def test_the_codec_section_outside(folder, capsys):
+    words = ["compress", folder / "m.diabolo", folder / "t.parquet", "-o", folder / "e.dbl", "--max-error", "0.01"]
+    assert run(*words, "--external-model") == 0
+    capsys.readouterr()
+    if "which is outside" in open_fails(folder, capsys):
+        assert run("decompress", folder / "e.dbl", "-o", folder / "e.parquet", "--model", folder / "m.diabolo") == 0
+        back = pq.read_table(folder / "e.parquet")
+        assert np.abs(back["x"].to_numpy() - pq.read_table(folder / "t.parquet")["x"].to_numpy()).max() <= 0.01
+    else:
+        raise AssertionError("the section is not needed, so it was not left out")
+
+
+def open_fails(folder, capsys):
+    assert run("decompress", folder / "e.dbl", "-o", folder / "e.parquet") == 2
+    assert not (folder / "e.parquet").exists()
+    return capsys.readouterr().err
+
+
+def test_damage_is_one_line_and_salvage_keeps_the_rest(folder, capsys):
+    assert run("compress", folder / "m.diabolo", folder / "t.parquet", "-o", folder / "d.dbl") == 0
+    data = bytearray((folder / "d.dbl").read_bytes())
+    data[len(data) // 2] ^= 4
+    (folder / "d.dbl").write_bytes(data)
+    capsys.readouterr()
+    assert run("decompress", folder / "d.dbl", "-o", folder / "d.parquet") == 2
+    err = capsys.readouterr().err
+    assert "d.dbl" in err
+    assert "chunk 0" in err
+    assert err.count("\n") == 1
+    assert run("decompress", folder / "d.dbl", "-o", folder / "d.parquet", "--salvage") == 0
+    assert "lost: chunk 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["-o", "x.parquet"], ["-o", "x.dbl", "--max-error", "0"]])
+def test_wrong_flags(folder, words, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert run("compress", "m.diabolo", "t.parquet", *words) == 2
+    assert "allowed" in capsys.readouterr().err or words[1].endswith("parquet")
+
+
+@pytest.mark.parametrize("said", ["5", "a:b", "3:3", "9:2"])
+def test_what_is_no_span(said):
+    with pytest.raises(ConfigError, match="--rows"):
+        _span(said)
+
+
+def test_what_is_no_pair():
+    assert _pair("a=b=0.1%") == ("a=b", "0.1%")
+    with pytest.raises(ConfigError, match="expected COLUMN=E"):
+        _pair("x")
