@@ -81,9 +81,9 @@ def split(table: Labelled, protocol: str, seed: int) -> Split:
 
 
 def judge(anomalous: np.ndarray, scores: np.ndarray) -> tuple[float, float, int]:
-    """AUROC, average precision, and how many scores were no numbers; those count as the least anomalous."""
+    """AUROC, average precision, number of scores not finite: infinity counts as most anomalous, NaN as least."""
     scores = np.asarray(scores, np.float64)
-    lost = int(np.isnan(scores).sum())
+    lost = int((~np.isfinite(scores)).sum())
     least, most = np.finfo(np.float64).min, np.finfo(np.float64).max
     scores = np.nan_to_num(scores, nan=least, posinf=most, neginf=least)
     return float(roc_auc_score(anomalous, scores)), float(average_precision_score(anomalous, scores)), lost

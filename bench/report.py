@@ -259,13 +259,16 @@ def text(lines: Sequence[Line], options: Any) -> str:
         if here:
             parts += [f"\n## {protocol}\n", *_protocol(here, protocol, options)]
     failed = [x for x in lines if x["status"] == "failed"]
-    lost = [x for x in lines if x.get("no_number")]
+    lost = [x for x in lines if x.get("not_finite")]
     if failed:
         said = sorted({f"{x['protocol']}, {short(x['table'])}, {x['method']}: {x['reason']}" for x in failed})
         parts += ["\nFailed, and counted as guessing:", *(f"- {s}" for s in said)]
     if lost:
         said = sorted({f"{x['protocol']}, {short(x['table'])}, {x['method']}" for x in lost})
-        parts += ["\nScores that were no numbers, counted as least anomalous:", *(f"- {s}" for s in said)]
+        parts += [
+            "\nScores that were not finite (infinity counts as most anomalous, NaN as least):",
+            *(f"- {s}" for s in said),
+        ]
     return "\n".join(parts) if parts else "no results"
 
 

@@ -98,7 +98,7 @@ def measure(
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
         return line | {"status": "failed", "reason": reason, "auroc": 0.5, "ap": line["anomalies"]}
     auroc, precision, lost = protocols.judge(cut.anomalous, scores)
-    line |= {"status": "ok", "auroc": auroc, "ap": precision, "no_number": lost, **seconds}
+    line |= {"status": "ok", "auroc": auroc, "ap": precision, "not_finite": lost, **seconds}
     if protocol == "unsupervised" and own is not None:
         # A neighbour detector asked about its own training row finds the row itself; these scores leave it out.
         line["auroc_own"], line["ap_own"], _ = protocols.judge(cut.anomalous, own)

@@ -102,9 +102,10 @@ def test_large_tables_are_reduced_by_the_seed():
     np.testing.assert_array_equal(a.anomalous, a.raw_test.ravel() % 100 == 0)
 
 
-def test_scores_that_are_no_numbers_count_as_the_least_anomalous():
+def test_scores_that_are_not_finite_are_counted():
     y = np.array([True, True, False, False])
-    assert protocols.judge(y, np.array([np.inf, 2, 1, 0]))[::2] == (1.0, 0)
+    assert protocols.judge(y, np.array([3.0, 2, 1, 0]))[::2] == (1.0, 0)
+    assert protocols.judge(y, np.array([np.inf, 2, 1, 0]))[::2] == (1.0, 1)
     assert protocols.judge(y, np.array([np.nan, 2, 1, 0]))[::2] == (0.5, 1)
 
 
