@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from diabolo.data.batches import hash_rows
+from diabolo.detect.views import FEWEST_ROWS
 from diabolo.model.autoencoder import Model
 
 __all__ = ["MOST_STORED", "STORED_BYTES", "Reference", "Stored", "stored_rows"]
@@ -82,6 +83,7 @@ class Reference:
         found = {
             "stochastic": self.model.latent.stochastic,
             "stored": self.stored is not None and len(self.stored) > 1,
+            "tail": self.stored is not None and len(self.stored) >= FEWEST_ROWS,
             "ensemble": self.ensemble is not None,
         }
         return frozenset(name for name, there in found.items() if there)

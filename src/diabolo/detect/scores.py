@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diabolo.data.batches import TILE, tiles
 from diabolo.data.encoding import Encoded
+from diabolo.detect.auto import combine
 from diabolo.detect.neighbours import nearest
 from diabolo.detect.profile import profile
 from diabolo.detect.reference import Reference
@@ -46,6 +47,7 @@ class Score(Protocol):
 NOTHING: frozenset[str] = frozenset()
 STOCHASTIC = frozenset({"stochastic"})
 STORED = frozenset({"stored"})
+COMBINED = frozenset({"stored", "tail"})
 
 
 scores: Registry[Score] = Registry("score")
@@ -190,6 +192,21 @@ class ResidualNeighbours:
         return nearest(reference, rows, "residual", K)[0][..., -1]
 
 
+@scores.register("auto")
+class Combined:
+    """A detector's default: the mean of the two largest of several distances to stored rows, in common units.
+
+    See `diabolo.detect.auto`.
+    """
+
+    name = "auto"
+    needs = COMBINED
+    costly = False
+
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return combine(reference, rows).expand(*reference.model.lead, -1)
+
+
 def applicable(reference: Reference) -> list[str]:
     """Names of the scores that there is all for that they need."""
     return [n for n in scores if scores.get(n).needs <= reference.offers]
@@ -208,14 +225,15 @@ def density(model: Model) -> str:
 
 
 def automatic(reference: Reference) -> str:
-    """The score behind "auto"."""
-    return density(reference.model)
+    """The score behind "auto": the combined one where rows are stored, else that of the model alone."""
+    return "auto" if reference.offers >= COMBINED else density(reference.model)
 
 
 #: What a score lacks, in words.
 LACKING = {
     "stochastic": "needs a VAE; this model has a {latent} latent and",
     "stored": "needs training rows, which a detector keeps: fit an AnomalyDetector (no --only main); this model",
+    "tail": "needs 20 rows that a detector keeps; this one has fewer, and",
     "ensemble": "needs members, which a detector trains: fit an AnomalyDetector (no --only main); this model",
 }
 

@@ -1,0 +1,95 @@
+"""The view of a row that is an image: how far its nearest stored images are once contrast is divided out.
+
+What is simple lies close to everything: a thin stroke has few bright pixels, so it is near any other thin stroke
+whatever it shows, and a network draws it well that was never shown one. Distances of pixels measure how much there is
+to see before they measure what. Hence each image is smoothed a little (strokes that are a pixel apart overlap), its
+mean is taken out and its length made 1 (global contrast normalization; Goodfellow et al. 2013, arXiv:1302.4389, and for
+anomalies Ruff et al. 2018), and half of what is left of the effect is divided out by the neighborhood.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diabolo.data.encoding import Encoded, Encoding
+
+__all__ = ["Pictures", "normalized"]
+
+#: Neighbours of a row, and the neighbours whose own distances say what is usual there.
+NEAR, LOCAL = 5, 20
+#: Side of the square over which pixels are averaged.
+SMOOTH = 3
+#: Rows whose distances are held at once.
+HELD = 1_024
+
+
+def normalized(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Images [B, ≥ h·w·c] in C order, smoothed, with mean 0 and length 1, [B, h·w·c]; a uniform one is all zeros.
+
+    Blind to brightness and contrast: normalized(a·x + b) = normalized(x) for a > 0.
+    """
+    h, w, c = shape
+    pixels = x[:, : h * w * c].reshape(-1, h, w, c).permute(0, 3, 1, 2)
+    side = min(SMOOTH, h, w)
+    # Beyond the border nothing was seen, which is not the same as dark.
+    smooth = torch.nn.functional.avg_pool2d(pixels, side, 1, side // 2, count_include_pad=False)
+    flat = smooth.flatten(1)
+    flat = flat - flat.mean(-1, keepdim=True)
+    length = flat.norm(dim=-1, keepdim=True)
+    # Rounding of a uniform image must not become a picture of its own.
+    return torch.where(length > 1e-4 * flat.shape[-1] ** 0.5, flat / length.clamp_min(1e-30), 0.0)
+
+
+class Pictures:
+    r"""One view of images, d(x) / √d̄(x), with the interface of `Views`.
+
+    d is the mean distance of the normalized image to the nearest 5 stored ones, d̄ the mean of the same number over
+    its nearest 20 stored ones, each without itself. It is the geometric mean of the distance and of its ratio to what
+    is usual in the neighborhood (Breunig et al. 2000): the distance alone favors what is complex, the ratio alone
+    forgets how far the neighborhood itself is.
+
+    Args:
+        encoding: the main model's, of images.
+        values: [n, C] stored rows in the schema's order.
+    """
+
+    def __init__(self, encoding: Encoding, values: np.ndarray) -> None:
+        if encoding.shape is None:
+            raise ValueError("the rows are no images")
+        self._shape = encoding.shape
+        rows = encoding.encode(torch.from_numpy(np.array(values)))
+        self._stored = normalized(rows.x, self._shape)
+        n = len(self._stored)
+        self._near, self._local = min(NEAR, n - 1), min(LOCAL, n - 1)
+        at = torch.arange(n)
+        pairs = [self._nearest(self._stored[s : s + HELD], at[s : s + HELD]) for s in range(0, n, HELD)]
+        distance = torch.cat([d[:, : self._near].mean(-1) for d, _ in pairs])
+        # Copies divide nothing by zero.
+        self._usual = distance + 1e-3 * distance.median() + 1e-6
+        own = torch.cat([self._beside(d, i) for d, i in pairs]).double()
+        middle, high = own.quantile(0.5), own.quantile(0.95)
+        self.location = middle.float().reshape(1, 1)
+        self.scale = (high - middle).clamp_min(1e-3).float().reshape(1, 1)
+
+    def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
+        """The view of rows [B], [1, B], up = farther; `own` [B] says which stored row a row is, −1 for none."""
+        mine = torch.full((len(rows),), -1) if own is None else own
+        x, out = normalized(rows.x, self._shape), torch.empty(1, len(rows))
+        for start in range(0, len(rows), HELD):
+            part = slice(start, start + HELD)
+            out[0, part] = self._beside(*self._nearest(x[part], mine[part]))
+        return out
+
+    def _beside(self, distance: Tensor, nearest: Tensor) -> Tensor:
+        return distance[:, : self._near].mean(-1) / self._usual[nearest].mean(-1).sqrt()
+
+    def _nearest(self, x: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Rising distances to the nearest stored rows and their positions, [B, 20] each; a row's `own` is left out."""
+        squared = torch.addmm(self._stored.square().sum(-1), x, self._stored.T, alpha=-2.0)
+        squared += x.square().sum(-1, keepdim=True)
+        kin = own >= 0
+        squared[kin.nonzero()[:, 0], own[kin]] = torch.inf
+        found = squared.clamp_min_(0.0).topk(self._local, largest=False)
+        return found.values.sqrt(), found.indices
