@@ -2,7 +2,8 @@
 
 A held-out normal row that the detector calls normal gets one or three of its columns moved; rows that are then
 flagged at 1 % are explained. "shift" adds 3 to 6 interquartile ranges, up or down; "swap" takes the value from another
-row, so that it is wrong only given the others. A hit: the first k columns are the k moved ones, as sets. The rivals
+row, so that it is wrong only given the others. A hit: the first k columns are the k moved ones, as sets. Of three moves
+one may be nothing to the detector: "each seen" are the rows of which each move alone is flagged as well. The rivals
 rank the same rows by squared residual of the reconstruction and by distance from the column's mean in standard
 deviations (PyOD's explanation).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import common
 import numpy as np
@@ -80,8 +82,21 @@ def interval(hits: int, n: int) -> str:
     return f"{hits / n:.1%} [{low:.1%}, {high:.1%}]"
 
 
-def hits(orders: np.ndarray, moved: list[set[int]]) -> int:
-    return sum(set(np.asarray(o)[: len(m)].tolist()) == m for o, m in zip(orders, moved, strict=True))
+def hits(orders: np.ndarray, moved: list[set[int]]) -> np.ndarray:
+    return np.array([set(np.asarray(o)[: len(m)].tolist()) == m for o, m in zip(orders, moved, strict=True)])
+
+
+def each_seen(detector: AnomalyDetector, names: list[str], rows: list[tuple[np.ndarray, np.ndarray, set[int]]]) -> Any:
+    """Which rows have every move flagged if it is the only one, [n] bool."""
+    import pandas as pd
+
+    alone, owner = [], []
+    for i, (base, moved, columns) in enumerate(rows):
+        for j in columns:
+            alone.append(np.where(np.arange(len(base)) == j, moved, base))
+            owner.append(i)
+    flagged = detector.predict(pd.DataFrame(np.stack(alone), columns=names)) == -1
+    return np.array([flagged[np.array(owner) == i].all() for i in range(len(rows))])
 
 
 def judge(name: str, score: str, count: int, seed: int) -> list[dict[str, object]]:
@@ -99,32 +114,37 @@ def judge(name: str, score: str, count: int, seed: int) -> list[dict[str, object
     schema = detector.autoencoder_.model_.encoding
     rows = []
     for how, k in SETTINGS:
-        tried = [
-            move(normal[rng.integers(len(normal))], how, k, rng) for _ in range(count * (2 if how == "shift" else 12))
-        ]
-        planted = pd.DataFrame(np.stack([row for row, _ in tried]), columns=names)
+        bases = [normal[rng.integers(len(normal))] for _ in range(count * (2 if how == "shift" else 12))]
+        tried = [(base, *move(base, how, k, rng)) for base in bases]
+        planted = pd.DataFrame(np.stack([row for _, row, _ in tried]), columns=names)
         flagged = np.flatnonzero(detector.predict(planted) == -1)
         keep = flagged[:count]
         if not len(keep):
             continue
-        some, moved = planted.iloc[keep], [tried[i][1] for i in keep]
+        some, moved = planted.iloc[keep], [tried[i][2] for i in keep]
+        seen = each_seen(detector, names, [tried[i] for i in keep]) if k > 1 else np.ones(len(keep), bool)
         begun = time.perf_counter()
         first = leading(detector, some.to_numpy(), 3)
         seconds = (time.perf_counter() - begun) / len(keep)
         residual = (some.to_numpy() - detector.autoencoder_.reconstruct(some).to_numpy(np.float64)) / schema.scale
         z = (some.to_numpy() - schema.center) / schema.scale
-        found = {
+        hit = {
             "diabolo": hits(np.array([[names.index(n) for n, _ in row] for row in first]), moved),
             "squared residual": hits(np.argsort(-np.square(residual), axis=1), moved),
             "z-score": hits(np.argsort(-np.abs(z), axis=1), moved),
         }
+        found = {who: int(h.sum()) for who, h in hit.items()}
+        each = {f"{who}, each seen": int(h[seen].sum()) for who, h in hit.items()}
         shown = "; ".join(f"{who} {interval(h, len(keep))}" for who, h in found.items())
+        if k > 1 and seen.any():
+            shown += f"; each seen ({seen.sum()}): diabolo {interval(each['diabolo, each seen'], int(seen.sum()))}"
         print(
             f"{name:18s} {detector.score_:10s} {how} {k}: {len(keep)} rows of {len(flagged)}/{len(tried)} flagged; "
             f"{shown}; {1e3 * seconds:.0f} ms a row",
             flush=True,
         )
-        rows.append({"table": name, "how": how, "k": k, "n": len(keep), "seconds": seconds, **found})
+        rows.append({"table": name, "how": how, "k": k, "n": len(keep), "n_each": int(seen.sum()), "seconds": seconds})
+        rows[-1] |= found | each
     return rows
 
 
@@ -145,6 +165,10 @@ def main() -> None:
         if n:
             whole = {w: sum(int(str(r[w])) for r in some) for w in ("diabolo", "squared residual", "z-score")}
             print(f"  {how} {k}: {n} rows; " + "; ".join(f"{w} {interval(h, n)}" for w, h in whole.items()))
+        n = sum(int(str(r["n_each"])) for r in some)
+        if n and k > 1:
+            of = sum(int(str(r["diabolo, each seen"])) for r in some)
+            print(f"  {how} {k}, each move flagged alone: {n} rows; diabolo {interval(of, n)}")
     common.write_json(options.json, "explain", options, {"rows": rows})
 
 
