@@ -77,7 +77,10 @@ def diabolo_scores(detector: object, rows: np.ndarray) -> dict[str, np.ndarray]:
 
     # Hundreds of passes per row: a search for the best code.
     wanted = [n for n in applicable(detector.reference_) if n != "profile"]
-    return {f"diabolo {n}": s for n, s in score_table(detector.reference_, rows, wanted).items()}
+    found = score_table(detector.reference_, rows, wanted)
+    # "auto" by name is the combined score, whatever the default resolves to.
+    named = {f"diabolo {n.replace('auto', 'combined')}": s for n, s in found.items()}
+    return {"diabolo": found[detector.score_], **named}
 
 
 def standardised(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -229,7 +232,7 @@ def report(
     names: list[str],
     options: argparse.Namespace,
 ) -> None:
-    mine = [n for n in scores if n.startswith("diabolo ")]
+    mine = [n for n in scores if n.startswith("diabolo")]
     rivals = [n for n in scores if n not in mine]
     masses = {k: invariant_mass(v, names) for k, v in judged.items()}
     results: dict[str, object] = {}
@@ -241,7 +244,7 @@ def report(
         results[signal] = show(signal, exact, drawn, mine, rivals)
         for name in scores:
             areas[name][signal] = float(exact[name][0])
-    default = "diabolo auto" if "diabolo auto" in mine else "diabolo neg_elbo"
+    default = "diabolo"
     ranks = mean_ranks({n: areas[n] for n in [default, *rivals]})
     ranking = ", ".join(f"{n} {r:.1f}" for n, r in sorted(ranks.items(), key=lambda v: v[1]))
     print(f"\nmean rank by AUROC, the default and the rivals: {ranking}")

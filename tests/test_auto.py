@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from diabolo import AnomalyDetector, Autoencoder, load
+from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, load
 from diabolo.data.batches import ROLES, RoleRule
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Column, Schema
@@ -236,3 +236,24 @@ def test_images_share_one_scale() -> None:
     odd[0, 0, 0] += 0.02  # twenty of its own spreads, which are none beside those of the others
     before, after = detector.anomaly_score(images[:1])[0], detector.anomaly_score(odd)[0]
     assert after - before < 0.1
+
+
+def test_images_with_missing_pixels_are_scored() -> None:
+    images = np.random.default_rng(10).normal(size=(200, 4, 4))
+    images[::7, 1, 2] = np.nan
+    detector = AnomalyDetector(Autoencoder(epochs=1), random_state=0).fit(images)
+    assert isinstance(views_of(detector.reference_), Views)
+    assert np.isfinite(detector.anomaly_score(images)).all()
+
+
+def test_rows_of_objects_keep_the_bound_of_their_model() -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(11)
+    count = rng.integers(0, 3, 400)
+    table = pd.DataFrame({f"j{i}_pt": np.where(count >= i, rng.exponential(size=400) + 1, 0.0) for i in (1, 2)})
+    table["met"] = rng.normal(size=400)
+    of_objects = AnomalyDetector(VariationalAutoencoder(slots={"j": 2}, epochs=1), random_state=0).fit(table)
+    assert of_objects.score_ == "neg_elbo"
+    assert AnomalyDetector(Autoencoder(slots={"j": 2}, epochs=1), random_state=0).fit(table).score_ == "auto"
+    assert AnomalyDetector(VariationalAutoencoder(epochs=1), random_state=0).fit(table).score_ == "auto"

@@ -19,7 +19,8 @@ def views_of(reference: Reference) -> Views | Pictures:
         if reference.stored is None or len(reference.stored) < FEWEST_ROWS:
             raise ValueError(f"views need at least {FEWEST_ROWS} stored rows")
         encoding = reference.model.encoding
-        kind = Views if encoding.schema.shape is None else Pictures
+        # Images with missing pixels have inputs beside their pixels, and are compared as tables are.
+        kind = Views if encoding.shape is None else Pictures
         reference.derived["views"] = kind(encoding, reference.stored.values)
     return reference.derived["views"]  # type: ignore[no-any-return]
 

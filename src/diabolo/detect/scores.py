@@ -225,8 +225,13 @@ def density(model: Model) -> str:
 
 
 def automatic(reference: Reference) -> str:
-    """The score behind "auto": the combined one where rows are stored, else that of the model alone."""
-    return "auto" if reference.offers >= COMBINED else density(reference.model)
+    """The score behind "auto": the combined one where rows are stored, else that of the model alone.
+
+    Rows of objects keep the bound of a Gaussian latent: the model has a law of how many objects of what kind there are,
+    which distances between rows padded with zeros lack.
+    """
+    objects = bool(reference.model.encoding.schema.groups) and reference.model.latent.stochastic
+    return "auto" if reference.offers >= COMBINED and not objects else density(reference.model)
 
 
 #: What a score lacks, in words.

@@ -51,9 +51,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (rows it
             was trained on are left out of the calibration, see `diabolo.estimators.parts.parts_of_any_table`); None for
             a `VariationalAutoencoder`.
-        score: a score's name; "auto" combines distances to stored rows (docs/detection.md), or with fewer than 20 of
-            them takes neg_elbo for a Gaussian latent (neg_log_likelihood if it was trained on an importance-weighted
-            bound), nll for a point. Acts at once.
+        score: a score's name; "auto" combines distances to stored rows (docs/detection.md). With fewer than 20 of
+            them, and for rows of objects (slots) if the latent is Gaussian, it takes neg_elbo for a Gaussian latent
+            (neg_log_likelihood if it was trained on an importance-weighted bound), nll for a point. Acts at once.
         false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n_calibration + 1)). Acts at once, no refit.
         random_state: seed of the split, and of the autoencoder if None was given.
 
