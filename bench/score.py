@@ -1,4 +1,4 @@
-"""Scoring throughput of `anomaly_score` beside a plain PyTorch forward pass and PyOD.
+"""Scoring throughput of `anomaly_score`, of an autoencoder and of the default detector, beside plain PyTorch and PyOD.
 
 diabolo is handed a NumPy table in original units, scales it and returns float64. The plain rival is handed a
 tensor that is already scaled and does forward, squared error and mean in single precision, at several batch
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from common import Clock, Measured
 
-from diabolo import Autoencoder, VariationalAutoencoder
+from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 
 BATCHES = (512, 1024, 2048, 4096, 8192, 65_536)
 
@@ -26,6 +26,18 @@ def diabolo_rival(ae: Autoencoder, x: np.ndarray, score: str, least: float = 0.3
         with Clock() as clock:
             while done == 0 or clock.elapsed() < least:
                 ae.anomaly_score(x, score)
+                done += len(x)
+        return common.rate(done, clock)
+
+    return run
+
+
+def detector_rival(detector: AnomalyDetector, x: np.ndarray, least: float = 0.3) -> Callable[[int], Measured]:
+    def run(_: int) -> Measured:
+        done = 0
+        with Clock() as clock:
+            while done == 0 or clock.elapsed() < least:
+                detector.anomaly_score(x)
                 done += len(x)
         return common.rate(done, clock)
 
@@ -70,12 +82,14 @@ def main() -> None:
     shape = {"latent_dim": common.LATENT, "hidden": common.HIDDEN, "epochs": 3}
     ae, vae = Autoencoder(**shape).fit(train), VariationalAutoencoder(**shape).fit(train)
     pyod = common.pyod_autoencoder(batch_norm=False, batch_size=1024, epoch_num=1).fit(train)
+    detector = AnomalyDetector().fit(train)
     few = x[: min(rows, 32_768)]
     rivals = {
         "diabolo mse": diabolo_rival(ae, x, "mse"),
         **{f"plain, batch {b}": plain_rival(x, b) for b in BATCHES},
         "diabolo nll": diabolo_rival(ae, x, "nll"),
         "diabolo profile": diabolo_rival(ae, x[: rows // 32], "profile"),
+        f"default detector ({detector.score_})": detector_rival(detector, few),
         "diabolo VAE mse": diabolo_rival(vae, x, "mse"),
         "diabolo VAE neg_elbo": diabolo_rival(vae, x[: rows // 8], "neg_elbo"),
         "PyOD, batch 32 (default)": pyod_rival(pyod, few, 32),
@@ -89,6 +103,8 @@ def main() -> None:
     common.print_ratio(found, "diabolo mse", f"plain, batch {best}", 0.8)
     for name in ("diabolo nll", "diabolo profile", "diabolo VAE mse", "diabolo VAE neg_elbo"):
         common.print_ratio(found, name, f"plain, batch {best}")
+    for batch in ("batch 32 (default)", "batch 8192"):
+        common.print_ratio(found, f"default detector ({detector.score_})", f"PyOD, {batch}")
     common.print_ratio(found, "diabolo mse", "PyOD, batch 32 (default)")
     common.print_ratio(found, "diabolo mse", "PyOD, batch 8192")
     common.write_json(options.json, "score", options, found)
