@@ -12,12 +12,15 @@ from diabolo.errors import ConfigError, DataError
 
 __all__ = ["sample", "score"]
 
+#: The score's name that stands for every one.
+ALL = "all"
+
 
 def score(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
     out: str = typer.Option(..., "-o", "--out", help="Scores to write: .parquet, .csv or .arrow, also to a URL."),
-    score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them)."),
+    score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them), or all."),
     false_alarm_rate: float | None = typer.Option(None, help="Share of normal rows that may be flagged."),
     explain: bool = typer.Option(False, "--explain", help="Name the first columns of every anomaly."),
     strict: bool = typer.Option(False, help="Fail at the first row that cannot be scored."),
@@ -30,11 +33,11 @@ def score(
 
     from diabolo.artifact import read_sections
     from diabolo.cli.common import Progress, say
-    from diabolo.cli.explain import top_columns, with_top_columns
+    from diabolo.cli.explain import top_columns
     from diabolo.data.formats import schema_of, write_batches
     from diabolo.data.reading import as_fitted, ordered_chunks
     from diabolo.detect.reference import Reference
-    from diabolo.detect.scores import automatic, score_table
+    from diabolo.detect.scores import applicable, automatic, score_table
     from diabolo.estimators.saving import load
     from diabolo.estimators.saving_detector import load_detector
 
@@ -44,24 +47,24 @@ def score(
         raise ConfigError(f"{model} has no detector, so no false-alarm rate and no anomaly; fit without --only main")
     ae: Any = load(model, own_network) if detector is None else detector.autoencoder_
     if detector is not None:
-        chosen = {"score": score_, "false_alarm_rate": false_alarm_rate}
+        chosen = {"score": None if score_ == ALL else score_, "false_alarm_rate": false_alarm_rate}
         reference = detector.reference_
         detector.set_params(**{k: v for k, v in chosen.items() if v is not None})
         calibration, name, threshold = detector._calibration(), detector.score_, detector.threshold_
     else:
         reference = Reference(ae.model_)
-        name = automatic(reference) if score_ in (None, "auto") else str(score_)
+        name = automatic(reference) if score_ in (None, "auto", ALL) else str(score_)
+    more = applicable(reference) if score_ == ALL else []
     known = ae.model_.encoding.schema
     source = as_fitted(data, known)
-    total = schema_of(source)[1]
-    progress = Progress("scoring", total)
+    progress = Progress("scoring", schema_of(source)[1])
     counts = {"rows": 0, "anomalies": 0, "flagged": 0}
-    schema = with_top_columns(_score_schema()) if explain else _score_schema()
+    schema = _score_schema(explain, more)
 
     def batches() -> Any:
         for values, _ in ordered_chunks(source, known):
-            s = score_table(reference, values, [name])[name]
-            n, at = len(s), counts["rows"]
+            table = score_table(reference, values, more or [name])
+            s, n, at = table[name], len(values), counts["rows"]
             flags = _flags(ae.model_.encoding, values, s)
             if strict and flags:
                 raise DataError(f"{data}: row {at + min(flags)} cannot be scored: {flags[min(flags)]}")
@@ -75,8 +78,9 @@ def score(
             counts["flagged"] += len(flags)
             progress.add(n)
             why = pa.array([flags.get(i) for i in range(n)], pa.string()) if flags else pa.nulls(n, pa.string())
-            top = top_columns(detector, values, np.flatnonzero(is_anomaly)) if explain else []
-            yield pa.record_batch([pa.array(np.arange(at, at + n)), pa.array(s), p, anomaly, why, *top], schema=schema)
+            first = [pa.array(np.arange(at, at + n)), pa.array(s), p, anomaly, why]
+            beside = top_columns(detector, values, np.flatnonzero(is_anomaly)) if explain else []
+            yield pa.record_batch([*first, *(table[other] for other in more), *beside], schema=schema)
 
     write_batches(out, schema, batches())
     progress.end()
@@ -120,19 +124,23 @@ def _summary(out: str, name: str, counts: dict[str, int], detector: Any) -> str:
     return "\n".join(lines)
 
 
-def _score_schema() -> Any:
+def _score_schema(explain: bool, more: list[str]) -> Any:
     import pyarrow as pa
 
+    from diabolo.cli.explain import with_top_columns
+
     # Row numbers and scores are all different: a dictionary of them costs time and gains nothing.
-    return pa.schema(
+    schema = pa.schema(
         [
             pa.field("row", pa.int64(), metadata={"encoding": "DELTA_BINARY_PACKED"}),
             pa.field("score", pa.float64(), metadata={"encoding": "BYTE_STREAM_SPLIT"}),
             pa.field("p_value", pa.float64()),
             pa.field("is_anomaly", pa.bool_()),
             pa.field("flag", pa.string()),
+            *(pa.field(f"score_{n}", pa.float64(), metadata={"encoding": "BYTE_STREAM_SPLIT"}) for n in more),
         ]
     )
+    return with_top_columns(schema) if explain else schema
 
 
 def sample(

@@ -20,8 +20,8 @@ from diabolo.threads import threads_for
 
 __all__ = ["SPACES", "Nearest", "nearest", "nearest_table"]
 
-#: Rows compared at once with all stored ones: 128 × 20,000 distances fit a core's share of the cache.
-BLOCK = 128
+#: Rows compared at once with all stored ones: 32 × 20,000 distances stay near the core that has computed them.
+BLOCK = 32
 #: Stored rows are looked through in groups of so many, of which only the nearest is looked at first.
 GROUP = 32
 #: Candidates beyond those asked for; single precision chooses them, double precision decides.
@@ -42,11 +42,14 @@ class Nearest:
         rows = len(points)
         self.stride = -(-rows // GROUP)
         pad = self.stride * GROUP - rows
-        wide = torch.nn.functional.pad(self.points, (0, 0, 0, pad))
-        half = torch.nn.functional.pad(0.5 * self.points.square().sum(-1), (0, pad), value=torch.inf)
-        self._double, self._single = (wide.T, half), (wide.float().T.contiguous(), half.float())
+        half = 0.5 * self.points.square().sum(-1, keepdim=True)
+        # One more row, so that the product with (−q, 1) is ½|p|² − p·q; what pads the groups is infinitely far.
+        wide = torch.cat([self.points, half], dim=-1)
+        wide = torch.nn.functional.pad(wide, (0, 0, 0, pad))
+        wide[rows:, -1] = torch.inf
+        self._double, self._single = wide.T.contiguous(), wide.float().T.contiguous()
         self._reach = float(self.points.square().sum(-1).max().sqrt())
-        # A rounded dot product is off by some √d ε |a| |b|; four times that is never seen.
+        # A rounded sum of products is off by some √d ε of its largest terms; four times that is never seen.
         self._error = 4 * float(torch.finfo(torch.float32).eps) * max(1, points.shape[1]) ** 0.5
 
     def __len__(self) -> int:
@@ -66,24 +69,26 @@ class Nearest:
         k = min(k, max(1, len(self) - 1))
         own = torch.full((len(queries),), -1) if own is None else own
         blocks = [slice(start, start + BLOCK) for start in range(0, len(queries), BLOCK)]
-        parts = [self._block(queries[block], k, own[block]) for block in blocks]
+        memory = torch.empty(BLOCK, self._single.shape[1])
+        parts = [self._block(queries[block], k, own[block], memory) for block in blocks]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
-    def _block(self, queries: Tensor, k: int, own: Tensor) -> tuple[Tensor, Tensor]:
+    def _block(self, queries: Tensor, k: int, own: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         q = queries.double() - self.mean
         count = min(k + 1 + SPARE, len(self))
-        half, at = _smallest(q.float(), *self._single, self.stride, count)
+        half, at = _smallest(q.float(), self._single, self.stride, count, memory[: len(q)])
         square = self._exact(q, at)
         if count < len(self):
             size = q.square().sum(-1)
             # Nothing that was passed over lies nearer than this.
-            least = (2 * (half[:, -1].double() - self._error * size.sqrt() * self._reach) + size).clamp_min(0)
+            off = self._error * self._reach * (size.sqrt() + self._reach)
+            least = (2 * (half[:, -1].double() - off) + size).clamp_min(0)
             last = square.sort(-1).values[:, min(k, count - 1)]
             unsure = ((last - least > TOLERANCE * last) | ~torch.isfinite(half[:, -1])).nonzero()[:, 0]
             if len(unsure):
                 # Padded, so that the shape of the product does not depend on how many there are.
                 some = torch.cat([q[unsure], q.new_zeros(BLOCK - len(unsure), q.shape[1])])
-                at[unsure] = _smallest(some, *self._double, self.stride, count)[1][: len(unsure)]
+                at[unsure] = _smallest(some, self._double, self.stride, count)[1][: len(unsure)]
                 square[unsure] = self._exact(q[unsure], at[unsure])
         square = _without_own(square, at, own)
         order = square.argsort(dim=-1, stable=True)[:, :k]
@@ -95,13 +100,15 @@ class Nearest:
         return (near - q.unsqueeze(1)).square_().sum(-1)
 
 
-def _smallest(q: Tensor, points: Tensor, half: Tensor, stride: int, count: int) -> tuple[Tensor, Tensor]:
+def _smallest(
+    q: Tensor, points: Tensor, stride: int, count: int, memory: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """½|p|² − p·q of the `count` points where it is smallest, and their positions, both [B, count].
 
     Those points lie in the `count` groups whose smallest ones are smallest. A group's points lie `stride` apart, so
     that one pass along memory compares all groups.
     """
-    all_of_them = torch.addmm(half, q, points, alpha=-1)
+    all_of_them = torch.mm(torch.cat([-q, q.new_ones(len(q), 1)], dim=-1), points, out=memory)
     if stride <= 2 * count:
         value, at = all_of_them.topk(count, dim=-1, largest=False)
         return value, at

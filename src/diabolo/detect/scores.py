@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 from diabolo.data.batches import TILE, tiles
 from diabolo.data.encoding import Encoded
 from diabolo.detect.auto import combine
+from diabolo.detect.denoising import denoised_error
+from diabolo.detect.mahalanobis import mahalanobis
 from diabolo.detect.neighbours import nearest
 from diabolo.detect.profile import profile
 from diabolo.detect.reference import Reference
@@ -24,7 +26,18 @@ from diabolo.model.objective import neg_elbo, neg_importance_weighted
 from diabolo.registry import Registry
 from diabolo.threads import threads_for
 
-__all__ = ["Score", "applicable", "automatic", "check_score", "density", "routine", "score_table", "scores", "tiled"]
+__all__ = [
+    "ByColumn",
+    "Score",
+    "applicable",
+    "automatic",
+    "check_score",
+    "density",
+    "routine",
+    "score_table",
+    "scores",
+    "tiled",
+]
 
 #: Draws behind an expectation over q(z|x): fixed nodes in antithetic pairs, the same for every row.
 NODES = 16
@@ -41,6 +54,15 @@ class Score(Protocol):
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
         """[*lead, B], up = more anomalous; the same for a row whatever its company."""
+        ...
+
+
+@runtime_checkable
+class ByColumn(Protocol):
+    """A score that is the sum or the mean of its columns, whose shares are not reduced yet."""
+
+    def columns(self, reference: Reference, rows: Encoded) -> Tensor:
+        """[*lead, B, C] in the order of the schema's `output_names`."""
         ...
 
 
@@ -65,9 +87,11 @@ class NegativeLogLikelihood:
     needs = NOTHING
     costly = False
 
+    def columns(self, reference: Reference, rows: Encoded) -> Tensor:
+        return reference.model.column_nll(_mean_theta(reference.model, rows), rows)
+
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        model = reference.model
-        return model.column_nll(_mean_theta(model, rows), rows).sum(-1)
+        return self.columns(reference, rows).sum(-1)
 
 
 @scores.register("profile")
@@ -86,6 +110,10 @@ class Profile:
         return profile(reference.model, rows)
 
 
+def _mean(columns: Tensor) -> Tensor:
+    return torch.matmul(columns, columns.new_full((columns.shape[-1],), 1 / columns.shape[-1]))
+
+
 @scores.register("mse")
 class MeanSquaredError:
     """Mean over columns of the squared distance to the reconstruction, standardised units."""
@@ -94,10 +122,62 @@ class MeanSquaredError:
     needs = NOTHING
     costly = False
 
+    def columns(self, reference: Reference, rows: Encoded) -> Tensor:
+        return reference.model.column_squared_error(_mean_theta(reference.model, rows), rows)
+
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        model = reference.model
-        error = model.column_squared_error(_mean_theta(model, rows), rows)
-        return torch.matmul(error, error.new_full((error.shape[-1],), 1 / error.shape[-1]))
+        return _mean(self.columns(reference, rows))
+
+
+@scores.register("mae")
+class MeanAbsoluteError:
+    """Mean over columns of the distance to the reconstruction, the root of what `mse` averages, standardised units."""
+
+    name = "mae"
+    needs = NOTHING
+    costly = False
+
+    def columns(self, reference: Reference, rows: Encoded) -> Tensor:
+        # An angle's 2 − 2 cos Δ may fall below 0 by rounding.
+        error = reference.model.column_squared_error(_mean_theta(reference.model, rows), rows)
+        return error.clamp_min(0).sqrt()
+
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return _mean(self.columns(reference, rows))
+
+
+@scores.register("denoise")
+class Denoise:
+    """Mean over columns of the squared distance to x of f(x + σ ε), over σ of 0.1, 0.2, 0.4 and 0.8 and nodes ±ε.
+
+    Fixed nodes make it deterministic. It means most for a denoising autoencoder, whose f moves x towards the data; of
+    another it is the error and the sensitivity of f (`diabolo.detect.denoising`).
+    """
+
+    name = "denoise"
+    needs = NOTHING
+    costly = True
+
+    def columns(self, reference: Reference, rows: Encoded) -> Tensor:
+        return denoised_error(reference.model, rows)
+
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return _mean(self.columns(reference, rows))
+
+
+@scores.register("mahalanobis")
+class Mahalanobis:
+    """((z − m)ᵀ (Σ + λ I)⁻¹ (z − m))^½ of the code, with mean and covariance of the training codes (Mahalanobis 1936).
+
+    λ = 10⁻³ tr Σ / K keeps dimensions that hardly vary, as those that a VAE has shut down, from outweighing others.
+    """
+
+    name = "mahalanobis"
+    needs = NOTHING
+    costly = False
+
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return mahalanobis(reference.model, rows)
 
 
 @scores.register("neg_elbo")
@@ -152,44 +232,37 @@ class MeanNorm:
 K = 5
 
 
+class _Nearest:
+    needs, costly = STORED, True
+    space: ClassVar[str]
+
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return nearest(reference, rows, self.space, K)[0][..., -1].expand(*reference.model.lead, -1)
+
+
 @scores.register("neighbours")
-class Neighbours:
+class Neighbours(_Nearest):
     """Distance to the 5th nearest stored training row in input space, standardised units.
 
     d² is a sum over columns, each on a comparable scale: squared differences of standardised numbers, 2 − 2 cos Δ of
     angles, 2 for a boolean, a category, a filled slot or a missing cell that differs (`diabolo.detect.neighbours`).
     """
 
-    name = "neighbours"
-    needs = STORED
-    costly = True
-
-    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return nearest(reference, rows, "input", K)[0][..., -1].expand(*reference.model.lead, -1)
+    name, space = "neighbours", "input"
 
 
 @scores.register("neighbours_latent")
-class LatentNeighbours:
+class LatentNeighbours(_Nearest):
     """Distance of the code to the 5th nearest code of a stored training row, in units of √(tr Σ / K) of the codes."""
 
-    name = "neighbours_latent"
-    needs = STORED
-    costly = True
-
-    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return nearest(reference, rows, "latent", K)[0][..., -1]
+    name, space = "neighbours_latent", "latent"
 
 
 @scores.register("neighbours_residual")
-class ResidualNeighbours:
+class ResidualNeighbours(_Nearest):
     """Distance of the residual to the 5th nearest residual of a stored training row, typical residuals as units."""
 
-    name = "neighbours_residual"
-    needs = STORED
-    costly = True
-
-    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return nearest(reference, rows, "residual", K)[0][..., -1]
+    name, space = "neighbours_residual", "residual"
 
 
 @scores.register("auto")
