@@ -16,7 +16,7 @@ import numpy as np
 from diabolo.data.formats import atomic
 from diabolo.errors import DiaboloError, ModelFileError
 
-__all__ = ["MODEL", "SECTIONS", "Kind", "Section", "VERSION", "read_sections", "write_sections"]
+__all__ = ["MODEL", "SECTIONS", "Kind", "Section", "VERSION", "merge_sections", "read_sections", "write_sections"]
 
 VERSION = "1"
 #: Every section that some version-1 writer may add.
@@ -85,6 +85,38 @@ def write_sections(path: str | Path, sections: Mapping[str, Section], kind: Kind
         raise kind.error(f"the manifest exceeds {HEADER_LIMIT:,} bytes; fit fewer columns at once")
     with atomic(path) as part:
         part.write_bytes(data)
+
+
+def merge_sections(
+    path: str | Path, sections: Mapping[str, Section], base: str | Path | None = None, kind: Kind = MODEL
+) -> None:
+    """Write sections, and beside them those of a file that was there before: they stay as they are, hash for hash.
+
+    They stay only where the file's first section is the same: of another model they would tell nothing.
+
+    Args:
+        path: file to write, by atomic rename.
+        sections: new sections, the first one of the kind among them.
+        base: file whose other sections stay; None for `path`, if it is there and whole.
+        kind: of the file.
+
+    Raises:
+        ModelFileError: `base` is given and cannot be read, or is another model's.
+        OutputError: as `write_sections`.
+    """
+    first = kind.sections[0]
+    try:
+        old = read_sections(path if base is None else base, kind)
+    except DiaboloError:
+        if base is not None:
+            raise
+        old = {}
+    if old and old[first].sha256(first) != sections[first].sha256(first):
+        if base is not None:
+            raise kind.error(f"{base}: holds another section {first!r} now; begin again from it")
+        old = {}
+    merged = {**old, **sections}
+    write_sections(path, {name: merged[name] for name in kind.sections if name in merged}, kind)
 
 
 def read_sections(path: str | Path, kind: Kind = MODEL) -> dict[str, Section]:

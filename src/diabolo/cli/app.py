@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import diabolo
-from diabolo.cli import compress, evaluate, explain, fit, info, score
+from diabolo.cli import calibrate, compress, evaluate, explain, fit, health, info, score
 from diabolo.errors import DiaboloError
 
 __all__ = ["app", "main"]
@@ -60,6 +60,8 @@ app.command("fit")(fit.fit)
 app.command("score")(score.score)
 app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
+app.command("calibrate")(calibrate.calibrate)
+app.command("health")(health.health)
 app.command("compress")(compress.compress)
 app.command("decompress")(compress.decompress)
 app.command("sample")(score.sample)

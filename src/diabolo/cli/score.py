@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from diabolo.cli.common import OWN_NETWORK, TABLE
 from diabolo.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from diabolo.cli.deciding import Rule
 
 __all__ = ["sample", "score"]
 
@@ -22,6 +25,8 @@ def score(
     out: str = typer.Option(..., "-o", "--out", help="Scores to write: .parquet, .csv or .arrow, also to a URL."),
     score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them), or all."),
     false_alarm_rate: float | None = typer.Option(None, help="Share of normal rows that may be flagged."),
+    fdr: float | None = typer.Option(None, help="Share of flagged rows that may be normal, on average, instead."),
+    accept_rate: str | None = typer.Option(None, help="The same as '30 kHz of 40 MHz', '1 of 1000' or '0.1%'."),
     explain: bool = typer.Option(False, "--explain", help="Name the first columns of every anomaly."),
     strict: bool = typer.Option(False, help="Fail at the first row that cannot be scored."),
     own_network: bool = OWN_NETWORK,
@@ -33,6 +38,7 @@ def score(
 
     from diabolo.artifact import read_sections
     from diabolo.cli.common import Progress, say
+    from diabolo.cli.deciding import check_one, rule_of
     from diabolo.cli.explain import top_columns
     from diabolo.data.formats import schema_of, write_batches
     from diabolo.data.reading import as_fitted, ordered_chunks
@@ -42,23 +48,21 @@ def score(
     from diabolo.estimators.saving_detector import load_detector
 
     _check_out(out, model, data)
+    accept = check_one(false_alarm_rate, fdr, accept_rate, explain)
+    rate = false_alarm_rate if accept is None else accept.rate
     detector = load_detector(model, own_network) if "detector" in read_sections(model) else None
-    if detector is None and (explain or false_alarm_rate is not None):
+    if detector is None and (explain or rate is not None or fdr is not None):
         raise ConfigError(f"{model} has no detector, so no false-alarm rate and no anomaly; fit without --only main")
     ae: Any = load(model, own_network) if detector is None else detector.autoencoder_
+    reference, rule, one = Reference(ae.model_), None, None if score_ == ALL else score_
     if detector is not None:
-        chosen = {"score": None if score_ == ALL else score_, "false_alarm_rate": false_alarm_rate}
-        reference = detector.reference_
-        detector.set_params(**{k: v for k, v in chosen.items() if v is not None})
-        calibration, name, threshold = detector._calibration(), detector.score_, detector.threshold_
-    else:
-        reference = Reference(ae.model_)
-        name = automatic(reference) if score_ in (None, "auto", ALL) else str(score_)
+        reference, rule = detector.reference_, rule_of(detector, one, rate, fdr, accept, out)
+    name = detector.score_ if detector else automatic(reference) if one in (None, "auto") else str(one)
     more = applicable(reference) if score_ == ALL else []
     known = ae.model_.encoding.schema
     source = as_fitted(data, known)
     progress = Progress("scoring", schema_of(source)[1])
-    counts = {"rows": 0, "anomalies": 0, "flagged": 0}
+    counts = {"rows": 0, "flagged": 0}
     schema = _score_schema(explain, more)
 
     def batches() -> Any:
@@ -68,24 +72,21 @@ def score(
             flags = _flags(ae.model_.encoding, values, s)
             if strict and flags:
                 raise DataError(f"{data}: row {at + min(flags)} cannot be scored: {flags[min(flags)]}")
-            if detector is None:
-                p, anomaly = pa.nulls(n, pa.float64()), pa.nulls(n, pa.bool_())
-            else:
-                is_anomaly = (s > threshold) | ~np.isfinite(s)
-                counts["anomalies"] += int(is_anomaly.sum())
-                p, anomaly = pa.array(calibration.p_values(s)), pa.array(is_anomaly)
+            p, anomaly = pa.nulls(n, pa.float64()), pa.nulls(n, pa.bool_())
+            if rule is not None:
+                p, anomaly = pa.array(rule.calibration.p_values(s)), pa.array(rule.decide(s))
             counts["rows"] += n
             counts["flagged"] += len(flags)
             progress.add(n)
             why = pa.array([flags.get(i) for i in range(n)], pa.string()) if flags else pa.nulls(n, pa.string())
             first = [pa.array(np.arange(at, at + n)), pa.array(s), p, anomaly, why]
-            beside = top_columns(detector, values, np.flatnonzero(is_anomaly)) if explain else []
-            yield pa.record_batch([*first, *(table[other] for other in more), *beside], schema=schema)
+            beside = top_columns(detector, values, np.flatnonzero(anomaly)) if explain else []
+            yield pa.record_batch([*first, *(pa.array(table[other]) for other in more), *beside], schema=schema)
 
-    write_batches(out, schema, batches())
+    write_batches(out, schema, batches() if rule is None else rule.settled(batches()))
     progress.end()
     if not quiet:
-        say(_summary(out, name, counts, detector))
+        say(_summary(out, name, counts, rule))
 
 
 def _check_out(out: str, model: Path, data: str) -> None:
@@ -108,15 +109,10 @@ def _flags(encoding: Any, values: Any, scores: Any) -> dict[int, str]:
     return {int(i): reason or "the score overflows" for i, reason in zip(bad, reasons, strict=True)}
 
 
-def _summary(out: str, name: str, counts: dict[str, int], detector: Any) -> str:
-    rows = counts["rows"]
-    lines = [f"{out}: {rows:,} rows scored by {name}"]
-    if detector is not None:
-        share = counts["anomalies"] / max(rows, 1)
-        lines.append(
-            f"  {counts['anomalies']:,} anomalies ({share:.3%} of the rows; of normal rows at most "
-            f"{detector.false_alarm_rate_:.3g} are flagged, by {detector.n_calibration_:,} calibration rows)"
-        )
+def _summary(out: str, name: str, counts: dict[str, int], rule: Rule | None) -> str:
+    lines = [f"{out}: {counts['rows']:,} rows scored by {name}"]
+    if rule is not None:
+        lines += rule.said(counts["rows"])
     if counts["flagged"]:
         lines.append(
             f"  {counts['flagged']:,} rows could not be scored: the column flag says why; none counts as normal"

@@ -14,7 +14,7 @@ from diabolo.data.reading import chunks, row_shape
 from diabolo.data.table import Table
 from diabolo.errors import DataError
 
-__all__ = ["Chunk", "Stream", "open_stream", "size_in_memory"]
+__all__ = ["Chunk", "Stream", "open_stream", "size_in_memory", "weights_of"]
 
 #: Bytes that a cell of text takes at least: a digit and a comma.
 CELL_OF_TEXT = 2
@@ -80,7 +80,7 @@ def open_stream(
     def read() -> Iterator[Chunk]:
         for table, cells in chunks(path, columns, apart, head.levels):
             values, numbers = table.values.astype(empty.dtype, copy=False), table.start + np.arange(len(table))
-            w = _weights(cells, weight, table.start)
+            w = weights_of(cells, weight, table.start)
             if w is not None:
                 values, numbers, w = values[w > 0], numbers[w > 0], w[w > 0]
             yield Chunk(values, w, numbers, len(table))
@@ -89,7 +89,7 @@ def open_stream(
     if weight or rows is None:
         rows = used = 0
         for table, cells in chunks(path, list(columns)[:1], apart, {}):
-            w = _weights(cells, weight, table.start)
+            w = weights_of(cells, weight, table.start)
             rows += len(table)
             used += len(table) if w is None else int(np.count_nonzero(w))
             if report:
@@ -101,7 +101,12 @@ def open_stream(
     return Stream(head, rows, used, weight is not None, read)
 
 
-def _weights(cells: dict[str, Any], name: str | None, start: int) -> np.ndarray | None:
+def weights_of(cells: dict[str, Any], name: str | None, start: int) -> np.ndarray | None:
+    """The weights among a chunk's cells; None if rows have none.
+
+    Raises:
+        DataError: names the first row whose weight is not finite or negative.
+    """
     if name is None:
         return None
     w = np.asarray(cells[name].to_numpy(zero_copy_only=False), np.float64)

@@ -48,11 +48,39 @@ class Calibration:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def places(self, scores: np.ndarray) -> np.ndarray:
+        """Number of calibration scores strictly below each score, [m] int64, from 0 to n."""
+        return np.asarray(np.searchsorted(self.scores, scores, side="left"))
+
+    def p_of_places(self) -> np.ndarray:
+        """The p-value of each place, [n + 1] float64, falling from 1 to 1/(n+1)."""
+        # Sums of weights may exceed n by rounding.
+        return np.minimum((1 + self._above) / (len(self) + 1), 1.0)
+
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """p per row, [m] float64, from 1/(n+1) to 1."""
-        at_least = self._above[np.searchsorted(self.scores, scores, side="left")]
-        # Sums of weights may exceed n by rounding.
-        return np.minimum((1 + at_least) / (len(self) + 1), 1.0)
+        return np.asarray(self.p_of_places()[self.places(scores)])
+
+    @property
+    def size(self) -> float:
+        """(Σw)² / Σw²: the number of rows of equal weight that say as much; n without weights."""
+        if self.weights is None:
+            return float(len(self))
+        return float(self.weights.sum() ** 2 / np.square(self.weights).sum())
+
+    def realised(self, rate: float, confidence: float = 0.95) -> tuple[float, float]:
+        """Where the share of flagged normal rows lies for these very calibration rows, not on average over them.
+
+        Beta(l, n + 1 − l) with l = ⌊rate (n + 1)⌋, exact for scores without ties; n is `size` where rows have weights.
+
+        Returns:
+            (low, high), which hold the share with probability `confidence`.
+        """
+        from scipy.stats import beta
+
+        at = max(1, math.floor(self.check_rate(rate) * (self.size + 1) * (1 + 1e-12)))
+        low, high = beta.ppf([(1 - confidence) / 2, (1 + confidence) / 2], at, max(self.size + 1 - at, 1e-9))
+        return float(low), float(high)
 
     def check_rate(self, rate: float) -> float:
         """Refuse a false-alarm rate that n rows cannot guarantee.

@@ -14,10 +14,13 @@ from diabolo.data.batches import calibration_rows, calibration_share, combine_sh
 from diabolo.data.table import Table, as_table, matched
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
+from diabolo.detect.fdr import Discoveries
+from diabolo.detect.health import Health, calibration_marginals
 from diabolo.detect.reference import Reference, stored_rows
-from diabolo.detect.scores import applicable, automatic, routine, score_table
+from diabolo.detect.scores import applicable, automatic, check_score, routine, score_table
 from diabolo.errors import CalibrationError, ConfigError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
+from diabolo.estimators.calibrating import monitor_of, refuse_few, unseen_rows
 from diabolo.estimators.fitting import Keep, check_weights, keep_of, seed_of
 from diabolo.estimators.named import VariationalAutoencoder
 from diabolo.estimators.parts import Parts, kept_rows, parts_of_any_table, parts_of_fitted_table
@@ -163,25 +166,57 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """Keep the rows to store, and calibrate every score, a costly one only if it is the chosen one."""
         model = self.autoencoder_.model_
         self.reference_ = Reference(model, kept_rows(model.encoding, parts.stored))
-        calibration_scores = score_table(self.reference_, parts.calibrate, routine(self.reference_, self.score_))
-        # A row that cannot be scored is always flagged; among the calibration scores it would only hide others.
-        readable = np.all([np.isfinite(s) for s in calibration_scores.values()], axis=0)
-        if not readable.any():
-            raise CalibrationError(
-                "none of the calibration rows can be scored; look at their cells (diabolo info DATA)"
-            )
-        w = parts.calibrate_weights
-        w = None if w is None else w[readable]
-        taken = {name: Calibration(s[readable], w) for name, s in calibration_scores.items()}
-        self.columns_: ColumnCalibration | None = ColumnCalibration.of(model, parts.calibrate[readable], w)
-        self._take(taken, int(readable.sum()))
+        self._calibrate_on(parts.calibrate, parts.calibrate_weights)
         self.n_features_in_ = len(table.names)
         if table.named:
             self.feature_names_in_ = np.array(table.names, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        if self.false_alarm_rate is not None:
-            self._calibration().check_rate(self.false_alarm_rate)
+        return self
+
+    def _calibrate_on(self, values: np.ndarray, weights: np.ndarray | None, *more: str) -> None:
+        """Take the scores and the columns of rows [n, C] that have played no other part for those of normal rows."""
+        scores = score_table(self.reference_, values, routine(self.reference_, self.score_, *more))
+        # A row that cannot be scored is always flagged; among the calibration scores it would only hide others.
+        readable = np.all([np.isfinite(s) for s in scores.values()], axis=0)
+        if not readable.any():
+            raise CalibrationError(
+                "none of the calibration rows can be scored; look at their cells (diabolo info DATA)"
+            )
+        w = None if weights is None else weights[readable]
+        taken = {name: Calibration(s[readable], w) for name, s in scores.items()}
+        if self.false_alarm_rate is not None and self.score_ in taken:
+            taken[self.score_].check_rate(self.false_alarm_rate)
+        self.columns_: ColumnCalibration | None = ColumnCalibration.of(self.reference_.model, values[readable], w)
+        self.marginals_ = calibration_marginals(self.reference_, values[readable], w)
+        self.n_unscorable_ = int((~readable).sum())
+        self._take(taken, int(readable.sum()))
+
+    def calibrate(self, X: Any, sample_weight: Any = None) -> Self:
+        """Renew the p-values on other rows X [n, C] of normal data; nothing that the fit has learnt changes.
+
+        Rows that the autoencoder was trained on are left out; a detector that fails here stays as it was.
+
+        Args:
+            X: rows in the columns of the fit.
+            sample_weight: [n] from 0 up; rows of weight 0 play no part.
+
+        Raises:
+            CalibrationError: fewer than 99 rows are left, or `false_alarm_rate` needs more than there are.
+        """
+        check_is_fitted(self, "calibrations_")
+        table = matched(as_table(X), self.autoencoder_.model_.encoding.schema, type(self).__name__)
+        weights = check_weights(sample_weight, len(table))
+        used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
+        values, weights = table.values[used], None if weights is None else weights[used]
+        return self._renew(values, weights, unseen_rows(self, values, stacklevel=3))
+
+    def _renew(self, values: np.ndarray, weights: np.ndarray | None, free: np.ndarray) -> Self:
+        excluded = int((~free).sum())
+        refuse_few(len(free) - excluded, len(free), excluded)
+        check_score(self.reference_, self.score_)
+        self._calibrate_on(values[free], None if weights is None else weights[free], *self.calibrations_)
+        self.n_excluded_ = excluded
         return self
 
     def _take(self, calibrations: dict[str, Calibration], rows: int) -> None:
@@ -280,6 +315,39 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         readable = np.isfinite(scores)
         return np.where(readable, self.threshold_ - np.where(readable, scores, 0.0), -np.inf)
 
+    def discoveries(self, X: Any, fdr: float = 0.1) -> np.ndarray:
+        """Rows to report if, on average, at most a share `fdr` of those reported may be normal: [n] bool.
+
+        Benjamini-Hochberg over the table's p-values (`diabolo.detect.fdr`). A row that cannot be scored is always
+        reported, and is no test: the share is one of the others.
+
+        Args:
+            X: all rows that are looked at together.
+            fdr: false discovery rate q in (0, 1), at least 1/(n_calibration + 1).
+
+        Raises:
+            CalibrationError: q outside (0, 1), or below what the calibration rows can show.
+        """
+        scores = self.anomaly_score(X)
+        found = Discoveries(self._calibration(), fdr)
+        found.add(scores)
+        return np.asarray((scores > found.threshold) | ~np.isfinite(scores))
+
+    def health(self, X: Any, level: float = 0.01) -> Health:
+        """Whether new rows X still look like the calibration rows: their scores, the false-alarm rate, each column.
+
+        Args:
+            X: rows in the columns of the fit, which the autoencoder has not seen.
+            level: probability of an alarm where nothing has changed, at most.
+
+        Raises:
+            ConfigError: level outside (0, 1).
+        """
+        check_is_fitted(self, "calibrations_")
+        monitor = monitor_of(self, level)
+        monitor.add(matched(as_table(X), self.autoencoder_.model_.encoding.schema, type(self).__name__).values)
+        return monitor.report()
+
     def score_samples(self, X: Any) -> np.ndarray:
         """−anomaly_score, scikit-learn's sign: up = more normal."""
         return -self.anomaly_score(X)
@@ -291,15 +359,18 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: str | Path) -> None:
-        """Write the autoencoder and this detector into one model file."""
-        from diabolo.artifact import write_sections
+        """Write the autoencoder and this detector into one model file.
+
+        Sections that other jobs have added to a file of this very autoencoder stay in it.
+        """
+        from diabolo.artifact import merge_sections
         from diabolo.estimators.saving import main_section
         from diabolo.estimators.saving_detector import detector_section
 
         check_is_fitted(self, "calibrations_")
         self._calibration()
         sections = {"main": main_section(self.autoencoder_), "detector": detector_section(self)}
-        write_sections(path, sections)
+        merge_sections(path, sections)
 
     @classmethod
     def load(cls, path: str | Path, own_network: bool = False) -> AnomalyDetector:

@@ -10,6 +10,7 @@ import numpy as np
 from diabolo.artifact import Section, read_sections
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration
+from diabolo.detect.marginals import EDGES, Marginals
 from diabolo.detect.reference import Reference, Stored
 from diabolo.detect.scores import check_score, scores
 from diabolo.errors import DiaboloError, ModelFileError
@@ -21,6 +22,10 @@ from diabolo.estimators.parts import kept_rows
 from diabolo.estimators.saving import autoencoder_of
 
 __all__ = ["detector_section", "load_detector"]
+
+
+#: Tensors of the columns of the calibration rows.
+MARGINALS = ("edges", "share", "missing")
 
 
 @dataclasses.dataclass
@@ -35,6 +40,7 @@ class DetectorCard:
     parameters: DetectorParameters
     scores: list[str]
     n_excluded: Count
+    n_unscorable: Count
 
 
 def detector_section(detector: AnomalyDetector) -> Section:
@@ -43,6 +49,8 @@ def detector_section(detector: AnomalyDetector) -> Section:
     tensors = {"calibration": np.stack([c.scores for c in calibrations.values()])}
     if all(c.weights is not None for c in calibrations.values()):
         tensors["weights"] = np.stack([np.asarray(c.weights) for c in calibrations.values()])
+    known = detector.marginals_
+    tensors |= {"edges": known.edges, "share": known.share, "missing": known.missing}
     stored = detector.reference_.stored
     if stored is not None:
         tensors["stored"] = stored.values
@@ -59,6 +67,7 @@ def detector_section(detector: AnomalyDetector) -> Section:
         },
         "scores": list(calibrations),
         "n_excluded": detector.n_excluded_,
+        "n_unscorable": detector.n_unscorable_,
     }
     return Section(card, tensors)
 
@@ -79,7 +88,7 @@ def load_detector(path: str | Path, own_network: bool = False) -> AnomalyDetecto
         raise ModelFileError(f"{path}: holds no detector; fit one (diabolo fit without --only main)")
     section = sections["detector"]
     card = card_of(path, DetectorCard, section.card)
-    left = sorted(set(section.tensors) - {"calibration", "weights", "stored", "columns", "column_weights"})
+    left = sorted(set(section.tensors) - {"calibration", "weights", "stored", "columns", "column_weights", *MARGINALS})
     if left:
         raise ModelFileError(f"{path}: section 'detector': tensor {left[0]!r} is left over")
     calibrations = _calibrations(path, card, section.tensors)
@@ -87,7 +96,10 @@ def load_detector(path: str | Path, own_network: bool = False) -> AnomalyDetecto
     detector.autoencoder_, detector.n_excluded_ = ae, card.n_excluded
     detector.reference_ = Reference(ae.model_, _stored(path, ae, section.tensors))
     detector.columns_ = _columns(path, ae, section.tensors)
-    detector._take(calibrations, len(next(iter(calibrations.values()))))
+    detector.n_unscorable_ = card.n_unscorable
+    first = next(iter(calibrations.values()))
+    detector.marginals_ = _marginals(path, ae, section.tensors, first.size)
+    detector._take(calibrations, len(first))
     try:
         for name in card.scores:
             check_score(detector.reference_, name)
@@ -126,6 +138,22 @@ def _columns(path: str | Path, ae: Autoencoder, tensors: dict[str, np.ndarray]) 
     if weights is not None and not (weights.shape == costs.shape[:1] and (weights >= 0).all() and weights.sum() > 0):
         raise ModelFileError(f"{path}: tensor 'detector/column_weights' does not fit 'detector/columns'")
     return ColumnCalibration(costs, weights)
+
+
+def _marginals(path: str | Path, ae: Autoencoder, tensors: dict[str, np.ndarray], size: float) -> Marginals:
+    schema = ae.model_.encoding.schema
+    features = len(schema.names) + len(schema.output_names)
+    for name, shape in (("edges", (features, EDGES)), ("share", (features, EDGES)), ("missing", (features,))):
+        t = tensors.get(name)
+        if t is None or t.dtype != np.float64 or t.shape != shape or np.isnan(t).any():
+            raise ModelFileError(f"{path}: tensor 'detector/{name}' must be {list(shape)} F64")
+    edges, share, missing = (tensors[name] for name in MARGINALS)
+    # Not by their differences: that of two infinities is none.
+    rising = (edges[:, 1:] >= edges[:, :-1]).all() and (share[:, 1:] >= share[:, :-1]).all()
+    shares = np.concatenate([share.ravel(), missing])
+    if not rising or not ((shares >= 0) & (shares <= 1 + 1e-9)).all():
+        raise ModelFileError(f"{path}: section 'detector': edges and shares do not rise, or are no shares")
+    return Marginals(edges, share, missing, size)
 
 
 def _stored(path: str | Path, ae: Autoencoder, tensors: dict[str, np.ndarray]) -> Stored | None:

@@ -1,0 +1,197 @@
+"""Which scored rows `diabolo score` calls anomalies: at a false-alarm rate, or at a false discovery rate."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from diabolo.errors import ConfigError, OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from diabolo.detect.conformal import Calibration
+    from diabolo.detect.fdr import Discoveries
+    from diabolo.detect.rates import AcceptRate
+
+__all__ = ["Rule", "check_one", "rule_of"]
+
+
+class Rule(Protocol):
+    """Decides batch by batch, or once all batches are known."""
+
+    anomalies: int  #: so far
+
+    @property
+    def calibration(self) -> Calibration:
+        """Of the score in use."""
+        ...
+
+    def decide(self, scores: np.ndarray) -> np.ndarray:
+        """[b] bool; what a rule that must see all rows says here is not yet valid."""
+        ...
+
+    def settled(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Record batches with the final column is_anomaly."""
+        ...
+
+    def said(self, rows: int) -> list[str]:
+        """Lines for the person, of a run over so many rows."""
+        ...
+
+
+def check_one(
+    false_alarm_rate: float | None, fdr: float | None, accept_rate: str | None, explain: bool
+) -> AcceptRate | None:
+    """Refuse two rules at once; read the accept rate if that is the one.
+
+    Raises:
+        ConfigError: more than one is given, the accept rate is none, or columns are to be explained before anomalies
+            are known.
+    """
+    from diabolo.detect.rates import accept_rate as read
+
+    flags = {"--false-alarm-rate": false_alarm_rate, "--fdr": fdr, "--accept-rate": accept_rate}
+    given = [name for name, value in flags.items() if value is not None]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} are different rules; give exactly one of {', '.join(flags)}")
+    if explain and fdr is not None:
+        raise ConfigError(
+            "--explain names columns as rows come, --fdr knows its anomalies at the end; drop one of them"
+        )
+    if accept_rate is None:
+        return None
+    try:
+        return read(accept_rate)
+    except ConfigError as error:
+        raise ConfigError(f"--accept-rate: {error}") from None
+
+
+def rule_of(
+    detector: Any, score: str | None, rate: float | None, fdr: float | None, accept: AcceptRate | None, out: str
+) -> Rule:
+    """A detector's rule; what is not None is set on the detector first.
+
+    Args:
+        detector: fitted.
+        score: to use.
+        rate: false-alarm rate to use.
+        fdr: false discovery rate, if that is the rule.
+        accept: what the false-alarm rate was said as.
+        out: where the scores go; a rule that must see all rows first keeps them in that folder.
+
+    Raises:
+        CalibrationError: a rate that the calibration rows cannot guarantee.
+    """
+    chosen = {"score": score, "false_alarm_rate": rate}
+    detector.set_params(**{k: v for k, v in chosen.items() if v is not None})
+    if fdr is None:
+        return AtRate(detector, detector.threshold_, accept)
+    from diabolo.detect.fdr import Discoveries
+
+    return AtFdr(Discoveries(detector._calibration(), fdr), out)
+
+
+@dataclasses.dataclass
+class AtRate:
+    """p ≤ α, row by row."""
+
+    detector: Any
+    threshold: float
+    accept: AcceptRate | None
+    anomalies: int = 0
+
+    @property
+    def calibration(self) -> Calibration:
+        return self.detector._calibration()  # type: ignore[no-any-return]
+
+    def decide(self, scores: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        found = (scores > self.threshold) | ~np.isfinite(scores)
+        self.anomalies += int(found.sum())
+        return np.asarray(found)
+
+    def settled(self, batches: Iterable[Any]) -> Iterator[Any]:
+        return iter(batches)
+
+    def said(self, rows: int) -> list[str]:
+        d = self.detector
+        rate = d.false_alarm_rate_
+        lines = [
+            f"  {self.anomalies:,} anomalies ({self.anomalies / max(rows, 1):.3%} of the rows; of normal rows at most "
+            f"{rate:.3g} are flagged, by {d.n_calibration_:,} calibration rows)"
+        ]
+        if self.accept is not None:
+            low, high = d._calibration().realised(rate)
+            a = self.accept
+            lines.append(
+                f"  {a.said(rate)} of normal rows is a false-alarm rate of {rate:.3g}, on average over calibrations; "
+                f"by these calibration rows it is {a.said(low)} to {a.said(high)} (95 %)"
+            )
+        return lines
+
+
+@dataclasses.dataclass
+class AtFdr:
+    """Benjamini-Hochberg over all rows: their scores wait in a file of no name until the last one is known."""
+
+    found: Discoveries
+    out: str
+    anomalies: int = 0
+    unscored: int = 0
+
+    @property
+    def calibration(self) -> Calibration:
+        return self.found.calibration
+
+    def decide(self, scores: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        self.found.add(scores)
+        self.unscored += int((~np.isfinite(scores)).sum())
+        return np.zeros(len(scores), bool)
+
+    def settled(self, batches: Iterable[Any]) -> Iterator[Any]:
+        import numpy as np
+        import pyarrow as pa
+
+        folder = Path(self.out).parent
+        try:
+            with tempfile.TemporaryFile(dir=folder if folder.is_dir() else None) as spool:
+                writer = None
+                for batch in batches:
+                    writer = writer or pa.ipc.new_stream(spool, batch.schema)
+                    writer.write_batch(batch)
+                if writer is None:
+                    return
+                writer.close()
+                spool.seek(0)
+                threshold = self.found.threshold
+                for batch in pa.ipc.open_stream(spool):
+                    scores = batch.column("score").to_numpy()
+                    anomaly = (scores > threshold) | ~np.isfinite(scores)
+                    self.anomalies += int(anomaly.sum())
+                    at = batch.schema.get_field_index("is_anomaly")
+                    yield batch.set_column(at, batch.schema.field(at), pa.array(anomaly))
+        except OSError as error:
+            if isinstance(error, OutputError) or not error.errno:
+                raise
+            raise OutputError(f"{self.out}: its scores cannot be kept on the way: {error.strerror or error}") from None
+
+    def said(self, rows: int) -> list[str]:
+        f, n = self.found, len(self.calibration)
+        lines = [
+            f"  {self.anomalies - self.unscored:,} discoveries among {f.tests:,} rows: on average at most {f.q:.3g} of "
+            f"them are normal (Benjamini-Hochberg, {n:,} calibration rows)",
+            f"  nothing can be rejected before {f.needed:,} rows have the smallest p-value, 1/{n + 1:,}; more "
+            f"calibration rows need fewer (diabolo calibrate)",
+        ]
+        if self.unscored:
+            lines.append(f"  {self.unscored:,} rows that cannot be scored are flagged too, and count among no tests")
+        if self.calibration.weights is not None:
+            lines.append("  the calibration rows have weights: the rate is proved for equal ones only")
+        return lines

@@ -1,0 +1,105 @@
+"""Benjamini-Hochberg: of the rows that are flagged in a table, at most a share q is normal, on average.
+
+For m p-values p_(1) ≤ ... ≤ p_(m), reject the k smallest, k the largest with p_(k) ≤ q k / m (Benjamini, Hochberg
+1995). Conformal p-values of one calibration set depend on each other, but positively (PRDS), and then the rule still
+keeps E[false / max(1, rejected)] ≤ q (Bates, Candès, Lei, Romano, Sesia 2023, arXiv:2104.08279, theorem 2). That proof
+is for calibration rows of equal weight.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+
+from diabolo.detect.conformal import Calibration
+from diabolo.errors import CalibrationError, DataError
+
+__all__ = ["Discoveries", "benjamini_hochberg"]
+
+#: Slack for rates such as 0.1, which have no exact binary form.
+ROUNDING = 1 + 1e-12
+
+
+def _check(q: Any) -> float:
+    if not (isinstance(q, numbers.Real) and not isinstance(q, bool) and 0 < float(q) < 1):
+        raise CalibrationError(f"fdr = {q!r}; allowed are numbers above 0 and below 1")
+    return float(q)
+
+
+def benjamini_hochberg(p: np.ndarray, q: float) -> np.ndarray:
+    """Which of m hypotheses are rejected at false discovery rate q.
+
+    Args:
+        p: [m] p-values.
+        q: share in (0, 1).
+
+    Returns:
+        [m] bool.
+
+    Raises:
+        CalibrationError: q outside (0, 1).
+        DataError: a p-value outside [0, 1].
+
+    >>> benjamini_hochberg(np.array([0.001, 0.6, 0.02, 0.03]), 0.05).tolist()
+    [True, False, True, True]
+    """
+    q, p = _check(q), np.asarray(p, np.float64)
+    wrong = np.flatnonzero(~((p >= 0) & (p <= 1)))
+    if len(wrong):
+        raise DataError(f"p-value {wrong[0]} is {p[wrong[0]]}; allowed are numbers from 0 to 1")
+    ordered = np.sort(p)
+    passed = np.flatnonzero(ordered * len(p) <= q * np.arange(1, len(p) + 1) * ROUNDING)
+    return p <= ordered[passed[-1]] if len(passed) else np.zeros(len(p), bool)
+
+
+class Discoveries:
+    """Benjamini-Hochberg over a table of any length: n + 1 counts are all that it needs to know of the rows.
+
+    Among n calibration scores a row has one of n + 1 places, and its place decides its p-value. A row that cannot be
+    scored is no test: it is always flagged, and counts neither among the m rows nor among the discoveries.
+
+    Args:
+        calibration: of the score that `add` is given.
+        q: false discovery rate in (0, 1).
+
+    Raises:
+        CalibrationError: q outside (0, 1), or below 1/(n+1), where no table could show anything.
+    """
+
+    def __init__(self, calibration: Calibration, q: float) -> None:
+        self.q, self.calibration, n = _check(q), calibration, len(calibration)
+        if q * (n + 1) * ROUNDING < 1:
+            raise CalibrationError(
+                f"a false discovery rate of {q:g} needs at least {math.ceil(1 / q - 1 - 1e-9):,} calibration rows, "
+                f"there are {n:,}; calibrate on more rows, or allow {1 / (n + 1):.3g} or more"
+            )
+        self._counts = np.zeros(n + 1, np.int64)
+
+    def add(self, scores: np.ndarray) -> None:
+        """Count rows, [b] scores; those that are not finite are passed over."""
+        places = self.calibration.places(scores[np.isfinite(scores)])
+        self._counts += np.bincount(places, minlength=len(self._counts))
+
+    @property
+    def tests(self) -> int:
+        """m, the rows that could be scored."""
+        return int(self._counts.sum())
+
+    @property
+    def needed(self) -> int:
+        """Rows at the smallest p-value, 1/(n+1), without which nothing can be rejected: ⌈m / (q (n+1))⌉, at least 1."""
+        return max(1, math.ceil(self.tests / (self.q * len(self._counts) * ROUNDING)))
+
+    @property
+    def threshold(self) -> float:
+        """t such that `score > t` is the rule; +inf where nothing is rejected."""
+        at_or_above = np.cumsum(self._counts[::-1])[::-1]
+        p = self.calibration.p_of_places()
+        passed = np.flatnonzero((at_or_above > 0) & (p * self.tests <= self.q * at_or_above * ROUNDING))
+        if not len(passed):
+            return math.inf
+        # Place a or above ⇔ at least a calibration scores lie strictly below.
+        return float(self.calibration.scores[passed[0] - 1]) if passed[0] else -math.inf
