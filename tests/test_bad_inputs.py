@@ -838,7 +838,7 @@ VERBS = {
     "info-suffix": Case("info none.txt", "none.txt: "),
     "demo-epochs": Case("demo -o out --epochs 0", "Invalid value for '--epochs'"),
     "unknown": Case("fitt", "No such command 'fitt'.*Did you mean 'fit'"),
-    "later": Case("compress {vae} {data}", "No such command 'compress'"),
+    "later": Case("cluster {vae} {data}", "No such command 'cluster'"),
     "option": Case("--fast", "No such option: --fast"),
 }
 
