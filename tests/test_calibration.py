@@ -45,7 +45,7 @@ def planted(rng, n, columns):
     return rows(rng, n, columns) + 12 * rng.choice([-1.0, 1.0], size=(n, columns))
 
 
-def repeat(times, build, n, columns, alpha):
+def repeat(times, build, n, columns, alpha, score="auto"):
     """Calibration rows, flags among fresh normal rows, share of planted anomalies found, training-set flags.
 
     The last are what the common mistake would flag: a threshold at the quantile of the training rows.
@@ -54,7 +54,7 @@ def repeat(times, build, n, columns, alpha):
     for seed in range(times):
         rng = np.random.default_rng([7, seed])
         X, fresh, odd = rows(rng, n, columns), rows(rng, FRESH, columns), planted(rng, 50, columns)
-        detector = AnomalyDetector(build(seed), false_alarm_rate=alpha).fit(X)
+        detector = AnomalyDetector(build(seed), score=score, false_alarm_rate=alpha).fit(X)
         flagged = detector.predict(np.concatenate([fresh, odd])) == -1
         flags.append(int(flagged[:FRESH].sum()))
         found.append(flagged[FRESH:].mean())
@@ -122,7 +122,7 @@ def test_over_fitted_network_keeps_its_rate():
         )
 
     alpha = 0.15
-    n, flags, found, mistaken = repeat(30, build, n=70, columns=8, alpha=alpha)
+    n, flags, found, mistaken = repeat(30, build, n=70, columns=8, alpha=alpha, score="nll")
     assert n == 28
     assert law_pvalue(flags, FRESH, n, alpha) > 0.01
     assert found > 0.9
