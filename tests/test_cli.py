@@ -42,11 +42,11 @@ def test_fit_score_evaluate_sample_info(suffix, here):
     plain = suffix == ".npy"
     said = done("fit", data, "-o", "m.diabolo", "--epochs", 2, "-q", *([] if plain else ["--label", "truth"]))
     assert "400 rows, 5 columns" in said
-    assert "80 rows calibrated neg_elbo" not in said, "a table of 400 rows sets more than a fifth aside"
-    assert "99 rows calibrated neg_elbo" in said
+    assert "80 rows calibrated auto" not in said, "a table of 400 rows sets more than a fifth aside"
+    assert "99 rows calibrated auto" in said
     new = table(300, seed=1)
     fresh = write(new, here / f"new{suffix}")
-    assert "300 rows scored by neg_elbo" in done("score", "m.diabolo", fresh, "-o", "s.parquet")
+    assert "300 rows scored by auto" in done("score", "m.diabolo", fresh, "-o", "s.parquet")
     scores = pq.read_table("s.parquet")
     assert scores.schema.equals(SCORES)
     assert scores["row"].to_pylist() == list(range(300))
@@ -60,7 +60,7 @@ def test_fit_score_evaluate_sample_info(suffix, here):
     assert scores["flag"].null_count == 300
     if not plain:
         judged = done("evaluate", "m.diabolo", fresh, "--label", "truth")
-        for word in ("AUROC", "average precision", "neg_elbo", "IsolationForest", "PCA", "promised"):
+        for word in ("AUROC", "average precision", "auto", "IsolationForest", "PCA", "promised"):
             assert word in judged
     done("sample", "m.diabolo", "-o", f"drawn{suffix}", "-n", 50)
     assert "50 rows" in done("info", f"drawn{suffix}") or suffix == ".csv"
