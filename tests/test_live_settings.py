@@ -14,13 +14,14 @@ import typing
 import numpy as np
 import pytest
 import torch
+from conftest import values_of
 
 import diabolo
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.config import Config
 from diabolo.data.rows import Rows
 from diabolo.data.table import as_table
-from diabolo.detect.scores import scores
+from diabolo.detect.scores import score_table, scores
 from diabolo.errors import ConfigError, DiaboloError
 from diabolo.model.corruption import corruptions
 from diabolo.model.likelihood import likelihoods
@@ -298,8 +299,8 @@ def test_every_likelihood_acts(name, unit, mixed):
 
 
 def test_every_score_acts(mixed):
-    ae = VariationalAutoencoder(**COMMON).fit(mixed)
-    values = {name: ae.anomaly_score(mixed, name) for name in scores}
+    reference = AnomalyDetector(VariationalAutoencoder(**COMMON)).fit(mixed).reference_
+    values = score_table(reference, values_of(reference.model, mixed), scores.names())
     for name, value in values.items():
         for other in set(values) - {name}:
             assert not np.allclose(value, values[other], rtol=1e-3), (name, other)
