@@ -64,14 +64,10 @@ class Reference:
     Attributes:
         model: the main autoencoder.
         stored: training rows kept.
-        ensemble: denoising members trained as one batch, with weights of their own and the main model's encoding.
-        combination: per constituent of a combined score, its location and scale on combine rows.
     """
 
     model: Model
     stored: Stored | None = None
-    ensemble: Model | None = None
-    combination: Any | None = None
 
     def __post_init__(self) -> None:
         #: What scores derive from the stored rows once: their places in each space of neighbours.
@@ -84,6 +80,5 @@ class Reference:
             "stochastic": self.model.latent.stochastic,
             "stored": self.stored is not None and len(self.stored) > 1,
             "tail": self.stored is not None and len(self.stored) >= FEWEST_ROWS,
-            "ensemble": self.ensemble is not None,
         }
         return frozenset(name for name, there in found.items() if there)

@@ -47,7 +47,7 @@ WEIGHTED = 64
 
 class Score(Protocol):
     name: str
-    #: What it needs of `Reference.offers`: a q(z|x) with a width ("stochastic"), "stored" rows, an "ensemble".
+    #: What it needs of `Reference.offers`: a q(z|x) with a width ("stochastic"), "stored" rows, 20 of them ("tail").
     needs: frozenset[str]
     #: Whether a row takes tens of passes, so that it is computed only where it is asked for.
     costly: bool
@@ -312,7 +312,6 @@ LACKING = {
     "stochastic": "needs a VAE; this model has a {latent} latent and",
     "stored": "needs training rows, which a detector keeps: fit an AnomalyDetector (no --only main); this model",
     "tail": "needs 20 rows that a detector keeps; this one has fewer, and",
-    "ensemble": "needs members, which a detector trains: fit an AnomalyDetector (no --only main); this model",
 }
 
 
