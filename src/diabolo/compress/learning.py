@@ -15,7 +15,9 @@ from diabolo.data.schema import ANGLE_NAME
 
 __all__ = ["fit_masked"]
 
-BINS, ANGLE_BINS, HIDDEN, WAVES = 48, 64, 16, 12
+BINS, ANGLE_BINS = 96, 64
+#: Hidden units and coefficients that are tried: what a large network gains more, its bytes may outweigh.
+SIZES = ((8, 8), (24, 16))
 #: Fewer values than this teach a network less than its own bytes cost.
 FEWEST = 1_000
 MOST_SPAN = 1 << 17
@@ -139,7 +141,7 @@ def _examples(
 
 
 def _fit(family: Family, x: np.ndarray, bins: np.ndarray, generator: torch.Generator) -> float:
-    """Train one family's network, kept only if held-out values gain more than it costs; bits gained per value."""
+    """Train one family's network, kept only if held-out values gain more than it costs; net bits per value."""
     k = family.bins or len(family.edges) - 1
     shuffled = torch.randperm(len(x), generator=generator).numpy()
     apart = max(1, int(len(x) * STOP_SHARE))
@@ -148,16 +150,19 @@ def _fit(family: Family, x: np.ndarray, bins: np.ndarray, generator: torch.Gener
     x = x[:, family.uses]
     counts = np.bincount(bins[train], minlength=k) + 0.1
     base = np.log(counts / counts.sum())
-    waves = basis(k, min(WAVES, k // 2 * 2), family.bins > 0)
-    parameters = _start(len(family.uses), waves.shape[1], base, generator)
-    _train(parameters, waves, x[train], bins[train], generator)
-    network = _rounded(parameters, family.bins > 0)
-    w = network.weights(x[held]) + 1e-3
-    nats = -np.log(w[np.arange(len(held)), bins[held]] / w.sum(axis=1)).mean()
-    gain = float((-base[bins[held]].mean() - nats) / np.log(2))
-    if gain * len(x) > sum(_entropy(p) for p in network.parts):
-        family.network = network
-    return gain
+    best = 0.0
+    for hidden, waves in SIZES:
+        turned = basis(k, min(waves, k // 2 * 2), family.bins > 0)
+        parameters = _start(len(family.uses), hidden, turned.shape[1], base, generator)
+        _train(parameters, turned, x[train], bins[train], generator)
+        network = _rounded(parameters, family.bins > 0)
+        w = network.weights(x[held]) + 1e-3
+        nats = -np.log(w[np.arange(len(held)), bins[held]] / w.sum(axis=1)).mean()
+        gain = float((-base[bins[held]].mean() - nats) / np.log(2))
+        net = gain - sum(_entropy(p) for p in network.parts) / len(x)
+        if net > best:
+            best, family.network = net, network
+    return best
 
 
 def _entropy(p: np.ndarray) -> float:
@@ -166,11 +171,11 @@ def _entropy(p: np.ndarray) -> float:
     return float(-(counts * np.log2(counts / p.size)).sum()) if p.size else 0.0
 
 
-def _start(inputs: int, waves: int, base: np.ndarray, generator: torch.Generator) -> list[torch.Tensor]:
-    w1 = torch.randn(HIDDEN, inputs, generator=generator) / max(inputs, 1) ** 0.5
-    w2 = torch.randn(waves, HIDDEN, generator=generator) * 0.1 / HIDDEN**0.5
+def _start(inputs: int, hidden: int, waves: int, base: np.ndarray, generator: torch.Generator) -> list[torch.Tensor]:
+    w1 = torch.randn(hidden, inputs, generator=generator) / max(inputs, 1) ** 0.5
+    w2 = torch.randn(waves, hidden, generator=generator) * 0.1 / hidden**0.5
     level = torch.from_numpy(base - base.max()).float()
-    return [p.requires_grad_() for p in (w1, torch.zeros(HIDDEN), w2, torch.zeros(waves), level)]
+    return [p.requires_grad_() for p in (w1, torch.zeros(hidden), w2, torch.zeros(waves), level)]
 
 
 def _train(
