@@ -24,7 +24,7 @@ LAYERS = [
     ["data", "information", "metrics"],
     ["model"],
     ["train", "artifact"],
-    ["detect", "compress"],
+    ["detect", "compress", "generate"],
     ["estimators", "evaluation", "describe", "demo"],
     ["cli", "__main__"],
 ]
