@@ -191,8 +191,8 @@ def _pearson(x: np.ndarray) -> np.ndarray:
 def two_sample_auroc(real: np.ndarray, drawn: np.ndarray, seed: int = 0) -> list[float]:
     """AUROC of telling drawn rows from real ones, of each fold: a classifier two-sample test.
 
-    Scikit-learn's HistGradientBoostingClassifier with its defaults, judged on rows that it was not fitted on (Lopez-Paz,
-    Oquab 2017, arXiv:1610.06545); 0.5 where both come from one law.
+    Scikit-learn's HistGradientBoostingClassifier with its defaults, judged on rows that it was not fitted on
+    (Lopez-Paz, Oquab 2017, arXiv:1610.06545); 0.5 where both come from one law.
 
     Args:
         real, drawn: [n, C] and [m, C], NaN where missing; a category as the position of its level.
