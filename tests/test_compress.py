@@ -20,8 +20,11 @@ from diabolo.compress.grid import Bound, Cover, Relative, bits_of, choose_grid, 
 from diabolo.compress.integers import coded, decoded
 from diabolo.compress.network import Network, cosines, direction, exponential
 from diabolo.compress.planning import find_slots, make_plan
-from diabolo.compress.stream import decompressed, opened, write_file
+from diabolo.compress.report import report_lines
+from diabolo.compress.rivals import Verdict, verdict
+from diabolo.compress.stream import decompressed, opened, report_of, write_file
 from diabolo.compress.tables import Table, frequencies
+from diabolo.compress.verify import verify
 from diabolo.errors import CompressedFileError, ConfigError, DataError
 from diabolo.estimators.compressor import Compressor, decompress
 
@@ -348,6 +351,68 @@ def test_the_network_is_the_same_in_any_order_and_batch():
     assert (np.concatenate([net.weights(x[i : i + 1]) for i in range(500)]) == whole).all()
     order = rng.permutation(40)
     assert (Network(net.w1[:, order], *net.parts[1:]).weights(x[:, order]) == whole).all()
+
+
+# ── what is said of a file ────────────────────────────────────────────────────────────────────────
+
+
+def test_the_report_tells_errors_of_what_decodes(fitted):
+    table = slotted(3_000, seed=4)
+    data = fitted.compress(table)
+    reader = opened(data)
+    told, back = report_of(reader), decompress(data)
+    for i, bound in enumerate(told.plan.bounds):
+        x, y = (t.column(i).to_numpy().astype(float) for t in (table, back))
+        error = np.abs(x - y) / (np.where(x == 0, 1, np.abs(x)) if bound.relative else 1)
+        for r, slack in ((fitted.report_, 1e-12), (told, bound.error / 10_000)):
+            assert r.tally.worst[i] == pytest.approx(error.max(), abs=slack)
+            assert np.sqrt(r.tally.squares[i] / 3_000) == pytest.approx(np.sqrt((error**2).mean()), abs=slack)
+        assert told.tally.worst[i] <= bound.error
+    assert told.bytes_out == len(data)
+    assert told.bytes_in == table.nbytes
+    assert told.tally.bits.sum() <= 8 * len(data)
+    assert told.tally.bits == pytest.approx(fitted.report_.tally.bits, abs=8)
+    assert report_lines("x", told)[0] == report_lines("x", fitted.report_)[0]
+    plain = io.BytesIO()
+    write_file(plain, table.to_batches(), fitted.plan_, {"container": "arrow"}, verified=False)
+    assert "not verified" in report_lines("x", report_of(opened(plain.getvalue())))[1]
+
+
+def test_what_does_not_decode_to_its_rows_is_not_written(fitted, monkeypatch):
+    table = slotted(300, seed=5)
+    batch = table.to_batches()[0]
+    payload, tally = encode_chunk(fitted.plan_, batch)
+    verify(fitted.plan_, batch, payload, tally)
+    x = table["j1_pt"].to_numpy().copy()
+    x[np.argmax(x)] *= 1.003
+    other = table.set_column(0, "j1_pt", floats(x)).combine_chunks().to_batches()[0]
+    with pytest.raises(CompressedFileError, match="'j1_pt' does not decode"):
+        verify(fitted.plan_, other, payload, tally)
+
+
+def test_the_verdict_names_the_smallest(fitted):
+    batch = slotted(3_000, seed=6).to_batches()[0]
+    v = verdict(fitted.plan_, batch, 700)
+    assert {"zstd -19", "xz", "bz2", "Parquet+zstd"} <= set(v.rivals)
+    assert "the autoencoder wins by" in v.lines()[1]
+    assert Verdict(9, 1000, {"a": 1230, "b": 2000}, True).lines()[1] == "  the autoencoder wins by 23% over a"
+    assert Verdict(9, 1000, {"a": 2000, "b": 900}, True).lines()[1] == "  use b: it is 10% smaller"
+    assert Verdict(9, 1000, {"a": 995}, False).lines()[1] == "  no gain: a comes to the same size"
+    # What a general compressor is made for, it may win: told as it is.
+    rows = everything(300).combine_chunks().to_batches()[0]
+    assert verdict(make_plan(rows, [None] * rows.num_columns), rows, 0).rivals["xz"] > 0
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_any_number_of_threads_gives_the_same_bytes(fitted, threads):
+    table, files = slotted(1_000, seed=7), []
+    for n in (1, threads):
+        out = io.BytesIO()
+        write_file(out, table.to_batches(), fitted.plan_, {"container": "arrow"}, rows=150, threads=n)
+        files.append(out.getvalue())
+    assert files[0] == files[1]
+    one, more = (list(decompressed(opened(files[0]), threads=n)) for n in (1, threads))
+    assert pa.Table.from_batches(one).equals(pa.Table.from_batches(more))
 
 
 # ── damage ────────────────────────────────────────────────────────────────────────────────────────

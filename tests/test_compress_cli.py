@@ -1,5 +1,7 @@
 """`diabolo compress` and `decompress`: files to files, with bounds, parts and damage."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,6 +48,19 @@ def test_parquet_to_dbl_to_parquet(folder, capsys):
     said = capsys.readouterr().out
     assert "3,000 rows" in said
     assert "bits per value, error at most" in said
+    assert "verdict on 3,000 rows" in said
+    assert re.search(r"wins by \d+% over|use \S+.*: it is \d+% smaller|no gain", said)
+    assert run("info", dbl) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0] in said
+    # Told as when they were measured, to the digits that the file keeps.
+    pattern = r"  (\w+): ([\d.]+) bits per value(.*?)(?:, RMS|$)"
+    before, after = (re.findall(pattern, text, re.MULTILINE) for text in (said, shown))
+    assert len(before) == len(after) == 4
+    for (name, bits, rest), (name_, bits_, rest_) in zip(before, after, strict=True):
+        assert (name, rest) == (name_, rest_)
+        assert float(bits) == pytest.approx(float(bits_), abs=0.01)
+    assert "  codec section none: simple ways only" in shown
     assert read_sections(folder / "m.diabolo")["main"].sha256("main") == main_before
     assert run("decompress", dbl, "-o", folder / "b.parquet") == 0
     back = pq.read_table(folder / "b.parquet")
@@ -104,6 +119,17 @@ def test_damage_is_one_line_and_salvage_keeps_the_rest(folder, capsys):
     assert err.count("\n") == 1
     assert run("decompress", folder / "d.dbl", "-o", folder / "d.parquet", "--salvage") == 0
     assert "lost: chunk 0" in capsys.readouterr().out
+
+
+def test_info_of_what_is_damaged_or_absent(folder, capsys):
+    assert run("compress", folder / "m.diabolo", folder / "t.parquet", "-o", folder / "i.dbl", "--no-verdict") == 0
+    assert "verdict" not in capsys.readouterr().out
+    (folder / "i.dbl").write_bytes((folder / "i.dbl").read_bytes()[:-20])
+    for name, said in (("i.dbl", "cut off"), ("nowhere.dbl", "no such file")):
+        assert run("info", folder / name) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [["-o", "x.parquet"], ["-o", "x.dbl", "--max-error", "0"]])

@@ -1,4 +1,4 @@
-"""A model file or a table in plain words, for `diabolo info` (L5)."""
+"""A model file, a compressed file or a table in plain words, for `diabolo info` (L5)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from diabolo.data.schema import Column
 from diabolo.errors import DataError
 from diabolo.registry import spec_of
 
-__all__ = ["describe_data", "describe_model"]
+__all__ = ["describe_compressed", "describe_data", "describe_model"]
 
 #: Rows that a table's description looks at.
 LOOK = 100_000
@@ -121,6 +121,28 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
         console.print(f"  lists, of which --take {group}:10 would make columns: {', '.join(lists)}")
     if other:
         console.print(f"  not of one value each, so left out with --exclude or named with --label: {', '.join(other)}")
+
+
+def describe_compressed(path: Path) -> None:
+    """Print bytes, chunks, and bits and errors by column of a `*.dbl` file."""
+    from rich.console import Console
+
+    from diabolo.compress.report import report_lines
+    from diabolo.estimators.compressing import file_report
+
+    report, reader = file_report(path)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for line in report_lines(str(path), report):
+        console.print(line)
+    sizes = [c.size for c in reader.chunks]
+    if sizes:
+        console.print(
+            f"  chunks        {max(c.rows for c in reader.chunks):,} rows, {min(sizes):,} to {max(sizes):,} bytes"
+        )
+    outside = reader.header.codec and not reader.codec
+    where = "outside, " if outside else ""
+    section = f"{where}SHA-256 {reader.header.codec[:16]}..." if reader.header.codec else "none: simple ways only"
+    console.print(f"  codec section {section}")
 
 
 def _spec(part: object) -> str:

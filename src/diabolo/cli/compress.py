@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -20,12 +19,16 @@ def compress(
     column_error: list[str] = typer.Option([], help="Bound of one column, like pt=0.1%; over --max-error."),
     external_model: bool = typer.Option(False, help="Leave the codec section in MODEL, where decompress will need it."),
     seed: int = typer.Option(0, help="Seed of the codec's fit."),
+    threads: int = typer.Option(1, min=1, help="Chunks coded at the same time; the file is the same for any number."),
+    verify: bool = typer.Option(True, help="Decode each chunk, compare every cell and tell the errors."),
+    verdict: bool = typer.Option(True, help="Compare the size with other compressors', on the first rows."),
 ) -> None:
     """Compress a table such that every cell is within its bound after decoding; other types are exact.
 
     The codec section of MODEL is used if it is of these columns and bounds. Else one is learnt from the table's first
     200,000 rows and put into MODEL. Its bytes are part of FILE.dbl unless --external-model.
     """
+    from diabolo.compress.report import report_lines
     from diabolo.data.formats import check_writable, read_batches, schema_of
     from diabolo.errors import ConfigError
     from diabolo.estimators.compressing import codec_for, compress_table
@@ -38,11 +41,15 @@ def compress(
     schema, rows = schema_of(data)
     plan, learnt = codec_for(model, data, schema, max_error, errors, seed)
     progress = Progress("compressing", rows)
-    report = compress_table(read_batches(data), plan, out, external_model, progress.add)
+    report, beside = compress_table(
+        read_batches(data), plan, out, external_model, progress.add, verdict, threads=threads, verified=verify
+    )
     progress.end()
     if learnt:
         say(f"{model}: learnt a codec section from the first {learnt:,} rows")
-    for line in said_of(out, report):
+    for line in report_lines(str(out), report):
+        say(line)
+    for line in [] if beside is None else beside.lines():
         say(line)
 
 
@@ -55,31 +62,13 @@ def _pair(said: str) -> tuple[str, str | None]:
     return name, None if error == "none" else error
 
 
-def said_of(out: Path, report: Any) -> list[str]:
-    """The report of a compression: bytes, and bits and errors by column."""
-    r, tally = report, report.tally
-    share = r.bytes_in / max(r.bytes_out, 1)
-    lines = [
-        f"{out}: {r.rows:,} rows; {r.bytes_in:,} bytes in, {r.bytes_out:,} out ({share:.2f}×), "
-        f"of which {r.bytes_model:,} are the codec section"
-    ]
-    for i, field in enumerate(r.plan.schema):
-        bound, values = r.plan.bounds[i], max(tally.values[i], 1)
-        line = f"  {field.name}: {tally.bits[i] / values:.3f} bits per value"
-        if bound is not None:
-            root = (tally.squares[i] / values) ** 0.5
-            kind = " of the value" if bound.relative else ""
-            line += f", error at most {tally.worst[i]:.3g}{kind} (bound {bound}), RMS {root:.3g}"
-        lines.append(line + (", by the masked autoencoder" if tally.by_model[i] else ""))
-    return lines
-
-
 def decompress(
     file: Path = typer.Argument(..., help="File to read, *.dbl."),
     out: str = typer.Option(..., "-o", "--out", help="Table to write, *.parquet, *.npz, *.h5, ..."),
     model: Path | None = typer.Option(None, help="Model file with the codec section of a file written without it."),
     rows: str | None = typer.Option(None, help="Only rows A to B−1, like 1000:2000; other chunks are not read."),
     salvage: bool = typer.Option(False, "--salvage", help="Recover every intact chunk of a damaged file."),
+    threads: int = typer.Option(1, min=1, help="Chunks decoded at the same time."),
 ) -> None:
     """Give a compressed table back: same columns, order and types."""
     from diabolo.data.formats import check_writable
@@ -87,7 +76,7 @@ def decompress(
 
     check_apart(out, file)
     check_writable(out)
-    count, lost = decompress_file(file, out, model, None if rows is None else _span(rows), salvage)
+    count, lost = decompress_file(file, out, model, None if rows is None else _span(rows), salvage, threads)
     say(f"{out}: {count:,} rows")
     for line in lost:
         say(f"  lost: {line}")

@@ -12,12 +12,16 @@ __all__ = ["demo", "info"]
 
 
 def info(
-    path: str = typer.Argument(..., help=f"Model file (*.diabolo). {TABLE}"),
+    path: str = typer.Argument(..., help=f"Model file (*.diabolo), compressed file (*.dbl). {TABLE}"),
     take: str | None = typer.Option(None, help="Objects of jagged columns to take, like jets:10 of jets_pt."),
     own_network: bool = OWN_NETWORK,
 ) -> None:
-    """Show what a model file holds, or how a table's columns would be read."""
-    from diabolo.describe import describe_data, describe_model
+    """Show what a model or a compressed file holds, or how a table's columns would be read."""
+    from diabolo.describe import describe_compressed, describe_data, describe_model
+
+    if path.endswith(".dbl"):
+        describe_compressed(Path(path))
+        return
 
     if path.endswith(".diabolo"):
         describe_model(Path(path), own_network)

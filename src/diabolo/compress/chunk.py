@@ -61,10 +61,13 @@ class Tally:
     values: np.ndarray
     by_model: np.ndarray
     escapes: np.ndarray
+    #: Whether the errors (`worst`, and the sum of their `squares`) are known: of what decodes, in units of the bound.
+    verified: bool = False
 
     @staticmethod
     def of(columns: int) -> Tally:
-        return Tally(*(np.zeros(columns) for _ in range(6)))
+        bits, worst, squares, values, by_model, escapes = np.zeros((6, columns))
+        return Tally(bits, worst, squares, values, by_model, escapes)
 
     def add(self, other: Tally) -> None:
         self.worst = np.maximum(self.worst, other.worst)
@@ -138,7 +141,7 @@ class _Writing:
         index = grid.index(x)
         y = grid.value(index)
         ok = bound.holds(x, y) if bound is not None else bits_of(x) == bits_of(y)
-        self._errors(i, x, y, ok)
+        self.tally.escapes[i] += int((~ok).sum())
         self.head.number(flags | (0 if ok.all() else ESCAPES))
         if valid is not None:
             self.put(told.astype(np.int64), i)
@@ -153,19 +156,6 @@ class _Writing:
             masked.learn(self.known, i, fits, index[ok], self.rows)
         if not ok.all():
             self.put(bits_of(x[~ok]), i)
-
-    def _errors(self, i: int, x: np.ndarray, y: np.ndarray, ok: np.ndarray) -> None:
-        with np.errstate(over="ignore"):
-            self._add_errors(i, x, y, ok)
-
-    def _add_errors(self, i: int, x: np.ndarray, y: np.ndarray, ok: np.ndarray) -> None:
-        d = np.abs(x[ok].astype(np.float64) - y[ok].astype(np.float64))
-        self.tally.squares[i] += float((d**2).sum())
-        bound = self.plan.bounds[i]
-        if bound is not None and bound.relative:
-            d = d / np.where(x[ok] == 0, 1, np.abs(x[ok].astype(np.float64)))
-        self.tally.worst[i] = max(self.tally.worst[i], float(d.max(initial=0)))
-        self.tally.escapes[i] += int((~ok).sum())
 
 
 def encode_chunk(plan: Plan, batch: Any) -> tuple[bytes, Tally]:

@@ -139,10 +139,10 @@ class Writer:
         self._write(frame + struct.pack("<I", zlib.crc32(payload, zlib.crc32(frame))) + payload)
         self.rows += rows
 
-    def finish(self) -> int:
-        """Write index and footer; the number of bytes in all."""
+    def finish(self, summary: bytes) -> int:
+        """Write index, with a summary of the file, and footer; the number of bytes in all."""
         at, index = self.at, b"".join(struct.pack("<QIQ", c.offset, c.rows, c.size) for c in self.chunks)
-        index = INDEX + struct.pack("<I", len(self.chunks)) + index
+        index = INDEX + struct.pack("<I", len(self.chunks)) + index + summary
         self._write(index + struct.pack("<I", zlib.crc32(index)))
         footer = FOOTER.pack(at, len(index) + 4, self.rows)
         self._write(footer + struct.pack("<I", zlib.crc32(footer)) + END)
@@ -175,6 +175,7 @@ class Reader:
             raise CompressedFileError(f"its header is damaged ({error})") from None
         self.header, self.codec, self.start = Header.from_bytes(text), body[length:], 24 + length + codec
         self.lost: list[str] = []
+        self.summary = b""
         self.rows: int | None = None
         try:
             self.chunks = self._index()
@@ -203,8 +204,10 @@ class Reader:
         if at < self.start or at + length + tail != self.size or length < 16:
             raise CompressedFileError("its index is not where it should be; --salvage recovers every intact chunk")
         index = self._read(at, length)
-        entries = index[12:-4]
-        if index[:8] != INDEX or struct.pack("<I", zlib.crc32(index[:-4])) != index[-4:] or len(entries) % 20:
+        count = struct.unpack("<I", index[8:12])[0]
+        entries, self.summary = index[12 : 12 + 20 * count], index[12 + 20 * count : -4]
+        checked = struct.pack("<I", zlib.crc32(index[:-4])) == index[-4:]
+        if index[:8] != INDEX or not checked or len(entries) != 20 * count:
             raise CompressedFileError("its index is damaged; --salvage recovers every intact chunk")
         chunks, first, expected = [], 0, self.start
         for number, (offset, rows, size) in enumerate(struct.iter_unpack("<QIQ", entries)):
@@ -212,7 +215,7 @@ class Reader:
                 raise CompressedFileError(f"its index is damaged at chunk {number}")
             chunks.append(Chunk(number, offset, first, rows, size))
             first, expected = first + rows, offset + FRAME.size + 4 + size
-        if expected != at or first != self.rows or struct.unpack("<I", index[8:12])[0] != len(chunks):
+        if expected != at or first != self.rows:
             raise CompressedFileError("its index does not agree with its chunks")
         return chunks
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator
@@ -13,24 +12,14 @@ from typing import Any, BinaryIO
 from diabolo.compress.chunk import Plan, Tally, decode_chunk, encode_chunk
 from diabolo.compress.container import Chunk, Header, Reader, Writer
 from diabolo.compress.masked import Masked
+from diabolo.compress.report import Report, summary, summary_read
+from diabolo.compress.verify import verify
 from diabolo.errors import CompressedFileError, DataError
 
-__all__ = ["CHUNK_ROWS", "Report", "decompressed", "opened", "rechunked", "write_file"]
+__all__ = ["CHUNK_ROWS", "decompressed", "opened", "rechunked", "report_of", "write_file"]
 
 #: Rows of a chunk: enough that its tables and states cost a fraction of a per cent.
 CHUNK_ROWS = 65_536
-
-
-@dataclasses.dataclass
-class Report:
-    """What a file came to: bytes in (of Arrow buffers), out, and of the codec section within; tallies by column."""
-
-    bytes_in: int
-    bytes_out: int
-    bytes_model: int
-    rows: int
-    tally: Tally
-    plan: Plan
 
 
 def rechunked(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
@@ -75,23 +64,32 @@ def write_file(
     rows: int = CHUNK_ROWS,
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
+    verified: bool = True,
 ) -> Report:
-    """Write batches of the plan's schema.
+    """Write batches of the plan's schema; the same bytes for any number of threads.
 
     Args:
         given: how the rows came, for giving them back so.
         external: leave the codec section out of the file.
         rows: of a chunk.
         threads: chunks coded at the same time.
+        verified: decode each chunk and compare it with its rows, which also tells the errors.
     """
     codec = b"" if plan.masked is None else plan.masked.to_bytes()
     name = hashlib.sha256(codec).hexdigest() if codec else ""
     header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, given, name)
     inside = b"" if external else codec
     writer, tally, came = Writer(out, header, inside), Tally.of(len(plan.schema)), 0
+    tally.verified = verified
+    # What a reader of the file will decode by.
+    known = Header.from_bytes(header.to_bytes())
+    read = known.plan(Masked.from_bytes(codec, known.schema, known.grids) if codec else None) if verified else plan
 
     def encode(batch: Any) -> tuple[Any, bytes, Tally]:
-        return batch, *encode_chunk(plan, batch)
+        payload, part = encode_chunk(plan, batch)
+        if verified:
+            verify(read, batch, payload, part)
+        return batch, payload, part
 
     for batch, payload, part in _mapped(encode, rechunked(batches, plan.schema, rows), threads):
         writer.add(batch.num_rows, payload)
@@ -99,7 +97,21 @@ def write_file(
         came += batch.nbytes
         if progress is not None:
             progress(batch.num_rows)
-    return Report(came, writer.finish(), len(inside), writer.rows, tally, plan)
+    size = writer.finish(summary(came, tally, plan))
+    return Report(came, size, len(inside), writer.rows, len(writer.chunks), tally, plan)
+
+
+def report_of(reader: Reader) -> Report:
+    """What a file says that it came to.
+
+    Raises:
+        CompressedFileError: it has lost its index, or the report in it is damaged.
+    """
+    if reader.rows is None:
+        raise CompressedFileError("has lost its index, and with it its report")
+    plan = reader.header.plan(None)
+    came, tally = summary_read(reader.summary, reader.rows, plan)
+    return Report(came, reader.size, len(reader.codec), reader.rows, len(reader.chunks), tally, plan)
 
 
 def _mapped(work: Callable[[Any], Any], items: Iterable[Any], threads: int) -> Iterator[Any]:
@@ -122,6 +134,7 @@ def decompressed(
     external: bytes | None = None,
     span: tuple[int, int] | None = None,
     lost: list[str] | None = None,
+    threads: int = 1,
 ) -> Iterator[Any]:
     """Yield record batches of a file.
 
@@ -129,35 +142,41 @@ def decompressed(
         external: the codec section of a file that has none within.
         span: first row and the one after the last; other chunks are not read.
         lost: a list that takes what is said of damaged chunks, which are then left out; None refuses them.
+        threads: chunks decoded at the same time.
     """
     masked: Masked | None = reader.masked(external)
     plan = reader.header.plan(masked)
+    wanted = [c for c in reader.chunks if span is None or (c.first < span[1] and c.first + c.rows > span[0])]
 
-    def decode(chunk: Chunk) -> Any:
-        try:
-            payload = reader.payload(chunk)
+    def payloads() -> Iterator[tuple[Chunk, bytes | CompressedFileError]]:
+        for chunk in wanted:
             try:
-                batch = decode_chunk(plan, payload)
-                if batch.num_rows != chunk.rows:
-                    raise CompressedFileError(f"has {batch.num_rows:,} rows")
+                yield chunk, reader.payload(chunk)
             except CompressedFileError as error:
-                raise CompressedFileError(
-                    f"chunk {chunk.number} (rows {chunk.first:,} on) is damaged: {error}"
-                ) from None
+                yield chunk, error
+
+    def decode(work: tuple[Chunk, bytes | CompressedFileError]) -> Any:
+        chunk, payload = work
+        if isinstance(payload, CompressedFileError):
+            return payload
+        try:
+            batch = decode_chunk(plan, payload)
+            if batch.num_rows != chunk.rows:
+                raise CompressedFileError(f"has {batch.num_rows:,} rows")
         except CompressedFileError as error:
-            if lost is None:
-                raise
-            lost.append(str(error))
-            return None
+            return CompressedFileError(f"chunk {chunk.number} (rows {chunk.first:,} on) is damaged: {error}")
         if span is not None:
             low, high = max(span[0] - chunk.first, 0), min(span[1] - chunk.first, chunk.rows)
             batch = batch.slice(low, high - low)
         return batch
 
-    wanted = [c for c in reader.chunks if span is None or (c.first < span[1] and c.first + c.rows > span[0])]
-    for batch in _mapped(decode, wanted, 1):
-        if batch is not None:
+    for batch in _mapped(decode, payloads(), threads):
+        if not isinstance(batch, CompressedFileError):
             yield batch
+        elif lost is None:
+            raise batch
+        else:
+            lost.append(str(batch))
 
 
 def opened(data: bytes, salvage: bool = False) -> Reader:

@@ -12,12 +12,15 @@ from diabolo.artifact import Section, read_sections, write_sections
 from diabolo.compress.chunk import Plan
 from diabolo.compress.container import Header, Reader
 from diabolo.compress.masked import Masked
-from diabolo.compress.stream import Report, decompressed, write_file
+from diabolo.compress.report import Report
+from diabolo.compress.rivals import Verdict, sample_of
+from diabolo.compress.rivals import verdict as compared
+from diabolo.compress.stream import CHUNK_ROWS, decompressed, rechunked, report_of, write_file
 from diabolo.data.formats import atomic, format_of, read_batches, write_batches
 from diabolo.errors import CompressedFileError, DataError, ModelFileError, nearest
 from diabolo.estimators.compressor import bounds_of, learned_plan
 
-__all__ = ["codec_for", "codec_section", "compress_table", "decompress_file"]
+__all__ = ["codec_for", "codec_section", "compress_table", "decompress_file", "file_report"]
 
 #: Rows that a codec section is learnt from at most.
 LEARN_ROWS = 200_000
@@ -96,15 +99,37 @@ def _codec_bytes(section: Section) -> bytes:
 
 
 def compress_table(
-    batches: Iterable[Any], plan: Plan, out: Path, external: bool, progress: Callable[[int], None]
-) -> Report:
-    """Write a `*.dbl` file, which appears only once it is whole."""
+    batches: Iterable[Any],
+    plan: Plan,
+    out: Path,
+    external: bool = False,
+    progress: Callable[[int], None] | None = None,
+    verdict: bool = False,
+    **settings: Any,
+) -> tuple[Report, Verdict | None]:
+    """Write a `*.dbl` file, which appears only once it is whole.
+
+    Args:
+        verdict: compare with other compressors on the first rows.
+        settings: of `diabolo.compress.stream.write_file`.
+    """
+    first: list[Any] = []
+
+    def seen() -> Iterator[Any]:
+        for batch in rechunked(batches, plan.schema, CHUNK_ROWS):
+            if verdict and not first:
+                first.append(sample_of(batch))
+            yield batch
+
     with atomic(out) as part, open(part, "wb") as target:
-        return write_file(target, batches, plan, {"container": "arrow"}, external, progress=progress)
+        report = write_file(target, seen(), plan, {"container": "arrow"}, external, progress=progress, **settings)
+    if not first:
+        return report, None
+    return report, compared(plan, first[0], report.bytes_model * first[0].num_rows / report.rows)
 
 
 def decompress_file(
-    file: Path, out: str, model: Path | None, span: tuple[int, int] | None, salvage: bool
+    file: Path, out: str, model: Path | None, span: tuple[int, int] | None, salvage: bool, threads: int = 1
 ) -> tuple[int, list[str]]:
     """Write a file's rows as a table.
 
@@ -131,12 +156,28 @@ def decompress_file(
 
             def counted() -> Iterator[Any]:
                 nonlocal count
-                for batch in decompressed(reader, external, span, lost if salvage else None):
+                for batch in decompressed(reader, external, span, lost if salvage else None, threads):
                     count += batch.num_rows
                     yield batch
 
             write_batches(out, reader.header.schema, counted())
             return count, [*reader.lost, *lost]
+    except FileNotFoundError:
+        raise CompressedFileError(f"{file}: no such file") from None
+    except CompressedFileError as error:
+        raise CompressedFileError(f"{file}: {error}") from None
+
+
+def file_report(file: Path) -> tuple[Report, Reader]:
+    """What a `*.dbl` file came to, as it says, and its reader, whose file is closed.
+
+    Raises:
+        CompressedFileError: names the file.
+    """
+    try:
+        with open(file, "rb") as data:
+            reader = Reader(data, file.stat().st_size)
+            return report_of(reader), reader
     except FileNotFoundError:
         raise CompressedFileError(f"{file}: no such file") from None
     except CompressedFileError as error:

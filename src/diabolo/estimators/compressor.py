@@ -11,13 +11,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.compress.grid import Bound
-from diabolo.compress.stream import Report, decompressed, opened, write_file
+from diabolo.compress.stream import decompressed, opened, write_file
 from diabolo.errors import CompressedFileError, ConfigError, DataError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.fitting import seed_of
 
 if TYPE_CHECKING:
     from diabolo.compress.chunk import Plan
+    from diabolo.compress.report import Report
 
 __all__ = ["Compressor", "as_arrow", "bounds_of", "decompress", "learned_plan"]
 

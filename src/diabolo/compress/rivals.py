@@ -1,0 +1,182 @@
+"""General and scientific compressors on the same rows within the same bounds: the verdict of a compression.
+
+A general one gets each column as integers of this package's own grid in the narrowest type, or as raw cells where the
+column has no bound: the best that quantising first can do for it. ZFP (Lindstrom 2014, doi:10.1109/TVCG.2014.2346458)
+and SZ3 (Liang et al. 2023, arXiv:2111.02925) get floats and an absolute bound; of a relative one that of the smallest.
+"""
+
+from __future__ import annotations
+
+import bz2
+import dataclasses
+import importlib.util
+import io
+import lzma
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from diabolo.compress.chunk import Plan, encode_chunk
+from diabolo.compress.columns import ipc, is_float
+
+__all__ = ["RIVALS", "Verdict", "sample_of", "verdict"]
+
+#: Cells of the first rows that rivals are tried on: a second or two.
+MOST_CELLS = 1 << 20
+
+
+@dataclasses.dataclass
+class Verdict:
+    """Bytes of the same rows by each compressor, and whether the masked autoencoder coded any column of them."""
+
+    rows: int
+    ours: int
+    rivals: dict[str, int]
+    by_model: bool
+
+    def lines(self) -> list[str]:
+        """In words: every size, then who wins and by how much."""
+        said = ", ".join(f"{name} {size:,}" for name, size in self.rivals.items())
+        best = min(self.rivals, key=lambda n: self.rivals[n])
+        size, who = self.rivals[best], "the autoencoder" if self.by_model else "diabolo"
+        first = f"verdict on {self.rows:,} rows within the same bounds, bytes: diabolo {self.ours:,}, {said}"
+        if self.ours < size:
+            return [first, f"  {who} wins by {size / self.ours - 1:.0%} over {best}"]
+        if self.ours <= 1.01 * size:
+            return [first, f"  no gain: {best} comes to the same size"]
+        return [first, f"  use {best}: it is {1 - size / self.ours:.0%} smaller"]
+
+
+def sample_of(batch: Any) -> Any:
+    """The first rows of a batch, so many that rivals take a second or two."""
+    return batch.slice(0, max(1, MOST_CELLS // max(batch.num_columns, 1)))
+
+
+def verdict(plan: Plan, batch: Any, model_bytes: float) -> Verdict:
+    """Compare on a batch of the plan's schema.
+
+    Args:
+        model_bytes: of the codec section, as many as fall to these rows.
+    """
+    payload, tally = encode_chunk(plan, batch)
+    columns = [_plain(plan, i, batch.column(i)) for i in range(batch.num_columns)]
+    sizes = {}
+    for name, rival in RIVALS.items():
+        size = rival(plan, batch, columns)
+        if size is not None:
+            sizes[name] = size
+    return Verdict(batch.num_rows, round(len(payload) + model_bytes), sizes, bool(tally.by_model.any()))
+
+
+Column = np.ndarray | bytes
+
+
+def _plain(plan: Plan, i: int, array: Any) -> Column:
+    """A column for a general compressor: integers of its grid, its raw cells, or its Arrow stream."""
+    kind, grid = array.type, plan.grids[i]
+    if not is_float(kind) or (array.null_count and grid is None):
+        return _narrow(array)
+    size = kind.bit_width // 8
+    x = np.frombuffer(array.buffers()[1], f"<f{size}", len(array), array.offset * size)
+    if grid is None or not len(x):
+        return x
+    k = grid.index(x)
+    k = k - k.min()
+    if array.null_count:
+        k = np.where(array.is_null().to_numpy(zero_copy_only=False), 0, k + 1)
+    return np.asarray(k.astype(np.min_scalar_type(int(k.max()))))
+
+
+def _narrow(array: Any) -> Column:
+    import pyarrow as pa
+
+    whole = pa.types.is_integer(array.type) and not array.null_count and len(array)
+    if not whole:
+        return ipc(array)
+    x = array.to_numpy()
+    low, high = int(x.min()), int(x.max())
+    fits = next((np.dtype(t) for t in ("u1", "i1", "u2", "i2", "u4", "i4") if _inside(low, high, t)), x.dtype)
+    return np.asarray(x.astype(fits))
+
+
+def _inside(low: int, high: int, kind: str) -> bool:
+    limits = np.iinfo(kind)
+    return int(limits.min) <= low and high <= int(limits.max)
+
+
+def _bytes(column: Column) -> bytes:
+    return column if isinstance(column, bytes) else column.tobytes()
+
+
+def _zstd(plan: Plan, batch: Any, columns: list[Column]) -> int:
+    import pyarrow as pa
+
+    codec = pa.Codec("zstd", compression_level=19)
+    return sum(len(codec.compress(_bytes(c), asbytes=True)) for c in columns)
+
+
+def _xz(plan: Plan, batch: Any, columns: list[Column]) -> int:
+    return sum(len(lzma.compress(_bytes(c), preset=6)) for c in columns)
+
+
+def _bz2(plan: Plan, batch: Any, columns: list[Column]) -> int:
+    return sum(len(bz2.compress(_bytes(c), 9)) for c in columns)
+
+
+def _parquet(plan: Plan, batch: Any, columns: list[Column]) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrays = [batch.column(i) if isinstance(c, bytes) else pa.array(c) for i, c in enumerate(columns)]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, names=[f"c{i}" for i in range(len(arrays))]), sink, compression="zstd")
+    return len(sink.getvalue())
+
+
+def _scientific(one: Callable[[np.ndarray, float], int], module: str) -> Callable[..., int | None]:
+    """A compressor of floats, where it is installed and floats with bounds there are; other columns by xz."""
+
+    def size(plan: Plan, batch: Any, columns: list[Column]) -> int | None:
+        if importlib.util.find_spec(module) is None or not any(plan.bounds) or not batch.num_rows:
+            return None
+        total = 0
+        for i, column in enumerate(columns):
+            bound, array = plan.bounds[i], batch.column(i)
+            if bound is None or array.null_count or array.type.bit_width < 32:
+                total += len(lzma.compress(_bytes(column), preset=6))
+                continue
+            x = np.array(array.to_numpy())
+            if not np.isfinite(x).all():
+                total += len(lzma.compress(_bytes(column), preset=6))
+                continue
+            least = float(np.abs(x[x != 0]).min(initial=np.inf)) if bound.relative else 1.0
+            total += one(x, bound.error * (least if np.isfinite(least) else 1.0))
+        return total
+
+    return size
+
+
+def _zfp(x: np.ndarray, error: float) -> int:
+    import zfpy
+
+    return len(zfpy.compress_numpy(x, tolerance=error))
+
+
+def _sz3(x: np.ndarray, error: float) -> int:
+    import pysz
+
+    config = pysz.szConfig((len(x),))
+    config.errorBoundMode, config.absErrorBound = pysz.szErrorBoundMode.ABS, error
+    return len(pysz.sz.compress(x, config)[0])
+
+
+#: Name to (plan, batch, columns as integers) → bytes; None where it does not apply.
+RIVALS: dict[str, Callable[[Plan, Any, list[Column]], int | None]] = {
+    "zstd -19": _zstd,
+    "xz": _xz,
+    "bz2": _bz2,
+    "Parquet+zstd": _parquet,
+    "SZ3": _scientific(_sz3, "pysz"),
+    "ZFP": _scientific(_zfp, "zfpy"),
+}
