@@ -1,6 +1,11 @@
-"""Write docs/settings.md from the code: every setting of `Config`, every entry of every registry.
+"""Write docs/settings.md from the code, run docs/lecture.md, and draw its figures.
 
-Run `make docs`; with --check it only says whether the page is in step.
+    docs/build.py             everything; `make docs` (a minute or two)
+    docs/build.py --settings  docs/settings.md alone
+    docs/build.py --check     says whether the pages are in step, without running the lecture
+
+An output in docs/lecture.md is renewed only where it differs by more than the test allows, so that another machine
+leaves the page as it is.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ import ast
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 from diabolo import config
 from diabolo.data.formats import formats
@@ -21,7 +27,12 @@ from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
 from diabolo.train.robust import robusts
 
+sys.path.insert(0, str(Path(__file__).parent))
+import figures
+import snippets
+
 PAGE = Path(__file__).parent / "settings.md"
+LECTURE = Path(__file__).parent / "lecture.md"
 REGISTRIES = (networks, latents, priors, likelihoods, corruptions, regularizers, robusts, scores, formats)
 
 
@@ -74,12 +85,38 @@ def page() -> str:
     return "\n".join(out) + "\n"
 
 
+def lecture() -> None:
+    """Run the lecture's blocks in order, draw each one's figure, and renew outputs that changed."""
+    namespace: dict[str, Any] = {}
+    outputs = []
+    for block in snippets.blocks(LECTURE):
+        print(block.title or "what the blocks share", flush=True)
+        outputs.append(snippets.run(block, namespace, str(LECTURE)))
+        if block.image:
+            figures.draw(LECTURE.parent / block.image, namespace)
+    LECTURE.write_text(snippets.with_outputs(LECTURE.read_text(), outputs))
+
+
+def faults() -> list[str]:
+    """What is out of step, without running anything."""
+    found = []
+    if not PAGE.exists() or PAGE.read_text() != page():
+        found.append("docs/settings.md is out of step with the code")
+    for block in snippets.blocks(LECTURE):
+        if block.image and not (LECTURE.parent / block.image).exists():
+            found.append(f"docs/{block.image} is missing")
+    return found
+
+
 def main() -> None:
     if "--check" in sys.argv:
-        if not PAGE.exists() or PAGE.read_text() != page():
-            sys.exit("docs/settings.md is out of step with the code: run `make docs`")
-    else:
-        PAGE.write_text(page())
+        found = faults()
+        if found:
+            sys.exit("; ".join(found) + ": run `make docs`")
+        return
+    PAGE.write_text(page())
+    if "--settings" not in sys.argv:
+        lecture()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,84 @@
+"""The runnable pages: their Python blocks, run in order, and what each prints beside what the page says."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Block", "agree", "blocks", "run", "with_outputs"]
+
+#: A number that a fit prints may differ by this much on another machine: a share of it, and the least step.
+RELATIVE, ABSOLUTE = 0.2, 0.03
+
+NUMBER = re.compile(r"[-−+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
+FENCED = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n```text\n(?P<output>.*?)```\n)?", re.DOTALL)
+IMAGE = re.compile(r"!\[[^\]]*\]\((?P<path>[^)]+)\)")
+
+
+@dataclasses.dataclass
+class Block:
+    """One block of a page."""
+
+    title: str  #: of the section that it stands in
+    line: int
+    code: str
+    output: str  #: what the page says it prints
+    image: str | None  #: path of the section's figure, from the page
+
+
+def blocks(page: Path) -> list[Block]:
+    """The page's Python blocks with the text blocks that follow them."""
+    text = page.read_text()
+    found = []
+    for match in FENCED.finditer(text):
+        before = text[: match.start()]
+        headings = re.findall(r"^## (.+)$", before, re.MULTILINE)
+        section = text[match.end() :].split("\n## ")[0]
+        image = IMAGE.search(section)
+        found.append(
+            Block(
+                headings[-1] if headings else "",
+                before.count("\n") + 2,
+                match["code"],
+                match["output"] or "",
+                image["path"] if image else None,
+            )
+        )
+    return found
+
+
+def run(block: Block, namespace: dict[str, Any], page: str = "page") -> str:
+    """Execute a block in a namespace; what it printed."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile("\n" * (block.line - 1) + block.code, page, "exec"), namespace)
+    return out.getvalue()
+
+
+def agree(said: str, printed: str) -> bool:
+    """Whether two texts have the same words and, within the tolerance, the same numbers."""
+    if " ".join(NUMBER.sub("#", said).split()) != " ".join(NUMBER.sub("#", printed).split()):
+        return False
+    pairs = zip(NUMBER.findall(said), NUMBER.findall(printed), strict=True)
+    return all(abs(_value(a) - _value(b)) <= max(ABSOLUTE, RELATIVE * abs(_value(a))) for a, b in pairs)
+
+
+def _value(number: str) -> float:
+    return float(number.replace("−", "-").replace(",", ""))
+
+
+def with_outputs(text: str, outputs: list[str]) -> str:
+    """The page's text with each block's output in place of what was said, where the two do not agree."""
+    left = iter(outputs)
+
+    def one(match: re.Match[str]) -> str:
+        printed = next(left)
+        if not printed or agree(match["output"] or "", printed):
+            return match[0]
+        return f"```python\n{match['code']}```\n\n```text\n{printed}```\n"
+
+    return FENCED.sub(one, text)
