@@ -25,7 +25,7 @@ LAYERS = [
     ["model"],
     ["train", "artifact"],
     ["detect", "compress", "generate"],
-    ["estimators", "evaluation", "describe", "demo"],
+    ["estimators", "evaluation", "describe", "demo", "report"],
     ["cli", "__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import diabolo
-from diabolo.cli import calibrate, compress, evaluate, explain, fit, health, info, score
+from diabolo.cli import calibrate, compress, evaluate, explain, fit, health, info, report, score
 from diabolo.errors import DiaboloError
 
 __all__ = ["app", "main"]
@@ -66,6 +66,7 @@ app.command("health")(health.health)
 app.command("compress")(compress.compress)
 app.command("decompress")(compress.decompress)
 app.command("sample")(score.sample)
+app.command("report")(report.report)
 app.command("info")(info.info)
 app.command("demo")(info.demo)
 

@@ -20,7 +20,7 @@ from diabolo.estimators.autoencoder import mean_type
 if TYPE_CHECKING:
     from diabolo.estimators.detector import AnomalyDetector
 
-__all__ = ["ColumnPart", "Explanation", "Neighbor", "explain", "leading"]
+__all__ = ["ColumnPart", "Explanation", "Neighbor", "explain", "leading", "plain_rows"]
 
 #: Stored rows looked at for each nearest normal one that is wanted.
 SPARE = 4
@@ -110,8 +110,8 @@ def explain(detector: AnomalyDetector, values: np.ndarray, neighbors: int, start
     found = _repaired(detector, values, scores)
     p, p_columns = detector._calibration().p_values(scores), _column_p_values(detector, values, found)
     wholes = np.stack([f.row for f in found])
-    expected = _plain(_expected(model, wholes), encoding, mean=True)
-    seen = _plain(values, encoding)
+    expected = plain_rows(_expected(model, wholes), encoding, mean=True)
+    seen = plain_rows(values, encoding)
     threshold, near = detector.threshold_, _neighborhood(detector)
     out = []
     for i, repair in enumerate(found):
@@ -234,7 +234,7 @@ def _expected(model: Any, values: np.ndarray) -> np.ndarray:
         return np.asarray(mean.reshape(-1, *mean.shape[-2:]).mean(0).numpy())
 
 
-def _plain(values: np.ndarray, encoding: Any, mean: bool = False) -> list[dict[str, Any]]:
+def plain_rows(values: np.ndarray, encoding: Any, mean: bool = False) -> list[dict[str, Any]]:
     """Rows as dicts of plain values in the columns' own types."""
     schema = encoding.schema
     dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
@@ -253,5 +253,5 @@ def _nearest(
     values = near.values[closest].astype(row.dtype)
     normal = score_table(detector.reference_, values, [detector.score_])[detector.score_] <= threshold
     closest = closest[normal][:count]
-    rows = _plain(near.values[closest], near.encoding)
+    rows = plain_rows(near.values[closest], near.encoding)
     return tuple(Neighbor(float(distance[r]), cells) for r, cells in zip(closest, rows, strict=True))

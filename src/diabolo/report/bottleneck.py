@@ -1,0 +1,174 @@
+"""Error, bits and detection against the size of the latent: principal components, the model, and quick refits.
+
+All three are judged on the same rows by the same yardsticks, so that they can be compared:
+
+    explained = 1 − Σ (x − x̂)² / Σ (x − x̄)²             over standardised inputs that are there
+    bits      = ½ Σ_c n_c/n log2 1 / (1 − explained_c)   what a Gaussian code saves by knowing z; n_c cells are there
+    detection = AUROC of the error, damaged rows against whole ones
+
+A damaged row has one column in eight, at least one, from another row: each cell is plausible, together they are not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from diabolo.estimators.fitting import rows_of
+from diabolo.metrics import auroc
+from diabolo.model.autoencoder import Model
+from diabolo.report.evidence import Evidence, share, spaced
+from diabolo.report.space import Pass, explained, run
+from diabolo.train.loop import fit
+
+__all__ = ["Point", "Sizes", "active_units", "sizes_of"]
+
+#: Multiply-adds that all quick refits may take together: some seconds of one core.
+MOST_WORK = 2.5e10
+#: Rows and epochs of a quick refit.
+REFIT_ROWS, REFIT_EPOCHS, FEWEST_REFIT_ROWS = 3_000, 10, 300
+#: Rows that sizes are compared on.
+COMPARED = 3_000
+#: Variance of a posterior mean above which a latent unit counts as active.
+ACTIVE = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """What a latent of one size comes to."""
+
+    k: int
+    explained: float
+    bits: float
+    detection: float
+    kl_bits: float | None = None  #: mean KL(q ‖ π) per row of a Gaussian latent
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Principal components by size, the model itself, quick refits by size, and why there are none."""
+
+    pca: list[Point]
+    own: Point
+    refits: list[Point]
+    why_none: str = ""
+
+
+def active_units(codes: np.ndarray) -> np.ndarray:
+    """[K] bool: Var_x(E_q[z_i]) > 0.01, in units of the prior's variance (Burda, Grosse, Salakhutdinov 2016,
+    arXiv:1509.00519, sec. 5.2, eq. 8).
+
+    Args:
+        codes: [n, K] posterior means.
+
+    >>> active_units(np.array([[0.0, 1.0], [0.0, -1.0]])).tolist()
+    [False, True]
+    """
+    return np.asarray(codes.var(axis=0) > ACTIVE)
+
+
+def sizes_of(e: Evidence) -> Sizes:
+    """Compare sizes of the latent on at most 3,000 of the rows looked at."""
+    some = spaced(len(e.looked), COMPARED)
+    whole, broken = e.rows.values[e.looked[some]], e.damaged[some]
+    readable = ~_bad(e, broken)
+    whole, broken = whole[readable], broken[readable]
+    own = [run(e.model, v) for v in (whole, broken)]
+    point = _point(e, e.model.latent_dim, _triple(own[0]), _triple(own[1]), own[0].kl)
+    refits, why = _refits(e, whole, broken)
+    return Sizes(_components(e, *own), point, refits, why)
+
+
+def _bad(e: Evidence, values: np.ndarray) -> np.ndarray:
+    flags = e.encoding.flags(values)
+    return np.array([f is not None for f in flags], bool)
+
+
+Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _triple(p: Pass) -> Triple:
+    return p.x, p.x_hat, p.there
+
+
+def _point(e: Evidence, k: int, whole: Triple, broken: Triple, kl: np.ndarray | None = None) -> Point:
+    sums = explained(*whole, e.space.column, len(e.schema.names))
+    counts = whole[2].mean(axis=0)
+    known = e.space.column >= 0
+    often = np.zeros(len(e.schema.names))
+    np.maximum.at(often, e.space.column[known], counts[known])
+    saved = -0.5 * np.log2(np.clip(1 - np.nan_to_num(sums[0]), 1e-6, 1.0))
+    bits = float((often * saved).sum())
+    errors = [_row_error(*t) for t in (whole, broken)]
+    y = np.r_[np.zeros(len(errors[0])), np.ones(len(errors[1]))]
+    carried = None if kl is None else float(kl.sum(axis=1).mean() / np.log(2))
+    return Point(k, share(sums), bits, float(auroc(y, np.concatenate(errors))), carried)
+
+
+def _row_error(x: np.ndarray, x_hat: np.ndarray, there: np.ndarray) -> np.ndarray:
+    return np.asarray((np.where(there, x - x_hat, 0).astype(np.float64) ** 2).sum(axis=1))
+
+
+def _components(e: Evidence, whole: Pass, broken: Pass) -> list[Point]:
+    found = e.components
+    most = min(found.axes.shape[1], 40)
+    ks = sorted({k for k in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, e.model.latent_dim) if k <= most})
+    out = []
+    pairs = zip(found.reconstruct(whole.x, ks), found.reconstruct(broken.x, ks), strict=True)
+    for (k, a), (_, b) in pairs:
+        out.append(_point(e, k, (whole.x, a, whole.there), (broken.x, b, broken.there)))
+    return out
+
+
+def _refits(e: Evidence, whole: np.ndarray, broken: np.ndarray) -> tuple[list[Point], str]:
+    """The same model at other sizes of the latent, each trained for a moment on a few rows of the table."""
+    if e.refits is False:
+        return [], "Quick refits were not asked for."
+    values = _refit_values(e)
+    if len(values) < FEWEST_REFIT_ROWS:
+        return [], f"Quick refits need {FEWEST_REFIT_ROWS} rows that are not looked at here; there are {len(values):,}."
+    ks = _ladder(e.model.latent_dim, e.space.width)
+    work = 3.0 * e.model.multiply_adds * len(values) * REFIT_EPOCHS * len(ks)
+    if e.refits is None and work > MOST_WORK:
+        return [], (
+            "Quick refits would take minutes for a network of this size; --refits runs them all the same. The curve of "
+            "principal components and the model itself are shown."
+        )
+    return [_refit(e, k, values, whole, broken) for k in ks], ""
+
+
+def _refit_values(e: Evidence) -> np.ndarray:
+    """Rows to refit on: those that nothing here is judged by."""
+    apart = np.zeros(len(e.rows.values), bool)
+    apart[e.looked[spaced(len(e.looked), COMPARED)]] = True
+    free = np.flatnonzero(~apart & np.isfinite(e.scores))
+    return np.asarray(e.rows.values[free[spaced(len(free), REFIT_ROWS)]])
+
+
+def _ladder(k: int, width: int) -> list[int]:
+    """A few sizes around k."""
+    wanted = {1, 2, max(1, k // 2), k, round(1.5 * k), 2 * k}
+    return sorted(s for s in wanted if s <= max(k, width))
+
+
+def _refit(e: Evidence, k: int, values: np.ndarray, whole: np.ndarray, broken: np.ndarray) -> Point:
+    config = dataclasses.replace(
+        e.config,
+        latent_dim=k,
+        epochs=REFIT_EPOCHS,
+        batch_size=128,
+        warmup=0,
+        bound_after=0,
+        robust="none",
+        contamination=None,
+        device="cpu",
+        random_state=e.seed,
+    )
+    model = Model(config, e.encoding)
+    at = np.arange(len(values))
+    last = at % 10 == 0
+    train, stop = (rows_of(e.encoding, values[rows], None, at[rows]) for rows in (~last, last))
+    fit(model, train, stop)
+    own = [run(model, v) for v in (whole, broken)]
+    return _point(e, k, _triple(own[0]), _triple(own[1]), own[0].kl)

@@ -1,0 +1,262 @@
+"""What a report is made from: a model, rows, and what one says of the other, each computed once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diabolo.data.batches import ROLES, RoleRule, hash_rows
+from diabolo.data.slots import filled
+from diabolo.detect.reference import Reference
+from diabolo.detect.scores import density, score_table
+from diabolo.report.space import Components, Pass, Space, components, explained, run
+
+if TYPE_CHECKING:
+    from diabolo.artifact import Section
+    from diabolo.data.schema import Schema
+    from diabolo.estimators.autoencoder import Autoencoder
+    from diabolo.estimators.detector import AnomalyDetector
+
+__all__ = ["MOST_LOOKED", "MOST_SCORED", "Evidence", "Given", "Rows"]
+
+#: Rows scored, looked at column by column, and drawn on the map, at most. Scores that draw from q(z|x) or search stored
+#: rows take some seconds for so many.
+MOST_SCORED, MOST_LOOKED, MOST_MAPPED = 40_000, 10_000, 3_000
+#: Cells (rows × columns) looked at, at most, which images reach first.
+MOST_CELLS = 6_000_000
+
+
+@dataclasses.dataclass
+class Given:
+    """The model: its autoencoder, perhaps its detector, and the file it came from."""
+
+    name: str
+    ae: Autoencoder
+    detector: AnomalyDetector | None
+    sections: dict[str, Section] = dataclasses.field(default_factory=dict)
+    path: Path | None = None
+
+
+@dataclasses.dataclass
+class Rows:
+    """Rows of the table, perhaps a uniform sample of them."""
+
+    name: str
+    values: np.ndarray  #: [n, C] in the schema's order
+    positions: np.ndarray  #: [n] row numbers in the table
+    total: int  #: rows of the table
+    fingerprint: str
+    label: str | None = None
+    truth: np.ndarray | None = None  #: [n] cells of the label's column, as text
+    source: Any = None  #: what may be read again, for the codec
+
+
+def spaced(n: int, most: int) -> np.ndarray:
+    """At most so many of n positions, evenly spaced."""
+    return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(np.int64))
+
+
+class Evidence:
+    """Everything that sections and alarms read; a property is computed when it is first asked for."""
+
+    def __init__(self, given: Given, rows: Rows, seed: int = 0, refits: bool | None = None) -> None:
+        self.given, self.rows, self.seed, self.refits = given, rows, seed, refits
+        self.ae, self.detector = given.ae, given.detector
+        self.model, self.config = given.ae.model_, given.ae.config_
+        self.encoding = self.model.encoding
+        self.space = Space(self.model)
+
+    @property
+    def schema(self) -> Schema:
+        schema: Schema = self.encoding.schema
+        return schema
+
+    @property
+    def is_image(self) -> bool:
+        return self.schema.shape is not None
+
+    # ── rows and roles ────────────────────────────────────────────────────────────────────────────
+
+    @functools.cached_property
+    def same_table(self) -> bool:
+        """Whether the rows are those of the very table that the model was fitted to."""
+        return bool(self.rows.fingerprint == self.given.ae.fitted_.roles["fingerprint"])
+
+    @functools.cached_property
+    def roles(self) -> np.ndarray | None:
+        """[n] positions in `ROLES` if the table is the one of the fit."""
+        if not self.same_table:
+            return None
+        r = self.ae.fitted_.roles
+        rule = RoleRule(r["rows"], r["seed"], r["stop"], r["combine"], r["calibrate"])
+        return np.asarray(rule.of(0, r["rows"])[self.rows.positions])
+
+    @functools.cached_property
+    def seen(self) -> np.ndarray | None:
+        """[n] bool: rows that the model was trained or stopped on; None where its file does not know."""
+        if self.roles is not None:
+            return np.asarray(self.roles <= ROLES.index("stop"))
+        known = self.ae.fitted_.row_hashes
+        return None if known is None else np.isin(hash_rows(self.rows.values), known)
+
+    @functools.cached_property
+    def judged(self) -> np.ndarray:
+        """[n] bool: rows that say something about new ones: not trained on, stored or combined on."""
+        if self.roles is not None:
+            fresh = self.roles == ROLES.index("calibrate")
+            return fresh if fresh.any() else np.ones(len(fresh), bool)
+        fresh = np.ones(len(self.rows.values), bool) if self.seen is None else ~self.seen
+        return fresh if fresh.any() else np.ones(len(fresh), bool)
+
+    # ── scores ────────────────────────────────────────────────────────────────────────────────────
+
+    @functools.cached_property
+    def reference(self) -> Reference:
+        return Reference(self.model) if self.detector is None else self.detector.reference_
+
+    @functools.cached_property
+    def score_name(self) -> str:
+        return density(self.model) if self.detector is None else self.detector.score_
+
+    @functools.cached_property
+    def scores(self) -> np.ndarray:
+        """[n] float64; +inf for a row that cannot be scored."""
+        return score_table(self.reference, self.rows.values, [self.score_name])[self.score_name]
+
+    @functools.cached_property
+    def p_values(self) -> np.ndarray | None:
+        return None if self.detector is None else self.detector._calibration().p_values(self.scores)
+
+    @functools.cached_property
+    def flagged(self) -> np.ndarray | None:
+        """[n] bool: anomalies at the detector's rate."""
+        if self.detector is None:
+            return None
+        return np.asarray((self.scores > self.detector.threshold_) | ~np.isfinite(self.scores))
+
+    @functools.cached_property
+    def worst(self) -> np.ndarray:
+        """Positions of rows by falling score, those that cannot be scored first."""
+        return np.argsort(-self.scores, kind="stable")
+
+    # ── a closer look at fewer rows ───────────────────────────────────────────────────────────────
+
+    @functools.cached_property
+    def looked(self) -> np.ndarray:
+        """Positions of rows that are passed through the model: judged ones that can be scored, evenly spaced."""
+        usable = np.flatnonzero(self.judged & np.isfinite(self.scores))
+        if not len(usable):
+            usable = np.flatnonzero(np.isfinite(self.scores))
+        most = max(200, min(MOST_LOOKED, MOST_CELLS // max(1, self.rows.values.shape[1])))
+        return np.asarray(usable[spaced(len(usable), most)])
+
+    @functools.cached_property
+    def passed(self) -> Pass:
+        return run(self.model, self.rows.values[self.looked])
+
+    @functools.cached_property
+    def explained(self) -> np.ndarray:
+        """[C] share of each column's variance that reconstruction explains, NaN for a constant."""
+        return self._explained[0]
+
+    @functools.cached_property
+    def _explained(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        p = self.passed
+        return explained(p.x, p.x_hat, p.there, self.space.column, len(self.schema.names))
+
+    @functools.cached_property
+    def overall(self) -> float:
+        """Share of the variance of all columns together, standardised, that reconstruction explains."""
+        return share(self._explained)
+
+    @functools.cached_property
+    def units(self) -> list[list[int]]:
+        """Columns that are changed together: the cells of one object, else each column by itself."""
+        objects = [list(slot) for g in self.schema.groups for slot in g.slots]
+        taken = {c for unit in objects for c in unit}
+        constant = set(self.encoding.constant)
+        return [*objects, *([c] for c in range(len(self.schema.names)) if c not in taken | constant)]
+
+    @functools.cached_property
+    def damaged(self) -> np.ndarray:
+        """[n, C]: the rows looked at, one column in eight, at least one, taken from another row."""
+        values = self.rows.values[self.looked]
+        rng = np.random.default_rng([self.seed, 1])
+        out, n, many = values.copy(), len(values), len(self.units)
+        few = max(1, round(many / 8))
+        where = rng.random((n, many)).argsort(axis=1) < few
+        for i, unit in enumerate(self.units):
+            at = np.flatnonzero(where[:, i])
+            out[np.ix_(at, np.array(unit))] = values[np.ix_(rng.integers(0, n, len(at)), np.array(unit))]
+        return np.asarray(out)
+
+    @functools.cached_property
+    def shuffled(self) -> np.ndarray:
+        """[n, C]: the rows looked at, each column (each object) in an order of its own: the columns' laws alone."""
+        values = self.rows.values[self.looked]
+        rng = np.random.default_rng([self.seed, 2])
+        out = values.copy()
+        for unit in self.units:
+            out[:, unit] = values[rng.permutation(len(values))][:, unit]
+        return np.asarray(out)
+
+    @functools.cached_property
+    def training_values(self) -> tuple[np.ndarray, str]:
+        """Rows that principal components are fitted to, and what they are."""
+        most = max(500, int(1e10 / max(1, self.space.width) ** 2))
+        if self.roles is not None:
+            at = np.flatnonzero((self.roles == 0) & np.isfinite(self.scores))
+            if len(at) > self.space.width:
+                return self.rows.values[at[spaced(len(at), most)]], "training rows"
+        stored = self.reference.stored
+        if stored is not None and len(stored) > self.space.width:
+            return stored.values[:most].astype(self.rows.values.dtype), "training rows kept in the file"
+        return self.rows.values[self.looked[::2]], "half of the rows looked at"
+
+    @functools.cached_property
+    def components(self) -> Components:
+        """Principal components of the network's inputs, of rows that the model was trained on where there are any."""
+        import torch
+
+        values = np.ascontiguousarray(self.training_values[0])
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(values), 4096):
+                rows = self.encoding.encode(torch.from_numpy(values[start : start + 4096]))
+                x = rows.clipped(self.encoding.clip).x
+                parts.append((x if rows.bad is None else x[~rows.bad]).numpy())
+        return components(np.concatenate(parts), 64)
+
+    # ── the map ───────────────────────────────────────────────────────────────────────────────────
+
+    @functools.cached_property
+    def mapped(self) -> np.ndarray:
+        """Positions of rows on the map: the most anomalous ones, and others evenly spaced; in the table's order."""
+        good = np.flatnonzero(np.isfinite(self.scores))
+        most = MOST_MAPPED if not self.is_image else min(MOST_MAPPED, max(300, 1_200_000 // len(self.schema.names)))
+        first = self.worst[np.isfinite(self.scores[self.worst])][: most // 10]
+        return np.union1d(first, good[spaced(len(good), most - len(first))])
+
+    @property
+    def clusters(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Cluster and confidence of each mapped row, where the file has clusters."""
+        return None
+
+    @functools.cached_property
+    def mapped_pass(self) -> Pass:
+        return run(self.model, self.rows.values[self.mapped])
+
+    def present(self, values: np.ndarray) -> np.ndarray:
+        """[n, C] bool: cells that are there."""
+        return np.asarray(filled(values, self.schema.groups) & np.isfinite(values))
+
+
+def share(sums: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
+    """Of `explained`'s sums: the share of all columns together."""
+    _, error, variance = sums
+    whole = variance.sum()
+    return float(1 - error.sum() / whole) if whole > 0 else float("nan")

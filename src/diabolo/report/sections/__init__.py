@@ -1,0 +1,18 @@
+"""The sections of a report, one concept per module; importing this package registers them in the page's order."""
+
+from diabolo.report.sections import model, training, scores, anomalies, latent, columns, size  # noqa: I001
+from diabolo.report.sections.base import Missing, Part, Section, sections
+
+__all__ = [
+    "Missing",
+    "Part",
+    "Section",
+    "anomalies",
+    "columns",
+    "latent",
+    "model",
+    "scores",
+    "sections",
+    "size",
+    "training",
+]
