@@ -19,6 +19,7 @@ from diabolo import (
     AnomalyDetector,
     Autoencoder,
     DenoisingAutoencoder,
+    LatentClusterer,
     LinearAutoencoder,
     SparseAutoencoder,
     VariationalAutoencoder,
@@ -38,6 +39,8 @@ ESTIMATORS = [
     AnomalyDetector(LinearAutoencoder(), score="nll"),
     AnomalyDetector(VariationalAutoencoder(**QUICK)),
     AnomalyDetector(),
+    LatentClusterer(LinearAutoencoder(latent_dim=2), n_resamples=0),
+    LatentClusterer(LinearAutoencoder(latent_dim=2), method="kmeans", n_resamples=0),
 ]
 
 BY_CHANCE = "rows are given roles, batches and noise at random, so repeating a row is not weighting it"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diabolo import information
     from diabolo.estimators.autoencoder import Autoencoder
+    from diabolo.estimators.clusterer import LatentClusterer
     from diabolo.estimators.compressor import Compressor, decompress
     from diabolo.estimators.detector import AnomalyDetector
     from diabolo.estimators.named import (
@@ -32,6 +33,7 @@ _HOMES = {
     "SparseAutoencoder": "diabolo.estimators.named",
     "VariationalAutoencoder": "diabolo.estimators.named",
     "AnomalyDetector": "diabolo.estimators.detector",
+    "LatentClusterer": "diabolo.estimators.clusterer",
     "Compressor": "diabolo.estimators.compressor",
     "decompress": "diabolo.estimators.compressor",
     "load": "diabolo.estimators.saving",
@@ -43,6 +45,7 @@ __all__ = [
     "Autoencoder",
     "Compressor",
     "DenoisingAutoencoder",
+    "LatentClusterer",
     "LinearAutoencoder",
     "SparseAutoencoder",
     "VariationalAutoencoder",

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import diabolo
-from diabolo.cli import calibrate, compress, evaluate, explain, fit, health, info, report, score
+from diabolo.cli import calibrate, cluster, compress, evaluate, explain, fit, health, info, report, score
 from diabolo.errors import DiaboloError
 
 __all__ = ["app", "main"]
@@ -45,7 +45,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def top(ctx: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
     """One fitted autoencoder from unlabelled data: detect anomalies at a guaranteed false-alarm rate,
-    compress within a guaranteed error, generate.
+    compress within a guaranteed error, cluster, generate.
 
     Each verb has its own --help. --debug after a verb shows the traceback of a failure.
     """
@@ -65,6 +65,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("health")(health.health)
 app.command("compress")(compress.compress)
 app.command("decompress")(compress.decompress)
+app.command("cluster")(cluster.cluster)
 app.command("sample")(score.sample)
 app.command("report")(report.report)
 app.command("info")(info.info)

@@ -1,0 +1,158 @@
+"""How codes fall into clusters: one registry; a fit is plain arrays (`diabolo.cluster.fitted`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Protocol
+
+import numpy as np
+from annotated_types import Ge, Gt, Lt
+
+from diabolo.cluster.fitted import Components, Exemplars, FittedPartition
+from diabolo.errors import ConfigError, DataError
+from diabolo.registry import Registry
+
+__all__ = ["Partition", "gaussian_mixture", "partitions"]
+
+#: Added to the variances, as a share of the mean variance, so that a component on a line keeps a density.
+FLOOR = 1e-4
+
+
+class Partition(Protocol):
+    name: str
+    #: Whether it is told how many clusters there are; else it finds out itself.
+    counted: ClassVar[bool]
+
+    def fit(self, z: np.ndarray, k: int, seed: int) -> FittedPartition:
+        """Fit k clusters to codes z [n, K] float64; `k` says nothing to one that is not counted."""
+        ...
+
+
+partitions: Registry[Partition] = Registry("partition")
+
+
+def gaussian_mixture(
+    z: np.ndarray, k: int, seed: int, means: np.ndarray | None = None, starts: int = 1, tied: bool = False
+) -> Components:
+    """k Gaussians by EM (Dempster, Laird, Rubin 1977), from k-means or from given means.
+
+    Each has a covariance of its own, or all have one (`tied`).
+    """
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    floor = FLOOR * float(z.var(axis=0).mean()) + 1e-12
+    kind = "tied" if tied else "full"
+    model = GaussianMixture(k, covariance_type=kind, reg_covar=floor, n_init=starts, means_init=means)
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        model.set_params(random_state=seed % 2**32).fit(z)
+    weights = np.maximum(model.weights_, 1e-12)
+    covariances = np.broadcast_to(model.covariances_, (k, z.shape[1], z.shape[1])).copy()
+    return Components(weights / weights.sum(), model.means_, covariances, np.arange(k))
+
+
+@partitions.register("mixture")
+class Mixture:
+    """Gaussian components of full covariance, one for each cluster where their number is given."""
+
+    name = "mixture"
+    counted: ClassVar[bool] = True
+    #: Runs of EM from different starts, of which the likeliest is kept.
+    starts: Annotated[int, Ge(1), Lt(1000)] = 3
+
+    def fit(self, z: np.ndarray, k: int, seed: int) -> Components:
+        found = gaussian_mixture(z, k, seed, starts=self.starts)
+        return found.regrouped(found.group)
+
+
+@partitions.register("kmeans")
+class KMeans:
+    """Nearest of k centers (Lloyd 1982); beliefs are those of round Gaussians of one size around them."""
+
+    name = "kmeans"
+    counted: ClassVar[bool] = True
+    #: Runs from different starts, of which the tightest is kept.
+    starts: Annotated[int, Ge(1), Lt(1000)] = 10
+
+    def fit(self, z: np.ndarray, k: int, seed: int) -> Components:
+        from sklearn.cluster import KMeans as Lloyd
+
+        found = Lloyd(k, n_init=self.starts, random_state=seed % 2**32).fit(z)
+        dims = z.shape[1]
+        variance = found.inertia_ / (len(z) * dims) + FLOOR * float(z.var(axis=0).mean()) + 1e-12
+        rank = np.argsort(-np.bincount(found.labels_, minlength=k), kind="stable")
+        covariances = np.broadcast_to(variance * np.eye(dims), (k, dims, dims)).copy()
+        return Components(np.full(k, 1 / k), found.cluster_centers_[rank], covariances, np.arange(k))
+
+
+@partitions.register("density")
+class Density:
+    """Dense regions: HDBSCAN (Campello, Moulavi, Sander 2013), or DBSCAN (Ester et al. 1996) where `eps` is given.
+
+    It finds out how many there are, and rows may belong to none (−1). A new row follows the nearest fitted row.
+    """
+
+    name = "density"
+    counted: ClassVar[bool] = False
+    #: Rows that make a cluster; None for 2 % of them, at least 5.
+    min_cluster_size: Annotated[int, Ge(2), Lt(1 << 31)] | None = None
+    #: Neighbors, the row itself among them, that make a row's surroundings dense.
+    min_samples: Annotated[int, Ge(2), Lt(1 << 31)] = 5
+    #: Radius of those surroundings in units of the codes' root mean square spread; None leaves it open (HDBSCAN).
+    eps: Annotated[float, Gt(0), Lt(1e6)] | None = None
+
+    def fit(self, z: np.ndarray, k: int, seed: int) -> Exemplars:
+        from sklearn.cluster import DBSCAN, HDBSCAN
+        from sklearn.neighbors import NearestNeighbors
+
+        few, n = self.min_samples, len(z)
+        size = max(5, round(0.02 * n)) if self.min_cluster_size is None else self.min_cluster_size
+        if n < max(few, size):
+            raise DataError(f"{n} rows are fewer than a cluster has (min_cluster_size {size}, min_samples {few})")
+        core = NearestNeighbors(n_neighbors=few).fit(z).kneighbors(z)[0][:, -1]
+        if self.eps is None:
+            found = HDBSCAN(min_cluster_size=size, min_samples=few, copy=True, allow_single_cluster=True).fit(z)
+            labels, confidence = found.labels_.astype(np.int64), np.asarray(found.probabilities_, np.float64)
+        else:
+            radius = self.eps * float(np.sqrt(z.var(axis=0).sum()))
+            labels = DBSCAN(eps=radius, min_samples=few).fit(z).labels_.astype(np.int64)
+            confidence = np.where(core <= radius, 1.0, radius / np.maximum(core, radius))
+            labels = _large(labels, 2 if self.min_cluster_size is None else self.min_cluster_size)
+        labels = _by_size(labels)
+        inside = labels >= 0
+        reach = float(core[inside].max()) if inside.any() else 0.0
+        return Exemplars(z, labels, np.where(inside, np.clip(confidence, 1e-3, 1.0), 0.0), reach)
+
+
+def _large(labels: np.ndarray, size: int) -> np.ndarray:
+    counts = np.bincount(labels[labels >= 0], minlength=1)
+    return np.where((labels >= 0) & (counts[labels] >= size), labels, -1)
+
+
+def _by_size(labels: np.ndarray) -> np.ndarray:
+    """Number clusters from 0 by falling size; −1 stays."""
+    names, counts = np.unique(labels[labels >= 0], return_counts=True)
+    rank = np.full(int(labels.max(initial=-1)) + 2, -1, np.int64)
+    rank[names[np.argsort(-counts, kind="stable")]] = np.arange(len(names))
+    return np.asarray(rank[labels])
+
+
+def check_number(partition: Partition, n_clusters: int | str, rows: int) -> None:
+    """Refuse a number of clusters that cannot be.
+
+    Raises:
+        ConfigError: it is neither "auto" nor a whole number, or the partition takes none.
+        DataError: fewer rows than clusters.
+    """
+    if isinstance(n_clusters, str) and n_clusters == "auto":
+        return
+    if isinstance(n_clusters, bool) or not isinstance(n_clusters, (int, np.integer)) or n_clusters < 1:
+        raise ConfigError(f"n_clusters = {n_clusters!r}; allowed are 'auto' and whole numbers from 1 up")
+    if not partition.counted:
+        raise ConfigError(
+            f"method {partition.name!r} finds out how many clusters there are; leave n_clusters at 'auto', "
+            f"not {n_clusters}"
+        )
+    if rows < n_clusters:
+        raise DataError(f"n_samples={rows} is fewer than n_clusters={n_clusters}; give more rows")

@@ -1,0 +1,146 @@
+"""A clusterer to a section of a model file and back; a reader trusts nothing that it has not checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Le
+
+from diabolo.artifact import Section, read_sections
+from diabolo.cluster.fitted import Components, Exemplars, FittedPartition
+from diabolo.cluster.partition import partitions
+from diabolo.errors import DiaboloError, ModelFileError
+from diabolo.estimators.autoencoder import Autoencoder
+from diabolo.estimators.cards import Count, card_of, finite
+from diabolo.estimators.clusterer import LatentClusterer
+from diabolo.estimators.fitting import seed_of
+from diabolo.estimators.saving import autoencoder_of
+from diabolo.registry import spec_of
+
+__all__ = ["clusters_section", "load_clusterer"]
+
+COMPONENTS = ("weights", "means", "covariances", "group")
+EXEMPLARS = ("points", "labels", "confidence")
+
+
+@dataclasses.dataclass
+class ClustererParameters:
+    n_clusters: Annotated[int, Ge(1)] | Literal["auto"]
+    method: dict[str, Any]
+    n_resamples: Count
+    random_state: Count | None
+
+
+@dataclasses.dataclass
+class ClustersCard:
+    parameters: ClustererParameters
+    partition: Literal["components", "exemplars"]
+    stability: Annotated[float, Ge(-1), Le(1)] | None
+    reach: Annotated[float, Ge(0)] | None = None
+
+
+def clusters_section(clusterer: LatentClusterer) -> Section:
+    """The clusterer's parameters, partition and centers as a section."""
+    found, seed, k = clusterer.partition_, clusterer.random_state, clusterer.n_clusters
+    card: dict[str, Any] = {
+        "parameters": {
+            "n_clusters": k if isinstance(k, str) else int(k),
+            "method": spec_of(partitions.create(clusterer.method)),
+            "n_resamples": int(clusterer.n_resamples),
+            "random_state": None if seed is None else seed_of(seed),
+        },
+        "partition": "components" if isinstance(found, Components) else "exemplars",
+        "stability": finite(clusterer.stability_),
+    }
+    if isinstance(found, Exemplars):
+        card["reach"] = found.reach
+    names = COMPONENTS if isinstance(found, Components) else EXEMPLARS
+    tensors = {name: np.asarray(getattr(found, name)) for name in names}
+    tensors |= {"centers": clusterer.centers_, "sizes": clusterer.sizes_.astype(np.int64)}
+    return Section(card, tensors)
+
+
+def load_clusterer(path: str | Path, own_network: bool = False) -> LatentClusterer:
+    """Read a model file and return its clusterer.
+
+    Args:
+        path: model file.
+        own_network: as for `load`.
+
+    Raises:
+        ModelFileError: as `load`, or the file has no section `clusters`.
+    """
+    sections = read_sections(path)
+    ae = autoencoder_of(path, sections["main"], own_network)
+    if "clusters" not in sections:
+        raise ModelFileError(f"{path}: holds no clusters; find some (diabolo cluster {path} DATA -o LABELS.parquet)")
+    card = card_of(path, ClustersCard, sections["clusters"].card)
+    tensors = dict(sections["clusters"].tensors)
+    clusterer = LatentClusterer(ae, **dataclasses.asdict(card.parameters))
+    clusterer.autoencoder_ = ae
+    try:
+        partitions.create(card.parameters.method)
+        clusterer.partition_ = _partition(path, card, ae, tensors)
+    except ModelFileError:
+        raise
+    except (DiaboloError, ValueError, np.linalg.LinAlgError) as error:
+        raise ModelFileError(f"{path}: section 'clusters' does not fit together: {error}") from None
+    clusterer.n_clusters_ = k = clusterer.partition_.n_clusters
+    clusterer.centers_ = _tensor(path, tensors, "centers", np.float64, (k, ae.model_.latent_dim))
+    clusterer.sizes_ = _tensor(path, tensors, "sizes", np.int64, (k,))
+    if (clusterer.sizes_ < 0).any() or (np.isfinite(clusterer.centers_).all(axis=1) != (clusterer.sizes_ > 0)).any():
+        raise ModelFileError(f"{path}: section 'clusters': sizes and centers do not fit together")
+    if tensors:
+        raise ModelFileError(f"{path}: section 'clusters': tensor {sorted(tensors)[0]!r} is left over")
+    clusterer.stability_ = float("nan") if card.stability is None else card.stability
+    clusterer._adopt(ae.container_)
+    return clusterer
+
+
+def _tensor(
+    path: str | Path, tensors: dict[str, np.ndarray], name: str, dtype: Any, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Take a tensor out of those that came; −1 in the shape is any length."""
+    t = tensors.pop(name, None)
+    fits = t is not None and t.dtype == dtype and t.ndim == len(shape)
+    if t is None or not fits or any(want not in (-1, got) for want, got in zip(shape, t.shape, strict=True)):
+        word = {np.float64: "F64", np.int64: "I64"}[dtype]
+        said = ", ".join("n" if s == -1 else str(s) for s in shape)
+        raise ModelFileError(f"{path}: tensor 'clusters/{name}' must be [{said}] {word}")
+    return t
+
+
+def _partition(
+    path: str | Path, card: ClustersCard, ae: Autoencoder, tensors: dict[str, np.ndarray]
+) -> FittedPartition:
+    dims = ae.model_.latent_dim
+
+    def refuse(problem: str) -> ModelFileError:
+        return ModelFileError(f"{path}: section 'clusters': {problem}")
+
+    if card.partition == "exemplars":
+        points = _tensor(path, tensors, "points", np.float64, (-1, dims))
+        labels = _tensor(path, tensors, "labels", np.int64, (len(points),))
+        confidence = _tensor(path, tensors, "confidence", np.float64, (len(points),))
+        if not len(points) or not np.isfinite(points).all() or card.reach is None or not np.isfinite(card.reach):
+            raise refuse("no exemplars, some that are not finite, or no reach")
+        if labels.min() < -1 or labels.max() >= len(points) or not ((confidence >= 0) & (confidence <= 1)).all():
+            raise refuse("labels or confidence out of range")
+        return Exemplars(points, labels, confidence, card.reach)
+    means = _tensor(path, tensors, "means", np.float64, (-1, dims))
+    c = len(means)
+    weights = _tensor(path, tensors, "weights", np.float64, (c,))
+    covariances = _tensor(path, tensors, "covariances", np.float64, (c, dims, dims))
+    group = _tensor(path, tensors, "group", np.int64, (c,))
+    if not c or not all(np.isfinite(t).all() for t in (weights, means, covariances)):
+        raise refuse("no components, or some that are not finite")
+    if (
+        not (weights > 0).all()
+        or abs(weights.sum() - 1) > 1e-6
+        or not np.array_equal(np.unique(group), np.arange(group.max() + 1))
+    ):
+        raise refuse("weights or groups are none")
+    return Components(weights, means, covariances, group)
