@@ -23,8 +23,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install ## Fit, calibrate and score the sample of LHC events that ships with the package
 	$(BIN)/diabolo demo --out out/demo
 
+# One thread for each of the tests' processes: they already share the cores between them.
 test: install ## Run the tests
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 soak: install ## Run the slow tests too
 	$(BIN)/python -m pytest

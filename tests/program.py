@@ -51,7 +51,7 @@ def refused(*words):
 def program(*words, **more):
     """The program in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "diabolo", *map(str, words)], capture_output=True, text=True, timeout=120, **more
+        [sys.executable, "-m", "diabolo", *map(str, words)], capture_output=True, text=True, timeout=600, **more
     )
 
 

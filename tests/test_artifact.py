@@ -115,7 +115,7 @@ for cls in CLASSES:
 
 def test_a_new_process_gives_the_same_bits(detectors, folder):
     words = [sys.executable, "-c", IN_A_NEW_PROCESS, str(folder), str(Path(__file__).parent)]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr
     X = events(200, seed=1)
     for name, detector in detectors.items():
@@ -678,7 +678,7 @@ def test_absurd_widths_are_refused_before_they_are_allocated(small, folder, tmp_
     }
     paths = [forged(small, tmp_path / f"{name}.diabolo", card=c) for name, c in wide.items()]
     words = [sys.executable, "-c", ABSURD, str(small), *map(str, paths)]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr
     assert [line.split(".diabolo")[0] for line in ended.stdout.splitlines()] == [
         str(p)[: -len(".diabolo")] for p in paths

@@ -1163,7 +1163,7 @@ def test_nowhere_to_say_it(shop, here):
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
+            timeout=600,
         )
     assert ended.returncode == 2
     assert "cannot write to stdout: No space left on device" in one_line(ended.stderr)

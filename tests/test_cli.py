@@ -421,7 +421,7 @@ if words is not None:
 heavy = "torch sklearn pyarrow pandas pydantic scipy numpy matplotlib safetensors"
 print(*(m for m in heavy.split() if m in sys.modules), file=sys.stderr)
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert ended.stderr.split() == ([] if words is None else ["status", "0"])
 
 

@@ -356,7 +356,7 @@ def test_a_fit_that_is_ended_leaves_no_cache(tmp_path):
             break
     assert any(p.name.endswith(".cache") for p in tmp_path.iterdir())
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode == 130
     assert not any(p.name.endswith(".cache") for p in tmp_path.iterdir())
 

@@ -137,7 +137,7 @@ e = ae.model_.encoding
 scores = ae.anomaly_score(X[X.columns[::-1]], score="neg_elbo")
 np.savez(f"{sys.argv[1]}/out.npz", center=e.center, scale=e.scale, scores=scores)
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=600)
     with np.load(tmp_path / "out.npz") as there:
         np.testing.assert_array_equal(there["center"], models["vae"].model_.encoding.center)
         np.testing.assert_array_equal(there["scale"], models["vae"].model_.encoding.scale)
@@ -202,11 +202,11 @@ def take(rows, index):
 
 @pytest.mark.parametrize("name", ["ae", "vae", "plain"])
 def test_a_batch_scores_like_its_rows(name, models):
-    ae, rows = models[name], with_odd_rows(name, 30)
+    ae, rows = models[name], with_odd_rows(name, 12)
     for score in applicable(Reference(ae.model_)):
         together = score_of(ae, rows, score)
         assert together.dtype == np.float64
-        alone = np.concatenate([score_of(ae, take(rows, slice(i, i + 1)), score) for i in range(30)])
+        alone = np.concatenate([score_of(ae, take(rows, slice(i, i + 1)), score) for i in range(12)])
         np.testing.assert_array_equal(together, alone, err_msg=score)
 
 
@@ -239,7 +239,7 @@ def test_codes_and_reconstructions_do_not_depend_on_company_either(name, models)
 def test_a_missing_cell_has_a_finite_price(models, X):
     for name in ("ae", "vae"):
         for column in X.columns:
-            gone = X[:200].astype({column: float})
+            gone = X[:20].astype({column: float})
             gone[column] = np.nan
             for score in applicable(Reference(models[name].model_)):
                 assert np.isfinite(score_of(models[name], gone, score)).all(), (name, column, score)
