@@ -241,7 +241,7 @@ def test_score_at_an_accept_rate(shop, here):
     said = done("score", shop / "vae.diabolo", shop / "data.csv", "-o", "s.parquet", "--accept-rate", "2 MHz of 40 MHz")
     done("score", shop / "vae.diabolo", shop / "data.csv", "-o", "t.parquet", "--false-alarm-rate", 0.05)
     pd.testing.assert_frame_equal(pd.read_parquet("s.parquet"), pd.read_parquet("t.parquet"))
-    assert "2 MHz of normal rows is a false-alarm rate of 0.05" in said
+    assert "2 MHz of normal rows is a false-alarm rate of 5 %" in said
     assert "(95 %)" in said
 
 

@@ -276,8 +276,7 @@ def test_rows_of_no_weight_play_no_part(rng):
     assert np.isfinite(detector.threshold_)
     assert (detector.predict(X[300:]) == -1).mean() > 0.95
     counts = detector.autoencoder_.fitted_.roles["counts"]
-    assert counts["train"] + counts["stop"] + counts["combine"] + detector.n_calibration_ == 300
-    assert counts["combine"] == 15
+    assert counts["train"] + counts["stop"] + detector.n_calibration_ == 300
     assert only.n_calibration_ == detector.n_calibration_
 
 
@@ -378,8 +377,7 @@ def test_training_rows_of_a_fitted_autoencoder_are_left_out(rng):
     detector = AnomalyDetector(ae).fit(mixed)
     assert detector.autoencoder_ is ae
     assert detector.n_excluded_ == 300
-    # A twentieth of the new rows is kept to combine scores on.
-    assert detector.n_calibration_ == 150 - 7
+    assert detector.n_calibration_ == 150
     at = np.isin(hash_rows(mixed), hash_rows(X))
     assert set(hash_rows(detector.reference_.stored.values)) == set(hash_rows(mixed[at]))
 

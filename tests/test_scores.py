@@ -309,23 +309,22 @@ def test_stored_rows_of_a_fit_are_trained_or_stopped_on(plane):
     kept = hash_rows(detector.reference_.stored.values)
     assert np.array_equal(np.sort(kept), detector.autoencoder_.fitted_.row_hashes)
     counts = detector.autoencoder_.fitted_.roles["counts"]
-    assert counts["combine"] == 60
-    assert len(kept) + counts["combine"] + counts["calibrate"] == len(X)
+    assert len(kept) + counts["calibrate"] == len(X)
 
 
 def test_half_of_a_table_that_the_autoencoder_never_saw_is_stored(plane):
     ae = LinearAutoencoder(latent_dim=2).fit(plane[1][:600])
     from diabolo.data.table import as_table
 
-    for n, stored, combine in ((600, 285, 30), (220, 104, 11), (120, 15, 6), (104, 0, 5), (99, 0, 0)):
+    for n, stored in ((600, 300), (220, 110), (120, 21), (104, 5), (99, 0)):
         parts, excluded = parts_of_any_table(ae.fitted_, as_table(plane[1][600 : 600 + n]), None, 0, 1)
         assert excluded == 0
-        assert (len(parts.stored), len(parts.combine)) == (stored, combine)
-        assert len(parts.calibrate) == n - stored - combine >= 99
-        everything = np.concatenate([parts.stored, parts.combine, parts.calibrate])
+        assert len(parts.stored) == stored
+        assert len(parts.calibrate) == n - stored >= 99
+        everything = np.concatenate([parts.stored, parts.calibrate])
         assert set(hash_rows(everything)) == set(hash_rows(plane[1][600 : 600 + n]))
     parts, excluded = parts_of_any_table(ae.fitted_, as_table(plane[1]), None, 0, 1)
-    assert (len(parts.stored), excluded, len(parts.combine)) == (600, 600, 30)
+    assert (len(parts.stored), excluded, len(parts.calibrate)) == (600, 600, len(plane[1]) - 600)
 
 
 IN_A_NEW_PROCESS = """

@@ -59,8 +59,8 @@ def describe_model(path: Path, own_network: bool = False) -> None:
     console.print(f"  scores        {', '.join(applicable(reference))}")
     if d is not None:
         console.print(
-            f"  detector      {d.score_} above {d.threshold_:.6g}: false-alarm rate {d.false_alarm_rate_:.3g}, "
-            f"{d.n_calibration_:,} calibration rows (smallest rate {1 / (d.n_calibration_ + 1):.2g})"
+            f"  detector      {d.score_} above {d.threshold_:.6g}: false-alarm rate {100 * d.false_alarm_rate_:.3g} %, "
+            f"{d.n_calibration_:,} calibration rows (smallest rate {100 / (d.n_calibration_ + 1):.2g} %)"
         )
         if d.reference_.stored is not None:
             console.print(

@@ -79,13 +79,16 @@ class MissingExtraError(DiaboloError, ImportError):
         )
 
 
-def nearest(word: object, allowed: Iterable[str]) -> str:
-    """Say what is allowed, and which of it was probably meant.
+def nearest(word: object, names: Iterable[str], said: str = "allowed:") -> str:
+    """Say what is allowed, or what there is, and which of it was probably meant.
 
     >>> nearest("gausian", ["gaussian", "mask"])
     "did you mean 'gaussian'? Allowed: gaussian, mask"
+    >>> nearest("energy", ["pt", "eta"], "it has")
+    'it has pt, eta'
     """
-    names = list(allowed)
+    names = list(names)
     close = difflib.get_close_matches(str(word), names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}{'A' if hint else 'a'}llowed: {', '.join(names)}"
+    if close:
+        said = f"did you mean {close[0]!r}? {said[0].upper()}{said[1:]}"
+    return f"{said} {', '.join(names)}"

@@ -153,8 +153,9 @@ def _verdicts(detector: AnomalyDetector, table: dict[str, np.ndarray], truth: np
     s = table[detector.score_]
     flagged = (s > detector.threshold_) | ~np.isfinite(s)
     rate, target = float(flagged[truth == ""].mean()), detector.false_alarm_rate_
-    shares = ", ".join(f"{float(flagged[truth == k].mean()):.1%} of {k}" for k in sorted(set(truth) - {""}))
-    return f"detector ({detector.score_}): {rate:.3%} of normal rows flagged, {target:.3%} promised; {shares}"
+    shares = ", ".join(f"{100 * float(flagged[truth == k].mean()):.3g} % of {k}" for k in sorted(set(truth) - {""}))
+    kept = f"{100 * rate:.3g} % of normal rows flagged, {100 * target:.3g} % promised"
+    return f"detector ({detector.score_}): {kept}; {shares}"
 
 
 def _beside(rivals: Rivals, data: Data, schema: Schema, judged: np.ndarray) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK, TABLE, check_apart, say
+from diabolo.cli.common import OWN_NETWORK, TABLE, check_apart, percent, say
 from diabolo.errors import ConfigError
 
 __all__ = ["calibrate"]
@@ -60,8 +60,8 @@ def calibrate(
 def _summary(target: Path, detector: Any, sample: Any) -> str:
     lines = [
         f"{target}: {detector.n_calibration_:,} rows calibrated {detector.score_}: above {detector.threshold_:.4f} is "
-        f"an anomaly, at a false-alarm rate of {detector.false_alarm_rate_:.3g} "
-        f"(smallest possible {1 / (detector.n_calibration_ + 1):.2g})"
+        f"an anomaly, at a false-alarm rate of {percent(detector.false_alarm_rate_)} "
+        f"(smallest possible {percent(1 / (detector.n_calibration_ + 1))})"
     ]
     if len(sample.values) < sample.rows:
         lines.append(f"  a uniform sample of {len(sample.values):,} of {sample.rows:,} rows; --memory sets its size")

@@ -10,7 +10,7 @@ import typer
 
 from diabolo.errors import ConfigError, OutputError
 
-__all__ = ["OWN_NETWORK", "TABLE", "Progress", "check_apart", "parse_slots", "say"]
+__all__ = ["OWN_NETWORK", "TABLE", "Progress", "check_apart", "parse_slots", "percent", "say"]
 
 #: The flag of every verb that reads a model file.
 OWN_NETWORK = typer.Option(False, "--own-network", help="Import your own network, which the model file names.")
@@ -21,6 +21,15 @@ TABLE = "Table: a file, folder, 'pattern*' or URL (docs/data.md)."
 def say(text: str = "") -> None:
     """A line for the person on stdout."""
     sys.stdout.write(text + "\n")
+
+
+def percent(share: float) -> str:
+    """A share as a person reads it.
+
+    >>> percent(0.01), percent(0.034), percent(0.000075)
+    ('1 %', '3.4 %', '0.0075 %')
+    """
+    return f"{100 * share:.3g} %"
 
 
 def check_apart(out: str | Path, *inputs: str | Path) -> None:

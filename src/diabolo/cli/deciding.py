@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from diabolo.cli.common import percent
 from diabolo.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -121,16 +122,17 @@ class AtRate:
     def said(self, rows: int) -> list[str]:
         d = self.detector
         rate = d.false_alarm_rate_
+        share = f", {percent(self.anomalies / rows)} of the rows" if rows else ""
         lines = [
-            f"  {self.anomalies:,} anomalies ({self.anomalies / max(rows, 1):.3%} of the rows; of normal rows at most "
-            f"{rate:.3g} are flagged, by {d.n_calibration_:,} calibration rows)"
+            f"  {self.anomalies:,} anomalies{share}; of normal rows at most {percent(rate)} are "
+            f"flagged, by {d.n_calibration_:,} calibration rows"
         ]
         if self.accept is not None:
             low, high = d._calibration().realised(rate)
             a = self.accept
             lines.append(
-                f"  {a.said(rate)} of normal rows is a false-alarm rate of {rate:.3g}, on average over calibrations; "
-                f"by these calibration rows it is {a.said(low)} to {a.said(high)} (95 %)"
+                f"  {a.said(rate)} of normal rows is a false-alarm rate of {percent(rate)}, on average over "
+                f"calibrations; by these calibration rows it is {a.said(low)} to {a.said(high)} (95 %)"
             )
         return lines
 
@@ -185,8 +187,8 @@ class AtFdr:
     def said(self, rows: int) -> list[str]:
         f, n = self.found, len(self.calibration)
         lines = [
-            f"  {self.anomalies - self.unscored:,} discoveries among {f.tests:,} rows: on average at most {f.q:.3g} of "
-            f"them are normal (Benjamini-Hochberg, {n:,} calibration rows)",
+            f"  {self.anomalies - self.unscored:,} discoveries among {f.tests:,} rows: on average at most "
+            f"{percent(f.q)} of them are normal (Benjamini-Hochberg, {n:,} calibration rows)",
             f"  nothing can be rejected before {f.needed:,} rows have the smallest p-value, 1/{n + 1:,}; more "
             f"calibration rows need fewer (diabolo calibrate)",
         ]

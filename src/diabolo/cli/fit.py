@@ -8,11 +8,14 @@ from typing import Any
 
 import typer
 
-from diabolo.cli.common import TABLE, check_apart, parse_slots, say
+from diabolo.cli.common import TABLE, check_apart, parse_slots, percent, say
 from diabolo.config import METHODS, Config
 from diabolo.errors import ConfigError, DataError
 
 __all__ = ["fit"]
+
+#: Training rows below which the summary warns.
+FEW = 50
 
 
 def fit(
@@ -99,7 +102,12 @@ def summary(out: Path, fitted: Any, detector: Any, rows: int) -> str:
         default = "" if detector.false_alarm_rate is not None else " (the default)"
         lines.append(
             f"  {detector.n_calibration_:,} rows calibrated {detector.score_}: above {detector.threshold_:.4f} is an "
-            f"anomaly, at a false-alarm rate of {detector.false_alarm_rate_:.3g}{default}"
+            f"anomaly, at a false-alarm rate of {percent(detector.false_alarm_rate_)}{default}"
+        )
+    if fitted.n_train_ < FEW:
+        lines.append(
+            f"  {fitted.n_train_:,} training rows are few: with less than {FEW}, a score says little; give more if "
+            "there are any"
         )
     suspects = fitted.fitted_.suspects
     if suspects:

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK, TABLE, say
+from diabolo.cli.common import OWN_NETWORK, TABLE, percent, say
 from diabolo.errors import DataError, ModelFileError
 
 __all__ = ["health"]
@@ -63,8 +63,8 @@ def _said(data: str, h: Any) -> str:
     lines = [
         f"{data}: {verdict} ({h.n_rows:,} rows beside {h.n_calibration:,} calibration rows; "
         f"false-alarm level {h.level:g})",
-        f"  rate     your {_percent(r.promised)} is now {_percent(r.now)} [{_percent(r.low)} to {_percent(r.high)}]; "
-        f"unchanged rows give {_percent(r.usual_low)} to {_percent(r.usual_high)} (p = {r.p_value:.2g})"
+        f"  rate     your {percent(r.promised)} is now {percent(r.now)} [{percent(r.low)} to {percent(r.high)}]; "
+        f"unchanged rows give {percent(r.usual_low)} to {percent(r.usual_high)} (p = {r.p_value:.2g})"
         f"{_mark(r.p_value, h)}",
         f"  scores   {h.score}: distance {h.distance:.3f} from the calibration rows' (p = {h.p_value:.2g})"
         f"{_mark(h.p_value, h)}",
@@ -84,10 +84,6 @@ def _said(data: str, h: Any) -> str:
             f"  {h.n_seen:,} rows are ones that the autoencoder was trained on: it knows those better than new ones"
         )
     return "\n".join(lines)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
 
 
 def _mark(p: float, h: Any) -> str:

@@ -16,7 +16,6 @@ __all__ = [
     "bucket_of",
     "calibration_rows",
     "calibration_share",
-    "combine_share",
     "fingerprint",
     "hash_rows",
     "is_seen",
@@ -170,11 +169,6 @@ def _smallest(n: int, seed: int, ranks: Sequence[int] | np.ndarray) -> list[np.u
 def calibration_share(n: int) -> float:
     """A fifth of the rows; more of a small table, up to 40 %, for the 99 rows that a 1 % rate needs."""
     return max(0.2, min(99 / n, 0.4)) if n else 0.0
-
-
-def combine_share(n: int) -> float:
-    """A twentieth of the rows, at most 2,000: locations and scales need no more."""
-    return min(0.05, MOST_COMBINE / n) if n else 0.0
 
 
 def calibration_rows(n: int, share: float) -> int:

@@ -33,7 +33,7 @@ def choose_columns(path: Data, columns: str | None, exclude: str | None, apart: 
     left_out = set() if exclude is None else set(_spread(exclude.split(","), schema))
     for name in [*wanted, *left_out, *(a for a in apart if a)]:
         if name not in names:
-            raise DataError(f"{path}: no column {name!r}: {nearest(name, names)}")
+            raise DataError(f"{path}: no column {name!r}: {nearest(name, names, 'it has')}")
         if wanted.count(name) > 1:
             raise DataError(f"--columns names {name!r} twice; name each column once")
     chosen = [n for n in wanted if n not in left_out and n not in apart]
@@ -68,7 +68,7 @@ def as_fitted(data: Data, schema: Schema, more: Sequence[str] = ()) -> Data:
     if not set(schema.names) <= set(arrow.names):
         take = {g.name: len(g.slots) for g in schema.groups if jagged(arrow, g.name)}
         data = Taken(str(data), take) if take else data
-    check_columns(data, [*schema.names, *more])
+    check_columns(data, schema.names, more)
     return data
 
 
@@ -149,19 +149,22 @@ def _check_weight(path: Data, dtype: str, name: str) -> None:
         raise DataError(f"{path}: the weight column {name!r} holds {dtype}; allowed are numbers from 0 up")
 
 
-def check_columns(path: Data, names: Sequence[str]) -> None:
-    """Refuse a file that lacks one of a model's columns; more columns and another order are fine.
+def check_columns(path: Data, names: Sequence[str], more: Sequence[str] = ()) -> None:
+    """Refuse a file that lacks one of a model's columns or of `more`; other columns and another order are fine.
 
     Raises:
         DataError: names the first missing column and the nearest there is.
     """
     there = list(schema_of(path)[0].names)
-    twice = [n for n in names if there.count(n) > 1]
+    twice = [n for n in (*names, *more) if there.count(n) > 1]
     if twice:
         raise DataError(f"{path}: duplicate column names: {', '.join(twice)}; rename them")
     absent = [n for n in names if n not in there]
     if absent:
         raise DataError(
             f"{path}: column {absent[0]!r} is missing ({len(absent)} of the model's {len(names)} are): "
-            f"{nearest(absent[0], there)}"
+            f"{nearest(absent[0], there, 'it has')}"
         )
+    for name in more:
+        if name not in there:
+            raise DataError(f"{path}: no column {name!r}: {nearest(name, there, 'it has')}")

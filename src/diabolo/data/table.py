@@ -174,7 +174,8 @@ def _ordered(table: Table, schema: Schema, who: str) -> Table:
         if len(table.names) == len(names) and all(n == f"x{i}" for i, n in enumerate(names)):
             return dataclasses.replace(table, levels={})  # the fit had no names to compare with
         raise DataError(
-            f"column {absent[0]!r} is missing ({len(absent)} of {len(names)} are): {nearest(absent[0], table.names)}"
+            f"column {absent[0]!r} is missing ({len(absent)} of the model's {len(names)} are): "
+            f"{nearest(absent[0], table.names, 'X has')}"
         )
     order = [index[n] for n in names]
     return dataclasses.replace(

@@ -91,7 +91,7 @@ class NegativeLogLikelihood:
         return reference.model.column_nll(_mean_theta(reference.model, rows), rows)
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return self.columns(reference, rows).sum(-1)
+        return reference.model.row_nll(_mean_theta(reference.model, rows), rows)
 
 
 @scores.register("profile")

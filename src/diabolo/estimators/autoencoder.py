@@ -153,11 +153,10 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         report: Callable[[Epoch], None] | None = None,
         role_seed: int | None = None,
         keep: Keep | None = None,
-        combine: float = 0.0,
     ) -> Self:
         weights = check_weights(sample_weight, len(table))
         report = self._reporter(report)
-        self._adopt(fit_table(table, weights, self._settings(), calibrate, report, role_seed, keep, combine), table)
+        self._adopt(fit_table(table, weights, self._settings(), calibrate, report, role_seed, keep), table)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -188,7 +187,6 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         role_seed: int | None = None,
         keep: Keep | None = None,
         progress: Callable[[int], None] | None = None,
-        combine: float = 0.0,
         stored: int = 0,
     ) -> Parts:
         """Fit from a cache in `folder`, and return the rows that were kept apart, with `stored` others."""
@@ -196,9 +194,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         report = self._reporter(report)
         settings = self._settings()
-        fitted, apart = fit_stream(
-            stream, folder, settings, calibrate, report, role_seed, keep, progress, combine, stored
-        )
+        fitted, apart = fit_stream(stream, folder, settings, calibrate, report, role_seed, keep, progress, stored)
         self._adopt(fitted, stream.head)
         return apart
 

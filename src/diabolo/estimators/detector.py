@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.data.batches import calibration_rows, calibration_share, combine_share
+from diabolo.data.batches import calibration_rows, calibration_share
 from diabolo.data.table import Table, as_table, matched
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
@@ -127,7 +127,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         else:
             usable = len(table) if weights is None else int((weights > 0).sum())
             fresh, seed, share = self._fresh(usable)
-            self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed, keep, combine_share(usable))
+            self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed, keep)
             table = matched(table, self.autoencoder_.model_.encoding.schema, type(self).__name__)
             parts, self.n_excluded_ = parts_of_fitted_table(fresh.fitted_, table, weights), 0
             if not len(parts.calibrate):
@@ -146,8 +146,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         fresh, seed, share = self._fresh(stream.used)
         head = stream.head
         kept = stored_rows(len(head.names), head.values.itemsize)
-        combine = combine_share(stream.used)
-        parts = fresh._fit_stream(stream, folder, share, report, seed, keep, progress, combine, kept)
+        parts = fresh._fit_stream(stream, folder, share, report, seed, keep, progress, stored=kept)
         self.autoencoder_, self.n_excluded_ = fresh, 0
         if not len(parts.calibrate):
             raise CalibrationError(f"no calibration rows are left of n_samples={stream.used}; give more rows")

@@ -113,7 +113,6 @@ def fit_table(
     report: Callable[[Epoch], None] | None = None,
     role_seed: int | None = None,
     keep: Keep | None = None,
-    combine: float = 0.0,
 ) -> Fitted:
     """Fit a model to a table's training rows.
 
@@ -121,7 +120,7 @@ def fit_table(
         table: n rows.
         weights: [n] or None; a row of weight 0 plays no part.
         config: settings, widths possibly left open.
-        calibrate, combine: shares of rows kept away from everything here.
+        calibrate: share of rows kept away from everything here.
         report: called after each epoch.
         role_seed: seed of the roles; None for the config's.
         keep: the fit's checkpoint, if it has one.
@@ -136,7 +135,7 @@ def fit_table(
         raise DataError(f"Found {len(used)} sample(s) to fit (n_samples={len(used)}); at least 2 rows are needed")
     refuse_infinite(table, used)
     seed = config.random_state if role_seed is None else role_seed
-    roles = assign_roles(len(used), seed, config.stop_fraction, combine, calibrate)
+    roles = assign_roles(len(used), seed, config.stop_fraction, calibrate=calibrate)
     by_role = {name: used[roles == k] for k, name in enumerate(ROLES)}
     train, stop = by_role["train"], by_role["stop"]
     if len(train) < 1:
@@ -152,7 +151,7 @@ def fit_table(
     w_stop = None if weights is None else weights[stop]
     hashes = hash_rows(table.values[used])
     counts = {name: len(rows) for name, rows in by_role.items()}
-    told = roles_card(seed, len(used), config, calibrate, combine, counts, fingerprint(hashes))
+    told = roles_card(seed, len(used), config, calibrate, counts, fingerprint(hashes))
     checkpoint = checkpoint_of(keep, model, told, weights, values=table.values)
     parts = [rows_of(encoding, values, w_train, train), rows_of(encoding, table.values[stop], w_stop, stop)]
     history = fit(model, parts[0], parts[1], report, checkpoint)
@@ -168,7 +167,7 @@ def fit_table(
 
 
 def roles_card(
-    seed: int, rows: int, config: Config, calibrate: float, combine: float, counts: dict[str, int], fingerprint: str
+    seed: int, rows: int, config: Config, calibrate: float, counts: dict[str, int], fingerprint: str
 ) -> dict[str, Any]:
     """What the model file says of the parts that rows played."""
     return {
@@ -176,7 +175,7 @@ def roles_card(
         "rows": rows,
         "stop": config.stop_fraction,
         "calibrate": calibrate,
-        "combine": combine,
+        "combine": 0.0,
         "counts": counts,
         "fingerprint": fingerprint,
     }

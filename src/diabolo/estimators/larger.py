@@ -35,7 +35,6 @@ def fit_stream(
     role_seed: int | None = None,
     keep: Keep | None = None,
     progress: Callable[[int], None] | None = None,
-    combine: float = 0.0,
     stored: int = 0,
 ) -> tuple[Fitted, Parts]:
     """Fit a model to a stream's training rows; as `diabolo.estimators.fitting.fit_table`, in bounded memory.
@@ -47,7 +46,7 @@ def fit_stream(
         stream: the dataset.
         folder: an empty folder for the cache.
         config: settings, widths possibly left open.
-        calibrate, combine: shares of rows kept away from everything here.
+        calibrate: share of rows kept away from everything here.
         report: called after each epoch.
         role_seed: seed of the roles; None for the config's.
         keep: the fit's checkpoint, if it has one.
@@ -62,7 +61,7 @@ def fit_stream(
     if stream.used < 2:
         raise DataError(f"Found {stream.used} sample(s) to fit (n_samples={stream.used}); at least 2 rows are needed")
     seed = config.random_state if role_seed is None else role_seed
-    rule = RoleRule(stream.used, seed, config.stop_fraction, combine, calibrate)
+    rule = RoleRule(stream.used, seed, config.stop_fraction, calibrate=calibrate)
     n = rule.counts["train"]
     if n < 1:
         raise DataError(f"no training rows are left of {stream.used}; lower stop_fraction = {config.stop_fraction}")
@@ -72,7 +71,7 @@ def fit_stream(
     once.run(progress)
     model, train, stop, recode = _prepared(once, config)
     recognizer = once.recognize(recode)
-    told = roles_card(seed, stream.used, config, calibrate, combine, rule.counts, str(recognizer.fingerprint))
+    told = roles_card(seed, stream.used, config, calibrate, rule.counts, str(recognizer.fingerprint))
     weight = np.array([once.weight]) if stream.weighted else None
     checkpoint = checkpoint_of(keep, model, told, weight, len(buckets))
     history = fit(model, train, stop, report, checkpoint)
@@ -83,8 +82,7 @@ def fit_stream(
         training={"seconds": seconds_of(started, checkpoint), "device": config.device, "versions": versions()},
         row_hashes=recognizer.known,
     )
-    kept = (once.stored, once.combine, once.calibrate)
-    return fitted, Parts(*(recode(p.values) for p in kept), *(p.weights for p in kept[1:]))
+    return fitted, Parts(recode(once.stored.values), recode(once.calibrate.values), once.calibrate.weights)
 
 
 def _prepared(once: OnePass, config: Config) -> tuple[Model, Cached, Rows, Callable[[np.ndarray], np.ndarray]]:

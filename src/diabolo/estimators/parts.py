@@ -1,4 +1,4 @@
-"""Which rows a detector keeps, combines on and calibrates on."""
+"""Which rows a detector keeps, and which it calibrates on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from diabolo.data.batches import ROLES, RoleRule, combine_share, fingerprint, hash_rows, ranked
+from diabolo.data.batches import ROLES, RoleRule, fingerprint, hash_rows, ranked
 from diabolo.data.encoding import Encoding
 from diabolo.detect.conformal import FEWEST
 from diabolo.detect.reference import Stored, stored_rows
@@ -27,9 +27,7 @@ class Parts:
     """Rows [·, C] by what a detector does with them, in the schema's order and levels; the parts share no row."""
 
     stored: np.ndarray
-    combine: np.ndarray
     calibrate: np.ndarray
-    combine_weights: np.ndarray | None = None
     calibrate_weights: np.ndarray | None = None
 
 
@@ -52,8 +50,7 @@ def parts_of_fitted_table(fitted: Fitted, table: Table, weights: np.ndarray | No
     rule = RoleRule(r["rows"], r["seed"], r["stop"], r["combine"], r["calibrate"])
     roles = rule.of(0, len(used))
     stored = rule.stored(stored_rows(table.values.shape[1], table.values.itemsize))(0, len(used))
-    combine, calibrate = (used[roles == ROLES.index(name)] for name in ("combine", "calibrate"))
-    return _parts(table, weights, used[stored], combine, calibrate)
+    return _parts(table, weights, used[stored], used[roles == ROLES.index("calibrate")])
 
 
 def parts_of_any_table(
@@ -62,10 +59,9 @@ def parts_of_any_table(
     """The parts of a table around an autoencoder that was fitted before, and how many rows it was trained on.
 
     If the table is the one that it was fitted to, its rows play the parts they played. Of another table, rows that the
-    autoencoder was trained or stopped on, known by their hashes, are stored; of the n others a twentieth combines
-    (`combine_share`), and the rest calibrates. Where fewer than 99 of its rows are known, as of a table that it never
-    saw, half of what would calibrate is stored instead. A seeded hash of the position decides; combine and stored
-    rows always leave 99 rows to calibrate on.
+    autoencoder was trained or stopped on, known by their hashes, are stored, and the others calibrate. Where fewer than
+    99 of its rows are known, as of a table that it never saw, half of what would calibrate is stored instead. A seeded
+    hash of the position decides; stored rows always leave 99 rows to calibrate on.
 
     Raises:
         CalibrationError: fewer than 99 rows would be left to calibrate on.
@@ -90,14 +86,9 @@ def parts_of_any_table(
     known, new = ranked(free[seen], seed), ranked(free[~seen], seed)
     n, most = len(new), stored_rows(table.values.shape[1], table.values.itemsize)
     _refuse_few(n, len(table), len(known))
-    to_combine = min(int(n * combine_share(n)), n - FEWEST)
-    to_store = 0
-    if len(known) < FEWEST:
-        left = n - to_combine
-        to_store = max(0, min(most - len(known), left // 2, left - FEWEST))
-    combine, stored, calibrate = np.split(new, [to_combine, to_combine + to_store])
-    stored = np.concatenate([known[:most], stored])
-    return _parts(table, weights, *(np.sort(at) for at in (stored, combine, calibrate))), len(known)
+    to_store = max(0, min(most - len(known), n // 2, n - FEWEST)) if len(known) < FEWEST else 0
+    stored, calibrate = np.concatenate([known[:most], new[:to_store]]), new[to_store:]
+    return _parts(table, weights, np.sort(stored), np.sort(calibrate)), len(known)
 
 
 def _refuse_few(left: int, rows: int, excluded: int) -> None:
@@ -108,8 +99,5 @@ def _refuse_few(left: int, rows: int, excluded: int) -> None:
         )
 
 
-def _parts(
-    table: Table, weights: np.ndarray | None, stored: np.ndarray, combine: np.ndarray, calibrate: np.ndarray
-) -> Parts:
-    values = (table.values[at] for at in (stored, combine, calibrate))
-    return Parts(*values, *(None if weights is None else weights[at] for at in (combine, calibrate)))
+def _parts(table: Table, weights: np.ndarray | None, stored: np.ndarray, calibrate: np.ndarray) -> Parts:
+    return Parts(table.values[stored], table.values[calibrate], None if weights is None else weights[calibrate])

@@ -120,7 +120,7 @@ def known(columns: Sequence[str] | None, names: Sequence[str], source: Source) -
     there = set(names)
     for column in columns or []:
         if column not in there:
-            raise DataError(f"{source}: no column {column!r}: {nearest(column, names)}")
+            raise DataError(f"{source}: no column {column!r}: {nearest(column, names, 'it has')}")
     return list(names if columns is None else columns)
 
 

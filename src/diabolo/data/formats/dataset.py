@@ -76,7 +76,7 @@ class Dataset:
         names = flat.schema.names
         for name in columns or []:
             if name not in flat.leaves:
-                raise DataError(f"{source}: no column {name!r}: {nearest(name, names)}")
+                raise DataError(f"{source}: no column {name!r}: {nearest(name, names, 'it has')}")
         wanted = list(names if columns is None else columns)
         with explained(source):
             for batch in self.format.read(source, flat.sources(wanted), rows):

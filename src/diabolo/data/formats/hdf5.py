@@ -89,7 +89,7 @@ class Hdf5:
             under = {p: d for p, d in found.items() if p == path or p.startswith(f"{path}/")}
             if not under:
                 groups = sorted({p.rsplit("/", 1)[0] for p in found if "/" in p})
-                raise DataError(f"{source}: no group or dataset {word!r}: {nearest(path, [*groups, *found])}")
+                raise DataError(f"{source}: no group or dataset {word!r}: {nearest(path, [*groups, *found], 'it has')}")
             skip = len(path) + 1
             chosen |= {p[skip:] if p != path else p.rsplit("/", 1)[-1]: d for p, d in under.items()}
         return chosen or found

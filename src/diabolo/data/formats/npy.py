@@ -51,7 +51,7 @@ class NumPy:
         chosen = source.inner.split(",")
         for name in chosen:
             if name not in found:
-                raise DataError(f"{source}: no array {name!r}: {nearest(name, found)}")
+                raise DataError(f"{source}: no array {name!r}: {nearest(name, found, 'it has')}")
         return {name: found[name] for name in chosen}
 
     @staticmethod

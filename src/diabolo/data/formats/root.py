@@ -42,7 +42,7 @@ class Root:
         trees = [path for path, kind in there.items() if kind in TABLES]
         chosen = source.inner.split(";")[0]
         if chosen and chosen not in trees:
-            raise DataError(f"{source}: no tree {chosen!r}: {nearest(chosen, trees)}")
+            raise DataError(f"{source}: no tree {chosen!r}: {nearest(chosen, trees, 'it has')}")
         if not trees:
             held = ", ".join(f"{n} ({k})" for n, k in there.items())[:200] or "nothing"
             raise DataError(f"{source}: holds no tree; it holds {held}")
