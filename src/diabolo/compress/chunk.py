@@ -20,8 +20,18 @@ from diabolo.compress.columns import (
     whole_width,
 )
 from diabolo.compress.grid import Bound, Grid, bits_of, from_bits
+from diabolo.compress.image_model import ImageModel
 from diabolo.compress.integers import MODEL, Coded, coded, decoded
 from diabolo.compress.masked import Known, Masked
+from diabolo.compress.pixels import (
+    BY_COLUMN,
+    BY_MODEL,
+    by_column,
+    coded_pixels,
+    decoded_pixels,
+    pixel_columns,
+    pixels_of,
+)
 from diabolo.errors import CompressedFileError
 
 __all__ = ["Plan", "Tally", "decode_chunk", "encode_chunk"]
@@ -31,6 +41,8 @@ NULLS, ESCAPES = 1, 2
 MOST_ROWS = 1 << 24
 MOST_CELLS = 1 << 30
 MOST_LANES = 1 << 12
+#: Columns of pixels are tried one by one where a piece of images costs more than this share of their entropy.
+NEAR = 0.95
 
 
 @dataclasses.dataclass
@@ -43,6 +55,13 @@ class Plan:
     #: Columns of floats that are all +0.0 together where an object is absent.
     slots: list[list[int]]
     masked: Masked | None = None
+    images: ImageModel | None = None
+
+    @property
+    def codec(self) -> bytes:
+        """The codec section, empty without one."""
+        model = self.masked or self.images
+        return b"" if model is None else model.to_bytes()
 
     @property
     def order(self) -> list[int]:
@@ -162,15 +181,39 @@ def encode_chunk(plan: Plan, batch: Any) -> tuple[bytes, Tally]:
     """A record batch of the plan's schema as bytes, and what they came to."""
     state = _Writing(plan, batch.num_rows)
     presence = _presence(plan, batch, state)
+    pixels, inside = _pixels(plan, batch, state)
     for i in plan.order:
-        state.column(i, batch.column(i), presence.get(i))
+        if i not in inside:
+            state.column(i, batch.column(i), presence.get(i))
     symbols = state.symbols
-    lanes = lanes_for(float(state.tally.bits.sum()))
+    lanes = lanes_for(float(state.tally.bits.sum()) - 8.0 * len(pixels))
     out = BytesWriter()
     out.number(batch.num_rows)
     out.number(lanes)
     out.piece(encode(symbols, lanes) if symbols else b"")
-    return bytes(out.data + state.head.data), state.tally
+    return bytes(out.data + pixels + state.head.data), state.tally
+
+
+def _pixels(plan: Plan, batch: Any, state: _Writing) -> tuple[bytes, set[int]]:
+    """The piece of images and the columns in it: none where the schema has no images, or columns cost less."""
+    there = pixel_columns(plan.schema)
+    if there is None:
+        return b"", set()
+    columns, rows = there[1], batch.num_rows
+    images = pixels_of(batch, columns)
+    piece, way, bits = coded_pixels(plan.images, images)
+    if images is not None and way != BY_COLUMN and bits > NEAR * by_column(images):
+        trial = _Writing(plan, rows)
+        for i in columns:
+            trial.column(i, batch.column(i), None)
+        if trial.tally.bits.sum() < bits:
+            way = BY_COLUMN
+    if way == BY_COLUMN:
+        return bytes([BY_COLUMN]), set()
+    state.tally.bits[columns] += bits / len(columns)
+    state.tally.values[columns] += rows
+    state.tally.by_model[columns] += way == BY_MODEL
+    return piece, set(columns)
 
 
 def _presence(plan: Plan, batch: Any, state: _Writing) -> dict[int, np.ndarray]:
@@ -211,7 +254,10 @@ def decode_chunk(plan: Plan, data: bytes) -> Any:
     state = _Reading(plan, rows, reader, Decoder(symbols or encode([], lanes), lanes))
     try:
         there = state.presence()
-        arrays = {i: state.column(i, plan.schema.field(i).type, there.get(i)) for i in plan.order}
+        arrays = state.pixels()
+        for i in plan.order:
+            if i not in arrays:
+                arrays[i] = state.column(i, plan.schema.field(i).type, there.get(i))
         reader.finish()
         state.decoder.finish()
         return pa.RecordBatch.from_arrays([arrays[i] for i in range(len(arrays))], schema=plan.schema)
@@ -238,6 +284,16 @@ class _Reading:
         if self.plan.masked is not None:
             self.plan.masked.see(self.known, self.plan.slots, there)
         return there
+
+    def pixels(self) -> dict[int, Any]:
+        """Columns of a piece of images."""
+        there = pixel_columns(self.plan.schema)
+        if there is None:
+            return {}
+        images = decoded_pixels(self.plan.images, self.reader, self.rows, len(there[1]))
+        if images is None:
+            return {}
+        return {i: rebuilt(images[:, k], self.plan.schema.field(i).type, None) for k, i in enumerate(there[1])}
 
     def column(self, i: int, kind: Any, there: np.ndarray | None) -> Any:
         import pyarrow as pa

@@ -13,13 +13,14 @@ from typing import Any, BinaryIO
 
 from diabolo.compress.chunk import Plan
 from diabolo.compress.grid import Bound, Cover, Grid, Relative, grid_of
+from diabolo.compress.image_model import ImageModel
 from diabolo.compress.masked import Masked
 from diabolo.errors import CompressedFileError, ConfigError
 
 __all__ = ["VERSION", "Chunk", "Header", "Reader", "Writer"]
 
 MAGIC, CHUNK, INDEX, END = b"\x89DBL\r\n\x1a\n", b"\x89chunk\r\n", b"\x89index\r\n", b"\x89end\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 MOST_HEADER = 1 << 26
 #: Mark, number, first row, rows, bytes; then CRC-32 of these and of the payload.
 FRAME = struct.Struct("<8sIQIQ")
@@ -84,8 +85,15 @@ class Header:
                 raise
             raise CompressedFileError(f"its header is damaged ({str(error)[:100]})") from None
 
-    def plan(self, masked: Masked | None) -> Plan:
-        return Plan(self.schema, self.bounds, self.grids, self.slots, masked)
+    def plan(self, codec: Masked | ImageModel | None) -> Plan:
+        masked, images = (None, codec) if isinstance(codec, ImageModel) else (codec, None)
+        return Plan(self.schema, self.bounds, self.grids, self.slots, masked, images)
+
+    def model(self, codec: bytes) -> Masked | ImageModel | None:
+        """The model that a codec section holds; what is wrong with it raises one of Python's errors."""
+        if not codec:
+            return None
+        return ImageModel.from_bytes(codec) if codec[0] == 0 else Masked.from_bytes(codec, self.schema, self.grids)
 
 
 def _grid(card: Any, kind: Any) -> Grid | None:
@@ -261,8 +269,8 @@ class Reader:
             raise CompressedFileError(f"{named} is damaged: its checksum differs")
         return payload
 
-    def masked(self, external: bytes | None = None) -> Masked | None:
-        """The masked autoencoder that the file's chunks need.
+    def model(self, external: bytes | None = None) -> Masked | ImageModel | None:
+        """The model that the file's chunks need.
 
         Raises:
             CompressedFileError: it is not in the file, and what came instead has another hash.
@@ -278,7 +286,7 @@ class Reader:
         if came != self.header.codec:
             raise CompressedFileError(f"needs the codec section {self.header.codec[:16]}..., not {came[:16]}...")
         try:
-            return Masked.from_bytes(section, self.header.schema, self.header.grids)
+            return self.header.model(section)
         except (ValueError, LookupError, TypeError, ArithmeticError, ConfigError) as error:
             if isinstance(error, CompressedFileError):
                 raise

@@ -88,5 +88,5 @@ def report_lines(name: str, r: Report) -> list[str]:
             line += f", error at most {tally.worst[i]:.3g}{kind} (bound {bound}), RMS {root:.3g}"
         if bound is not None and tally.escapes[i]:
             line += f", {int(tally.escapes[i]):,} cells exact"
-        lines.append(line + (", by the masked autoencoder" if tally.by_model[i] else ""))
+        lines.append(line + (", by the autoencoder" if tally.by_model[i] else ""))
     return lines

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 
 from diabolo.compress.chunk import Plan, Tally, decode_chunk, encode_chunk
 from diabolo.compress.container import Chunk, Header, Reader, Writer
-from diabolo.compress.masked import Masked
 from diabolo.compress.report import Report, summary, summary_read
 from diabolo.compress.verify import verify
 from diabolo.errors import CompressedFileError, DataError
@@ -75,7 +74,7 @@ def write_file(
         threads: chunks coded at the same time.
         verified: decode each chunk and compare it with its rows, which also tells the errors.
     """
-    codec = b"" if plan.masked is None else plan.masked.to_bytes()
+    codec = plan.codec
     name = hashlib.sha256(codec).hexdigest() if codec else ""
     header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, given, name)
     inside = b"" if external else codec
@@ -83,7 +82,7 @@ def write_file(
     tally.verified = verified
     # What a reader of the file will decode by.
     known = Header.from_bytes(header.to_bytes())
-    read = known.plan(Masked.from_bytes(codec, known.schema, known.grids) if codec else None) if verified else plan
+    read = known.plan(known.model(codec)) if verified else plan
 
     def encode(batch: Any) -> tuple[Any, bytes, Tally]:
         payload, part = encode_chunk(plan, batch)
@@ -144,8 +143,7 @@ def decompressed(
         lost: a list that takes what is said of damaged chunks, which are then left out; None refuses them.
         threads: chunks decoded at the same time.
     """
-    masked: Masked | None = reader.masked(external)
-    plan = reader.header.plan(masked)
+    plan = reader.header.plan(reader.model(external))
     wanted = [c for c in reader.chunks if span is None or (c.first < span[1] and c.first + c.rows > span[0])]
 
     def payloads() -> Iterator[tuple[Chunk, bytes | CompressedFileError]]:

@@ -11,7 +11,6 @@ import numpy as np
 from diabolo.artifact import Section, read_sections, write_sections
 from diabolo.compress.chunk import Plan
 from diabolo.compress.container import Header, Reader
-from diabolo.compress.masked import Masked
 from diabolo.compress.report import Report
 from diabolo.compress.rivals import Verdict, sample_of
 from diabolo.compress.rivals import verdict as compared
@@ -69,7 +68,7 @@ def codec_section(plan: Plan, bounds: list[Any]) -> Section:
     import pyarrow as pa
 
     header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, {}).to_bytes()
-    codec = b"" if plan.masked is None else plan.masked.to_bytes()
+    codec = plan.codec
     asked = [b for b, f in zip(bounds, plan.schema, strict=True) if pa.types.is_floating(f.type)]
     card = {
         "header": header.decode(),
@@ -87,11 +86,9 @@ def plan_of(model: Path, section: Section) -> Plan:
     """
     try:
         header = Header.from_bytes(section.card["header"].encode())
-        codec = _codec_bytes(section)
-        masked = Masked.from_bytes(codec, header.schema, header.grids) if codec else None
+        return header.plan(header.model(_codec_bytes(section)))
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ModelFileError(f"{model}: section 'codec' is damaged ({str(error)[:100]})") from None
-    return header.plan(masked)
 
 
 def _codec_bytes(section: Section) -> bytes:

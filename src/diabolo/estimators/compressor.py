@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from diabolo.compress.grid import Bound
 from diabolo.compress.stream import decompressed, opened, write_file
+from diabolo.data.formats.base import shape_metadata
 from diabolo.errors import CompressedFileError, ConfigError, DataError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.fitting import seed_of
@@ -35,6 +36,7 @@ class Compressor(BaseEstimator):
         max_error: ε > 0 for every column of floats, a share like "0.1%" for ε|x|, or None for no loss.
         column_error: bounds of single columns by name, over `max_error`; None for no loss.
         random_state: seed of the fit.
+        epochs: passes over training images, from 1; None: 40, and at most 2,400 steps of 128 images.
 
     Raises:
         ConfigError: a bound that is none, or of a column that is not there.
@@ -47,12 +49,18 @@ class Compressor(BaseEstimator):
     """
 
     def __init__(
-        self, autoencoder: Any = None, max_error: Any = 1e-3, column_error: Any = None, random_state: Any = 0
+        self,
+        autoencoder: Any = None,
+        max_error: Any = 1e-3,
+        column_error: Any = None,
+        random_state: Any = 0,
+        epochs: int | None = None,
     ) -> None:
         self.autoencoder = autoencoder
         self.max_error = max_error
         self.column_error = column_error
         self.random_state = random_state
+        self.epochs = epochs
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn grids and distributions from rows X [n, C]; y is ignored.
@@ -63,6 +71,8 @@ class Compressor(BaseEstimator):
         given = self.autoencoder
         if given is not None and not (isinstance(given, Autoencoder) and hasattr(given, "model_")):
             raise ConfigError(f"autoencoder = {given!r}; allowed are None and a fitted autoencoder of diabolo's")
+        if self.epochs is not None and not (isinstance(self.epochs, int) and self.epochs >= 1):
+            raise ConfigError(f"epochs = {self.epochs!r}; allowed are None and whole numbers from 1")
         table, _ = as_arrow(X)
         if not table.num_rows:
             raise DataError("found 0 rows to learn from while a minimum of 1 is required")
@@ -71,7 +81,7 @@ class Compressor(BaseEstimator):
                 if name not in table.column_names:
                     raise DataError(f"no column {name!r} of the autoencoder: {nearest(name, table.column_names)}")
         bounds = bounds_of(table.schema, self.max_error, self.column_error)
-        self.plan_: Plan = learned_plan(table, bounds, seed_of(self.random_state))
+        self.plan_: Plan = learned_plan(table, bounds, seed_of(self.random_state), self.epochs)
         self.n_features_in_ = table.num_columns
         return self
 
@@ -97,15 +107,22 @@ class Compressor(BaseEstimator):
         return tags
 
 
-def learned_plan(table: Any, bounds: list[Bound | None], seed: int) -> Plan:
-    """Grids, slots and the masked autoencoder for tables like this one."""
+def learned_plan(table: Any, bounds: list[Bound | None], seed: int, epochs: int | None = None) -> Plan:
+    """Grids, slots and the autoencoder, of images or a masked one, for tables like this one."""
     from diabolo.compress.learning import fit_masked
+    from diabolo.compress.learning_images import fit_images
+    from diabolo.compress.pixels import pixel_columns, pixels_of
     from diabolo.compress.planning import cells_of_plan, make_plan
     from diabolo.compress.stream import rechunked
 
     batch = next(rechunked(table.to_batches(), table.schema, max(1, table.num_rows)))
     plan = make_plan(batch, bounds)
-    plan.masked = fit_masked(plan, cells_of_plan(plan, batch), batch.num_rows, seed)
+    there = pixel_columns(plan.schema)
+    images = None if there is None else pixels_of(batch, there[1])
+    if there is not None and images is not None:
+        plan.images = fit_images(images, there[0], seed, epochs)
+    if plan.images is None:
+        plan.masked = fit_masked(plan, cells_of_plan(plan, batch), batch.num_rows, seed)
     return plan
 
 
@@ -158,7 +175,8 @@ def as_arrow(X: Any) -> tuple[Any, dict[str, Any]]:
             else pa.Array.from_buffers(kind, len(cells), [None, pa.py_buffer(cells)])
         )
     given = {"container": "numpy", "dtype": array.dtype.newbyteorder("=").name, "shape": list(array.shape[1:])}
-    return pa.table(columns), given
+    image = shape_metadata(array.shape[1:]) if array.ndim > 2 else None
+    return pa.table(columns, metadata=image), given
 
 
 def as_given(table: Any, given: dict[str, Any]) -> Any:
