@@ -204,7 +204,9 @@ def test_what_a_pass_expects_of_angles_and_categories(mixed):
 
 def test_sizes_with_quick_refits(flat, sound):
     sizes = sizes_of(look(sound["ae"], np.concatenate(flat * 4), refits=True))
-    assert [p.k for p in sizes.refits] == [1, 2, 3, 4]
+    assert [p.k for p in sizes.refits] == [1, 2, 4]
+    # Trained for a moment on rows of the table, they come near the optimum.
+    assert [p.explained for p in sizes.refits][:2] == pytest.approx([p.explained for p in sizes.pca][:2], abs=0.05)
     by_k = {p.k: p for p in sizes.pca}
     # Rows lie near a plane: the second number matters, the third does not, and the whole space detects nothing.
     assert by_k[2].explained - by_k[1].explained > 0.2 > by_k[3].explained - by_k[2].explained

@@ -24,12 +24,10 @@ from diabolo.train.loop import fit
 
 __all__ = ["Point", "Sizes", "active_units", "sizes_of"]
 
-#: Multiply-adds that all quick refits may take together: some seconds of one core.
-MOST_WORK = 2.5e10
+#: Seconds that all quick refits may take together, by the pace of the model's own training, which its file tells.
+MOST_SECONDS = 4.0
 #: Rows and epochs of a quick refit.
-REFIT_ROWS, REFIT_EPOCHS, FEWEST_REFIT_ROWS = 3_000, 10, 300
-#: Rows that sizes are compared on.
-COMPARED = 3_000
+REFIT_ROWS, REFIT_EPOCHS, REFIT_BATCH, FEWEST_REFIT_ROWS = 2_500, 8, 64, 300
 #: Variance of a posterior mean above which a latent unit counts as active.
 ACTIVE = 0.01
 
@@ -69,9 +67,8 @@ def active_units(codes: np.ndarray) -> np.ndarray:
 
 
 def sizes_of(e: Evidence) -> Sizes:
-    """Compare sizes of the latent on at most 3,000 of the rows looked at."""
-    some = spaced(len(e.looked), COMPARED)
-    whole, broken = e.rows.values[e.looked[some]], e.damaged[some]
+    """Compare sizes of the latent on the rows compared."""
+    whole, broken = e.rows.values[e.compared], e.damaged
     readable = ~_bad(e, broken)
     whole, broken = whole[readable], broken[readable]
     own = [run(e.model, v) for v in (whole, broken)]
@@ -129,11 +126,11 @@ def _refits(e: Evidence, whole: np.ndarray, broken: np.ndarray) -> tuple[list[Po
     if len(values) < FEWEST_REFIT_ROWS:
         return [], f"Quick refits need {FEWEST_REFIT_ROWS} rows that are not looked at here; there are {len(values):,}."
     ks = _ladder(e.model.latent_dim, e.space.width)
-    work = 3.0 * e.model.multiply_adds * len(values) * REFIT_EPOCHS * len(ks)
-    if e.refits is None and work > MOST_WORK:
+    seconds = len(values) * REFIT_EPOCHS * len(ks) / _pace(e)
+    if e.refits is None and seconds > MOST_SECONDS:
         return [], (
-            "Quick refits would take minutes for a network of this size; --refits runs them all the same. The curve of "
-            "principal components and the model itself are shown."
+            f"Quick refits at other sizes would take some {seconds:.0f} s, by the pace of the model's own training: "
+            "--refits runs them."
         )
     return [_refit(e, k, values, whole, broken) for k in ks], ""
 
@@ -141,15 +138,22 @@ def _refits(e: Evidence, whole: np.ndarray, broken: np.ndarray) -> tuple[list[Po
 def _refit_values(e: Evidence) -> np.ndarray:
     """Rows to refit on: those that nothing here is judged by."""
     apart = np.zeros(len(e.rows.values), bool)
-    apart[e.looked[spaced(len(e.looked), COMPARED)]] = True
+    apart[e.compared] = True
     free = np.flatnonzero(~apart & np.isfinite(e.scores))
     return np.asarray(e.rows.values[free[spaced(len(free), REFIT_ROWS)]])
 
 
 def _ladder(k: int, width: int) -> list[int]:
     """A few sizes around k."""
-    wanted = {1, 2, max(1, k // 2), k, round(1.5 * k), 2 * k}
+    wanted = {1, max(1, k // 2), k, 2 * k}
     return sorted(s for s in wanted if s <= max(k, width))
+
+
+def _pace(e: Evidence) -> float:
+    """Rows per second of the model's own training; of a closed form that of its inputs' size."""
+    rows, seconds = (sum(float(h.get(key) or 0) for h in e.ae.history_) for key in ("rows", "seconds"))
+    solved = len(e.ae.history_) < 2
+    return 5e9 / (3 * max(1, e.model.multiply_adds) + 1e5) if solved or seconds <= 0 else rows / seconds
 
 
 def _refit(e: Evidence, k: int, values: np.ndarray, whole: np.ndarray, broken: np.ndarray) -> Point:
@@ -157,7 +161,7 @@ def _refit(e: Evidence, k: int, values: np.ndarray, whole: np.ndarray, broken: n
         e.config,
         latent_dim=k,
         epochs=REFIT_EPOCHS,
-        batch_size=128,
+        batch_size=REFIT_BATCH,
         warmup=0,
         bound_after=0,
         robust="none",

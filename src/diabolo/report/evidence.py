@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_LOOKED", "MOST_SCORED", "Evidence", "Given", "Rows"]
 
-#: Rows scored, looked at column by column, and drawn on the map, at most. Scores that draw from q(z|x) or search stored
-#: rows take some seconds for so many.
-MOST_SCORED, MOST_LOOKED, MOST_MAPPED = 40_000, 10_000, 3_000
+#: Rows scored, looked at column by column, compared by size, and drawn on the map, at most. Scores that draw from
+#: q(z|x) or search stored rows take some seconds for so many.
+MOST_SCORED, MOST_LOOKED, MOST_COMPARED, MOST_MAPPED = 40_000, 10_000, 3_000, 3_000
 #: Cells (rows × columns) looked at, at most, which images reach first.
 MOST_CELLS = 6_000_000
 
@@ -182,27 +182,40 @@ class Evidence:
         return [*objects, *([c] for c in range(len(self.schema.names)) if c not in taken | constant)]
 
     @functools.cached_property
-    def damaged(self) -> np.ndarray:
-        """[n, C]: the rows looked at, one column in eight, at least one, taken from another row."""
-        values = self.rows.values[self.looked]
-        rng = np.random.default_rng([self.seed, 1])
-        out, n, many = values.copy(), len(values), len(self.units)
-        few = max(1, round(many / 8))
-        where = rng.random((n, many)).argsort(axis=1) < few
+    def compared(self) -> np.ndarray:
+        """Positions of at most 3,000 of the rows looked at, which sizes and checks are compared on."""
+        return np.asarray(self.looked[spaced(len(self.looked), MOST_COMPARED)])
+
+    @functools.cached_property
+    def _unit_of(self) -> np.ndarray:
+        """[C] the unit of each column, the number of units for a constant."""
+        out = np.full(len(self.schema.names), len(self.units))
         for i, unit in enumerate(self.units):
-            at = np.flatnonzero(where[:, i])
-            out[np.ix_(at, np.array(unit))] = values[np.ix_(rng.integers(0, n, len(at)), np.array(unit))]
-        return np.asarray(out)
+            out[unit] = i
+        return out
+
+    @functools.cached_property
+    def damaged(self) -> np.ndarray:
+        """[n, C]: the rows compared, one column in eight, at least one, taken from another row."""
+        rng, many = np.random.default_rng([self.seed, 1]), len(self.units)
+        values = self.rows.values[self.compared]
+        chosen = rng.random((len(values), many)).argsort(axis=1) < max(1, round(many / 8))
+        return self._mixed(values, rng.integers(0, len(values), (len(values), many)), chosen)
 
     @functools.cached_property
     def shuffled(self) -> np.ndarray:
-        """[n, C]: the rows looked at, each column (each object) in an order of its own: the columns' laws alone."""
-        values = self.rows.values[self.looked]
-        rng = np.random.default_rng([self.seed, 2])
-        out = values.copy()
-        for unit in self.units:
-            out[:, unit] = values[rng.permutation(len(values))][:, unit]
-        return np.asarray(out)
+        """[n, C]: the rows compared, each column (each object) in an order of its own: the columns' laws alone."""
+        rng, many = np.random.default_rng([self.seed, 2]), len(self.units)
+        values = self.rows.values[self.compared]
+        order = np.tile(np.arange(len(values))[:, None], (1, many))
+        return self._mixed(values, rng.permuted(order, axis=0), np.ones(order.shape, bool))
+
+    def _mixed(self, values: np.ndarray, donors: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Rows [n, C] with the chosen units [n, units] of the donors [n, units]; constants stay."""
+        none = np.zeros((len(values), 1), int)
+        at = np.concatenate([donors, none], axis=1)[:, self._unit_of]
+        where = np.concatenate([chosen, none.astype(bool)], axis=1)[:, self._unit_of]
+        return np.where(where, np.take_along_axis(values, at, axis=0), values)
 
     @functools.cached_property
     def training_values(self) -> tuple[np.ndarray, str]:

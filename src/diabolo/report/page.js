@@ -93,7 +93,7 @@
   const having = (use) => [...fields.values()].filter((f) => f.use.includes(use)).map((f) => f.name);
   const n = given.n;
   const axes = having("axis");
-  const state = { x: axes[0], y: axes[1], color: fields.has("flagged") ? "score" : given.color, from: 0, hidden: new Set(), at: -1, kept: -1 };
+  const state = { x: axes[0], y: axes[1], color: fields.has("flagged") ? "score" : given.color, from: 0, hidden: new Set(), at: -1, kept: -1, pictures: Boolean(given.thumbs) };
   const score = fields.get("score");
   const byScore = Array.from({ length: n }, (_, i) => i).sort((a, b) => score.value(b) - score.value(a));
   const rank = new Float64Array(n);
@@ -172,6 +172,19 @@
       g.beginPath(); g.arc(px[i], py[i], 2.9, 0, 7); g.fill();
     }
     g.globalAlpha = 1;
+    if (state.pictures && sheet.complete && sheet.naturalWidth) {
+      // As many as have room, the most anomalous ones first.
+      const t = given.thumbs, size = 26, taken = new Set();
+      for (const i of byScore) {
+        if (!Number.isFinite(px[i])) continue;
+        const cell = `${Math.round(px[i] / size)},${Math.round(py[i] / size)}`;
+        if (taken.has(cell)) continue;
+        taken.add(cell);
+        const [x, y] = [px[i] - size / 2, py[i] - size / 2];
+        g.drawImage(sheet, (i % t.across) * t.w, Math.floor(i / t.across) * t.h, t.w, t.h, x, y, size, size);
+        g.strokeStyle = color(fc, i); g.lineWidth = 1.5; g.strokeRect(x, y, size, size);
+      }
+    }
     for (const i of new Set([state.at, state.kept])) if (i >= 0 && Number.isFinite(px[i])) {
       g.strokeStyle = css("--ink"); g.lineWidth = 2; g.beginPath(); g.arc(px[i], py[i], 7, 0, 7); g.stroke();
     }
@@ -251,7 +264,13 @@
     slider.setAttribute("aria-valuetext", slider.value === "0" ? "all rows" : `the most anomalous ${100 - slider.value} %`);
     update();
   });
-  tools.append(make("label", {}, "Most anomalous only", slider), status);
+  tools.append(make("label", {}, "Most anomalous only", slider));
+  if (given.thumbs) {
+    const box = make("input", { type: "checkbox", id: "map-pictures", checked: true });
+    box.addEventListener("change", () => { state.pictures = box.checked; update(); });
+    tools.append(make("label", {}, box, "Images"));
+  }
+  tools.append(status);
   const keyed = () => {
     const f = fields.get(state.color);
     legend.replaceChildren();
@@ -276,7 +295,7 @@
     });
   };
   const sheet = new Image();
-  if (given.thumbs) sheet.src = given.thumbs.sheet;
+  if (given.thumbs) { sheet.addEventListener("load", draw); sheet.src = given.thumbs.sheet; }
   $("map-still").hidden = true;
   $("map-live").hidden = false;
   redraw.push(() => { keyed(); draw(); });

@@ -109,7 +109,7 @@ def _rows(given: Given, X: Any, label: Any) -> Rows:
             raise DataError(f"label has {len(cells):,} values for {len(table):,} rows")
         truth = np.array([_word(c) for c in cells[at].tolist()])
     total = len(table)
-    return Rows("rows from Python", table.values[at], at, total, fingerprint(hash_rows(table.values)), name, truth)
+    return Rows(f"{total:,} rows", table.values[at], at, total, fingerprint(hash_rows(table.values)), name, truth)
 
 
 def _cells(X: Any, label: str) -> np.ndarray:

@@ -42,7 +42,7 @@ def _advice(e: Evidence, sizes: Sizes) -> str:
         said += f"; as many principal components explain {percent(pca.explained)}"
     active = None
     if e.passed.kl is not None:
-        active = int(active_units(e.passed.codes / np.sqrt(e.model.prior.variance)).sum())
+        active = int((e.passed.kl.mean(axis=0) / np.log(2) >= 0.1).sum())
     return f"{said}. {_recommendation(sizes, k, active)}"
 
 
@@ -50,7 +50,10 @@ def _recommendation(sizes: Sizes, k: int, active: int | None) -> str:
     """One sentence on the size, by the quick refits where there are some, else by principal components."""
     curve, whose = (sizes.refits, "quick refits") if len(sizes.refits) > 1 else (sizes.pca, "principal components")
     if active is not None and active < k:
-        return f"Only {active} of the {k} are used, so the model has chosen a smaller latent by itself."
+        return (
+            f"Only {active} of the {k} {'carries' if active == 1 else 'carry'} a tenth of a bit or more: the model has "
+            "chosen a smaller latent by itself."
+        )
     at = [p for p in curve if p.k == k] or [min(curve, key=lambda p: abs(p.k - k))]
     larger = [p for p in curve if p.k > k]
     smaller = [p for p in curve if p.k < k]

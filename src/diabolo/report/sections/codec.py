@@ -1,0 +1,117 @@
+"""Compression by column: some rows of the table coded by the file's codec."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from diabolo.errors import DiaboloError
+from diabolo.report.evidence import Evidence
+from diabolo.report.html import Html, Sorted, columns_table, number, tag
+from diabolo.report.sections.base import Missing, Part, sections
+
+if TYPE_CHECKING:
+    from diabolo.compress.report import Report
+
+__all__ = ["Codec"]
+
+#: Rows coded.
+CODED = 8_192
+
+
+@sections.register("codec")
+class Codec:
+    """Bits per value and errors of each column."""
+
+    title = "Compression by column"
+
+    def __call__(self, e: Evidence) -> Part | Missing:
+        section, path = e.given.sections.get("codec"), e.given.path
+        if section is None or path is None:
+            return Missing("The file has no codec.", "diabolo compress MODEL DATA -o FILE.dbl --max-error 1e-3")
+        if e.rows.source is None:
+            return Missing("The codec reads tables from a file, and these rows are from Python.")
+        from diabolo.estimators.compressing import plan_of
+
+        try:
+            found = coded(e.rows.source, plan_of(path, section))
+        except DiaboloError as error:
+            return Missing(f"The codec cannot take this table: {error}")
+        r = found
+        lead = (
+            f"{number(r.rows)} rows of {number(r.bytes_in)} bytes take {number(r.bytes_out - r.bytes_model)} without "
+            "the codec "
+            f"({r.bytes_in / max(r.bytes_out - r.bytes_model, 1):.2f}×), which takes {number(r.bytes_model)} once "
+            "per file. "
+            "Every cell was decoded and compared."
+        )
+        return Part(lead, [tag("div", _table(r), class_="card")])
+
+
+def coded(source: Any, plan: Any) -> Report:
+    """The first rows of a table under a plan; nothing is written.
+
+    Raises:
+        DataError: its columns are not the plan's.
+    """
+    import pyarrow as pa
+
+    from diabolo.compress.stream import write_file
+    from diabolo.data.formats import read_batches, schema_of
+    from diabolo.errors import DataError
+
+    schema = schema_of(source)[0]
+    if schema.names != plan.schema.names or schema.types != plan.schema.types:
+        raise DataError("its columns or their types are not those that the codec was learnt from")
+    batches, count = [], 0
+    for batch in read_batches(source):
+        batches.append(batch)
+        count += batch.num_rows
+        if count >= CODED:
+            break
+    table = pa.Table.from_batches(batches, schema).slice(0, CODED)
+    return write_file(io.BytesIO(), table.to_batches(), plan, {"container": "arrow"})
+
+
+def _table(r: Report) -> Html:
+    tally, rows = r.tally, []
+    most = max((float(tally.bits[i]) / max(tally.values[i], 1) for i in range(len(r.plan.schema))), default=1.0)
+    for i, field in enumerate(r.plan.schema):
+        bits = float(tally.bits[i]) / max(float(tally.values[i]), 1.0)
+        bound = r.plan.bounds[i]
+        worst = "exact" if bound is None else f"{number(float(tally.worst[i]), 3)} of {bound}"
+        rows.append(
+            (
+                field.name,
+                str(field.type),
+                Sorted(_bar(bits, most), bits),
+                Sorted(worst, -1.0 if bound is None else float(tally.worst[i])),
+                number(int(tally.escapes[i])),
+                "autoencoder" if tally.by_model[i] else "counts",
+            )
+        )
+    return columns_table(
+        "Bits per value, and the largest error beside its bound",
+        ("column", "type", "bits per value", "error", "kept exactly", "coded by"),
+        rows,
+        numeric=(3, 4),
+        sortable=True,
+    )
+
+
+def _bar(bits: float, most: float) -> Html:
+    width = 100 * bits / most if most > 0 else 0.0
+    return tag(
+        "span",
+        tag(
+            "svg",
+            tag("rect", width=100, height=8, rx=2, class_="trough"),
+            tag("rect", width=f"{width:.1f}", height=8, rx=2, class_="fill s3"),
+            viewBox="0 0 100 8",
+            preserveAspectRatio="none",
+            aria_hidden="true",
+            class_="bar",
+        ),
+        tag("span", f"{bits:.2f}", class_="n"),
+        class_="barred",
+    )
