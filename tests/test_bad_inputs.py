@@ -823,7 +823,9 @@ OUTPUTS = {
 }
 
 VERBS = {
-    "evaluate-label": Case("evaluate {vae} {data} --label thruth", "data.csv: no column 'thruth': did you mean 'truth'"),
+    "evaluate-label": Case(
+        "evaluate {vae} {data} --label thruth", "data.csv: no column 'thruth': did you mean 'truth'"
+    ),
     "evaluate-feature": Case("evaluate {vae} {data} --label pt", "fitted on the column 'pt'; a truth column must not"),
     "evaluate-no-label": Case("evaluate {vae} {data}", "Missing option '--label'"),
     "evaluate-model": Case("evaluate {data} {data} --label truth", "data.csv: not a model file"),

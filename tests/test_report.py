@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 import re
+import shutil
 from datetime import date
 from html.parser import HTMLParser
 
@@ -341,6 +342,28 @@ def test_sections_that_are_missing_say_how_to_get_them(flat, sound):
     assert "anomalies" in lacking
     assert all(s.why for s in lacking.values())
     assert lacking["anomalies"].command.startswith("diabolo calibrate")
+
+
+def test_sections_of_later_verbs(shop, here):
+    """Clusters and codec are shown once the file has them; samples always."""
+    model, data = here / "m.diabolo", shop / "data.parquet"
+    shutil.copy(shop / "vae.diabolo", model)
+    done("report", model, data, "-o", "before.html", "--no-refits")
+    before = (here / "before.html").read_text()
+    assert "diabolo cluster MODEL DATA" in before
+    assert "diabolo compress MODEL DATA" in before
+    done("cluster", model, data, "-o", "labels.parquet", "--clusters", 2)
+    done("compress", model, data, "-o", "data.dbl", "--max-error", "0.01")
+    done("report", model, data, "-o", "after.html", "--no-refits")
+    after = (here / "after.html").read_text()
+    assert "2 clusters of codes" in after
+    assert "cluster 1" in after
+    assert re.search(r"400 rows of [\d,]+ bytes take [\d,]+ without the codec", after)
+    assert after.count("of 0.01</td>") == 3  # pt, eta and phi are floats
+    assert re.search(r"2,000 rows drawn from the model beside \d+ of the table", after)
+    page = Reader()
+    page.feed(after)
+    assert page.wrong == page.open == []
 
 
 def test_from_the_command_line(pages, here):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from diabolo.artifact import Section
     from diabolo.data.schema import Schema
     from diabolo.estimators.autoencoder import Autoencoder
+    from diabolo.estimators.clusterer import LatentClusterer
     from diabolo.estimators.detector import AnomalyDetector
 
 __all__ = ["MOST_LOOKED", "MOST_SCORED", "Evidence", "Given", "Rows"]
@@ -37,6 +38,7 @@ class Given:
     name: str
     ae: Autoencoder
     detector: AnomalyDetector | None
+    clusterer: LatentClusterer | None = None
     sections: dict[str, Section] = dataclasses.field(default_factory=dict)
     path: Path | None = None
 
@@ -254,10 +256,17 @@ class Evidence:
         first = self.worst[np.isfinite(self.scores[self.worst])][: most // 10]
         return np.union1d(first, good[spaced(len(good), most - len(first))])
 
-    @property
+    @functools.cached_property
     def clusters(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Cluster and confidence of each mapped row, where the file has clusters."""
-        return None
+        found = self.given.clusterer
+        if found is None or found.n_clusters_ < 2:
+            return None
+        from diabolo.data.table import from_values
+
+        schema, values = self.schema, self.rows.values[self.mapped]
+        rows = from_values(values, schema.names, [c.dtype for c in schema.columns], "arrow", dict(schema.levels))
+        return found.predict(rows), found.confidence(rows)
 
     @functools.cached_property
     def mapped_pass(self) -> Pass:

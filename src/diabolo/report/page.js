@@ -98,7 +98,7 @@
   const byScore = Array.from({ length: n }, (_, i) => i).sort((a, b) => score.value(b) - score.value(a));
   const rank = new Float64Array(n);
   byScore.forEach((i, r) => { rank[i] = 1 - r / n; });
-  const canvas = $("map-canvas"), tip = $("map-tip"), detail = $("map-detail"), legend = $("map-legend");
+  const canvas = $("map-canvas"), tip = $("map-tip"), detail = $("map-detail"), cells = $("map-cells"), legend = $("map-legend");
   const px = new Float32Array(n), py = new Float32Array(n);
   const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const shown = (i) => {
@@ -216,11 +216,15 @@
   };
   const keep = (i) => {
     state.kept = i;
-    if (i < 0) { detail.replaceChildren(); draw(); return; }
-    const items = [...headline(i), ...[...fields.values()].filter((f) => f.column).map((f) => [f.name, said(f, i)])];
-    const list = make("dl", {}, ...items.map(([a, b]) => make("div", {}, make("dt", {}, a), make("dd", {}, b))));
-    detail.replaceChildren(make("b", {}, `Row ${given.rows[i]}`), ...(given.thumbs ? [make("div", {}, thumb(i))] : []), list);
+    cells.replaceChildren();
+    detail.replaceChildren();
     draw();
+    if (i < 0) return;
+    detail.append(make("b", {}, `Row ${given.rows[i]}`), `: ${headline(i).map(([a, b]) => `${a} ${b}`).join(", ")}`);
+    const there = [...fields.values()].filter((f) => f.column && Number.isFinite(f.value(i)));
+    const list = there.map((f) => make("div", {}, make("dt", {}, f.name), make("dd", {}, said(f, i))));
+    if (given.thumbs) cells.append(make("div", {}, thumb(i)));
+    if (list.length) cells.append(make("dl", {}, ...list));
   };
   const nearest = (event) => {
     const box = canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;

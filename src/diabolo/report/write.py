@@ -93,7 +93,12 @@ def _given(model: Any, own_network: bool) -> Given:
     held = read_sections(file)
     detector = load_detector(file, own_network) if "detector" in held else None
     ae = load(file, own_network) if detector is None else detector.autoencoder_
-    return Given(file.name, ae, detector, held, file)
+    clusterer = None
+    if "clusters" in held:
+        from diabolo.estimators.clusterer import LatentClusterer
+
+        clusterer = LatentClusterer.load(file, own_network)
+    return Given(file.name, ae, detector, clusterer, held, file)
 
 
 def _rows(given: Given, X: Any, label: Any) -> Rows:

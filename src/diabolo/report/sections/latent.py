@@ -204,7 +204,8 @@ def _card(e: Evidence, codes: np.ndarray, axes: list[dict[str, Any]]) -> Html:
             id="map-help",
             class_="fine",
         ),
-        tag("div", id="map-detail", class_="detail", role="status", aria_live="polite"),
+        tag("div", id="map-detail", role="status", aria_live="polite"),
+        tag("div", id="map-cells"),
         id="map-live",
         hidden=True,
     )
