@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak check lint bench docs clean
+.PHONY: help install demo test soak fuzz check lint bench docs clean
 
 help: ## Show these targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ test: install ## Run the tests
 
 soak: install ## Run the slow tests too
 	$(BIN)/python -m pytest
+
+fuzz: install ## Try a million mutations of compressed files
+	cd tests && ../$(BIN)/python fuzz_dbl.py --mutations 1000000
 
 lint: install ## Check style, types and that the pages written from the code are in step
 	$(BIN)/ruff check .

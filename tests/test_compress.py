@@ -1,8 +1,12 @@
 """Compressed files: bounds hold, exact columns are exact, damage is named, and lengths are those of the model."""
 
 import contextlib
+import hashlib
 import io
+import os
 import struct
+import subprocess
+import sys
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -12,13 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import diabolo
+import diabolo.compress.bins
+from diabolo.compress.bins import Bins, RowTables
 from diabolo.compress.bytesio import BytesReader, pack, unpack
 from diabolo.compress.chunk import Plan, decode_chunk, encode_chunk
 from diabolo.compress.coder import TOTAL, Decoder, encode, information, lanes_for
 from diabolo.compress.container import Reader
 from diabolo.compress.grid import Bound, Cover, Relative, bits_of, choose_grid, from_bits
 from diabolo.compress.integers import coded, decoded
-from diabolo.compress.network import Network, cosines, direction, exponential
+from diabolo.compress.network import Network, basis, cosines, direction, exponential
 from diabolo.compress.planning import find_slots, make_plan
 from diabolo.compress.report import report_lines
 from diabolo.compress.rivals import Verdict, verdict
@@ -29,6 +35,7 @@ from diabolo.errors import CompressedFileError, ConfigError, DataError
 from diabolo.estimators.compressor import Compressor, decompress
 
 GOLDEN = "03000090490c020075010070"
+NETWORK = "f30fc9c07cf53aea"
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -79,18 +86,17 @@ def test_frequencies_add_up_and_reach_everything():
     assert (np.diff(cumulative, axis=1) >= measure).all()
 
 
-def test_every_slot_of_a_measured_table_is_found():
-    measure = np.concatenate([[0], np.cumsum([2, 3, 1, 5, 2, 7])])
-    edges = np.array([10, 12, 13, 16])
-    table = Table(edges, frequencies(np.array([5, 1, 3]), np.diff(measure[edges - 10])), measure, 10)
-    values = np.arange(10, 16)
+@pytest.mark.parametrize("edges", [[0, 1, 2, 3, 4], [0, 2, 3, 6]])
+def test_every_slot_of_a_table_is_found(edges):
+    edges = np.array(edges)
+    table = Table(edges, frequencies(np.arange(1, len(edges)), np.diff(edges)))
+    values = np.arange(edges[-1])
     starts, widths = table.intervals(values)
     ends = starts + widths
     assert (starts == np.concatenate([[0], ends[:-1]])).all()
     assert ends[-1] == TOTAL
     for slots in (starts, starts + widths - 1):
-        found, s, w = table.find(slots, slice(0, 6))
-        assert (np.stack([found, s, w]) == np.stack([values, starts, widths])).all()
+        assert (np.stack(table.find(slots, slice(0, 6))) == np.stack([values, starts, widths])).all()
 
 
 @QUICK
@@ -272,7 +278,7 @@ def test_absent_objects_are_found_and_come_back():
 
 @pytest.fixture(scope="module")
 def fitted():
-    return Compressor(max_error=1e-3, column_error={"j1_pt": "0.1%", "j2_pt": "0.1%"}).fit(slotted(8_000))
+    return Compressor(max_error=1e-3, column_error={"j1_pt": "0.1%", "j2_pt": "0.1%"}).fit(slotted(4_000))
 
 
 def test_the_masked_autoencoder_pays_and_keeps_the_bounds(fitted):
@@ -331,6 +337,16 @@ def test_wrong_uses(fitted):
 # ── the network in whole numbers ──────────────────────────────────────────────────────────────────
 
 
+def slow_direction(x, y):
+    """By halving, with exact cross products alone."""
+    cos = cosines()
+    d = np.where((y < 0) | ((y == 0) & (x < 0)), 2048, 0)
+    for step in 2 ** np.arange(10, -1, -1):
+        beyond = cos[(d + step) % 4096] * y - cos[(d + step - 1024) % 4096] * x >= 0
+        d = np.where(beyond & ((x != 0) | (y != 0)), d + step, d)
+    return d
+
+
 def test_the_integer_tables_are_the_functions():
     d = np.arange(4096)
     assert np.abs(cosines() - 2**14 * np.cos(2 * np.pi * d / 4096)).max() <= 0.5 + 1e-6
@@ -338,19 +354,96 @@ def test_the_integer_tables_are_the_functions():
     assert np.abs(exponential()[:-1] - 2**20 * np.exp(-t / 64)).max() <= 0.5 + 1e-6
     rng = np.random.default_rng(0)
     x, y = rng.integers(-(1 << 36), 1 << 36, (2, 5_000))
+    x[:9], y[:9] = np.divmod(np.arange(9), 3)
+    x[:9], y[:9] = x[:9] - 1, y[:9] - 1
+    x[9:20], y[9:20] = -(1 << 36), np.arange(-5, 6)
     found = direction(x, y)
+    assert (found == slow_direction(x, y)).all()
+    x, y, found = x[9:], y[9:], found[9:]
     angle = np.mod(np.arctan2(y, x), 2 * np.pi) * 4096 / (2 * np.pi)
     assert np.abs(np.mod(angle - found + 2048, 4096) - 2048).max() < 1.1
 
 
+def with_ones(x):
+    return np.concatenate([x, np.ones((1, x.shape[1]))]).astype(np.float32)
+
+
+def any_network(rng, inputs=40, bins=48):
+    return Network(*(rng.integers(-20, 20, s) for s in ((32, inputs), 32, (12, 32), 12, bins)))
+
+
 def test_the_network_is_the_same_in_any_order_and_batch():
     rng = np.random.default_rng(0)
-    net = Network(*(rng.integers(-200, 200, s) for s in ((32, 40), 32, (12, 32), 12, 48)))
-    x = rng.integers(-1024, 1024, (500, 40))
-    whole = net.weights(x)
-    assert (np.concatenate([net.weights(x[i : i + 1]) for i in range(500)]) == whole).all()
+    net = any_network(rng)
+    assert net.exact
+    x = rng.integers(-1024, 1025, (40, 500))
+    whole = net.cumulative(with_ones(x))
+    assert (np.concatenate([net.cumulative(with_ones(x[:, i : i + 1])) for i in range(500)], axis=1) == whole).all()
     order = rng.permutation(40)
-    assert (Network(net.w1[:, order], *net.parts[1:]).weights(x[:, order]) == whole).all()
+    assert (Network(net.w1[:, order], *net.parts[1:]).cumulative(with_ones(x[order])) == whole).all()
+
+
+def test_what_the_network_gives_is_fixed():
+    steps = (np.arange(k * n).reshape(k, n) * 7 % 41 - 20 for k, n in ((8, 12), (1, 8), (6, 8), (1, 6), (1, 24)))
+    w1, b1, w2, b2, base = steps
+    x = with_ones(np.arange(12 * 50).reshape(12, 50) * 37 % 2049 - 1024)
+    sums = Network(w1, b1[0], w2, b2[0], base[0], True).cumulative(x)
+    assert hashlib.sha256(sums.astype("<f4").tobytes()).hexdigest()[:16] == NETWORK
+
+
+def test_the_network_is_that_of_integers():
+    """Once more with Python's integers and NumPy's single squarings."""
+    rng = np.random.default_rng(1)
+    net = any_network(rng)
+    x = rng.integers(-1024, 1025, (40, 100))
+    h = np.clip((net.w1 @ x + net.b1[:, None] * 256) // 32, 0, 4095)
+    c = np.clip((net.w2 @ h + net.b2[:, None] * 256) // 128, -(24576 // 12), 24576 // 12)
+    y = basis(48, 12, False) @ c + net.base[:, None] * 1024
+    assert max(np.abs(net.w2 @ h).max(), np.abs(y).max()) < 1 << 24
+    w = np.clip(((1 << 21) + y).astype(np.float32) / np.float32(1 << 21), np.float32(0.75), np.float32(2))
+    for _ in range(6):
+        w = w * w
+    sums = np.zeros((49, 100), np.float32)
+    for k in range(48):
+        sums[k + 1] = sums[k] + w[k]
+    assert same_bits(net.cumulative(with_ones(x)), sums)
+    heavy = Network(np.full((32, 40), 1 << 9), *net.parts[1:])
+    assert not heavy.exact
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_every_slot_of_a_rows_distribution_is_found(turned):
+    """Intervals of all integers of a row tile 2²⁸, and whatever slot is asked for gives its integer."""
+    rng = np.random.default_rng(2)
+    points = rng.integers(1, 5, 640)
+    if turned:
+        start = np.sort(rng.integers(0, 641, 4096))
+        lower = np.concatenate([start, start + 640, [1280]])
+        bins = Bins(lower, np.concatenate([[0], np.cumsum(np.tile(points, 2))]), 64, 64)
+    else:
+        bins = Bins(np.array([0, 1, *range(20, 640, 13), 640]), np.concatenate([[0], np.cumsum(points)]), 50)
+    n = 30
+    first = rng.integers(0, 4096, n) if turned else None
+    x = with_ones(rng.integers(-1024, 1025, (40, n)))
+    network = any_network(rng, bins=bins.count)
+    for row in range(0, n, 7):
+        at = np.arange(bins.count + 1) * bins.width + (first[row] if turned else 0)
+        edges = bins.lower[at]
+        place = np.arange(edges[0], edges[-1])
+        k = np.searchsorted(edges, place, "right") - 1
+        same = np.repeat(row, len(place))
+
+        def one(same=same):
+            return RowTables(bins, network, x[:, same], first if first is None else first[same])
+
+        start, width = one().intervals(place, k)
+        assert (width > 0).all()
+        if not turned:  # a direction without cells keeps its weight
+            assert (start == np.concatenate([[0], (start + width)[:-1]])).all()
+            assert start[-1] + width[-1] == TOTAL
+        for slots in (start, start + width - 1):
+            found, s, w = one().find(slots, slice(0, len(place)))
+            assert (np.stack([found, s, w]) == np.stack([place, start, width])).all()
 
 
 # ── what is said of a file ────────────────────────────────────────────────────────────────────────
@@ -413,6 +506,59 @@ def test_any_number_of_threads_gives_the_same_bytes(fitted, threads):
     assert files[0] == files[1]
     one, more = (list(decompressed(opened(files[0]), threads=n)) for n in (1, threads))
     assert pa.Table.from_batches(one).equals(pa.Table.from_batches(more))
+
+
+# ── anywhere ──────────────────────────────────────────────────────────────────────────────────────
+
+#: A clean process: decodes a file, codes its rows again by the file's own plan, tells hashes of both.
+ELSEWHERE = """
+import hashlib, io, sys
+import pyarrow as pa
+from diabolo.compress.stream import decompressed, opened, write_file
+data = open(sys.argv[1], "rb").read()
+reader, rows = opened(data), int(sys.argv[2])
+table = pa.Table.from_batches(list(decompressed(reader)))
+plan, out = reader.header.plan(reader.model()), io.BytesIO()
+write_file(out, table.to_batches(), plan, reader.header.input, rows=rows, verified=False)
+cells = b"".join(c.to_numpy().tobytes() for c in table.columns)
+assert "torch" not in sys.modules
+print(hashlib.sha256(cells).hexdigest(), hashlib.sha256(out.getvalue()).hexdigest())
+"""
+
+
+def disabled():
+    """Every instruction set that NumPy would choose at run time on this machine."""
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+    return " ".join(name for name in __cpu_dispatch__ if __cpu_features__.get(name))
+
+
+def test_other_threads_and_instruction_sets_give_the_same_bits(fitted, tmp_path):
+    table, file = slotted(1_000, seed=8), tmp_path / "x.dbl"
+    with open(file, "wb") as out:
+        write_file(out, table.to_batches(), fitted.plan_, {"container": "arrow"}, rows=400, verified=False)
+    back = decompress(file.read_bytes())
+    again = io.BytesIO()
+    write_file(again, back.to_batches(), fitted.plan_, {"container": "arrow"}, rows=400, verified=False)
+    cells = b"".join(c.to_numpy().tobytes() for c in back.columns)
+    expected = [hashlib.sha256(b).hexdigest() for b in (cells, again.getvalue())]
+    threads = {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "MKL_NUM_THREADS": "4"}
+    plain = {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": disabled()}
+    plain |= {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "MKL_CBWR": "COMPATIBLE"}
+    for setting in (threads, plain):
+        done = subprocess.run(
+            [sys.executable, "-c", ELSEWHERE, file, "400"], env=os.environ | setting, capture_output=True, text=True
+        )
+        assert done.stdout.split() == expected, done.stderr
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1 << 16])
+def test_rows_worked_out_together_do_not_matter(fitted, monkeypatch, rows):
+    table = slotted(300, seed=8)
+    data = fitted.compress(table)
+    monkeypatch.setattr(diabolo.compress.bins, "ROWS", rows)
+    assert fitted.compress(table) == data
+    assert decompress(data).equals(decompress(data))
 
 
 # ── damage ────────────────────────────────────────────────────────────────────────────────────────

@@ -19,10 +19,11 @@ from diabolo.compress.columns import (
     rebuilt_integers,
     whole_width,
 )
+from diabolo.compress.context import Context
 from diabolo.compress.grid import Bound, Grid, bits_of, from_bits
 from diabolo.compress.image_model import ImageModel
 from diabolo.compress.integers import MODEL, Coded, coded, decoded
-from diabolo.compress.masked import Known, Masked
+from diabolo.compress.masked import Masked
 from diabolo.compress.pixels import (
     BY_COLUMN,
     BY_MODEL,
@@ -99,7 +100,7 @@ class _Writing:
         self.plan, self.rows = plan, rows
         self.head, self.tally = BytesWriter(), Tally.of(len(plan.schema))
         self.symbols: list[Interval] = []
-        self.known: Known = {}
+        self.context: Context | None = None
 
     def put(self, values: np.ndarray, column: int, rival: Coded | None = None) -> None:
         best = coded(values, rival)
@@ -168,11 +169,11 @@ class _Writing:
             self.put((~ok).astype(np.int64), i)
         fits = np.flatnonzero(rows)[ok]
         masked, rival = self.plan.masked, None
-        if masked is not None and i in masked.order:
-            rival = masked.coded(i, self.known, fits, index[ok], self.rows)
+        if masked is not None and self.context is not None and i in masked.place:
+            rival = masked.coded(i, self.context, fits, index[ok])
         self.put(index[ok], i, rival)
-        if masked is not None and i in masked.order:
-            masked.learn(self.known, i, fits, index[ok], self.rows)
+        if self.context is not None and i in self.context.masked.place:
+            self.context.learn(i, fits, index[ok])
         if not ok.all():
             self.put(bits_of(x[~ok]), i)
 
@@ -234,12 +235,15 @@ def _presence(plan: Plan, batch: Any, state: _Writing) -> dict[int, np.ndarray]:
             mask |= present.astype(np.int64) << bit
         state.put(mask, plan.slots[start][0])
     if plan.masked is not None:
-        plan.masked.see(state.known, plan.slots, there)
+        state.context = Context(plan.masked, batch.num_rows, there)
     return there
 
 
-def decode_chunk(plan: Plan, data: bytes) -> Any:
+def decode_chunk(plan: Plan, data: bytes, expected: int | None = None) -> Any:
     """The record batch that `encode_chunk` coded, floats within their bounds.
+
+    Args:
+        expected: number of rows, where it is known.
 
     Raises:
         CompressedFileError: the bytes are damaged.
@@ -250,6 +254,8 @@ def decode_chunk(plan: Plan, data: bytes) -> Any:
     rows, lanes = reader.number(), reader.number()
     if rows > MOST_ROWS or rows * max(len(plan.schema), 1) > MOST_CELLS or not 1 <= lanes <= MOST_LANES:
         raise CompressedFileError(f"{rows:,} rows or {lanes:,} states are impossible")
+    if expected is not None and rows != expected:
+        raise CompressedFileError(f"has {rows:,} rows, not {expected:,}")
     symbols = reader.piece()
     state = _Reading(plan, rows, reader, Decoder(symbols or encode([], lanes), lanes))
     try:
@@ -270,7 +276,7 @@ def decode_chunk(plan: Plan, data: bytes) -> Any:
 class _Reading:
     def __init__(self, plan: Plan, rows: int, reader: BytesReader, decoder: Decoder) -> None:
         self.plan, self.rows, self.reader, self.decoder = plan, rows, reader, decoder
-        self.known: Known = {}
+        self.context: Context | None = None
 
     def get(self, n: int, model: Any = None) -> np.ndarray:
         return decoded(self.reader, self.decoder, n, model)
@@ -282,7 +288,7 @@ class _Reading:
             for bit, columns in enumerate(self.plan.slots[start : start + 32]):
                 there |= dict.fromkeys(columns, (mask >> bit & 1).astype(bool))
         if self.plan.masked is not None:
-            self.plan.masked.see(self.known, self.plan.slots, there)
+            self.context = Context(self.plan.masked, self.rows, there)
         return there
 
     def pixels(self) -> dict[int, Any]:
@@ -332,11 +338,11 @@ class _Reading:
             return full
         ok = ~self.get(n).astype(bool) if flags & ESCAPES else np.ones(n, bool)
         fits, model = np.flatnonzero(rows)[ok], None
-        if masked is not None and i in masked.order:
-            model = masked.decoding(i, self.known, fits, self.rows)
+        if masked is not None and self.context is not None and i in masked.place:
+            model = masked.decoding(i, self.context, fits)
         index = self.get(len(fits), model)
-        if masked is not None and i in masked.order:
-            masked.learn(self.known, i, fits, index, self.rows)
+        if self.context is not None and i in self.context.masked.place:
+            self.context.learn(i, fits, index)
         x = np.empty(n, dtype)
         x[ok] = grid.value(index)
         if flags & ESCAPES:

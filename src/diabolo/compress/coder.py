@@ -19,9 +19,9 @@ PRECISION = 28
 #: Frequencies add up to this.
 TOTAL = 1 << PRECISION
 LOWEST = 1 << 32
-MOST_LANES = 256
+MOST_LANES = 1024
 #: Bytes of coded symbols for each state, of which some 6 are its own cost.
-BYTES_PER_LANE = 2_500
+BYTES_PER_LANE = 1_600
 
 Interval = tuple[np.ndarray, np.ndarray]
 
@@ -33,8 +33,7 @@ def information(columns: Sequence[Interval]) -> float:
 
 def lanes_for(bits: float) -> int:
     """Number of interleaved states: more are faster, and cost some 6 bytes each."""
-    most = int(bits / 8 / BYTES_PER_LANE)
-    return max(1, min(MOST_LANES, 1 << max(most, 1).bit_length() - 1))
+    return max(1, min(MOST_LANES, int(bits / 8 / BYTES_PER_LANE)))
 
 
 def encode(columns: Sequence[Interval], lanes: int) -> bytes:

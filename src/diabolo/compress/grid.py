@@ -271,8 +271,13 @@ class Cover:
     def index(self, x: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
             k = np.minimum(np.rint(np.abs(_safe(x)) * self.parts), self.last).astype(np.int64)
-        c = np.minimum(np.searchsorted(self.firsts, k, "right") - 1, len(self.values) - 1)
+        c = self._cells[k].astype(np.int64)
         return np.asarray(np.where(_safe(x) < 0, -c, c))
+
+    @functools.cached_property
+    def _cells(self) -> np.ndarray:
+        """The cell of each point up to `last`."""
+        return np.repeat(np.arange(len(self.values), dtype=np.int32), self.measure)[: self.last + 1]
 
     def value(self, index: np.ndarray) -> np.ndarray:
         out = self.values[np.clip(np.abs(index), 0, len(self.values) - 1)]

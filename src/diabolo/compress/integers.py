@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import bz2
 import dataclasses
 from typing import Any
 
@@ -30,6 +31,8 @@ CONSTANT, TABLE, DIFFERENCES, PACKED, PACKED_DIFFERENCES, LEVELS, MODEL = range(
 REACH = 16
 MOST_BINS = 1 << 13
 MOST_LEVELS = 1 << 12
+#: Values within so wide a range are counted; bytes or values that decide whether a slow way is tried.
+COUNTED, LOOK = 1 << 20, 1 << 13
 
 
 @dataclasses.dataclass
@@ -59,25 +62,75 @@ def coded(values: np.ndarray, rival: Coded | None = None) -> Coded:
         writer.number(CONSTANT)
         writer.signed(int(values[0]) if len(values) else 0)
         return _made(writer, [], CONSTANT)
-    found.append(_table(values, TABLE))
+    span = int(values.max()) - int(values.min())
+    counts = np.bincount(values - values.min()) if span < COUNTED else None
+    lost = rival is None or counts is None or rival.cost > _entropy(counts)
+    if lost:
+        found.append(_table(values, TABLE))
+        distinct = _distinct(values, counts)
+        if distinct is not None:
+            found.append(_levels(values, distinct))
     step = _differences(values)
-    found.append(_table(step, DIFFERENCES))
-    distinct = np.unique(values) if len(values) <= MOST_LEVELS else _few(values)
-    if distinct is not None and len(distinct) <= min(MOST_LEVELS, len(values) // 2 + 1):
-        found.append(_levels(values, distinct))
-    best = min(found, key=lambda c: c.cost)
+    smooth = _smooth(values, step)
+    if smooth:
+        found.append(_table(step, DIFFERENCES))
+    best = min((c.cost for c in found), default=np.inf)
     for code, numbers in ((PACKED, values), (PACKED_DIFFERENCES, step)):
-        writer = BytesWriter()
-        writer.number(code)
         least = int(numbers.min())
         raw = _uint(numbers - np.int64(least))
         width = max(1, (int(raw.max()).bit_length() + 7) // 8)
         width = next(w for w in (1, 2, 4, 8) if w >= width)
+        data = raw.astype(f"<u{width}").tobytes()
+        if (code == PACKED_DIFFERENCES and not smooth) or not _packs(data, best / 8, lost):
+            continue
+        writer = BytesWriter()
+        writer.number(code)
         writer.signed(least)
         writer.number(width)
-        writer.piece(pack(raw.astype(f"<u{width}").tobytes(), best.cost / len(values) < 12))
+        writer.piece(pack(data, best / len(values) < 12))
         found.append(_made(writer, [], code))
     return min(found, key=lambda c: c.cost)
+
+
+def _entropy(counts: np.ndarray) -> float:
+    """Bits that no table goes below."""
+    used = counts[counts > 0].astype(np.float64)
+    return float((used * np.log2(used.sum() / used)).sum())
+
+
+def _distinct(values: np.ndarray, counts: np.ndarray | None) -> np.ndarray | None:
+    """The distinct values, where they are few and far between."""
+    if counts is not None:
+        found = np.flatnonzero(counts) + values.min()
+        sparse = 4 * len(found) < len(counts)
+    else:
+        # A look at some may show that there are many.
+        many = len(values) > MOST_LEVELS and len(np.unique(values[:MOST_LEVELS])) > MOST_LEVELS // 2
+        found, sparse = np.unique(values[:0] if many else values), not many
+    return found if sparse and len(found) <= min(MOST_LEVELS, len(values) // 2 + 1) else None
+
+
+def _smooth(values: np.ndarray, step: np.ndarray) -> bool:
+    """Whether differences may be worth a try: whether the first ones have fewer digits."""
+    if len(values) < LOOK:
+        return True
+    v = values[:LOOK].astype(np.float64)
+    apart = np.log2(2 * np.abs(v - np.median(v)) + 1).mean()
+    return bool(np.log2(_uint(step[:LOOK]).astype(np.float64) + 1).mean() < apart)
+
+
+def _packs(data: bytes, best: float, patterns: bool) -> bool:
+    """Whether slow packing may beat so many bytes: a fast one of all, or the first kilobytes, come near.
+
+    Args:
+        patterns: whether there may be some without repeats; not where a distribution of each cell beats every table.
+    """
+    import pyarrow as pa
+
+    if len(data) <= 64 or len(pa.Codec("zstd", compression_level=3).compress(data, asbytes=True)) < 1.2 * best:
+        return True
+    first = data[:LOOK]
+    return patterns and len(bz2.compress(first, 9)) < 1.1 * best * len(first) / len(data)
 
 
 def _uint(values: np.ndarray) -> np.ndarray:
@@ -95,13 +148,6 @@ def _summed(zigzag: np.ndarray) -> np.ndarray:
     u = _uint(zigzag)
     d = (u >> np.uint64(1)) ^ (np.uint64(0) - (u & np.uint64(1)))
     return np.cumsum(d, dtype=np.uint64).view(np.int64)
-
-
-def _few(values: np.ndarray) -> np.ndarray | None:
-    """Distinct values, unless a look at some shows that there are many."""
-    if len(np.unique(values[:MOST_LEVELS])) > MOST_LEVELS // 2:
-        return None
-    return np.unique(values)
 
 
 def _table(values: np.ndarray, code: int) -> Coded:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from diabolo.compress.chunk import Plan
-from diabolo.compress.masked import Family, Group, Known, Masked
-from diabolo.compress.network import ONE, TURN, WEIGHT, Network, basis
+from diabolo.compress.context import Context
+from diabolo.compress.masked import Family, Group, Masked
+from diabolo.compress.network import COSINE, LEAST, MOST, MOST_HIDDEN, ONE, SQUARINGS, STEPS, TURN, Network, basis
 from diabolo.data.schema import ANGLE_NAME
 
 __all__ = ["fit_masked"]
@@ -25,7 +26,7 @@ EPOCHS, BATCH, RATE = 16, 1024, 8e-3
 STOP_SHARE = 0.1
 #: Nats for a weight of size one: about what its digits cost.
 THRIFT = 1.0
-STEPS = 32
+POWER = 1 << SQUARINGS
 
 
 def fit_masked(
@@ -49,16 +50,18 @@ def fit_masked(
         return None
     masked = Masked(groups, families, plan.grids)
     generator = torch.Generator().manual_seed(seed)
-    known: Known = {}
-    masked.see(known, plan.slots, {c: cells[c][1] for slot in plan.slots for c in slot if c in cells})
-    examples: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    context = Context(masked, rows, {c: cells[c][1] for slot in plan.slots for c in slot if c in cells})
+    examples: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
     for column in masked.order:
         full, there = cells[column]
         present = np.flatnonzero(there)
-        place = masked.place[column]
-        parts = examples.setdefault((place[0], place[2]), [])
-        parts.append(_examples(masked, place, column, known, present, full))
-        masked.learn(known, column, present, full[present], rows)
+        g, _, f = masked.place[column]
+        x, bins = (
+            context.inputs(column, present, None),
+            masked.placed(column, full[present], context.reference[present])[1],
+        )
+        examples.setdefault((g, f), []).append((x[:-1].T, bins))
+        context.learn(column, present, full[present])
     worth = False
     for (g, f), parts in examples.items():
         x, bins = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
@@ -123,23 +126,6 @@ def _family(group: Group, f: int, cells: dict[int, tuple[np.ndarray, np.ndarray]
     return Family(middle, spread, edges)
 
 
-def _examples(
-    masked: Masked, place: tuple[int, int, int], column: int, known: Known, present: np.ndarray, full: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(inputs [n, D], bins [n], rows [n]) of one column."""
-    g, _, f = place
-    family = masked.families[g][f]
-    x, reference = masked.inputs(column, known, present)
-    values = full[present]
-    if f == masked.groups[g].angle:
-        first, edges = masked.angle_edges(g, reference, family.bins)
-        rotated = (values - family.edges[0] - first) % len(masked.turns[g])
-        bins = (edges[:, 1:-1] <= rotated[:, None]).sum(axis=1)
-    else:
-        bins = np.searchsorted(family.edges, values, "right") - 1
-    return x.T, bins, present
-
-
 def _fit(family: Family, x: np.ndarray, bins: np.ndarray, generator: torch.Generator) -> float:
     """Train one family's network, kept only if held-out values gain more than it costs; net bits per value."""
     k = family.bins or len(family.edges) - 1
@@ -156,8 +142,11 @@ def _fit(family: Family, x: np.ndarray, bins: np.ndarray, generator: torch.Gener
         parameters = _start(len(family.uses), hidden, turned.shape[1], base, generator)
         _train(parameters, turned, x[train], bins[train], generator)
         network = _rounded(parameters, family.bins > 0)
-        w = network.weights(x[held]) + 1e-3
-        nats = -np.log(w[np.arange(len(held)), bins[held]] / w.sum(axis=1)).mean()
+        if not network.exact:
+            continue
+        sums = network.cumulative(np.concatenate([x[held], np.ones((len(held), 1), np.float32)], axis=1).T)
+        w = np.diff(sums.astype(np.float64), axis=0)
+        nats = -np.log(w[bins[held], np.arange(len(held))] / sums[-1]).mean()
         gain = float((-base[bins[held]].mean() - nats) / np.log(2))
         net = gain - sum(_entropy(p) for p in network.parts) / len(x)
         if net > best:
@@ -174,15 +163,16 @@ def _entropy(p: np.ndarray) -> float:
 def _start(inputs: int, hidden: int, waves: int, base: np.ndarray, generator: torch.Generator) -> list[torch.Tensor]:
     w1 = torch.randn(hidden, inputs, generator=generator) / max(inputs, 1) ** 0.5
     w2 = torch.randn(waves, hidden, generator=generator) * 0.1 / hidden**0.5
-    level = torch.from_numpy(base - base.max()).float()
+    # Whose weight (1 + y/64)⁶⁴ is the share itself.
+    level = torch.from_numpy(POWER * np.expm1((base - base.max()) / POWER)).float()
     return [p.requires_grad_() for p in (w1, torch.zeros(hidden), w2, torch.zeros(waves), level)]
 
 
 def _train(
     parameters: list[torch.Tensor], waves: np.ndarray, x: np.ndarray, bins: np.ndarray, generator: torch.Generator
 ) -> None:
-    data, target = torch.from_numpy(x.astype(np.float32) / ONE), torch.from_numpy(bins)
-    turned = torch.from_numpy(waves.T.astype(np.float32) / 2**14)
+    data, target = torch.from_numpy(x / np.float32(ONE)), torch.from_numpy(bins)
+    turned = torch.from_numpy(waves.T.astype(np.float32) / COSINE)
     epochs = max(EPOCHS, min(60, 600 * BATCH // max(len(x), 1)))
     steps = epochs * -(-len(x) // BATCH)
     optimizer = torch.optim.Adam(parameters, lr=RATE)
@@ -192,8 +182,10 @@ def _train(
         order = torch.randperm(len(x), generator=generator)
         for start in range(0, len(x), BATCH):
             rows = order[start : start + BATCH]
-            h = torch.relu(data[rows] @ w1.T + b1)
-            loss = torch.nn.functional.cross_entropy((h @ w2.T + b2) @ turned + level, target[rows])
+            h = (data[rows] @ w1.T + b1).clamp(0, MOST_HIDDEN / ONE)
+            y = (h @ w2.T + b2) @ turned + level
+            logits = POWER * (1 + y / POWER).clamp(LEAST, MOST).log()
+            loss = torch.nn.functional.cross_entropy(logits, target[rows])
             # A weight's digits are bytes of the file.
             loss = loss + (w1.abs().sum() + w2.abs().sum()) * (THRIFT / len(x))
             for p, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
@@ -205,10 +197,8 @@ def _train(
 def _rounded(parameters: Sequence[torch.Tensor], periodic: bool) -> Network:
     """Weights and biases of 1/32: finer digits would cost more than they gain."""
 
-    def whole(p: torch.Tensor, unit: int) -> np.ndarray:
-        steps = np.rint(p.detach().double().numpy() * STEPS)
-        return np.asarray(np.clip(steps, -(1 << 12), 1 << 12).astype(np.int64) * unit)
+    def whole(p: torch.Tensor) -> np.ndarray:
+        return np.asarray(np.rint(p.detach().double().numpy() * STEPS), np.int64)
 
     w1, b1, w2, b2, level = parameters
-    fine, coarse = WEIGHT // STEPS, WEIGHT * ONE // STEPS
-    return Network(whole(w1, fine), whole(b1, coarse), whole(w2, fine), whole(b2, coarse), whole(level, fine), periodic)
+    return Network(whole(w1), whole(b1), whole(w2), whole(b2), whole(level), periodic)

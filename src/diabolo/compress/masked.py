@@ -2,7 +2,7 @@
 
 A masked autoencoder (Germain et al. 2015, arXiv:1502.03509) puts out p(x_c | x_1..x_(c−1)) for every column c. Here the
 mask is the list of inputs of each family of columns (the same field of all slots of a group, which share weights), and
-outputs are weights of bins of the column's grid (`diabolo.compress.tables`). Angles are seen, and coded, from the
+outputs are weights of bins of the column's grid (`diabolo.compress.bins`). Angles are seen, and coded, from the
 direction of the vector sum of the objects before them, where columns pair up as lengths and angles.
 """
 
@@ -15,20 +15,21 @@ from typing import Any
 
 import numpy as np
 
+from diabolo.compress.bins import Bins, RowTables
 from diabolo.compress.bytesio import BytesReader, BytesWriter, pack, unpack
-from diabolo.compress.coder import Decoder, encode, information, lanes_for
+from diabolo.compress.coder import Decoder, encode, information
+from diabolo.compress.context import Context, inputs_of
 from diabolo.compress.grid import Cover, Grid
 from diabolo.compress.integers import MODEL, Coded, coded, decoded
-from diabolo.compress.network import ONE, TURN, Network, cosines, direction
-from diabolo.compress.tables import MOST_MEASURE, Table, frequencies
+from diabolo.compress.network import EXACT, TURN, Network
+from diabolo.compress.tables import MOST_MEASURE
 from diabolo.errors import CompressedFileError
 
-__all__ = ["Family", "Group", "Known", "Masked"]
+__all__ = ["Family", "Group", "Masked"]
 
-#: What is known of a chunk's rows: column to (integers [n], which rows have one), and ("slot", first column) to rows.
-Known = dict[Any, Any]
-CLIP = 4 * ONE
-MOST_CELLS = 1 << 18
+MOST_CELLS, MOST_WEIGHTS = 1 << 18, 1 << 24
+#: States that the networks' weights are coded by.
+LANES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Family:
     bins: int = 0
     #: Where an angle's numbers begin, in 1/4096 of a turn.
     origin: int = 0
-    #: Inputs that its network uses, of those that `Masked.inputs` lists.
+    #: Inputs that its network uses, of those that `Masked.inputs_of` lists.
     uses: list[int] = dataclasses.field(default_factory=list)
     network: Network | None = None
 
@@ -72,7 +73,10 @@ class Masked:
         }
         self.order = list(self.place)
         self.turns: dict[int, np.ndarray] = {}
-        self.measures: dict[int, np.ndarray] = {}
+        #: First cell at or beyond each direction.
+        self.starts: dict[int, np.ndarray] = {}
+        self._bins: dict[int, Bins] = {}
+        self._inputs: dict[int, list[Any]] = {}
         for g, group in enumerate(groups):
             if group.angle >= 0:
                 self._turn(g, group.items[0][group.angle])
@@ -85,166 +89,87 @@ class Masked:
             raise CompressedFileError("an angle without a grid")
         at = grid.value(np.arange(low, high)).astype(np.float64) * (TURN / (2 * np.pi))
         self.turns[g] = np.clip(np.floor(at).astype(np.int64) + family.origin, 0, TURN - 1)
+        self.starts[g] = np.searchsorted(self.turns[g], np.arange(TURN))
 
-    def see(self, known: Known, slots: list[list[int]], there: dict[int, np.ndarray]) -> None:
-        """Take in which slots are filled."""
-        known["there"] = there
-
-    def learn(self, known: Known, column: int, rows: np.ndarray, index: np.ndarray, n: int) -> None:
-        """Take in a column's integers, of the rows that have one."""
-        full, present = np.zeros(n, np.int64), np.zeros(n, bool)
-        full[rows], present[rows] = index, True
-        known[column] = (full, present)
-        g, s, f = self.place[column]
-        group = self.groups[g]
-        if group.angle >= 0 and f == max(group.angle, group.length):
-            self._add(known, g, s, n)
-
-    def _add(self, known: Known, g: int, s: int, n: int) -> None:
-        """Add an object to the vector sum."""
-        group = self.groups[g]
-        item = group.items[s]
-        x, y = known.get("sum", (np.zeros(n, np.int64), np.zeros(n, np.int64)))
-        angle, present = known[item[group.angle]]
-        length = np.ones(n, np.int64) << 6
-        if group.length >= 0:
-            cells, also = known[item[group.length]]
-            grid, present = self.grids[item[group.length]], present & also
-            if grid is None:
-                raise CompressedFileError("a length without a grid")
-            length = np.clip(np.rint(grid.value(cells).astype(np.float64) * 64), 0, 1 << 24).astype(np.int64)
-        d = self._directions(g, angle)
-        cos, here = cosines(), present.astype(np.int64)
-        known["sum"] = (
-            x + here * length * cos[d % TURN],
-            y + here * length * cos[(d - TURN // 4) % TURN],
-        )
-
-    def _directions(self, g: int, index: np.ndarray) -> np.ndarray:
+    def directions(self, g: int, index: np.ndarray) -> np.ndarray:
         """Direction of each cell [n] from zero, in 1/4096 of a turn."""
         family = self.families[g][self.groups[g].angle]
         low, high = family.edges
         return np.asarray((self.turns[g][np.clip(index, low, high - 1) - low] - family.origin) % TURN)
 
-    def _reference(self, known: Known, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Direction of the vector sum [n], and its length on a scale of octaves."""
-        if "sum" not in known:
-            return np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-        x, y = known["sum"][0][rows], known["sum"][1][rows]
-        a, b = (x >> 14).astype(np.float64), (y >> 14).astype(np.float64)
-        # Squares and their sum are exact, and IEEE 754 rounds a root correctly.
-        fraction, exponent = np.frexp(np.sqrt(a * a + b * b))
-        octaves = np.floor((exponent + 2 * fraction - 11) * (ONE / 2)).astype(np.int64)
-        return direction(x, y), np.clip(octaves, -CLIP, CLIP)
+    def inputs_of(self, column: int) -> list[Any]:
+        if column not in self._inputs:
+            self._inputs[column] = inputs_of(self, column)
+        return self._inputs[column]
 
-    def inputs(self, column: int, known: Known, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """([D, n] inputs of a column's network for some rows, [n] the direction that angles are seen from)."""
-        g, s, f = self.place[column]
-        reference, octaves = self._reference(known, rows)
-        out = [octaves]
-        for group in self.groups:
-            if group.slots:
-                count = sum(known["there"][item[0]][rows].astype(np.int64) for item in group.items)
-                out.append(np.minimum(count, 16) * (ONE // 4))
-        if self.groups[g].slots:
-            out.append(np.full(len(rows), s * (ONE // 4), np.int64))
-        seen = [(g, s, f)]
-        if len(self.groups[g].items) > 1:
-            seen.append((g, s - 1, len(self.groups[g].items[0])))
-        for other in range(g + 1 if len(self.groups[g].items) > 1 else g):
-            seen.append((other, 0 if other < g or s > 0 else -1, len(self.groups[other].items[0])))
-        for other, item, fields in seen:
-            out += self._fields(other, item, fields, known, rows, reference)
-        return np.stack(out), reference
-
-    def _fields(
-        self, g: int, s: int, fields: int, known: Known, rows: np.ndarray, reference: np.ndarray
-    ) -> list[np.ndarray]:
-        """The first fields of an object as inputs; zeros where it is absent."""
-        group, out = self.groups[g], []
-        nothing = np.zeros(len(rows), np.int64)
-        for f in range(fields):
-            if s < 0:
-                out += [nothing] * (3 if f == group.angle else 2)
-                continue
-            full, there = known[group.items[s][f]]
-            index, present = full[rows], there[rows].astype(np.int64)
-            if f == group.angle:
-                d = self._directions(g, index) - reference
-                cos = cosines()
-                out += [present * (cos[d % TURN] >> 6), present * (cos[(d - TURN // 4) % TURN] >> 6)]
-            else:
-                family = self.families[g][f]
-                out.append(present * np.clip((index - family.center) * ONE // family.scale, -CLIP, CLIP))
-            out.append(present * ONE)
-        return out
-
-    def _measure(self, column: int, turned: bool) -> np.ndarray:
-        """Cumulative number of points that each cell of a column stands for; of an angle, over two turns."""
-        if column not in self.measures:
+    def bins(self, column: int) -> Bins:
+        """The bins of a column's integers, with the number of points that each cell stands for."""
+        if column not in self._bins:
             g, _, f = self.place[column]
-            low, high = self.families[g][f].edges[0], self.families[g][f].edges[-1]
+            family, turned = self.families[g][f], f == self.groups[g].angle
+            low, high = family.edges[0], family.edges[-1]
             grid, cells = self.grids[column], np.abs(np.arange(low, high))
             points = np.ones(len(cells), np.int64)
             if isinstance(grid, Cover):
                 points = np.maximum(grid.measure[np.minimum(cells, len(grid.measure) - 1)], 1)
                 points[cells == 0] = max(1, 2 * int(grid.measure[0]) - 1)
-            points = np.concatenate([points, points]) if turned else points
             if points.sum() > MOST_MEASURE:
-                points = np.ones(len(points), np.int64)
-            self.measures[column] = np.concatenate([[0], np.cumsum(points)])
-        return self.measures[column]
+                points[:] = 1
+            lower, count, width = np.array(family.edges, np.int64) - low, len(family.edges) - 1, 1
+            if turned:
+                start, n = self.starts[g], len(points)
+                lower = np.concatenate([start, start + n, [2 * n]])
+                points, count, width = np.concatenate([points, points]), family.bins, TURN // family.bins
+            self._bins[column] = Bins(lower, np.concatenate([[0], np.cumsum(points)]), count, width)
+        return self._bins[column]
 
-    def angle_edges(self, g: int, reference: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-        """(first cell at or beyond each row's reference [n], edges [n, K + 1] of its bins from there on)."""
-        family, turns = self.families[g][self.groups[g].angle], self.turns[g]
-        start = np.searchsorted(turns, np.arange(TURN))
-        twice = np.concatenate([start, start + len(turns), [2 * len(turns)]])
-        a = (reference + family.origin) % TURN
-        at = a[:, None] + np.arange(bins + 1) * (TURN // bins)
-        return start[a], twice[at] - twice[a][:, None]
+    def placed(
+        self, column: int, index: np.ndarray, reference: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """(place [n] of integers among the bins, bin [n], where each row's bins begin or None).
 
-    def table(self, column: int, known: Known, rows: np.ndarray) -> tuple[Table, np.ndarray | None]:
-        """(distribution of each row, first cell of an angle [n] or None); an angle goes on into a second turn."""
+        Args:
+            reference: direction [n] from which an angle's bins count.
+        """
         g, _, f = self.place[column]
-        family, group = self.families[g][f], self.groups[g]
-        x, reference = self.inputs(column, known, rows)
+        family = self.families[g][f]
+        place = index - family.edges[0]
+        if f != self.groups[g].angle:
+            return place, self.bins(column).of[place].astype(np.int64), None
+        first = (reference + family.origin) % TURN
+        start = self.starts[g][first]
+        k = (self.turns[g][place] - first) % TURN // (TURN // family.bins)
+        return start + (place - start) % len(self.turns[g]), k, first
+
+    def table(self, column: int, context: Context, rows: np.ndarray) -> RowTables:
+        """The distribution of each row."""
+        g, _, f = self.place[column]
+        family = self.families[g][f]
         if family.network is None:
             raise CompressedFileError("a column without a network is said to be coded by one")
-        weights = family.network.weights(x[family.uses].T)
-        turned = f == group.angle
-        measure, origin = self._measure(column, turned), 0 if turned else family.edges[0]
-        if turned:
-            first, edges = self.angle_edges(g, reference, family.bins)
-            edges += first[:, None]
-        else:
-            first, edges = None, np.array(family.edges, np.int64)
-        steps = np.diff(measure[edges - origin], axis=-1)
-        return Table(edges, frequencies(weights, steps if turned else steps[None]), measure, origin), first
+        first = (context.reference[rows] + family.origin) % TURN if f == self.groups[g].angle else None
+        return RowTables(self.bins(column), family.network, context.inputs(column, rows, family.uses), first)
 
-    def coded(self, column: int, known: Known, rows: np.ndarray, index: np.ndarray, n: int) -> Coded | None:
+    def coded(self, column: int, context: Context, rows: np.ndarray, index: np.ndarray) -> Coded | None:
         """A column's integers under their distributions; None if it has none, or one of them is outside."""
         g, _, f = self.place[column]
         family = self.families[g][f]
         inside = len(index) and family.edges[0] <= index.min() and index.max() < family.edges[-1]
         if family.network is None or not inside:
             return None
-        table, first = self.table(column, known, rows)
-        values = index
-        if first is not None:
-            cells = len(self.turns[g])
-            values = first + (index - family.edges[0] - first) % cells
-        symbols = table.intervals(values)
+        place, k, _ = self.placed(column, index, context.reference[rows])
+        symbols = self.table(column, context, rows).intervals(place, k)
         return Coded(bytes([MODEL]), [symbols], information([symbols]), MODEL)
 
-    def decoding(self, column: int, known: Known, rows: np.ndarray, n: int) -> Any:
+    def decoding(self, column: int, context: Context, rows: np.ndarray) -> Any:
         """What reads the column that `coded` coded."""
 
         def read(decoder: Decoder, count: int) -> np.ndarray:
             g, _, f = self.place[column]
-            table, first = self.table(column, known, rows)
-            values = decoder.column(count, table.find)
-            return values if first is None else values % len(self.turns[g]) + self.families[g][f].edges[0]
+            places = decoder.column(count, self.table(column, context, rows).find)
+            if f == self.groups[g].angle:
+                places %= len(self.turns[g])
+            return places + self.families[g][f].edges[0]
 
         return read
 
@@ -265,14 +190,14 @@ class Masked:
                 for fs in self.families
             ],
         }
-        parts = [p.reshape(-1) for f in nets if f.network for p in f.network.parts]
-        coded_parts = [coded(p) for p in parts]
+        # Weights of one kind together: first layers, their biases, and so on.
+        kinds = zip(*(f.network.parts for f in nets if f.network), strict=True)
+        coded_parts = [coded(np.concatenate([p.reshape(-1) for p in kind])) for kind in kinds]
         symbols = [s for c in coded_parts for s in c.symbols]
-        lanes = lanes_for(information(symbols))
         out = BytesWriter()
         out.piece(pack(json.dumps(card, sort_keys=True, separators=(",", ":")).encode()))
-        out.number(lanes)
-        out.piece(encode(symbols, lanes))
+        out.number(LANES)
+        out.piece(encode(symbols, LANES))
         return bytes(out.data) + b"".join(c.head for c in coded_parts)
 
     @staticmethod
@@ -290,39 +215,46 @@ class Masked:
         if not 1 <= lanes <= 1 << 12:
             raise CompressedFileError("its codec section is damaged")
         decoder = Decoder(reader.piece(), lanes)
-        families = []
+        families, shapes = [], []
         for g, fs in zip(groups, card["families"], strict=True):
             row = []
             for f, said in enumerate(fs):
-                hidden, waves = said.pop("hidden"), said.pop("waves")
+                sizes = said.pop("hidden"), said.pop("waves")
                 family = Family(**said)
-                if hidden:
-                    k = family.bins if f == g.angle else len(family.edges) - 1
-                    family.network = _network(reader, decoder, (hidden, len(family.uses), waves, k), f == g.angle)
                 _check(family)
+                if sizes[0]:
+                    k = family.bins if f == g.angle else len(family.edges) - 1
+                    shapes.append((family, _shapes(*sizes, len(family.uses), k), f == g.angle))
                 row.append(family)
             families.append(row)
+        kinds = []
+        for kind in range(5):
+            counts = [int(np.prod(s[kind])) for _, s, _ in shapes]
+            if sum(counts) > MOST_WEIGHTS:
+                raise CompressedFileError("networks of an impossible size")
+            kinds.append(np.split(decoded(reader, decoder, sum(counts)), np.cumsum(counts)[:-1]) if counts else [])
         reader.finish()
         decoder.finish()
+        for (family, sizes_of, periodic), *flat in zip(shapes, *kinds, strict=True):
+            w1, b1, w2, b2, base = (p.reshape(s) for p, s in zip(flat, sizes_of, strict=True))
+            family.network = network = Network(w1, b1, w2, b2, base, periodic)
+            large = any(((p < -EXACT) | (p > EXACT)).any() for p in network.parts)
+            if large or not network.exact or (periodic and len(b2) % 2):
+                raise CompressedFileError("a network with impossible weights")
         return Masked(groups, families, grids)
 
 
-def _network(reader: BytesReader, decoder: Decoder, sizes: tuple[int, int, int, int], periodic: bool) -> Network:
-    hidden, inputs, waves, outputs = sizes
-    if not (0 < hidden <= 1 << 12 and 0 <= inputs <= 1 << 16 and 0 < waves <= 1 << 8 and 0 < outputs <= 1 << 12):
+def _shapes(hidden: int, waves: int, inputs: int, bins: int) -> tuple[tuple[int, ...], ...]:
+    if not (0 < hidden <= 1 << 12 and 0 <= inputs <= 1 << 16 and 0 < waves <= 1 << 7 and 0 < bins < 1 << 8):
         raise CompressedFileError("a network of an impossible size")
-    shapes = ((hidden, inputs), (hidden,), (waves, hidden), (waves,), (outputs,))
-    parts = [decoded(reader, decoder, int(np.prod(s))).reshape(s) for s in shapes]
-    if any(p.size and np.abs(p).max() > 1 << 24 for p in parts) or (periodic and waves % 2):
-        raise CompressedFileError("a network with impossible weights")
-    w1, b1, w2, b2, base = parts
-    return Network(w1, b1, w2, b2, base, periodic)
+    return (hidden, inputs), (hidden,), (waves, hidden), (waves,), (bins,)
 
 
 def _check(family: Family) -> None:
     edges = family.edges
     rising = all(isinstance(e, int) for e in edges) and all(a < b for a, b in itertools.pairwise(edges))
-    if len(edges) < 2 or not rising or edges[-1] - edges[0] > MOST_CELLS or family.scale < 1:
+    sane = isinstance(family.scale, int) and 0 < family.scale < 1 << 40 and abs(family.center) < 1 << 62
+    if len(edges) < 2 or not rising or edges[-1] - edges[0] > MOST_CELLS or not sane:
         raise CompressedFileError("a distribution with impossible bins")
     if family.bins and (TURN % family.bins or not 0 <= family.origin < TURN):
         raise CompressedFileError("an angle with impossible bins")

@@ -18,7 +18,7 @@ from diabolo.errors import CompressedFileError, DataError
 __all__ = ["CHUNK_ROWS", "decompressed", "opened", "rechunked", "report_of", "write_file"]
 
 #: Rows of a chunk: enough that its tables and states cost a fraction of a per cent.
-CHUNK_ROWS = 65_536
+CHUNK_ROWS = 131_072
 
 
 def rechunked(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
@@ -158,9 +158,7 @@ def decompressed(
         if isinstance(payload, CompressedFileError):
             return payload
         try:
-            batch = decode_chunk(plan, payload)
-            if batch.num_rows != chunk.rows:
-                raise CompressedFileError(f"has {batch.num_rows:,} rows")
+            batch = decode_chunk(plan, payload, chunk.rows)
         except CompressedFileError as error:
             return CompressedFileError(f"chunk {chunk.number} (rows {chunk.first:,} on) is damaged: {error}")
         if span is not None:
