@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from diabolo import config
+from diabolo.cluster.embedding import embeddings
 from diabolo.cluster.partition import partitions
 from diabolo.data.formats import formats
 from diabolo.detect.scores import scores
@@ -34,7 +35,19 @@ import snippets
 
 PAGE = Path(__file__).parent / "settings.md"
 LECTURE = Path(__file__).parent / "lecture.md"
-REGISTRIES = (networks, latents, priors, likelihoods, corruptions, regularizers, robusts, scores, partitions, formats)
+REGISTRIES = (
+    networks,
+    latents,
+    priors,
+    likelihoods,
+    corruptions,
+    regularizers,
+    robusts,
+    scores,
+    embeddings,
+    partitions,
+    formats,
+)
 
 
 def comments() -> dict[str, str]:

@@ -208,6 +208,7 @@ def test_every_setting_of_a_partition_is_tested():
         ({"n_clusters": 2.5}, "whole numbers"),
         ({"method": "kmean"}, "did you mean 'kmeans'"),
         ({"method": "density", "n_clusters": 3}, "finds out"),
+        ({"embedding": "neighbors"}, "did you mean 'neighbours'"),
         ({"n_resamples": -1}, "n_resamples"),
         ({"autoencoder": "vae"}, "autoencoder"),
     ],

@@ -194,8 +194,8 @@ VALUES = {
 }
 #: Settings that the data decide, not the user; each has a test of its own below.
 FROM_DATA = {("likelihood", "multiplicity", "gaps"), ("likelihood", "levels", "count")}
-#: Concepts that come after the fit; tests/test_cluster.py shows that their settings act.
-AFTERWARDS = {"partition"}
+#: Concepts that come after the fit; tests/test_cluster.py and tests/test_embedding.py show that their settings act.
+AFTERWARDS = {"partition", "embedding"}
 
 
 def registries():

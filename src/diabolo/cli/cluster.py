@@ -22,6 +22,7 @@ def cluster(
     out: str = typer.Option(..., "-o", "--out", help="Labels to write: .parquet, .csv or .arrow, also to a URL."),
     clusters: str = typer.Option("auto", help="Number of clusters, or auto."),
     method: str = typer.Option("mixture", help="How codes fall into clusters: mixture, kmeans, density."),
+    embedding: str = typer.Option("none", help="Ahead of it: none, or neighbours, for images; takes minutes."),
     set_: list[str] = typer.Option([], "--set", help="A setting of the method, like min_cluster_size=50."),
     keep: bool = typer.Option(False, "--keep", help="Use the clusters that MODEL has; nothing is fitted."),
     memory: str = typer.Option("1GiB", help="Clusters of a larger table are found in a uniform sample of this size."),
@@ -40,7 +41,12 @@ def cluster(
 
     check_apart(out, model, data)
     check_writable(out)
-    settings = {"n_clusters": _number(clusters), "method": _method(method, set_), "random_state": seed}
+    settings = {
+        "n_clusters": _number(clusters),
+        "method": _method(method, set_),
+        "embedding": embedding,
+        "random_state": seed,
+    }
     if keep:
         found = load_clusterer(model, own_network)
         source = as_fitted(data, found.autoencoder_.model_.encoding.schema)

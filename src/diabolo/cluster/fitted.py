@@ -55,7 +55,8 @@ class Components:
         out = np.empty((len(z), len(self.weights)))
         constant = np.log(self.weights) - self._log_det - 0.5 * z.shape[1] * np.log(2 * np.pi)
         for c, (mean, whiten) in enumerate(zip(self.means, self._whiten, strict=True)):
-            out[:, c] = constant[c] - 0.5 * np.square((z - mean) @ whiten.T).sum(axis=1)
+            # Not by a matrix product, whose last digits depend on the number of rows.
+            out[:, c] = constant[c] - 0.5 * np.square(np.einsum("nk,jk->nj", z - mean, whiten)).sum(axis=1)
         return out
 
     def log_likelihood(self, z: np.ndarray) -> float:

@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator, ClusterMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from diabolo.cluster.embedding import Head, embeddings
 from diabolo.cluster.fitted import FittedPartition
 from diabolo.cluster.number import count_clusters
 from diabolo.cluster.partition import Partition, check_number, partitions
@@ -26,8 +27,9 @@ __all__ = ["LatentClusterer"]
 
 #: Latent dimensions of the autoencoder that is fitted where none is given, at most.
 LATENT_DIM = 10
-#: Rows that clusters are fitted to at most; all get labels.
-MOST_ROWS = 50_000
+#: Rows that clusters are fitted to at most, and that an embedding learns from; all get labels.
+MOST_ROWS = 20_000
+MOST_EMBEDDED = 100_000
 
 
 class LatentClusterer(ClusterMixin, BaseEstimator):
@@ -40,6 +42,8 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         autoencoder: a fitted autoencoder, used as it is; an unfitted one, fitted on X; None for an `Autoencoder` with
             min(10, columns) latent dimensions.
         n_clusters: "auto", or a whole number from 1 up.
+        embedding: what lies between codes and clusters: "none", or "neighbours", a network that keeps neighbors near
+            (for images and other rows on curved surfaces; minutes rather than seconds).
         method: a partition's name or mapping: "mixture" (Gaussians), "kmeans", "density" (finds their number itself).
         n_resamples: bootstrap fits behind `stability_`; 0 for none.
         random_state: seed of everything random, and of the autoencoder if None was given.
@@ -48,7 +52,8 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         labels_: [n] int32, clusters from 0 on by falling size; −1 for a row of none (or one that cannot be read).
         confidence_: [n] float32, belief in that label.
         n_clusters_: number of clusters.
-        codes_: [n, K] float64, what was clustered.
+        codes_: [n, K] float64.
+        embedded_: [n, d] float64, what was clustered: the codes, or their embedding.
         centers_: [clusters, K], the mean code of each cluster's rows.
         prototypes_: the centers decoded, E[x|z] in original units, in X's container.
         exemplars_: [clusters] int64, the row whose code is nearest to each center.
@@ -69,12 +74,14 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         autoencoder: Any = None,
         n_clusters: Any = "auto",
         method: Any = "mixture",
+        embedding: Any = "none",
         n_resamples: int = 5,
         random_state: Any = 0,
     ) -> None:
         self.autoencoder = autoencoder
         self.n_clusters = n_clusters
         self.method = method
+        self.embedding = embedding
         self.n_resamples = n_resamples
         self.random_state = random_state
 
@@ -100,8 +107,10 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
             self.autoencoder_ = fresh._fit_table(table, None)
         schema = self.autoencoder_.model_.encoding.schema
         table = matched(table, schema, type(self).__name__)
-        codes, bad = self._codes(table.values)
-        self._learn(codes, bad, partition, seed)
+        inputs, codes, bad = self._read(table.values, embeddings.create(self.embedding).name != "none")
+        self._embed(inputs, codes, bad, seed)
+        self.embedded_ = self._space(inputs, codes, bad)
+        self._learn(self.embedded_, bad, partition, seed)
         self._describe(table, codes)
         return self
 
@@ -116,20 +125,44 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         ):
             raise ConfigError(f"n_resamples = {self.n_resamples!r}; allowed are whole numbers from 0 up")
         partition = partitions.create(self.method)
+        embeddings.create(self.embedding)
         check_number(partition, k, rows)
         return seed_of(self.random_state), partition
 
-    def _codes(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior means [n, K] float64 of rows in the schema's order, and which cannot be read, [n] bool."""
-        ae = self.autoencoder_
-        out, bad = np.empty((len(values), ae.model_.latent_dim)), np.zeros(len(values), bool)
+    def _read(self, values: np.ndarray, inputs: bool) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        """Inputs [n, D] float32 if asked for, posterior means [n, K] float64, and which rows cannot be read, [n] bool.
+
+        The rows are in the schema's order.
+        """
+        model = self.autoencoder_.model_
+        x = np.empty((len(values), model.encoding.width), np.float32) if inputs else None
+        codes, bad = np.empty((len(values), model.latent_dim)), np.zeros(len(values), bool)
         with torch.inference_mode():
-            for part, rows in ae._tiles(values):
+            for part, rows in self.autoencoder_._tiles(values):
                 size = part.stop - part.start
-                out[part] = ae.model_.posterior(rows).mean[:size].numpy()
+                codes[part] = model.posterior(rows).mean[:size].numpy()
+                if x is not None:
+                    x[part] = rows.clipped(model.encoding.clip).x[:size].numpy()
                 if rows.bad is not None:
                     bad[part] = rows.bad[:size].numpy()
-        return out, bad | ~np.isfinite(out).all(axis=1)
+        return x, codes, bad | ~np.isfinite(codes).all(axis=1)
+
+    def _embed(self, inputs: np.ndarray | None, codes: np.ndarray, bad: np.ndarray, seed: int) -> None:
+        """Learn the head, if there is to be one."""
+        self.head_: Head | None = None
+        rows = np.flatnonzero(~bad)
+        if inputs is None or len(rows) < 3:
+            return
+        if len(rows) > MOST_EMBEDDED:
+            rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_EMBEDDED])
+        self.head_ = embeddings.create(self.embedding).fit(inputs[rows], codes[rows], seed)
+
+    def _space(self, inputs: np.ndarray | None, codes: np.ndarray, bad: np.ndarray) -> np.ndarray:
+        if self.head_ is None or inputs is None:
+            return codes
+        out = np.zeros((len(codes), self.head_.width))
+        out[~bad] = self.head_(inputs[~bad], codes[~bad])
+        return out
 
     def _learn(self, codes: np.ndarray, bad: np.ndarray, partition: Partition, seed: int) -> None:
         z = codes[~bad]
@@ -159,6 +192,11 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
 
     def _labelled(self, codes: np.ndarray, bad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return most_likely(self._proba(codes, bad))
+
+    def _proba_of(self, values: np.ndarray) -> np.ndarray:
+        """Beliefs of rows in the schema's order."""
+        inputs, codes, bad = self._read(values, self.head_ is not None)
+        return self._proba(self._space(inputs, codes, bad), bad)
 
     def _proba(self, codes: np.ndarray, bad: np.ndarray) -> np.ndarray:
         proba = np.zeros((len(codes), self.partition_.n_clusters))
@@ -210,7 +248,7 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         """Belief that rows X [n, C] belong to each cluster, [n, clusters] float64; zeros for a row of none."""
         check_is_fitted(self, "partition_")
         table = matched(as_table(X), self.autoencoder_.model_.encoding.schema, type(self).__name__)
-        return self._proba(*self._codes(table.values))
+        return self._proba_of(table.values)
 
     def predict(self, X: Any) -> np.ndarray:
         """The cluster of each of the rows X [n, C], [n] int32; −1 for a row of none. Fitted rows keep `labels_`."""

@@ -47,7 +47,7 @@ def labelled(
     def batches() -> Iterator[Any]:
         at = 0
         for values, _ in ordered_chunks(data, found.autoencoder_.model_.encoding.schema):
-            labels, confidence = most_likely(found._proba(*found._codes(values)))
+            labels, confidence = most_likely(found._proba_of(values))
             for j, rows in zip(*np.unique(labels, return_counts=True), strict=True):
                 sizes[j] += int(rows)
             place = np.arange(at, at + len(values))

@@ -10,6 +10,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from diabolo.artifact import Section, read_sections
+from diabolo.cluster.embedding import Head, embeddings
 from diabolo.cluster.fitted import Components, Exemplars, FittedPartition
 from diabolo.cluster.partition import partitions
 from diabolo.errors import DiaboloError, ModelFileError
@@ -24,12 +25,14 @@ __all__ = ["clusters_section", "load_clusterer"]
 
 COMPONENTS = ("weights", "means", "covariances", "group")
 EXEMPLARS = ("points", "labels", "confidence")
+HEAD = ("mean", "directions", "shift", "scale")
 
 
 @dataclasses.dataclass
 class ClustererParameters:
     n_clusters: Annotated[int, Ge(1)] | Literal["auto"]
     method: dict[str, Any]
+    embedding: dict[str, Any]
     n_resamples: Count
     random_state: Count | None
 
@@ -40,6 +43,8 @@ class ClustersCard:
     partition: Literal["components", "exemplars"]
     stability: Annotated[float, Ge(-1), Le(1)] | None
     reach: Annotated[float, Ge(0)] | None = None
+    #: Affine layers of the head; 0 without one.
+    layers: Annotated[int, Ge(0), Le(64)] = 0
 
 
 def clusters_section(clusterer: LatentClusterer) -> Section:
@@ -49,6 +54,7 @@ def clusters_section(clusterer: LatentClusterer) -> Section:
         "parameters": {
             "n_clusters": k if isinstance(k, str) else int(k),
             "method": spec_of(partitions.create(clusterer.method)),
+            "embedding": spec_of(embeddings.create(clusterer.embedding)),
             "n_resamples": int(clusterer.n_resamples),
             "random_state": None if seed is None else seed_of(seed),
         },
@@ -59,6 +65,12 @@ def clusters_section(clusterer: LatentClusterer) -> Section:
         card["reach"] = found.reach
     names = COMPONENTS if isinstance(found, Components) else EXEMPLARS
     tensors = {name: np.asarray(getattr(found, name)) for name in names}
+    head = clusterer.head_
+    if head is not None:
+        card["layers"] = len(head.weights)
+        tensors |= {f"head_{name}": getattr(head, name) for name in HEAD}
+        for i, (weight, bias) in enumerate(zip(head.weights, head.biases, strict=True)):
+            tensors |= {f"head_weight_{i}": weight, f"head_bias_{i}": bias}
     tensors |= {"centers": clusterer.centers_, "sizes": clusterer.sizes_.astype(np.int64)}
     return Section(card, tensors)
 
@@ -83,7 +95,10 @@ def load_clusterer(path: str | Path, own_network: bool = False) -> LatentCluster
     clusterer.autoencoder_ = ae
     try:
         partitions.create(card.parameters.method)
-        clusterer.partition_ = _partition(path, card, ae, tensors)
+        embeddings.create(card.parameters.embedding)
+        clusterer.head_ = head = _head(path, card, ae, tensors)
+        dims = ae.model_.latent_dim if head is None else head.width
+        clusterer.partition_ = _partition(path, card, dims, tensors)
     except ModelFileError:
         raise
     except (DiaboloError, ValueError, np.linalg.LinAlgError) as error:
@@ -113,11 +128,27 @@ def _tensor(
     return t
 
 
-def _partition(
-    path: str | Path, card: ClustersCard, ae: Autoencoder, tensors: dict[str, np.ndarray]
-) -> FittedPartition:
-    dims = ae.model_.latent_dim
+def _head(path: str | Path, card: ClustersCard, ae: Autoencoder, tensors: dict[str, np.ndarray]) -> Head | None:
+    if not card.layers:
+        return None
+    inputs, codes = ae.model_.encoding.width, ae.model_.latent_dim
+    mean = _tensor(path, tensors, "head_mean", np.float64, (inputs,))
+    directions = _tensor(path, tensors, "head_directions", np.float64, (inputs, -1))
+    width = directions.shape[1] + codes
+    shift = _tensor(path, tensors, "head_shift", np.float64, (width,))
+    scale = _tensor(path, tensors, "head_scale", np.float64, (width,))
+    weights, biases = [], []
+    for i in range(card.layers):
+        weights.append(_tensor(path, tensors, f"head_weight_{i}", np.float64, (width, -1)))
+        width = weights[-1].shape[1]
+        biases.append(_tensor(path, tensors, f"head_bias_{i}", np.float64, (width,)))
+    finite_ones = all(np.isfinite(t).all() for t in (mean, directions, shift, scale, *weights, *biases))
+    if not finite_ones or not (scale > 0).all() or width < 1:
+        raise ModelFileError(f"{path}: section 'clusters': the head has numbers that are not finite, or scales of 0")
+    return Head(mean, directions, shift, scale, weights, biases)
 
+
+def _partition(path: str | Path, card: ClustersCard, dims: int, tensors: dict[str, np.ndarray]) -> FittedPartition:
     def refuse(problem: str) -> ModelFileError:
         return ModelFileError(f"{path}: section 'clusters': {problem}")
 

@@ -1,0 +1,199 @@
+"""The head that keeps neighbors near: its graph, its loss, and what it makes separable."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import NearestNeighbors
+
+from diabolo import LatentClusterer, LinearAutoencoder
+from diabolo.artifact import Section, read_sections, write_sections
+from diabolo.cluster import embedding
+from diabolo.cluster.embedding import embeddings
+from diabolo.cluster.graph import fuzzy_graph, nearest, principal
+from diabolo.cluster.layout import cross_entropy, curve, laid_out, pull, push
+from diabolo.cluster.partition import partitions
+from diabolo.cluster.stability import most_likely
+from diabolo.errors import ModelFileError
+
+QUICK = {"name": "neighbours", "hidden": 64, "dimensions": 2, "n_neighbors": 40, "epochs": 100}
+
+
+def moons(n=300, seed=0):
+    """Two arcs that reach into each other, in four columns, and which is which."""
+    g = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    angle = g.uniform(0, np.pi, n)
+    flat = np.where(y[:, None], np.c_[1 - np.cos(angle), 0.5 - np.sin(angle)], np.c_[np.cos(angle), np.sin(angle)])
+    flat += 0.05 * g.normal(size=(n, 2))
+    return flat @ np.linalg.qr(np.random.default_rng(9).normal(size=(4, 4)))[0][:2], y
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X = moons()[0]
+    return LatentClusterer(LinearAutoencoder(latent_dim=2), n_clusters=2, embedding=QUICK, n_resamples=1).fit(X)
+
+
+# ── what it is for ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("method", "without", "least"), [("mixture", 0.9, 0.95), ("kmeans", 0.5, 0.85)])
+def test_arcs_that_reach_into_each_other_come_apart(fitted, method, without, least):
+    X, y = moons()
+    plain = LatentClusterer(fitted.autoencoder_, n_clusters=2, method=method, n_resamples=0).fit(X)
+    assert adjusted_rand_score(y, plain.labels_) < without
+    found = most_likely(partitions.create(method).fit(fitted.embedded_, 2, 0).proba(fitted.embedded_))[0]
+    assert adjusted_rand_score(y, found) > least
+    assert plain.embedded_.shape == plain.codes_.shape == fitted.codes_.shape
+    assert fitted.embedded_.shape == (300, 2)
+
+
+def test_a_rows_label_does_not_depend_on_the_rows_beside_it(fitted):
+    X, y = moons(seed=1)
+    assert adjusted_rand_score(y, fitted.predict(X)) > 0.95
+    X = moons()[0]
+    assert np.array_equal(fitted.predict(X), fitted.labels_)
+    assert np.array_equal(fitted.predict_proba(X[5:6]), fitted.predict_proba(X)[5:6])
+    assert fitted.stability_ > 0.9
+
+
+def test_the_file_keeps_the_head(fitted, tmp_path):
+    X = moons(seed=2)[0]
+    path = tmp_path / "m.diabolo"
+    fitted.save(path)
+    again = LatentClusterer.load(path)
+    assert np.array_equal(again.predict_proba(X), fitted.predict_proba(X))
+    sections = read_sections(path)
+    for name, value in (("head_scale", 0.0), ("head_weight_1", np.nan)):
+        tensors = {k: v.copy() for k, v in sections["clusters"].tensors.items()}
+        tensors[name].flat[0] = value
+        write_sections(path, {**sections, "clusters": Section(sections["clusters"].card, tensors)})
+        with pytest.raises(ModelFileError, match="head"):
+            LatentClusterer.load(path)
+    card = {**sections["clusters"].card, "layers": 2}
+    write_sections(path, {**sections, "clusters": Section(card, sections["clusters"].tensors)})
+    with pytest.raises(ModelFileError):
+        LatentClusterer.load(path)
+
+
+# ── the graph ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_neighbors_are_exact():
+    x = np.random.default_rng(0).normal(size=(200, 5)) + 1000
+    places, distances = nearest(x, 7)
+    wanted, at = NearestNeighbors(n_neighbors=8).fit(x).kneighbors(x)
+    np.testing.assert_allclose(distances, wanted[:, 1:], rtol=1e-3)
+    assert (places == at[:, 1:]).mean() > 0.99
+
+
+def test_memberships_follow_their_definition():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    places, distances = nearest(x, 5)
+    graph = fuzzy_graph(places, distances).toarray()
+    one_way = np.zeros((60, 60))
+    for i in range(60):
+        beyond = distances[i] - distances[i, 0]
+        scales = np.logspace(-4, 4, 20_001)
+        sigma = scales[np.abs(np.exp(-beyond[:, None] / scales).sum(0) - np.log2(5)).argmin()]
+        one_way[i, places[i]] = np.exp(-beyond / sigma)
+    np.testing.assert_allclose(graph, one_way + one_way.T - one_way * one_way.T, atol=2e-3)
+    assert np.array_equal(graph, graph.T)
+    assert graph.max() <= 1
+
+
+def test_equal_rows_are_neighbors():
+    x = np.repeat(np.random.default_rng(0).normal(size=(4, 2)), 5, axis=0)
+    graph = fuzzy_graph(*nearest(x, 4)).toarray()
+    assert np.isfinite(graph).all()
+    assert (graph[:5, :5][~np.eye(5, dtype=bool)] > 0.99).all()
+
+
+def test_principal_directions_are_those_of_largest_variance():
+    x = np.random.default_rng(0).normal(size=(500, 4)) * [1, 5, 2, 0.1]
+    mean, directions = principal(x, 2)
+    np.testing.assert_allclose(mean, x.mean(0))
+    assert np.abs(directions[1, 0]) > 0.99
+    assert np.abs(directions[2, 1]) > 0.99
+
+
+# ── the loss ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_curve_is_the_published_one():
+    """umap-learn's a and b for min_dist 0.1 and spread 1."""
+    assert curve(0.1) == pytest.approx((1.577, 0.895), abs=2e-3)
+
+
+def test_cross_entropy_is_its_formula():
+    squared = torch.linspace(0.1, 9, 20)
+    q = 1 / (1 + 1.9 * squared**0.8)
+    for v in (0.0, 0.3, 1.0):
+        wanted = -v * q.log() - (1 - v) * (1 - q).log()
+        torch.testing.assert_close(cross_entropy(squared, torch.tensor(v), 1.9, 0.8), wanted)
+
+
+def test_pull_and_push_are_the_gradients_of_the_cross_entropy():
+    a, b = curve(0.0)
+    gap = torch.tensor([[0.3, -0.4], [1.5, 2.0], [0.1, 0.0]], requires_grad=True)
+    squared = gap.square().sum(1)
+    for membership, force in ((1.0, pull), (0.0, push)):
+        loss = cross_entropy(squared, torch.tensor(membership), a, b).sum()
+        (gradient,) = torch.autograd.grad(loss, gap, retain_graph=True)
+        wanted = force(squared, a, b).unsqueeze(1) * gap
+        torch.testing.assert_close(-gradient[:2], wanted[:2].detach(), rtol=0.01, atol=1e-6)
+
+
+def test_forces_are_finite_where_points_fall_together():
+    zero = torch.zeros(1)
+    assert torch.isfinite(pull(zero, 1.9, 0.8)).all()
+    assert torch.isfinite(push(zero, 1.9, 0.8)).all()
+
+
+def test_laying_out_lowers_the_loss():
+    x = np.random.default_rng(0).normal(size=(120, 3))
+    graph, shape = fuzzy_graph(*nearest(x, 8)), curve(0.0)
+    v = torch.from_numpy(graph.toarray())
+    off = ~torch.eye(120, dtype=bool)
+
+    def loss(points):
+        squared = torch.cdist(torch.from_numpy(points), torch.from_numpy(points)).square()[off]
+        return float(cross_entropy(squared, v[off], *shape).mean())
+
+    start = np.random.default_rng(1).normal(size=(120, 2))
+    assert loss(laid_out(graph, start, shape, 50, 5, 0)) < 0.7 * loss(start)
+
+
+CHANGES = {
+    "dimensions": 3,
+    "n_neighbors": 10,
+    "min_dist": 0.5,
+    "space": "codes",
+    "epochs": 9,
+    "negatives": 1,
+    "hidden": 16,
+}
+
+
+def test_every_setting_acts(monkeypatch):
+    monkeypatch.setattr(embedding, "FEWEST_STEPS", 60)
+    monkeypatch.setattr(embedding, "EPOCHS", 2)
+    assert set(CHANGES) == {f.name for f in dataclasses.fields(embeddings.get("neighbours"))}
+    x = moons(100)[0].astype(np.float32)
+    z = np.abs(x[:, :2].astype(float))
+
+    def embedded(**settings):
+        head = embeddings.create({**QUICK, "epochs": 20, **settings}).fit(x, z, 0)
+        return head(x, z)
+
+    before = embedded()
+    assert np.array_equal(before, embedded())
+    for name, value in CHANGES.items():
+        after = embedded(**{name: value})
+        assert after.shape != before.shape or not np.allclose(after, before, rtol=1e-2), name
+    assert not np.allclose(embedded(space="codes"), embedded(space="inputs"), rtol=1e-2)
