@@ -76,6 +76,7 @@ LAWS = {
     "counts": lambda rng, n: rng.poisson(3.0, n).astype(float),
     "geometric": lambda rng, n: rng.geometric(0.1, n).astype(float),
     "rare levels": lambda rng, n: np.where(rng.random(n) < 0.5, 0, rng.integers(1, 40, n)).astype(float),
+    "nearly all zeros": lambda rng, n: np.where(rng.random(n) < 0.94, 0.0, rng.exponential(size=n)),
     "boolean": lambda rng, n: (rng.random(n) < 0.02).astype(float),
     "constant": lambda rng, n: np.full(n, 3.0),
     "gaps": lambda rng, n: np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n)),

@@ -93,6 +93,8 @@ def _edges(cell: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # Even steps of the share, the lowest and highest value, and the ends that the tests of the tails need.
         wanted = np.unique(np.concatenate([[0.0, TAIL, 1 - TAIL, 1.0], np.linspace(0, 1, EDGES - 4)]))
         keep = np.unique(np.clip(np.searchsorted(share, wanted * (1 - 1e-12)), 0, len(edges) - 1))[:EDGES]
+        if len(keep) <= FEW:  # nearly all rows have one value; this many edges say that there are others between
+            keep = np.unique(np.append(keep, np.linspace(0, len(edges) - 1, FEW + 1).astype(int)))
         edges, share = edges[keep], share[keep]
     return edges, share
 
