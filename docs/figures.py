@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 120,
+    "savefig.dpi": 105,
 }
 FIGURES: dict[str, Callable[[Any, dict[str, Any]], Any]] = {}
 
@@ -42,15 +41,12 @@ def draw(path: Path, namespace: dict[str, Any]) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
-    from PIL import Image
 
     with plt.rc_context(STYLE):
         made = FIGURES[path.stem](plt, namespace)
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn = io.BytesIO()
-        made.savefig(drawn, format="png")
+        made.savefig(path, metadata={"Software": None}, pil_kwargs={"optimize": True})
         plt.close(made)
-    Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _picture(ax: Any, row: np.ndarray, **settings: Any) -> None:
@@ -134,26 +130,21 @@ def clusters(plt: Any, n: dict[str, Any]) -> Any:
     from diabolo import LinearAutoencoder
 
     flat = LinearAutoencoder(latent_dim=2).fit(n["codes"]).transform(n["codes"])
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2), width_ratios=(1.6, 1))
+    fig = plt.figure(figsize=(7.6, 3.1))
+    map_of_codes, prototypes = fig.subfigures(1, 2, width_ratios=(1, 1))
+    left = map_of_codes.subplots()
     colors = plt.get_cmap("tab10")
     for d in range(10):
         here = n["digit"] == d
         left.scatter(*flat[here].T, s=4, color=colors(d), lw=0, alpha=0.6)
         at = np.median(flat[here], axis=0)
-        left.annotate(
-            str(d), at, color=colors(d), weight="bold", fontsize=13, ha="center", va="center"
-        ).set_path_effects([_outline()])
-    left.set(title="The 8-dimensional codes, seen from one side", xlabel="first principal axis of z", ylabel="second")
-    bars = {
-        "nearest neighbor:\nsame digit": n["same"],
-        "k-means on codes": n["ari"]["codes"],
-        "k-means on pixels": n["ari"]["pixels"],
-    }
-    right.barh(range(3), list(bars.values()), color=[GREEN, BLUE, GREY], height=0.6)
-    for y, value in enumerate(bars.values()):
-        right.annotate(f" {value:.2f}", (value, y), va="center", fontsize=8.5)
-    right.set(yticks=range(3), yticklabels=list(bars), xlim=(0, 1.15), xlabel="share; adjusted Rand index")
-    right.invert_yaxis()
+        label = left.annotate(str(d), at, color=colors(d), weight="bold", fontsize=13, ha="center", va="center")
+        label.set_path_effects([_outline()])
+    left.set(title="Codes by true digit, seen from one side", xlabel="first principal axis of z", ylabel="second")
+    for k, ax in enumerate(prototypes.subplots(2, 5).ravel()):
+        _picture(ax, n["clusterer"].prototypes_[k])
+        ax.set_title(f"{n['clusterer'].sizes_[k]} rows", fontsize=8, loc="center")
+    prototypes.suptitle("Ten clusters: their decoded centers", fontsize=9.5)
     return fig
 
 
