@@ -26,6 +26,7 @@ LEAST = 16
 CELLS, CELL, PRIOR = 1_024, 4, 1 << 15
 #: Symbols at a time for which searching takes longer than a table of all values, made of some at once.
 FEW, SOME = 16, 8
+FEW_TO_SEARCH = 64
 #: An edge beyond all others.
 BEYOND = 1 << 40
 LATENTS = (np.arange(CELLS + 1, dtype=np.int64) - CELLS // 2) * CELL
@@ -186,18 +187,24 @@ class Curve:
         return values, start, width
 
     def _search(self, slots: np.ndarray, which: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """By halves; V is a power of two."""
-        of = self._of(which)
-        values, start = np.zeros(len(slots), np.int64), np.zeros(len(slots), np.int64)
-        step = (len(self.edges) - 1) // 2
-        while step:
-            probe = values + step
-            at = self._at(probe, of)
-            above = at <= slots
-            np.copyto(values, probe, where=above)
-            np.copyto(start, at, where=above)
-            step //= 2
-        return values, start, self._at(values + 1, of) - start
+        """By fourths of what is left, or sixteenths for so few symbols that calls cost more than what they do."""
+        if isinstance(which, slice):
+            which = np.arange(which.start, which.stop)
+        of, n, i = self._of(which[:, None]), len(slots), np.arange(len(slots))
+        values, ends = np.zeros(n, np.int64), np.zeros((n, 2), np.int64)
+        ends[:, 1] = TOTAL
+        left = len(self.edges) - 1
+        while left > 1:
+            ways = min(16 if n < FEW_TO_SEARCH else 4, left)
+            left //= ways
+            probes = values[:, None] + left * np.arange(1, ways)
+            starts = np.empty((n, ways + 1), np.int64)
+            starts[:, 0], starts[:, -1] = ends[:, 0], ends[:, 1]
+            starts[:, 1:-1] = self._at(probes, of)
+            k = (starts[:, 1:-1] <= slots[:, None]).sum(axis=1)
+            values += left * k
+            ends[:, 0], ends[:, 1] = starts[i, k], starts[i, k + 1]
+        return values, ends[:, 0], ends[:, 1] - ends[:, 0]
 
 
 def steepness(t: np.ndarray, most: int) -> np.ndarray:

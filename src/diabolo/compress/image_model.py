@@ -170,9 +170,8 @@ class ImageModel:
         y, x = divmod(i, s.columns)
         near = seen[self.place(i) + self.offsets]
         cell = (y // s.cell) * s.grid[1] + x // s.cell
-        inputs = np.concatenate([near, features[cell].astype(near.dtype, copy=False)])
-        h = self.second(self.first(inputs, self.first.b + self.biases[0][y] + self.biases[1][x]))
-        out = self.head(np.concatenate([h, near.astype(h.dtype, copy=False)]))
+        bias = self.first.b + self.biases[0][y] + self.biases[1][x]
+        out = self.head(self.second(self.first(near, features[cell], bias=bias)), near)
         parts = out.reshape(3, s.mixture, -1)
         logits, centers, t = (
             np.floor(p * p.dtype.type(2.0**-shift)).astype(np.int64)

@@ -43,17 +43,32 @@ class Layer:
         if most >= DOUBLE / 2:
             raise CompressedFileError("a layer whose sums are too large to be exact")
         self.dtype = np.dtype(np.float32 if most < SINGLE else np.float64)
-        self._w = np.ascontiguousarray(self.w.astype(self.dtype))
         self._b = self.b.astype(self.dtype)[:, None]
+        self._w: dict[tuple[int, ...], list[np.ndarray]] = {}
 
-    def __call__(self, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-        """x [in, n] of whole numbers to [out, n]; `bias` [out] takes the place of b and stays within its size."""
-        y = self._w @ x.astype(self.dtype, copy=False)
+    def __call__(self, *parts: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        """x [in, n] of whole numbers, in parts [·, n], to [out, n].
+
+        Args:
+            bias: [out] in the place of b, within `widest`.
+        """
+        sizes = tuple(len(x) for x in parts)
+        if sizes not in self._w:
+            columns = np.split(self.w, np.cumsum(sizes)[:-1], axis=1)
+            self._w[sizes] = [np.ascontiguousarray(w.astype(self.dtype)) for w in columns]
+        y = None
+        for w, x in zip(self._w[sizes], parts, strict=True):
+            if len(x) or y is None:
+                product = w @ x.astype(self.dtype, copy=False)
+                y = product if y is None else np.add(y, product, out=y)
+        y = np.asarray(y)
         y += self._b if bias is None else bias.astype(self.dtype)[:, None]
-        y *= self.dtype.type(2.0**-self.shift)
-        np.floor(y, out=y)
+        if self.shift:
+            y *= self.dtype.type(2.0**-self.shift)
+            np.floor(y, out=y)
         if not self.last:
-            np.clip(y, 0, MOST, out=y)
+            np.maximum(y, 0, out=y)
+            np.minimum(y, MOST, out=y)
         return y
 
 
