@@ -1,7 +1,11 @@
 """Images in `*.dbl` files: bits back, exact networks, lengths that are −ELBO, and damage that is named."""
 
+import dataclasses
 import hashlib
+import json
+import lzma
 import math
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +16,18 @@ import diabolo
 from diabolo.compress import images as coding
 from diabolo.compress import learning_images
 from diabolo.compress.bitsback import Empty, Stack
+from diabolo.compress.bytesio import BytesReader, BytesWriter, pack
 from diabolo.compress.coder import TOTAL
+from diabolo.compress.container import Header
 from diabolo.compress.curves import CELL, LATENTS, Curve, logistic, middle, mixing, normal, steepness
 from diabolo.compress.image_model import ImageModel, Sizes
 from diabolo.compress.images import decode_images, encode_images
 from diabolo.compress.layers import Layer, through
 from diabolo.compress.learning_images import Training, sizes_of
-from diabolo.compress.pixels import coded_pixels
+from diabolo.compress.pixels import coded_pixels, image_schema
+from diabolo.compress.report import report_lines
+from diabolo.compress.rivals import verdict
+from diabolo.compress.stream import opened
 from diabolo.data.formats import write_batches
 from diabolo.errors import CompressedFileError, ConfigError
 from diabolo.estimators.compressor import Compressor, as_arrow, decompress
@@ -238,6 +247,14 @@ def test_damaged_pieces_are_refused_or_other_images(small):
         decode_images(small, piece, 41)
 
 
+@pytest.mark.parametrize("shape", [[], [3], [0, 5], [-1, 5], [1 << 20, 1 << 20], ["a", 2], [2, 2, 2, 2], [None, 1]])
+def test_impossible_shapes_are_refused(shape):
+    card = json.loads(Header(image_schema((2, 3)), [None] * 6, [None] * 6, [], {}).to_bytes())
+    assert Header.from_bytes(json.dumps(card).encode()).schema.equals(image_schema((2, 3)), check_metadata=True)
+    with pytest.raises(CompressedFileError, match="header is damaged"):
+        Header.from_bytes(json.dumps(card | {"schema": shape}).encode())
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -249,11 +266,6 @@ def test_damaged_pieces_are_refused_or_other_images(small):
     ],
 )
 def test_impossible_networks_are_refused(small, change, said):
-    import dataclasses
-    import json
-
-    from diabolo.compress.bytesio import BytesReader, BytesWriter, pack
-
     reader, out = BytesReader(small.to_bytes()), BytesWriter()
     out.number(reader.number())
     reader.piece()
@@ -281,6 +293,13 @@ def test_images_come_back_and_are_smaller_than_packed(compressor):
     assert back.dtype == np.uint8
     assert (back == images).all()
     assert fitted.report_.tally.by_model.all()
+    lines = report_lines("x.dbl", fitted.report_)
+    assert len(lines) == 2
+    assert re.match(r"  images of 6×6: \d\.\d{3} bits per pixel, exact, by the autoencoder", lines[1])
+    # The header tells images by their shape: 36 columns cost nothing.
+    assert opened(data).start - fitted.report_.bytes_model < 300
+    said = verdict(fitted.plan_, as_arrow(images)[0].combine_chunks().to_batches()[0], 0)
+    assert said.rivals["xz"] <= len(lzma.compress(images.tobytes(), preset=6))
     packed = coded_pixels(None, images.reshape(len(images), -1))[0]
     assert fitted.report_.tally.bits.sum() < 0.9 * 8 * len(packed)
 

@@ -15,6 +15,7 @@ from diabolo.compress.chunk import Plan
 from diabolo.compress.grid import Bound, Cover, Grid, Relative, grid_of
 from diabolo.compress.image_model import ImageModel
 from diabolo.compress.masked import Masked
+from diabolo.compress.pixels import image_schema, pixel_columns
 from diabolo.errors import CompressedFileError, ConfigError
 
 __all__ = ["VERSION", "Chunk", "Header", "Reader", "Writer"]
@@ -42,11 +43,13 @@ class Header:
     codec: str = ""
 
     def to_bytes(self) -> bytes:
+        there = pixel_columns(self.schema)
+        images = there is not None and self.schema.equals(image_schema(there[0]), check_metadata=True)
         card = {
             "version": VERSION,
-            "schema": base64.b64encode(self.schema.serialize()).decode(),
-            "bounds": [None if b is None else [float(b.error), b.relative] for b in self.bounds],
-            "grids": [None if g is None else g.card() for g in self.grids],
+            "schema": list(there[0]) if there and images else base64.b64encode(self.schema.serialize()).decode(),
+            "bounds": [None if b is None else [float(b.error), b.relative] for b in self.bounds if not images],
+            "grids": [None if g is None else g.card() for g in self.grids if not images],
             "slots": self.slots,
             "input": self.input,
             "codec": self.codec,
@@ -66,9 +69,14 @@ class Header:
             card = json.loads(data)
             if card["version"] != VERSION:
                 raise CompressedFileError(f"has version {card['version']!r}; this diabolo reads {VERSION}")
-            schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(card["schema"], validate=True)))
-            bounds = [None if b is None else Bound(float(b[0]), bool(b[1])) for b in card["bounds"]]
-            grids = [_grid(c, field.type) for c, field in zip(card["grids"], schema, strict=True)]
+            schema, nothing = card["schema"], list[None]()
+            if isinstance(schema, list):
+                schema = image_schema(schema)
+                nothing = [None] * len(schema)
+            else:
+                schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(schema, validate=True)))
+            bounds = [None if b is None else Bound(float(b[0]), bool(b[1])) for b in card["bounds"] or nothing]
+            grids = [_grid(c, field.type) for c, field in zip(card["grids"] or nothing, schema, strict=True)]
             if len(bounds) != len(schema) or any(b and not g for b, g in zip(bounds, grids, strict=True)):
                 bounds = [b if g else None for b, g in zip(bounds, grids, strict=True)]
             slots = [[int(i) for i in slot] for slot in card["slots"]]

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,19 @@ import numpy as np
 from diabolo.compress.bytesio import BytesReader, BytesWriter, pack, unpack
 from diabolo.compress.image_model import ImageModel
 from diabolo.compress.images import decode_images, encode_images
-from diabolo.data.formats.base import image_of
+from diabolo.data.formats.base import MOST_COLUMNS, image_of, shape_metadata
 from diabolo.errors import CompressedFileError
 
-__all__ = ["BY_COLUMN", "BY_MODEL", "by_column", "coded_pixels", "decoded_pixels", "pixel_columns", "pixels_of"]
+__all__ = [
+    "BY_COLUMN",
+    "BY_MODEL",
+    "by_column",
+    "coded_pixels",
+    "decoded_pixels",
+    "image_schema",
+    "pixel_columns",
+    "pixels_of",
+]
 
 BY_COLUMN, PACKED, BY_MODEL = range(3)
 #: Rows from which it is told what packing comes to; a way that is worse by so much is not tried.
@@ -38,6 +49,20 @@ def pixel_columns(schema: Any) -> tuple[tuple[int, ...], list[int]] | None:
     if len(shape) not in (2, 3) or not columns or any(i < 0 or schema.field(i).type != pa.uint8() for i in columns):
         return None
     return shape, columns
+
+
+def image_schema(shape: Sequence[int]) -> Any:
+    """The schema of nothing but images [h, w] or [h, w, c] of bytes.
+
+    Raises:
+        ValueError: an impossible shape.
+    """
+    import pyarrow as pa
+
+    sizes = [int(n) for n in shape]
+    if len(sizes) not in (2, 3) or min(sizes) < 1 or math.prod(sizes) > MOST_COLUMNS:
+        raise ValueError("images of an impossible shape")
+    return pa.schema([(f"x{i}", pa.uint8()) for i in range(math.prod(sizes))], shape_metadata(sizes))
 
 
 def pixels_of(batch: Any, columns: list[int]) -> np.ndarray | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from diabolo.compress.bytesio import BytesReader, BytesWriter, pack, unpack
 from diabolo.compress.chunk import Plan, Tally
+from diabolo.compress.pixels import pixel_columns
 from diabolo.errors import CompressedFileError
 
 __all__ = ["Report", "report_lines", "summary", "summary_read"]
@@ -68,14 +69,22 @@ def summary_read(data: bytes, rows: int, plan: Plan) -> tuple[int, Tally]:
 
 
 def report_lines(name: str, r: Report) -> list[str]:
-    """A report in words: a line on the file, then one for each column."""
+    """A report in words: a line on the file, then one for images and for each other column."""
     lines = [
         f"{name}: {r.rows:,} rows in {r.chunks:,} chunk{'s' * (r.chunks != 1)}; {r.bytes_in:,} bytes in, "
         f"{r.bytes_out:,} out ({r.bytes_in / max(r.bytes_out, 1):.2f}×), "
         f"of which {r.bytes_model:,} are the codec section"
     ]
-    tally = r.tally
+    tally, pixels = r.tally, pixel_columns(r.plan.schema)
+    inside = set() if pixels is None else set(pixels[1])
+    if pixels is not None:
+        bits, cells = tally.bits[pixels[1]].sum(), tally.values[pixels[1]].sum()
+        by_model = ", by the autoencoder" if tally.by_model[pixels[1]].any() else ""
+        shape = "×".join(map(str, pixels[0]))
+        lines.append(f"  images of {shape}: {bits / max(cells, 1):.3f} bits per pixel, exact{by_model}")
     for i, field in enumerate(r.plan.schema):
+        if i in inside:
+            continue
         bound, values = r.plan.bounds[i], max(tally.values[i], 1)
         line = f"  {field.name}: {tally.bits[i] / values:.3f} bits per value"
         if bound is None:

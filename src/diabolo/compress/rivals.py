@@ -19,6 +19,7 @@ import numpy as np
 
 from diabolo.compress.chunk import Plan, encode_chunk
 from diabolo.compress.columns import ipc, is_float
+from diabolo.compress.pixels import pixel_columns, pixels_of
 
 __all__ = ["RIVALS", "Verdict", "sample_of", "verdict"]
 
@@ -61,15 +62,28 @@ def verdict(plan: Plan, batch: Any, model_bytes: float) -> Verdict:
     """
     payload, tally = encode_chunk(plan, batch)
     columns = [_plain(plan, i, batch.column(i)) for i in range(batch.num_columns)]
+    rows = _rows(plan, batch, columns)
     sizes = {}
     for name, rival in RIVALS.items():
         size = rival(plan, batch, columns)
+        if rows is not None and name in GENERAL:
+            size = min(size or len(rows[0]), rival(plan, batch, rows) or len(rows[0]))
         if size is not None:
             sizes[name] = size
     return Verdict(batch.num_rows, round(len(payload) + model_bytes), sizes, bool(tally.by_model.any()))
 
 
 Column = np.ndarray | bytes
+
+
+def _rows(plan: Plan, batch: Any, columns: list[Column]) -> list[Column] | None:
+    """Images as rows, which general compressors fare better with, and the other columns; None without images."""
+    there = pixel_columns(plan.schema)
+    images = None if there is None else pixels_of(batch, there[1])
+    if there is None or images is None:
+        return None
+    inside = set(there[1])
+    return [images.tobytes(), *(c for i, c in enumerate(columns) if i not in inside)]
 
 
 def _plain(plan: Plan, i: int, array: Any) -> Column:
@@ -171,6 +185,8 @@ def _sz3(x: np.ndarray, error: float) -> int:
     return len(pysz.sz.compress(x, config)[0])
 
 
+#: Those that take bytes in any order.
+GENERAL = {"zstd -19", "xz", "bz2"}
 #: Name to (plan, batch, columns as integers) → bytes; None where it does not apply.
 RIVALS: dict[str, Callable[[Plan, Any, list[Column]], int | None]] = {
     "zstd -19": _zstd,
