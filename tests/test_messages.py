@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from program import done, refused
 
+from diabolo.data.reading import choose_columns
 from diabolo.detect.reference import Stored
 from diabolo.errors import nearest
 
@@ -71,3 +72,37 @@ def test_stored_rows_are_recognized_and_others_are_not(kind):
     each = same.all(-1)
     np.testing.assert_array_equal(found, np.where(each.any(1), each.argmax(1), -1))
     assert (found >= 0).sum() >= len(rows[::3])
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+def test_a_vector_beside_a_matrix_is_no_feature_unasked(tmp_path, suffix):
+    """X and y in one file, as scikit-learn's users keep them: y in the fit would give the answer away."""
+    rng = np.random.default_rng(2)
+    arrays = {"X": rng.normal(size=(60, 3)), "y": rng.integers(0, 2, 60)}
+    path = tmp_path / f"xy.{suffix}"
+    if suffix == "npz":
+        np.savez(path, **arrays)
+    else:
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    line = refused("fit", path, "-o", tmp_path / "m.diabolo")
+    assert f"xy.{suffix}: y beside an array of more dimensions may be a label" in line
+    columns = {
+        "--label y": 3,
+        "--exclude y": 3,
+        "--columns x0,y": 2,
+    }
+    for flags, count in columns.items():
+        assert chosen(str(path), *flags.split()) == count
+    assert chosen(f"{path}::X,y", "--exclude", "x0") == 3
+    # Vectors alone are a table's columns.
+    np.savez(tmp_path / "vectors.npz", pt=arrays["y"], y=arrays["y"])
+    assert chosen(str(tmp_path / "vectors.npz"), "--exclude", "pt") == 1
+
+
+def chosen(path, flag, value):
+    """How many columns a fit with this flag takes."""
+    given = {"--columns": None, "--exclude": None, "--label": None} | {flag: value}
+    return len(choose_columns(path, given["--columns"], given["--exclude"], [given["--label"]]))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from diabolo.data.cells import TEXT, arrow_dtype, batch_values, float_type, is_date
-from diabolo.data.formats import LIST, SHAPE, Data, Taken, jagged, read_batches, schema_of
+from diabolo.data.formats import BESIDE, LIST, SHAPE, Data, Taken, jagged, read_batches, schema_of
 from diabolo.data.schema import Schema
 from diabolo.data.table import Table, matched
 from diabolo.errors import DataError, nearest
@@ -44,9 +44,26 @@ def choose_columns(path: Data, columns: str | None, exclude: str | None, apart: 
                 f"{path}: column {name!r} holds lists; --take {group}:10 makes columns of the first 10 objects of "
                 f"{group}, or leave it out (--exclude {name})"
             )
+    if columns is None:
+        _refuse_beside(path, schema, chosen)
     if not chosen:
         raise DataError(f"{path}: no column is left to fit; it has {', '.join(names[:10])}")
     return chosen
+
+
+def _refuse_beside(path: Data, schema: Any, chosen: Sequence[str]) -> None:
+    """Refuse to take a vector beside a matrix, as y beside X, for one more feature unasked.
+
+    Raises:
+        DataError: names the vectors, and the ways to say what they are.
+    """
+    said = (schema.metadata or {}).get(BESIDE, b"").decode()
+    vectors = [name for name in said.split(",") if name in chosen]
+    if vectors:
+        raise DataError(
+            f"{path}: {', '.join(vectors)} beside an array of more dimensions may be a label, which no fit must see: "
+            f"--label {vectors[0]}, --weight or --exclude says so, --columns or {path}::ARRAYS says that it is a feature"
+        )
 
 
 def _spread(words: Sequence[str], schema: Any) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from diabolo.data.formats import writing
-from diabolo.data.formats.base import SHAPE, Format, formats, shape_metadata
+from diabolo.data.formats.base import BESIDE, SHAPE, Format, formats, shape_metadata
 from diabolo.data.formats.dataset import format_of, locate
 from diabolo.data.formats.ragged import LIST, Data, Taken, is_list, jagged
 from diabolo.data.formats.remote import as_local, check_url, is_url, upload
@@ -23,6 +23,7 @@ from diabolo.errors import DataError
 
 __all__ = [
     "CHUNK",
+    "BESIDE",
     "LIST",
     "SHAPE",
     "Data",

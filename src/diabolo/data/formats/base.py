@@ -16,6 +16,7 @@ from diabolo.registry import Registry
 
 __all__ = [
     "MOST_COLUMNS",
+    "BESIDE",
     "SHAPE",
     "Format",
     "Source",
@@ -38,6 +39,8 @@ __all__ = [
 
 #: Key of an Arrow schema's metadata: the shape of the array whose cells are the columns x0, x1, ..., like b"28,28".
 SHAPE = b"diabolo.shape"
+#: Metadata of a schema: names of vectors that lie in one file with arrays of more dimensions, and are often labels.
+BESIDE = b"diabolo.beside"
 #: A header that claims more is damaged or hostile: names alone would fill memory.
 MOST_COLUMNS = 1 << 20
 #: Bytes of one chunk, so that wide rows do not make large ones.
@@ -148,7 +151,7 @@ def numbered(prefix: str, shape: Sequence[int], source: Source) -> list[str]:
 
 
 def fixed_columns(shapes: Mapping[str, tuple[int, ...]], source: Source) -> tuple[dict[str, list[str]], Any]:
-    """Columns of arrays [rows, *shape], and the schema metadata that tells an image's shape.
+    """Columns of arrays [rows, *shape], and the schema metadata: an image's shape, vectors that nobody asked for.
 
     A vector keeps its name; a single array of more dimensions becomes x0, x1, ...; of several, each becomes
     NAME_0, NAME_1, ...
@@ -161,7 +164,10 @@ def fixed_columns(shapes: Mapping[str, tuple[int, ...]], source: Source) -> tupl
     if twice:
         raise DataError(f"{source}: two arrays would give the column {min(twice)!r}; rename one of them")
     image = shapes[wide[0]] if len(wide) == 1 and len(shapes[wide[0]]) > 1 else None
-    return columns, shape_metadata(image)
+    metadata, vectors = shape_metadata(image) or {}, [k for k, shape in shapes.items() if not shape]
+    if wide and vectors and not source.inner:
+        metadata[BESIDE] = ",".join(vectors).encode()
+    return columns, metadata or None
 
 
 def shape_metadata(shape: Sequence[int] | None) -> dict[bytes, bytes] | None:
