@@ -91,6 +91,26 @@ def test_a_column_wrong_only_given_the_others_comes_first_and_its_size_says_noth
     assert by_size < 0.6
 
 
+def test_what_hides_behind_the_level_comes_next(known):
+    """Of the largest of |x_j| / σ_j, one change of three makes the row barely normal, and the others cost no more."""
+    near, _ = known
+    spread = near.values.std(axis=0)
+    row = np.zeros((1, C))
+    row[0, [9, 8, 7]] = np.array([6.0, 5.0, 4.0]) * spread[[9, 8, 7]]
+
+    def largest(rows):
+        return np.abs(rows / spread).max(axis=1)
+
+    barely = repairs(row, largest, near, 5.5, everywhere(row))[0]
+    further = repairs(row, largest, near, 5.5, everywhere(row), ordinary=2.0)[0]
+    assert barely.changed == further.changed == (9,)
+    assert barely.score == further.score
+    assert first(barely, 3) != {7, 8, 9}
+    assert first(further, 3) == {7, 8, 9}
+    # What a column costs is judged where nothing else is wrong.
+    assert further.contribution[[9, 8, 7]].tolist() == sorted(further.contribution)[:-4:-1]
+
+
 def test_what_is_searched_beside_a_row_changes_nothing(known, rng):
     near, level = known
     rows = gaussian(rng, 7)
@@ -133,6 +153,14 @@ def test_column_p_values_by_hand():
 @pytest.fixture(scope="module")
 def detector():
     return AnomalyDetector(LinearAutoencoder(latent_dim=3)).fit(gaussian(np.random.default_rng(3), 1_500))
+
+
+def test_a_stored_row_is_not_its_own_neighbor(detector):
+    stored = detector.reference_.stored.values
+    one = detector.explain(stored[7])[0]
+    assert len(one.neighbors) == 3
+    assert one.neighbors[0].distance > 0
+    assert all(list(n.values.values()) != stored[7].tolist() for n in one.neighbors)
 
 
 def test_an_explanation(detector, rng):

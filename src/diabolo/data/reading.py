@@ -62,7 +62,7 @@ def _refuse_beside(path: Data, schema: Any, chosen: Sequence[str]) -> None:
     if vectors:
         raise DataError(
             f"{path}: {', '.join(vectors)} beside an array of more dimensions may be a label, which no fit must see: "
-            f"--label {vectors[0]}, --weight or --exclude says so, --columns or {path}::ARRAYS says that it is a feature"
+            f"--label {vectors[0]}, --weight or --exclude says so, --columns or {path}::ARRAYS that it is a feature"
         )
 
 

@@ -2,6 +2,9 @@
 
     s*(S) = min over c of s(x with x_S ← c),      repair = the smallest S found with s*(S) ≤ level
 
+A repair makes a row barely normal, and what else is wrong with it hides behind that: so the search goes on to where a
+row is ordinary, and contributions are judged there.
+
 For one column, s(x) − s*({j}) is the reconstruction-based contribution (Alcala, Qin 2009, "Reconstruction-based
 contribution for process monitoring", Automatica 45), which names a single moved column of a Gaussian with a known
 covariance correctly if it was moved far enough; a residual per column does not, for it smears over the columns that
@@ -81,7 +84,7 @@ class Repair:
         seen: score of the row as it is.
         score: score of the repaired row.
         row: the repaired row, [C].
-        changed: the columns changed, in the order of what putting them back costs.
+        changed: the columns changed, in the order of their contribution.
         contribution: [C], see `repairs`.
     """
 
@@ -93,15 +96,22 @@ class Repair:
 
 
 Search = Generator[np.ndarray, np.ndarray, Repair]
+#: Score, row, and the columns in which it differs from the row searched for.
+State = tuple[float, np.ndarray, tuple[int, ...]]
 
 
 def repairs(
-    rows: np.ndarray, score: Scores, near: Neighborhood, level: float, suspects: Sequence[np.ndarray]
+    rows: np.ndarray,
+    score: Scores,
+    near: Neighborhood,
+    level: float,
+    suspects: Sequence[np.ndarray],
+    ordinary: float | None = None,
 ) -> list[Repair]:
     """Repair each row, and say what each of its columns contributes to its score.
 
-    With x* the repaired row, the contribution of a column is s(x* with the seen x_j) − min over c of s(x* with c): what
-    its seen value costs, the others being as they should be.
+    With x° the row repaired further, until it is ordinary, the contribution of a column is s(x° with the seen x_j) −
+    min over c of s(x° with c): what its seen value costs, the others being as they should be. Of a normal row, x° = x.
 
     Args:
         rows: [n, C].
@@ -109,13 +119,14 @@ def repairs(
         near: stored rows.
         level: a row that scores at most this is normal.
         suspects: for each row the columns to look at.
+        ordinary: what a row scores that is not odd at all; None to go no further than `level`.
     """
     out: list[Repair] = []
     each = (DONORS + len(QUANTILES)) * max((len(s) for s in suspects), default=1)
     step = max(1, min(ABREAST, TILE // max(1, each)))
     for start in range(0, len(rows), step):
         part = range(start, min(start + step, len(rows)))
-        out += _abreast([_Searcher(rows[i], near, level, suspects[i]).search() for i in part], score)
+        out += _abreast([_Searcher(rows[i], near, level, suspects[i], ordinary).search() for i in part], score)
     return out
 
 
@@ -148,8 +159,11 @@ class _Pool:
 
 
 class _Searcher:
-    def __init__(self, row: np.ndarray, near: Neighborhood, level: float, suspects: np.ndarray) -> None:
+    def __init__(
+        self, row: np.ndarray, near: Neighborhood, level: float, suspects: np.ndarray, ordinary: float | None
+    ) -> None:
         self.row, self.level = row.astype(np.float64), level
+        self.ordinary = level if ordinary is None else min(ordinary, level)
         self.suspects = [int(c) for c in suspects]
         self.values, self.quantiles = near.values[:MOST_SEARCHED], near.quantiles
         self.squared = near.squared(self.row, MOST_SEARCHED)
@@ -157,9 +171,19 @@ class _Searcher:
 
     def search(self) -> Search:
         seen = float((yield self.row[None])[0])
-        best, found = seen, self.row
-        changed: tuple[int, ...] = ()
-        while best > self.level and len(changed) < min(MOST_CHANGED, len(self.suspects)):
+        first = yield from self._towards(self.level, (seen, self.row, ()))
+        further = first
+        if self.ordinary < first[0] <= self.level < seen:
+            further = yield from self._towards(self.ordinary, first)
+        contribution = yield from self._contributions(*further)
+        score, row, changed = first
+        ordered = tuple(sorted(changed, key=lambda c: -contribution[c]))
+        return Repair(seen, score, row, ordered, contribution)
+
+    def _towards(self, level: float, state: State) -> Generator[np.ndarray, np.ndarray, State]:
+        """Change columns one by one until the score is at most `level`, or nothing helps."""
+        best, found, changed = state
+        while best > level and len(changed) < min(MOST_CHANGED, len(self.suspects)):
             pool = _Pool([], [])
             self._grow(pool, found, changed)
             self._trimmed(pool, len(changed) + 1)
@@ -172,7 +196,7 @@ class _Searcher:
                 best, found, changed = yield from self._choose(pool, best, found, changed)
             if not best < before:
                 break
-        return (yield from self._contributions(seen, best, found, changed))
+        return best, found, changed
 
     def _with(self, row: np.ndarray, column: int) -> np.ndarray:
         out = row.copy()
@@ -212,7 +236,7 @@ class _Searcher:
 
     def _choose(
         self, pool: _Pool, best: float, found: np.ndarray, changed: tuple[int, ...]
-    ) -> Generator[np.ndarray, np.ndarray, tuple[float, np.ndarray, tuple[int, ...]]]:
+    ) -> Generator[np.ndarray, np.ndarray, State]:
         rows = np.concatenate(pool.rows)
         scores = yield rows
         at = int(np.argmin(scores))
@@ -220,7 +244,9 @@ class _Searcher:
             return float(scores[at]), rows[at], pool.changed[at]
         return best, found, changed
 
-    def _contributions(self, seen: float, best: float, found: np.ndarray, changed: tuple[int, ...]) -> Search:
+    def _contributions(
+        self, best: float, found: np.ndarray, changed: tuple[int, ...]
+    ) -> Generator[np.ndarray, np.ndarray, np.ndarray]:
         pool = _Pool([], [])
         self._grow(pool, found, changed)
         back = [self._with(found, column) for column in changed]
@@ -231,5 +257,4 @@ class _Searcher:
             contribution[column] = max(contribution[column], best - value)
         for column, value in zip(changed, scores[len(pool.changed) :], strict=True):
             contribution[column] = value - best
-        ordered = tuple(sorted(changed, key=lambda c: -contribution[c]))
-        return Repair(seen, best, found, ordered, contribution)
+        return contribution

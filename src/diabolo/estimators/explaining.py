@@ -24,6 +24,8 @@ __all__ = ["ColumnPart", "Explanation", "Neighbor", "explain", "leading", "plain
 
 #: Stored rows looked at for each nearest normal one that is wanted.
 SPARE = 4
+#: A row that one normal row in ten scores above is no longer odd: contributions are judged there.
+ORDINARY = 0.1
 #: Columns shown of a row, at most.
 SHOWN = 8
 
@@ -201,6 +203,7 @@ def _repaired(detector: AnomalyDetector, values: np.ndarray, scores: np.ndarray)
         _neighborhood(detector),
         detector.threshold_,
         _suspects(detector, values[at]),
+        detector._calibration().threshold(ORDINARY) if detector.n_calibration_ * ORDINARY >= 1 else None,
     )
     taken = dict(zip(at.tolist(), found, strict=True))
     blank = [Repair(math.inf, math.inf, v.astype(np.float64), (), c) for v, c in zip(values, infinite, strict=True)]
@@ -249,9 +252,15 @@ def _nearest(
     if count < 1:
         return ()
     distance = np.sqrt(near.squared(row.astype(np.float64)).sum(axis=1))
+    stored = detector.reference_.stored
+    if stored is not None:
+        own = int(stored.positions(row[None])[0])
+        if own >= 0:
+            distance[own] = np.inf  # a stored row is not its own neighbor
     closest = np.argsort(distance, kind="stable")[: SPARE * count]
     values = near.values[closest].astype(row.dtype)
     normal = score_table(detector.reference_, values, [detector.score_])[detector.score_] <= threshold
+    normal &= np.isfinite(distance[closest])
     closest = closest[normal][:count]
     rows = plain_rows(near.values[closest], near.encoding)
     return tuple(Neighbor(float(distance[r]), cells) for r, cells in zip(closest, rows, strict=True))
