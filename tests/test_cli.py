@@ -387,7 +387,7 @@ def test_demo_on_part_of_its_sample(here, monkeypatch):
     said = done("demo", "-o", "out", "--epochs", 1)
     assert "background, held back" in said
     assert "diabolo fit DATA.parquet -o my.diabolo" in said
-    assert {"lhc.diabolo", "lhc.png"} <= set(os.listdir("out"))
+    assert {"lhc.diabolo", "lhc.png", "report.html"} <= set(os.listdir("out"))
     AnomalyDetector.load("out/lhc.diabolo")
     Path("file").write_text("")
     assert "cannot make the folder file" in refused("demo", "-o", "file")

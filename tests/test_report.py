@@ -383,6 +383,8 @@ def test_bad_calls(flat, sound, tmp_path):
         write_report(3, flat[0], tmp_path / "r.html")
     with pytest.raises(DataError, match="2 values for 300 rows"):
         write_report(sound["ae"], flat[1], tmp_path / "r.html", label=[1, 2])
+    with pytest.raises(DataError, match="no row can be scored, the first for this reason: infinite: x0"):
+        write_report(sound["ae"], np.full((4, 8), np.inf), tmp_path / "r.html")
     with pytest.raises(DataError, match="no such column"):
         write_report(sound["ae"], flat[1], tmp_path / "r.html", label="truth")
     assert not (tmp_path / "r.html").exists()

@@ -26,11 +26,13 @@ SLOTS = {"e": 4, "mu": 4, "j": 10}
 #: Background rows that are fitted and calibrated on; the rest is held back.
 FITTED = 50_000
 RATE = 0.01
+#: Rows of each signal among the background of the report.
+SHOWN = 150
 SIGNALS = {"signal_LQ_btau": "leptoquarks → b τ", "signal_h0_tautau": "h⁰ → τ τ"}
 
 
 def run(out: Path, epochs: int | None = None) -> None:
-    """Fit, score held-back background and two signals, print a table, write model, scores and a figure."""
+    """Fit, score held-back background and two signals, print a table, write model, figure and report."""
     from rich.console import Console
     from rich.table import Table as Grid
 
@@ -75,6 +77,7 @@ def run(out: Path, epochs: int | None = None) -> None:
         "[dim]rate: share flagged; for background it should be near 1 %. AUROC: 0.5 is chance, 1 is perfect.[/dim]"
     )
     written = [str(model), *_figure(out / "lhc.png", normal, judged, detector.threshold_, console)]
+    written.append(_report(model, held_back, out / "report.html"))
     console.print(f"\nwritten: {', '.join(written)}")
     console.print("\nNow on your own table (Parquet, CSV, ROOT, HDF5, npy, a folder, a URL):")
     console.print("  diabolo fit DATA.parquet -o my.diabolo", markup=False)
@@ -94,6 +97,21 @@ def _judge(detector: AnomalyDetector, rivals: Rivals, rows: Table) -> dict[str, 
     momenta = [i for i, n in enumerate(rows.names) if n.endswith("_pt") and n != "met_pt"]
     objects = (rows.values[:, momenta] > 0).sum(axis=1).astype(float)
     return {"diabolo": mine, **rivals.scores(rows.values), "number of objects": objects}
+
+
+def _report(model: Path, held_back: Table, path: Path) -> str:
+    """The page on held-back background with a few of each signal among it."""
+    import pyarrow as pa
+
+    from diabolo.data.table import from_values
+    from diabolo.report import write_report
+
+    parts = {"background": held_back, **{title: _read(name).rows(slice(0, SHOWN)) for name, title in SIGNALS.items()}}
+    values = np.concatenate([part.values for part in parts.values()])
+    rows = from_values(values, held_back.names, held_back.dtypes, "arrow")
+    process = np.repeat(list(parts), [len(part) for part in parts.values()])
+    write_report(model, rows.append_column("process", pa.array(process.tolist())), path, label="process")
+    return str(path)
 
 
 def _figure(

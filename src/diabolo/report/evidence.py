@@ -13,6 +13,7 @@ from diabolo.data.batches import ROLES, RoleRule, hash_rows
 from diabolo.data.slots import filled
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import density, score_table
+from diabolo.errors import DataError
 from diabolo.report.space import Components, Pass, Space, components, explained, run
 
 if TYPE_CHECKING:
@@ -126,8 +127,16 @@ class Evidence:
 
     @functools.cached_property
     def scores(self) -> np.ndarray:
-        """[n] float64; +inf for a row that cannot be scored."""
-        return score_table(self.reference, self.rows.values, [self.score_name])[self.score_name]
+        """[n] float64; +inf for a row that cannot be scored.
+
+        Raises:
+            DataError: none can.
+        """
+        found = score_table(self.reference, self.rows.values, [self.score_name])[self.score_name]
+        if not np.isfinite(found).any():
+            why = next((f for f in self.encoding.flags(self.rows.values[:1]) if f), "the score overflows")
+            raise DataError(f"{self.rows.name}: no row can be scored, the first for this reason: {why}; mend the cells")
+        return found
 
     @functools.cached_property
     def p_values(self) -> np.ndarray | None:

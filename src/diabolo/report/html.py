@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["Html", "columns_table", "join", "number", "percent", "tag", "words"]
+__all__ = ["Html", "columns_table", "join", "number", "percent", "prose", "tag", "words"]
 
 #: Elements without content.
 VOID = frozenset({"meta", "link", "input", "br", "img", "hr", "line", "rect", "circle", "path", "use", "polyline"})
+
+#: Flags with their value, and commands with their arguments in capitals.
+COMMAND = re.compile(r"(--[a-z][a-z-]*(?: \d+| [A-Z]+\b)?|diabolo [a-z]+(?: [A-Z]{4,})+(?: --row N)?)")
 
 
 class Html(str):
@@ -56,6 +60,21 @@ def join(children: Iterable[Any]) -> Html:
 def visible(text: str) -> str:
     """Text without characters that HTML does not allow, or that turn the direction of what follows."""
     return "".join(c if c.isprintable() or c in "\n\t\N{NO-BREAK SPACE}" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def prose(text: Any) -> Html:
+    """A sentence in which flags and commands are set as code.
+
+    >>> prose("Take --epochs 20 < 30.")
+    'Take <code class="flag">--epochs 20</code> &lt; 30.'
+    """
+    if isinstance(text, Html):
+        return text
+    parts = COMMAND.split(str(text))
+    return join(
+        tag("code", part, class_="flag" if part.startswith("--") else None) if i % 2 else part
+        for i, part in enumerate(parts)
+    )
 
 
 def words(text: str, most: int = 40) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from diabolo import __version__
 from diabolo.report.alarms import Finding, findings
 from diabolo.report.evidence import Evidence
-from diabolo.report.html import Html, join, number, percent, tag
+from diabolo.report.html import Html, join, number, percent, prose, tag
 from diabolo.report.sections import Missing, Part, sections
 
 __all__ = ["page"]
@@ -86,7 +86,7 @@ def _json(data: dict[str, Any]) -> Html:
 
 
 def _bar(e: Evidence, parts: dict[str, Part | Missing]) -> Html:
-    items = [("checks", "Checks"), *((n, sections.get(n).title) for n in parts)]
+    items = [("checks", "Checks"), *((n, sections.get(n).short) for n in parts)]
     links = [tag("li", tag("a", title, href=f"#{name}")) for name, title in items]
     return tag(
         "header",
@@ -105,7 +105,7 @@ def _bar(e: Evidence, parts: dict[str, Part | Missing]) -> Html:
 def _header(e: Evidence, found: dict[str, Finding]) -> Html:
     alarmed = sum(f.status == "alarm" for f in found.values())
     tiles = [
-        ("rows", number(len(e.scores)), f"of {number(e.rows.total)}" if e.rows.total > len(e.scores) else e.rows.name),
+        ("rows", number(len(e.scores)), _rows_note(e)),
         ("columns", number(len(e.schema.names)), "pixels" if e.is_image else f"{e.encoding.width} inputs"),
         ("latent", str(e.model.latent_dim), f"{percent(e.overall)} explained"),
     ]
@@ -123,6 +123,12 @@ def _header(e: Evidence, found: dict[str, Finding]) -> Html:
         tag("dl", shown, class_="tiles"),
         class_="hero",
     )
+
+
+def _rows_note(e: Evidence) -> str:
+    if e.rows.total > len(e.scores):
+        return f"of {number(e.rows.total)}, drawn evenly"
+    return "all of them" if e.rows.name.endswith(" rows") else e.rows.name
 
 
 def _verdict(found: dict[str, Finding]) -> str:
@@ -145,7 +151,7 @@ def _checks(found: dict[str, Finding]) -> Html:
                     "div",
                     tag("h3", f.title, tag("span", word, class_="state")),
                     tag("p", f.measured),
-                    tag("p", f.advice, class_="advice") if f.advice else None,
+                    tag("p", prose(f.advice), class_="advice") if f.advice else None,
                 ),
                 class_=f"check {f.status}",
             )
@@ -165,7 +171,12 @@ def _section(name: str, part: Part | Missing) -> Html:
             aria_labelledby=f"{name}-h",
         )
     return tag(
-        "section", head, tag("p", part.lead, class_="lead"), join(part.body), id=name, aria_labelledby=f"{name}-h"
+        "section",
+        head,
+        tag("p", prose(part.lead), class_="lead"),
+        join(part.body),
+        id=name,
+        aria_labelledby=f"{name}-h",
     )
 
 

@@ -32,6 +32,7 @@ class Anomalies:
     """The rows of the highest scores."""
 
     title = "Most anomalous rows"
+    short = "Anomalies"
 
     def __call__(self, e: Evidence) -> Part | Missing:
         first = e.worst[:ROWS]

@@ -33,6 +33,7 @@ class Missing:
 class Section(Protocol):
     name: str
     title: str
+    short: str  #: for the bar of links
 
     def __call__(self, e: Evidence) -> Part | Missing: ...
 

@@ -22,6 +22,7 @@ class Clusters:
     """The file's clusters among the rows on the map."""
 
     title = "Clusters"
+    short = "Clusters"
 
     def __call__(self, e: Evidence) -> Part | Missing:
         found, labelled = e.given.clusterer, e.clusters

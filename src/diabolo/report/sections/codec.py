@@ -24,6 +24,7 @@ class Codec:
     """Bits per value and errors of each column."""
 
     title = "Compression by column"
+    short = "Compression"
 
     def __call__(self, e: Evidence) -> Part | Missing:
         section, path = e.given.sections.get("codec"), e.given.path

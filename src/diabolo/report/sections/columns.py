@@ -21,6 +21,7 @@ class Columns:
     """How well each column is reconstructed."""
 
     title = "Error by column"
+    short = "Columns"
 
     def __call__(self, e: Evidence) -> Part:
         overall = (
@@ -140,6 +141,7 @@ class Reconstructions:
     """Originals beside reconstructions."""
 
     title = "Original beside reconstruction"
+    short = "Reconstruction"
 
     def __call__(self, e: Evidence) -> Part:
         if e.is_image:
@@ -155,7 +157,7 @@ class Reconstructions:
 
 
 def _chosen(e: Evidence) -> list[int]:
-    kinds = ("real", "integer", "count", "ordinal", "angle", "date")
+    kinds = ("real", "integer", "count", "ordinal", "angle")
     p = e.present(e.rows.values[e.looked]).mean(axis=0)
     able = [i for i, c in enumerate(e.schema.columns) if c.kind in kinds and np.isfinite(e.explained[i]) and p[i] > 0.2]
     able.sort(key=lambda i: e.explained[i])

@@ -28,6 +28,7 @@ class Latent:
     """A map of codes."""
 
     title = "Latent map"
+    short = "Map"
 
     def __call__(self, e: Evidence) -> Part:
         codes = e.mapped_pass.codes

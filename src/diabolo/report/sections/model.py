@@ -28,6 +28,7 @@ class Model:
     """The card of the model."""
 
     title = "What was trained on what"
+    short = "Model"
 
     def __call__(self, e: Evidence) -> Part:
         fitted = e.ae.fitted_

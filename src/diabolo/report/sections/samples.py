@@ -25,6 +25,7 @@ class Samples:
     """Draws from p(x|z) with z from the prior, or from codes where the model has none that it was held against."""
 
     title = "Samples beside data"
+    short = "Samples"
 
     def __call__(self, e: Evidence) -> Part:
         drawn, real = draws(e, 60 if e.is_image else DRAWN), e.rows.values[e.looked]
@@ -46,7 +47,7 @@ class Samples:
             f"farthest with {number(found[order[0]].distance, 2)}. {_copies(e, real, drawn)}"
         )
         often = e.present(real).mean(axis=0)
-        able = [i for i in order if e.schema.columns[i].kind != "constant" and often[i] > 0.2]
+        able = [i for i in order if e.schema.columns[i].kind not in ("constant", "date") and often[i] > 0.2]
         shown = [able[k] for k in spaced(len(able), CHARTS)]
         real, drawn = (np.where(e.present(v), v, np.nan) for v in (real, drawn))
         charts = [_chart(e, i, found[i], real[:, i], drawn[:, i]) for i in shown]

@@ -20,6 +20,7 @@ class Scores:
     """Scores, threshold and rates."""
 
     title = "Anomaly scores"
+    short = "Scores"
 
     def __call__(self, e: Evidence) -> Part:
         d = e.detector

@@ -7,7 +7,7 @@ import numpy as np
 from diabolo.report.bottleneck import ACTIVE, Point, Sizes, active_units, sizes_of
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
-from diabolo.report.html import Html, columns_table, number, percent, tag
+from diabolo.report.html import Html, columns_table, number, percent, prose, tag
 from diabolo.report.sections.base import Part, grid, sections
 
 __all__ = ["Size"]
@@ -21,16 +21,17 @@ class Size:
     """The bottleneck advisor and the certificate against principal components."""
 
     title = "Size of the latent"
+    short = "Size"
 
     def __call__(self, e: Evidence) -> Part:
         sizes = sizes_of(e)
         cards = [
-            _curve(sizes, "explained", "Error", "variance explained"),
+            _curve(sizes, "explained", "Variance explained", "share explained"),
             _curve(sizes, "bits", "Bits", "bits per row"),
             _curve(sizes, "detection", "Detection", "AUROC, damaged rows"),
             _units(e),
         ]
-        why = [tag("p", sizes.why_none, class_="fine")] if sizes.why_none else []
+        why = [tag("p", prose(sizes.why_none), class_="fine")] if sizes.why_none else []
         return Part(_advice(e, sizes), [grid(*cards), *why, _certificate(e, sizes)])
 
 

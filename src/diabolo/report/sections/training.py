@@ -20,6 +20,7 @@ class Training:
     """How the loss and its terms fell."""
 
     title = "Training"
+    short = "Training"
 
     def __call__(self, e: Evidence) -> Part | Missing:
         history = e.ae.history_
