@@ -77,6 +77,31 @@ def test_length_is_the_information(share, n):
     decoder.finish()
 
 
+def test_a_file_is_as_long_as_its_distributions_say():
+    """Whole files of columns whose entropy is known: within 1 %, or 64 bytes and what names the columns."""
+    rng, n = np.random.default_rng(0), 60_000
+    geometric = np.minimum(rng.geometric(0.2, n) - 1, 60)
+    shares = np.append(0.2 * 0.8 ** np.arange(60), 0.8**60)
+    columns = {
+        "coin": ((rng.random(n) < 0.1).astype(np.int64), [0.9, 0.1]),
+        "die": (rng.integers(0, 6, n), np.full(6, 1 / 6)),
+        "wide": (rng.integers(0, 3_000, n), np.full(3_000, 1 / 3_000)),
+        "geometric": (geometric, shares),
+    }
+    empty = len(there_and_back(pa.table({"x": pa.array([], pa.int64())}))[1])
+    for name, (values, p) in columns.items():
+        p = np.asarray(p)
+        entropy = -(p * np.log2(p)).sum() * n / 8
+        _, data = there_and_back(pa.table({"x": values}))
+        assert len(data) <= max(1.01 * entropy, entropy + 64) + empty + 60, name
+        assert len(data) >= 0.99 * entropy, name
+    # Floats: −log₂ of a normal distribution's mass on the grid is h + log₂(1 / step).
+    x = rng.normal(size=n)
+    _, data = there_and_back(pa.table({"x": x}), [Bound(1e-3)])
+    entropy = (0.5 * np.log2(2 * np.pi * np.e) - np.log2(2e-3)) * n / 8
+    assert entropy * 0.99 <= len(data) <= 1.01 * entropy + empty
+
+
 def test_frequencies_add_up_and_reach_everything():
     rng = np.random.default_rng(0)
     weights, measure = rng.integers(0, 1 << 20, (500, 40)), rng.integers(1, 1000, 40)

@@ -121,6 +121,26 @@ def test_damage_is_one_line_and_salvage_keeps_the_rest(folder, capsys):
     assert "lost: chunk 0" in capsys.readouterr().out
 
 
+def test_a_fit_for_compression_is_one_that_compress_uses(folder, capsys):
+    table, model = folder / "t.parquet", folder / "c.diabolo"
+    bounds = ["--max-error", "0.01", "--column-error", "y=0.1%"]
+    words = ["fit", table, "-o", model, "--epochs", "1", "-q", "--exclude", "kind,n"]
+    assert run(*words, "--for", "compression", *bounds) == 0
+    assert "learnt a codec section from the first 3,000 rows" in capsys.readouterr().out
+    assert "codec" in read_sections(model)
+    assert "detector" not in read_sections(model)
+    assert run("compress", model, table, "-o", folder / "c.dbl", *bounds, "--no-verdict") == 0
+    assert "learnt" not in capsys.readouterr().out
+    for flags, said in (
+        (["--for", "speed"], "allowed is --for compression"),
+        (bounds, "need --for compression"),
+        (["--for", "compression", "--max-error", "much"], "allowed are"),
+        (["--for", "compression", "--false-alarm-rate", "0.1"], "fits no detector"),
+    ):
+        assert run(*words, *flags) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_info_of_what_is_damaged_or_absent(folder, capsys):
     assert run("compress", folder / "m.diabolo", folder / "t.parquet", "-o", folder / "i.dbl", "--no-verdict") == 0
     assert "verdict" not in capsys.readouterr().out

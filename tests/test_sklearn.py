@@ -18,6 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from diabolo import (
     AnomalyDetector,
     Autoencoder,
+    Compressor,
     DenoisingAutoencoder,
     LatentClusterer,
     LinearAutoencoder,
@@ -39,6 +40,7 @@ ESTIMATORS = [
     AnomalyDetector(LinearAutoencoder(), score="nll"),
     AnomalyDetector(VariationalAutoencoder(**QUICK)),
     AnomalyDetector(),
+    Compressor(),
     LatentClusterer(LinearAutoencoder(latent_dim=2), n_resamples=0),
     LatentClusterer(LinearAutoencoder(latent_dim=2), method="kmeans", n_resamples=0),
 ]

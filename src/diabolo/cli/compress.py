@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from diabolo.cli.common import TABLE, Progress, check_apart, say
 
-__all__ = ["compress", "decompress"]
+__all__ = ["add_codec", "compress", "compression_errors", "decompress"]
 
 
 def compress(
@@ -51,6 +52,37 @@ def compress(
         say(line)
     for line in [] if beside is None else beside.lines():
         say(line)
+
+
+def compression_errors(
+    aim: str | None, max_error: str | None, column_error: list[str], rate: float | None, take: str | None
+) -> tuple[str | None, dict[str, Any]] | None:
+    """The bounds of `fit --for compression`; None for a fit without that aim."""
+    from diabolo.compress.grid import Bound
+    from diabolo.errors import ConfigError
+
+    if aim is None and max_error is None and not column_error:
+        return None
+    if aim != "compression":
+        said = "--max-error and --column-error need --for compression" if aim is None else f"--for {aim}"
+        raise ConfigError(f"{said}: allowed is --for compression")
+    if rate is not None or take is not None:
+        flag = "--false-alarm-rate" if rate is not None else "--take"
+        raise ConfigError(f"{flag} goes with no --for compression, which fits no detector and takes tables as they are")
+    errors = dict(_pair(said) for said in column_error)
+    for error in (max_error, *errors.values()):
+        if error is not None:
+            Bound.parse(error)
+    return max_error, errors
+
+
+def add_codec(model: Path, data: str, max_error: str | None, errors: dict[str, Any], seed: int) -> None:
+    """Learn the codec section of a model file: distributions for the least rate at these bounds."""
+    from diabolo.data.formats import schema_of
+    from diabolo.estimators.compressing import codec_for
+
+    _, learnt = codec_for(model, data, schema_of(data)[0], max_error, errors, seed)
+    say(f"{model}: learnt a codec section from the first {learnt:,} rows")
 
 
 def _pair(said: str) -> tuple[str, str | None]:

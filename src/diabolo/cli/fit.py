@@ -27,6 +27,9 @@ def fit(
     beta: float | None = typer.Option(None, help="Weight of the regularizer; 1 is the ELBO."),
     epochs: int | None = typer.Option(None, help="Passes over the training rows."),
     only: str | None = typer.Option(None, help="'main' fits no detector."),
+    for_: str | None = typer.Option(None, "--for", help="'compression' learns a codec section, and fits no detector."),
+    max_error: str | None = typer.Option(None, help="With --for compression: bound of all floats, as of compress."),
+    column_error: list[str] = typer.Option([], help="With --for compression: bound of one column, as of compress."),
     columns: str | None = typer.Option(None, help="Columns to use, like pt,eta,phi; all by default."),
     exclude: str | None = typer.Option(None, help="Columns to leave out."),
     label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
@@ -43,6 +46,7 @@ def fit(
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress lines."),
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
+    from diabolo.cli.compress import add_codec, compression_errors
     from diabolo.cli.keeping import kept
     from diabolo.cli.training import byte_count, train
     from diabolo.data.formats import Taken, check_writable
@@ -57,16 +61,11 @@ def fit(
     if hidden is not None:
         settings["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
     settings |= _slots(settings, slots, take)
-    if not isinstance(method, str) or method not in METHODS:
-        from diabolo.errors import nearest
-
-        raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
-    if only not in (None, "main"):
-        raise ConfigError(f"--only {only}: allowed is main")
-    if only == "main" and false_alarm_rate is not None:
-        raise ConfigError("--false-alarm-rate is the detector's, which --only main leaves out; drop one of the two")
+    _check_choices(method, only, false_alarm_rate)
     from diabolo.config import build_config
 
+    errors = compression_errors(for_, max_error, column_error, false_alarm_rate, take)
+    only = only if errors is None else "main"
     most = byte_count(memory, "--memory")
     build_config(settings, method)  # every wrong setting is named before the table is read
     check_apart(out, data)
@@ -85,6 +84,8 @@ def fit(
             named = str(error).startswith(str(data))
             raise error if named else DataError(f"{data}: {error}") from error
         fitting.save(out)
+    if errors is not None:
+        add_codec(out, data, *errors, seed)
     say(summary(out, autoencoder if detector is None else detector.autoencoder_, detector, rows))
 
 
@@ -122,6 +123,17 @@ def summary(out: Path, fitted: Any, detector: Any, rows: int) -> str:
     if constant:
         lines.append(f"  constant, so only watched for a change: {', '.join(constant[:8])}")
     return "\n".join(lines)
+
+
+def _check_choices(method: Any, only: str | None, false_alarm_rate: float | None) -> None:
+    if not isinstance(method, str) or method not in METHODS:
+        from diabolo.errors import nearest
+
+        raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
+    if only not in (None, "main"):
+        raise ConfigError(f"--only {only}: allowed is main")
+    if only == "main" and false_alarm_rate is not None:
+        raise ConfigError("--false-alarm-rate is the detector's, which --only main leaves out; drop one of the two")
 
 
 def _slots(settings: dict[str, Any], slots: str | None, take: str | None) -> dict[str, Any]:

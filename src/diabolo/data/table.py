@@ -15,7 +15,7 @@ from diabolo.data.cells import TEXT, arrow_dtype, cells_of, float_type, is_date,
 from diabolo.data.schema import Column, Schema
 from diabolo.errors import DataError, MissingExtraError, nearest
 
-__all__ = ["Container", "Table", "as_table", "check_words", "from_values", "matched"]
+__all__ = ["Container", "Table", "as_numbers", "as_table", "check_words", "from_values", "matched"]
 
 Container = Literal["numpy", "pandas", "arrow"]
 
@@ -71,7 +71,7 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
             )
         shape = data.shape[1:]
         data = data.reshape(len(data), math.prod(shape))
-    array = _numbers(data)
+    array = as_numbers(data)
     kind = array.dtype.name
     if array.dtype.kind not in "fiub":
         raise DataError(f"the array has type {kind}; allowed are numbers and booleans")
@@ -83,7 +83,7 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
     return Table(values, given, [kind] * width, "numpy", names is not None, shape=shape)
 
 
-def _numbers(data: Any) -> np.ndarray:
+def as_numbers(data: Any) -> np.ndarray:
     """[n, C] of whatever scikit-learn takes for an array; its complaints as one line each."""
     from sklearn.utils.validation import check_array
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from diabolo.compress.grid import Bound
 from diabolo.compress.stream import decompressed, opened, write_file
 from diabolo.data.formats.base import shape_metadata
+from diabolo.data.table import as_numbers
 from diabolo.errors import CompressedFileError, ConfigError, DataError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.fitting import seed_of
@@ -85,8 +86,11 @@ class Compressor(BaseEstimator):
         self.n_features_in_ = table.num_columns
         return self
 
-    def compress(self, X: Any) -> bytes:
+    def compress(self, X: Any, verify: bool = True) -> bytes:
         """The table X [n, C] as the bytes of a `*.dbl` file; `report_` then tells what it came to.
+
+        Args:
+            verify: decode what was written and compare every cell, which also tells the errors.
 
         Raises:
             DataError: other columns or types than those of the fit.
@@ -98,7 +102,7 @@ class Compressor(BaseEstimator):
             other = next((f"{a.name} ({a.type})" for a, b in zip(came, said, strict=False) if a != b), "their number")
             raise DataError(f"the table's columns are not those of the fit: {other}; fit a compressor on its like")
         out = io.BytesIO()
-        self.report_: Report = write_file(out, table.to_batches(), self.plan_, given)
+        self.report_: Report = write_file(out, table.to_batches(), self.plan_, given, verified=verify)
         return out.getvalue()
 
     def __sklearn_tags__(self) -> Any:
@@ -158,8 +162,9 @@ def as_arrow(X: Any) -> tuple[Any, dict[str, Any]]:
                     i, field, pa.Array.from_buffers(field.type, len(cells), [None, pa.py_buffer(cells)])
                 )
         return table, {"container": "pandas"}
-    array = np.asarray(X)
-    if array.dtype.kind not in "fiub" or array.ndim < 2 or array.dtype.itemsize > 8:
+    plain = isinstance(X, np.ndarray) and X.dtype.kind in "fiub" and X.ndim >= 2 and min(X.shape[1:]) > 0
+    array = X if plain else as_numbers(X)
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise DataError(
             f"X has type {array.dtype} and shape {list(array.shape)}; allowed are arrays [n, columns] or images "
             "[n, h, w] of numbers or booleans, data frames and Arrow tables"
