@@ -286,8 +286,9 @@ def test_prior_step_is_the_best_of_a_grid(name):
     prior, z = priors.create(name), torch.tensor([-3.0, -0.3, 0.0, 0.7, 5.0])
     grid = torch.linspace(-6, 6, 24_001)
     for step in (0.01, 0.5, 20.0):
-        cost = (grid[:, None] - z).square() / (2 * step) - prior.log_prob(grid)[:, None]
-        torch.testing.assert_close(prior.prox(z, torch.tensor(step)), grid[cost.argmin(0)], atol=5e-3, rtol=0)
+        cost = (grid[:, None] - z).square() / (2 * step) - prior.log_prob(grid[:, None])
+        found = prior.prox(z[:, None], torch.tensor(step))[:, 0]
+        torch.testing.assert_close(found, grid[cost.argmin(0)], atol=5e-3, rtol=0)
 
 
 @pytest.mark.parametrize("name", priors.names())
@@ -296,8 +297,12 @@ def test_prior_kl_agrees_with_monte_carlo(name):
     mu, log_var = torch.tensor([-1.0, 0.0, 2.0]), torch.tensor([-2.0, 0.0, 0.5])
     posterior = GaussianPosterior(mu.expand(100_000, 3), log_var.expand(100_000, 3))
     z = posterior.sample(1, generator())
-    each = (posterior.log_prob(z) - prior.log_prob(z).sum(-1)).mean()
-    assert float(prior.kl(mu, log_var).sum()) == pytest.approx(float(each), abs=0.03)
+    each = float((posterior.log_prob(z) - prior.log_prob(z).sum(-1)).mean())
+    kl = float(prior.kl(mu[None], log_var[None]).sum())
+    if prior.exact:
+        assert kl == pytest.approx(each, abs=0.03)
+    else:
+        assert kl > each - 0.03
 
 
 # ── likelihoods ───────────────────────────────────────────────────────────────────────────────────

@@ -21,7 +21,7 @@ def cluster(
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
     out: str = typer.Option(..., "-o", "--out", help="Labels to write: .parquet, .csv or .arrow, also to a URL."),
     clusters: str = typer.Option("auto", help="Number of clusters, or auto."),
-    method: str = typer.Option("mixture", help="How codes fall into clusters: mixture, kmeans, density."),
+    method: str = typer.Option("mixture", help="How codes fall into clusters: mixture, kmeans, density, prior."),
     embedding: str = typer.Option("none", help="Ahead of it: none, or neighbours, for images; takes minutes."),
     set_: list[str] = typer.Option([], "--set", help="A setting of the method, like min_cluster_size=50."),
     keep: bool = typer.Option(False, "--keep", help="Use the clusters that MODEL has; nothing is fitted."),

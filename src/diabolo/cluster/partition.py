@@ -9,6 +9,8 @@ from annotated_types import Ge, Gt, Lt
 
 from diabolo.cluster.fitted import Components, Exemplars, FittedPartition
 from diabolo.errors import ConfigError, DataError
+from diabolo.model.prior import Mixture as PriorMixture
+from diabolo.model.prior import Prior
 from diabolo.registry import Registry
 
 __all__ = ["Partition", "gaussian_mixture", "partitions"]
@@ -22,8 +24,12 @@ class Partition(Protocol):
     #: Whether it is told how many clusters there are; else it finds out itself.
     counted: ClassVar[bool]
 
-    def fit(self, z: np.ndarray, k: int, seed: int) -> FittedPartition:
-        """Fit k clusters to codes z [n, K] float64; `k` says nothing to one that is not counted."""
+    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None) -> FittedPartition:
+        """Fit k clusters to codes z [n, K] float64; `k` says nothing to one that is not counted.
+
+        Args:
+            prior: the model's π(z), where z are its codes.
+        """
         ...
 
 
@@ -61,7 +67,7 @@ class Mixture:
     #: Runs of EM from different starts, of which the likeliest is kept.
     starts: Annotated[int, Ge(1), Lt(1000)] = 3
 
-    def fit(self, z: np.ndarray, k: int, seed: int) -> Components:
+    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None) -> Components:
         found = gaussian_mixture(z, k, seed, starts=self.starts)
         return found.regrouped(found.group)
 
@@ -75,7 +81,7 @@ class KMeans:
     #: Runs from different starts, of which the tightest is kept.
     starts: Annotated[int, Ge(1), Lt(1000)] = 10
 
-    def fit(self, z: np.ndarray, k: int, seed: int) -> Components:
+    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None) -> Components:
         from sklearn.cluster import KMeans as Lloyd
 
         found = Lloyd(k, n_init=self.starts, random_state=seed % 2**32).fit(z)
@@ -102,7 +108,7 @@ class Density:
     #: Radius of those surroundings in units of the codes' root mean square spread; None leaves it open (HDBSCAN).
     eps: Annotated[float, Gt(0), Lt(1e6)] | None = None
 
-    def fit(self, z: np.ndarray, k: int, seed: int) -> Exemplars:
+    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None) -> Exemplars:
         from sklearn.cluster import DBSCAN, HDBSCAN
         from sklearn.neighbors import NearestNeighbors
 
@@ -123,6 +129,31 @@ class Density:
         inside = labels >= 0
         reach = float(core[inside].max()) if inside.any() else 0.0
         return Exemplars(z, labels, np.where(inside, np.clip(confidence, 1e-3, 1.0), 0.0), reach)
+
+
+@partitions.register("prior")
+class FromPrior:
+    """The Gaussians of the VAE's own prior, trained with it (VaDE; Jiang et al. 2017): set prior="mixture" for the fit.
+
+    A Gaussian that is the likeliest for no row makes no cluster.
+    """
+
+    name = "prior"
+    counted: ClassVar[bool] = False
+
+    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None) -> Components:
+        if not isinstance(prior, PriorMixture):
+            raise ConfigError(
+                "method 'prior' needs the codes of a model with prior='mixture' and embedding='none': "
+                "fit one (diabolo fit --method vae --set prior=mixture), or take the method 'mixture'"
+            )
+        log_w, means, log_vars = (p[0].detach().double().cpu().numpy() for p in prior.parameters(z.shape[1]))
+        covariances = np.exp(log_vars)[:, :, None] * np.eye(z.shape[1])
+        every = Components(np.exp(log_w) / np.exp(log_w).sum(), means, covariances, np.arange(len(log_w)))
+        used = np.unique(every.log_joint(z).argmax(axis=1))
+        weights = every.weights[used] / every.weights[used].sum()
+        found = Components(weights, means[used], covariances[used], np.arange(len(used)))
+        return found.regrouped(found.group)
 
 
 def _large(labels: np.ndarray, size: int) -> np.ndarray:

@@ -44,7 +44,8 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         n_clusters: "auto", or a whole number from 1 up.
         embedding: what lies between codes and clusters: "none", or "neighbours", a network that keeps neighbors near
             (for images and other rows on curved surfaces; minutes rather than seconds).
-        method: a partition's name or mapping: "mixture" (Gaussians), "kmeans", "density" (finds their number itself).
+        method: a partition's name or mapping: "mixture" (Gaussians), "kmeans", "density" (finds their number itself),
+            "prior" (the Gaussians of a VAE's own prior="mixture", trained with it).
         n_resamples: bootstrap fits behind `stability_`; 0 for none.
         random_state: seed of everything random, and of the autoencoder if None was given.
 
@@ -58,7 +59,8 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         prototypes_: the centers decoded, E[x|z] in original units, in X's container.
         exemplars_: [clusters] int64, the row whose code is nearest to each center.
         sizes_: [clusters], number of rows.
-        stability_: mean adjusted Rand index of `labels_` and those of fits to bootstrap resamples; NaN without any.
+        stability_: mean adjusted Rand index of `labels_` and those of fits to bootstrap resamples; NaN without any, and
+            for "prior".
         count_: how "auto" counted: BIC by number of components and p-values of groups; None for a given number.
 
     >>> import numpy as np
@@ -180,13 +182,15 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         else:
             k = 0 if self.n_clusters == "auto" else int(self.n_clusters)
             check_number(partition, self.n_clusters, len(z))
+            prior = self.autoencoder_.model_.prior if self.head_ is None else None
 
             def refit(rows: np.ndarray, draw: int) -> FittedPartition:
-                return partition.fit(rows, k, draw)
+                return partition.fit(rows, k, draw, prior)
 
             self.partition_ = refit(z[seen], seed)
         self.labels_, self.confidence_ = self._labelled(codes, bad)
-        again = stability(z, self.labels_[~bad], refit, int(self.n_resamples), seed)
+        resamples = 0 if partition.name == "prior" else int(self.n_resamples)
+        again = stability(z, self.labels_[~bad], refit, resamples, seed)
         self.stability_ = float(again.mean()) if len(again) else float("nan")
         self.stabilities_ = again
 

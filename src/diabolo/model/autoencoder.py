@@ -76,6 +76,8 @@ class Model:
         for head in self.heads:
             own = head.likelihood.own(len(head.block.columns))
             shapes.update({f"{head.prefix}.{name}": shape for name, shape in own.items()})
+        first = self.prior.own(self.latent_dim)
+        shapes |= {f"prior.{name}": tuple(value.shape) for name, value in first.items()}
         k, c = self.latent_dim, len(encoding.schema.output_names)
         kept = {"latent_mean": (k,), "latent_cov": (k, k), "typical_nll": (c,), "typical_squared_error": (c,)}
         if state is not None:
@@ -86,6 +88,8 @@ class Model:
         if state is None:
             self.store.initialise("encoder", self.encoder, 2 * config.random_state)
             self.store.initialise("decoder", self.decoder, 2 * config.random_state + 1)
+            for name, value in first.items():
+                self.store.views[f"prior.{name}"].copy_(value)
         else:
             for name, tensor in {**self.store.views, **self.buffers}.items():
                 tensor.copy_(torch.from_numpy(np.array(state[name])))
@@ -96,6 +100,8 @@ class Model:
         """Compute with these tensors from now on: the store's views, or training's leaves over them."""
         self._encoder = [parameters[k] for k in parameters if k.startswith("encoder.")]
         self._decoder = [parameters[k] for k in parameters if k.startswith("decoder.")]
+        learned = {k.removeprefix("prior."): parameters[k] for k in parameters if k.startswith("prior.")}
+        self.prior = self.prior.bound(learned) if learned else self.prior
         self._own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
 
     def _value_heads(self) -> list[Head]:
