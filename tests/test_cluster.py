@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -308,6 +309,7 @@ def test_the_program_labels_rows_and_keeps_the_clusters(tmp_path):
     assert adjusted_rand_score(y, labels["cluster"].to_numpy()) > 0.9
     assert "4 clusters" in said
     assert "stability" in said
+    assert re.search(r"clusters +4 by kmeans, stability [\d.]+; rows \d+, ", done("info", model))
     sections = read_sections(model)
     assert set(sections) == {"main", "clusters"}
     assert sections["main"].sha256("main") == before

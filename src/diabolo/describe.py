@@ -66,6 +66,13 @@ def describe_model(path: Path, own_network: bool = False) -> None:
             console.print(
                 f"  stored        {len(d.reference_.stored):,} training rows, whose neighbours are looked for"
             )
+    if "clusters" in sections:
+        from diabolo.estimators.saving_clusterer import load_clusterer
+
+        c = load_clusterer(path, own_network)
+        sure = "" if np.isnan(c.stability_) else f", stability {c.stability_:.2f}"
+        sizes = ", ".join(f"{n:,}" for n in c.sizes_[:12]) + (", ..." if len(c.sizes_) > 12 else "")
+        console.print(f"  clusters      {c.n_clusters_} by {c.method_name_}{sure}; rows {sizes}")
     _print_schema(console, ae.model_.encoding.schema)
 
 
