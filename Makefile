@@ -43,7 +43,7 @@ check: lint test ## What runs before anything lands: style, types, tests, doctes
 
 bench: install ## Run the benchmarks (needs DIABOLO_DATA for real tables; installs PyOD)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[bench]'
-	for script in train ensemble conv score parquet mnist mnist_digits lhc mixed compress; do $(BIN)/python bench/$$script.py || exit 1; done
+	for script in train ensemble conv score parquet mnist mnist_digits lhc mixed compress rate_distortion; do $(BIN)/python bench/$$script.py || exit 1; done
 	$(BIN)/python bench/adbench.py --quick
 
 docs: install ## Write docs/settings.md from the code, run docs/lecture.md, draw its figures

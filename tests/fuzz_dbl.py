@@ -179,7 +179,7 @@ def fuzz(files, mutations, seed, hostile_share=0.06, until=None):
         tally["tried"] += 1
         begun = time.process_time()
         try:
-            found = rows_of(bad)
+            found = rows_of(bad) if with_sums or intact(bad) else None
             tally["read"] += 1
             if not with_sums and found != rows:
                 raise AssertionError(f"seed {seed}, mutation {number}: damage without a checksum's notice")
@@ -189,10 +189,18 @@ def fuzz(files, mutations, seed, hostile_share=0.06, until=None):
                 raise AssertionError(f"seed {seed}, mutation {number}: says {str(error)!r}") from error
         except Exception as error:
             raise AssertionError(f"seed {seed}, mutation {number}: {type(error).__name__}: {error}") from error
-        if number % 16 == 0:
+        if number % 32 == 0:
             tally["salvaged"] += salvaged(bad)
         slowest = max(slowest, time.process_time() - begun)
     return {**tally, "slowest": slowest}
+
+
+def intact(bad):
+    """Refuses what a checksum refuses, before any chunk is decoded: most mutations end here, and soon."""
+    reader = opened(bad)
+    for chunk in reader.chunks:
+        reader.payload(chunk)
+    return True
 
 
 def salvaged(bad):

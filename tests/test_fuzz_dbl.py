@@ -20,4 +20,4 @@ def test_every_mutation_is_read_right_or_refused(files):
     told = fuzz(files, 10_000, seed=0)
     assert told["tried"] == 10_000
     assert told["refused"] > 8_000
-    assert told["salvaged"] > 100
+    assert told["salvaged"] > 50
