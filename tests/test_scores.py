@@ -20,7 +20,7 @@ from diabolo.detect.denoising import LEVELS, denoised_error
 from diabolo.detect.mahalanobis import RIDGE
 from diabolo.detect.neighbours import SPACES, Nearest, nearest_table
 from diabolo.detect.reference import STORED_BYTES, Reference, Stored, stored_rows
-from diabolo.detect.scores import K, applicable, score_table, scores
+from diabolo.detect.scores import Neighbours, applicable, score_table, scores
 from diabolo.errors import ConfigError
 from diabolo.estimators.parts import parts_of_any_table
 
@@ -123,9 +123,9 @@ def test_stored_rows_leave_themselves_out(linear):
     detector, _ = linear
     encoding, stored = detector.reference_.model.encoding, detector.reference_.stored.values
     scaled = (stored - encoding.center) / encoding.scale
-    exact = NearestNeighbors(n_neighbors=K + 1).fit(scaled).kneighbors(scaled)[0]
+    exact = NearestNeighbors(n_neighbors=Neighbours.k + 1).fit(scaled).kneighbors(scaled)[0]
     for rows in (stored, stored.astype(np.float32)):
-        np.testing.assert_allclose(score_of(detector, rows, "neighbours"), exact[:, K], rtol=1e-4)
+        np.testing.assert_allclose(score_of(detector, rows, "neighbours"), exact[:, Neighbours.k], rtol=1e-4)
 
 
 def squared_distance(encoding, one, other):
@@ -301,6 +301,36 @@ def test_a_detector_by_neighbours_holds_its_rate_and_finds_what_is_far(linear, p
     assert (detector.predict(plane[1][900:] + 20) == -1).all()
     with pytest.raises(ConfigError, match=r"takes long.*score='denoise'"):
         detector.set_params(score="denoise").predict(plane[1])
+
+
+def test_which_neighbour_counts_is_a_setting(plane, tmp_path):
+    X = plane[1]
+    detector = AnomalyDetector(LinearAutoencoder(latent_dim=2), score="neighbours:2").fit(X[:300])
+    stored = detector.reference_.stored.values
+    values = stored[:5] + 0.5
+    each = np.sort(np.linalg.norm(((values[:, None] - stored) / stored_scale(detector)), axis=-1), axis=1)
+    np.testing.assert_allclose(detector.anomaly_score(values), each[:, 1], rtol=1e-6)
+    for k in (1, 5):
+        name = "neighbours" if k == 5 else f"neighbours:{k}"
+        found = score_table(detector.reference_, values, [name])[name]
+        np.testing.assert_allclose(found, each[:, k - 1], rtol=1e-6)
+    detector.save(tmp_path / "m.diabolo")
+    again = AnomalyDetector.load(tmp_path / "m.diabolo")
+    assert again.score_ == "neighbours:2"
+    np.testing.assert_array_equal(again.p_values(values), detector.p_values(values))
+    for name, said in {
+        "neighbours:0": "greater than or equal to 1",
+        "nll:3": "no setting 'k'",
+        "near:3": "unknown",
+    }.items():
+        with pytest.raises(ConfigError, match=said):
+            score_table(detector.reference_, values, [name])
+    with pytest.raises(ConfigError, match="takes long"):
+        again.set_params(score="neighbours:3").predict(values)
+
+
+def stored_scale(detector):
+    return detector.autoencoder_.model_.encoding.scale
 
 
 def test_stored_rows_of_a_fit_are_trained_or_stopped_on(plane):

@@ -7,7 +7,7 @@ import torch
 
 from diabolo.data.batches import TILE
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import ByColumn, applicable, check_score, scores, tiled
+from diabolo.detect.scores import ByColumn, applicable, check_score, score_of, scores, tiled
 from diabolo.errors import ConfigError
 from diabolo.threads import threads_for
 
@@ -29,7 +29,7 @@ def column_table(reference: Reference, values: np.ndarray, name: str) -> np.ndar
         ConfigError: as `score_table`, or the score is no sum or mean over columns.
     """
     check_score(reference, name)
-    score = scores.create(name)
+    score = score_of(name)
     if not isinstance(score, ByColumn):
         raise ConfigError(f"score {name!r} has no columns; those that have: {', '.join(by_column(reference))}")
     out = np.empty((len(values), len(reference.model.encoding.schema.output_names)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from diabolo.data.batches import TILE, tiles
@@ -34,6 +36,7 @@ __all__ = [
     "check_score",
     "density",
     "routine",
+    "score_of",
     "score_table",
     "scores",
     "tiled",
@@ -228,21 +231,20 @@ class MeanNorm:
         return reference.model.posterior(rows).mean.square().sum(-1).sqrt()
 
 
-#: Which nearest neighbour's distance counts (Ramaswamy, Rastogi, Shim 2000).
-K = 5
-
-
+@dataclasses.dataclass(frozen=True)
 class _Nearest:
     needs, costly = STORED, True
     space: ClassVar[str]
+    #: Which nearest neighbour's distance counts (Ramaswamy, Rastogi, Shim 2000).
+    k: Annotated[int, Ge(1), Le(1000)] = 5
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return nearest(reference, rows, self.space, K)[0][..., -1].expand(*reference.model.lead, -1)
+        return nearest(reference, rows, self.space, self.k)[0][..., -1].expand(*reference.model.lead, -1)
 
 
 @scores.register("neighbours")
 class Neighbours(_Nearest):
-    """Distance to the 5th nearest stored training row in input space, standardised units.
+    """Distance to the k-th nearest stored training row in input space, standardised units; k is 5 unless said.
 
     d² is a sum over columns, each on a comparable scale: squared differences of standardised numbers, 2 − 2 cos Δ of
     angles, 2 for a boolean, a category, a filled slot or a missing cell that differs (`diabolo.detect.neighbours`).
@@ -253,14 +255,14 @@ class Neighbours(_Nearest):
 
 @scores.register("neighbours_latent")
 class LatentNeighbours(_Nearest):
-    """Distance of the code to the 5th nearest code of a stored training row, in units of √(tr Σ / K) of the codes."""
+    """Distance of the code to the k-th nearest code of a stored training row, in units of √(tr Σ / K) of the codes."""
 
     name, space = "neighbours_latent", "latent"
 
 
 @scores.register("neighbours_residual")
 class ResidualNeighbours(_Nearest):
-    """Distance of the residual to the 5th nearest residual of a stored training row, typical residuals as units."""
+    """Distance of the residual to the k-th nearest residual of a stored training row, typical residuals as units."""
 
     name, space = "neighbours_residual", "residual"
 
@@ -280,6 +282,16 @@ class Combined:
         return combine(reference, rows).expand(*reference.model.lead, -1)
 
 
+def score_of(name: str) -> Score:
+    """The score of a name, or of a name and its k, like "neighbours:20".
+
+    Raises:
+        ConfigError: an unknown name, a k out of range, or of a score that takes none.
+    """
+    plain, colon, number = str(name).partition(":")
+    return scores.create({"name": plain, "k": number} if colon else plain)
+
+
 def applicable(reference: Reference) -> list[str]:
     """Names of the scores that there is all for that they need."""
     return [n for n in scores if scores.get(n).needs <= reference.offers]
@@ -287,7 +299,8 @@ def applicable(reference: Reference) -> list[str]:
 
 def routine(reference: Reference, *asked: str) -> list[str]:
     """The scores that cost a pass or a few, and those asked for."""
-    return [n for n in applicable(reference) if not scores.get(n).costly or n in asked]
+    plain = [n for n in applicable(reference) if not scores.get(n).costly or n in asked]
+    return [*plain, *(n for n in asked if ":" in n)]
 
 
 def density(model: Model) -> str:
@@ -321,9 +334,9 @@ def check_score(reference: Reference, name: str) -> None:
     Raises:
         ConfigError: with what is missing, and which scores there are.
     """
-    if name not in scores.names():
+    if str(name).partition(":")[0] not in scores.names():
         raise ConfigError(f"unknown score {name!r}: {nearest_name(name, scores)}")
-    lacking = sorted(scores.get(name).needs - reference.offers)
+    lacking = sorted(score_of(name).needs - reference.offers)
     if lacking:
         words = LACKING[lacking[0]].format(latent=reference.model.latent.name)
         raise ConfigError(f"score {name!r} {words} gives {', '.join(applicable(reference))}")
@@ -348,19 +361,19 @@ def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) 
     """
     for name in names:
         check_score(reference, name)
-    chosen = [scores.create(n) for n in names]
+    chosen = {n: score_of(n) for n in names}
     out = {n: np.empty(len(values), np.float64) for n in names}
-    near = any("stored" in score.needs for score in chosen)
+    near = any("stored" in score.needs for score in chosen.values())
     with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
         for part, rows in tiled(reference, values, near):
-            for score in chosen:
+            for name, score in chosen.items():
                 value = score(reference, rows).double()
                 if value.dim() > 1:
                     value = value.reshape(-1, TILE).mean(0)
                 value = torch.where(torch.isfinite(value), value, torch.inf)
                 if rows.bad is not None:
                     value = torch.where(rows.bad, torch.inf, value)
-                out[score.name][part] = value[: part.stop - part.start].numpy()
+                out[name][part] = value[: part.stop - part.start].numpy()
     return out
 
 

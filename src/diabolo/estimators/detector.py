@@ -54,9 +54,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (rows it
             was trained on are left out of the calibration, see `diabolo.estimators.parts.parts_of_any_table`); None for
             a `VariationalAutoencoder`.
-        score: a score's name; "auto" combines distances to stored rows (docs/detection.md). With fewer than 20 of
-            them, and for rows of objects (slots) if the latent is Gaussian, it takes neg_elbo for a Gaussian latent
-            (neg_log_likelihood if it was trained on an importance-weighted bound), nll for a point. Acts at once.
+        score: a score's name, or like "neighbours:20" with its k; "auto" combines distances to stored rows
+            (docs/detection.md). With fewer than 20 of them, and for rows of objects (slots) if the latent is Gaussian,
+            it takes neg_elbo for a Gaussian latent (neg_log_likelihood if it was trained on an importance-weighted
+            bound), nll for a point. Acts at once.
         false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n_calibration + 1)). Acts at once, no refit.
         random_state: seed of the split, and of the autoencoder if None was given.
 
@@ -259,7 +260,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
             )
         if self.score_ not in self.calibrations_:
-            if self.score_ in applicable(self.reference_):
+            if self.score_.partition(":")[0] in applicable(self.reference_):
                 raise ConfigError(
                     f"score {self.score_!r} takes long, so it is calibrated only where it is asked for: fit the "
                     f"detector with score={self.score_!r}; calibrated are {', '.join(self.calibrations_)}"

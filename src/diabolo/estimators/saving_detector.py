@@ -122,7 +122,7 @@ def _calibrations(path: str | Path, card: DetectorCard, tensors: dict[str, np.nd
     if weights is not None and (weights.shape != values.shape or not (weights >= 0).all() or not weights.sum() > 0):
         raise ModelFileError(f"{path}: section 'detector': weights do not fit the calibration")
     for name in card.scores:
-        if name not in scores.names():
+        if name.partition(":")[0] not in scores.names():
             raise ModelFileError(f"{path}: section 'detector' names the unknown score {name!r}; upgrade diabolo")
     rows = [None] * len(values) if weights is None else list(weights)
     return {n: Calibration(v, w) for n, v, w in zip(card.scores, values, rows, strict=True)}
