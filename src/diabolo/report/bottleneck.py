@@ -162,7 +162,8 @@ def _refit(e: Evidence, k: int, values: np.ndarray, whole: np.ndarray, broken: n
         latent_dim=k,
         epochs=REFIT_EPOCHS,
         batch_size=REFIT_BATCH,
-        warmup=0,
+        # Without a rise of beta, so short a training may end where the code says nothing.
+        warmup=REFIT_EPOCHS // 2 if e.model.latent.stochastic else 0,
         bound_after=0,
         robust="none",
         contamination=None,

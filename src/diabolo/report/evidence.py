@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from diabolo.estimators.clusterer import LatentClusterer
     from diabolo.estimators.detector import AnomalyDetector
 
-__all__ = ["MOST_LOOKED", "MOST_SCORED", "Evidence", "Given", "Rows"]
+__all__ = ["Evidence", "Given", "Rows", "most_scored", "share", "spaced"]
 
-#: Rows scored, looked at column by column, compared by size, and drawn on the map, at most. Scores that draw from
-#: q(z|x) or search stored rows take some seconds for so many.
-MOST_SCORED, MOST_LOOKED, MOST_COMPARED, MOST_MAPPED = 40_000, 10_000, 3_000, 3_000
+#: Rows scored, looked at column by column, compared by size, and drawn on the map, at most.
+MOST_SCORED, MOST_LOOKED, MOST_COMPARED, MOST_MAPPED = 100_000, 10_000, 3_000, 3_000
+#: The same for scores that take tens of passes.
+FEWER_SCORED = 40_000
+MANY_PASSES = ("neg_elbo", "neg_log_likelihood", "profile", "denoise")
 #: Cells (rows × columns) looked at, at most, which images reach first.
 MOST_CELLS = 6_000_000
 
@@ -56,6 +58,12 @@ class Rows:
     label: str | None = None
     truth: np.ndarray | None = None  #: [n] cells of the label's column, as text
     source: Any = None  #: what may be read again, for the codec
+
+
+def most_scored(given: Given) -> int:
+    """How many rows of a table are scored: as many as take some seconds."""
+    name = density(given.ae.model_) if given.detector is None else given.detector.score_
+    return FEWER_SCORED if name in MANY_PASSES else MOST_SCORED
 
 
 def spaced(n: int, most: int) -> np.ndarray:

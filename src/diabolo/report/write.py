@@ -18,12 +18,12 @@ from diabolo.data.table import as_table, matched
 from diabolo.errors import ConfigError, DataError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.detector import AnomalyDetector
-from diabolo.report.evidence import MOST_SCORED, Evidence, Given, Rows, spaced
+from diabolo.report.evidence import Evidence, Given, Rows, most_scored, spaced
 
 __all__ = ["write_report"]
 
 #: Bytes of rows held in memory, at most.
-MOST_BYTES = 1 << 28
+MOST_BYTES = 1 << 26
 
 
 def write_report(
@@ -42,7 +42,8 @@ def write_report(
 
     Args:
         model: a model file, or a fitted autoencoder or detector.
-        X: rows [n, C], or the path of a table; of more than 40,000 rows a uniform sample is shown.
+        X: rows [n, C], or the path of a table; of more than 100,000 rows (40,000 for scores of tens of passes) an even
+            sample is shown.
         path: file to write, by atomic rename.
         label: name of a column of the table that says what each row is, or values [n]; it is shown, and never scored.
         seed: of samples, damaged rows and refits.
@@ -106,7 +107,7 @@ def _rows(given: Given, X: Any, label: Any) -> Rows:
     if isinstance(X, str | os.PathLike | Taken):
         return _read(given, X if isinstance(X, Taken) else str(X), label)
     table = matched(as_table(X), schema, "the model")
-    at = spaced(len(table), MOST_SCORED)
+    at = spaced(len(table), most_scored(given))
     truth, name = None, None
     if label is not None:
         name, cells = (label, _cells(X, label)) if isinstance(label, str) else ("label", np.asarray(label))
@@ -136,7 +137,7 @@ def _read(given: Given, data: Data, label: str | None) -> Rows:
     schema = given.ae.model_.encoding.schema
     source = as_fitted(data, schema, [label] if label else [])
     found = sampled(
-        source, schema, None, min(8 * len(schema.names) * MOST_SCORED, MOST_BYTES), more=[label] if label else []
+        source, schema, None, min(8 * len(schema.names) * most_scored(given), MOST_BYTES), more=[label] if label else []
     )
     truth = np.array([_word(c) for c in found.more[label].tolist()]) if label else None
     name = str(data).rstrip("/").rpartition("/")[2] or str(data)
