@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -348,6 +349,38 @@ def test_data_frames_come_back_as_they_were():
     )
     back = decompress(Compressor(max_error=None).fit(frame).compress(frame))
     pd.testing.assert_frame_equal(frame, back)
+
+
+@pytest.mark.parametrize("cells", [200_000, pytest.param(100_000_000, marks=pytest.mark.slow)])
+def test_long_tables_stream_in_bounded_memory(tmp_path, cells):
+    """Every cell is compared by the writer, and its sum with what comes back, a chunk at a time."""
+    columns, size = 8, 25_000
+    bounds = [Bound(1e-3), Bound(1e-3, True), Bound(1e-12), Bound(1e3), None, None, None, None]
+    sums, before = np.zeros(4), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    def batches(adding):
+        for number in range(cells // columns // size):
+            rng = np.random.default_rng(number)
+            x = rng.normal(size=(4, size)) * [[1], [100], [1e-3], [1e6]]
+            x[:, ::997], x[0, ::991], x[1, ::983] = 0, np.nan, -np.inf
+            if adding:
+                sums[:] += np.where(np.isfinite(x), x, 0).sum(axis=1)
+            whole = [rng.integers(0, 9, size), rng.integers(-(2**40), 2**40, size), rng.random(size) < 0.1]
+            arrays = [*(floats(c) for c in x.copy()), floats(x[0].astype("f4")), *map(pa.array, whole)]
+            yield pa.RecordBatch.from_arrays(arrays, names=[f"c{i}" for i in range(columns)])
+
+    first, file = next(batches(False)), tmp_path / "long.dbl"
+    plan = make_plan(first, bounds)
+    with open(file, "wb") as out:
+        report = write_file(out, batches(True), plan, {"container": "arrow"}, rows=20_000)
+    assert report.rows * columns == cells
+    told = np.zeros(4)
+    with open(file, "rb") as data:
+        for batch in decompressed(Reader(data, file.stat().st_size), threads=2):
+            x = np.stack([batch.column(i).to_numpy() for i in range(4)])
+            told += np.where(np.isfinite(x), x, 0).sum(axis=1)
+    assert (np.abs(told - sums) <= cells / columns * np.array([1e-3, 1, 1e-9, 1e3])).all()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before < 1_000, "MiB, whatever the length"
 
 
 def test_wrong_uses(fitted):
