@@ -21,6 +21,7 @@ from diabolo.cluster.embedding import embeddings
 from diabolo.cluster.partition import partitions
 from diabolo.data.formats import formats
 from diabolo.detect.scores import scores
+from diabolo.generate.methods import methods
 from diabolo.model.corruption import corruptions
 from diabolo.model.latent import latents
 from diabolo.model.likelihood import likelihoods
@@ -46,6 +47,7 @@ REGISTRIES = (
     scores,
     embeddings,
     partitions,
+    methods,
     formats,
 )
 

@@ -121,12 +121,12 @@ def test_saving_a_detector_keeps_what_other_jobs_added(detector, rng, tmp_path):
     again = AnomalyDetector.load(path).calibrate(rows(rng, 200))
     again.save(path)
     after = hashes(path)
-    assert set(after) == {"main", "detector", "codec"}
+    assert set(after) == {"main", "detector", "codec", "generator"}
     assert (after["main"], after["codec"]) == (before["main"], before["codec"])
     assert after["detector"] != before["detector"]
     other = AnomalyDetector(LinearAutoencoder(latent_dim=1)).fit(rows(rng, 600))
     other.save(path)
-    assert set(hashes(path)) == {"main", "detector"}, "a codec of another model tells nothing"
+    assert set(hashes(path)) == {"main", "detector", "generator"}, "a codec of another model tells nothing"
 
 
 def test_merging_refuses_another_model_and_a_damaged_file(detector, tmp_path):

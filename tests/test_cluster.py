@@ -311,7 +311,7 @@ def test_the_program_labels_rows_and_keeps_the_clusters(tmp_path):
     assert "stability" in said
     assert re.search(r"clusters +4 by kmeans, stability [\d.]+; rows \d+, ", done("info", model))
     sections = read_sections(model)
-    assert set(sections) == {"main", "clusters"}
+    assert set(sections) == {"main", "clusters", "generator"}
     assert sections["main"].sha256("main") == before
     again = LatentClusterer.load(model)
     assert np.array_equal(again.predict(table), labels["cluster"].to_numpy())

@@ -20,7 +20,7 @@ __all__ = ["MODEL", "SECTIONS", "Kind", "Section", "VERSION", "merge_sections", 
 
 VERSION = "1"
 #: Every section that some version-1 writer may add.
-SECTIONS = ("main", "detector", "codec", "clusters")
+SECTIONS = ("main", "detector", "codec", "clusters", "generator")
 HEADER_LIMIT = 8 << 20
 DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import diabolo
-from diabolo.cli import calibrate, cluster, compress, evaluate, explain, fit, health, info, report, score
+from diabolo.cli import calibrate, cluster, compress, evaluate, explain, fit, health, info, report, sample, score
 from diabolo.errors import DiaboloError
 
 __all__ = ["app", "main"]
@@ -66,7 +66,7 @@ app.command("health")(health.health)
 app.command("compress")(compress.compress)
 app.command("decompress")(compress.decompress)
 app.command("cluster")(cluster.cluster)
-app.command("sample")(score.sample)
+app.command("sample")(sample.sample)
 app.command("report")(report.report)
 app.command("info")(info.info)
 app.command("demo")(info.demo)

@@ -1,4 +1,4 @@
-"""`diabolo score` and `diabolo sample`: rows in, scores out; nothing in, rows out; both in chunks."""
+"""`diabolo score`: rows in, scores out, in chunks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diabolo.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from diabolo.cli.deciding import Rule
 
-__all__ = ["sample", "score"]
+__all__ = ["score"]
 
 #: The score's name that stands for every one.
 ALL = "all"
@@ -137,40 +137,3 @@ def _score_schema(explain: bool, more: list[str]) -> Any:
         ]
     )
     return with_top_columns(schema) if explain else schema
-
-
-def sample(
-    model: Path = typer.Argument(..., help="Model file."),
-    out: str = typer.Option(..., "-o", "--out", help="Table to write, in any format that is written, or to a URL."),
-    n: int = typer.Option(..., "-n", help="Rows to draw."),
-    mean: bool = typer.Option(False, "--mean", help="Means instead of draws from p(x|z)."),
-    seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of the draws."),
-    own_network: bool = OWN_NETWORK,
-) -> None:
-    """Draw new rows from the model, in the columns and units of its training table."""
-    import pyarrow as pa
-
-    from diabolo.cli.common import Progress, check_apart, say
-    from diabolo.data.formats import shape_metadata, write_batches
-    from diabolo.estimators.saving import load
-
-    if n < 1:
-        raise ConfigError(f"-n {n}: allowed are whole numbers from 1 up")
-    check_apart(out, model)
-    ae = load(model, own_network)
-    ae.container_ = "arrow"
-    step = 65_536
-    schema, shape = ae.sample(1, mean=mean).schema, ae.model_.encoding.schema.shape
-    if shape is not None:  # one channel is no axis of its own
-        schema = schema.with_metadata(shape_metadata(shape[:2] if shape[2] == 1 else shape))
-    progress = Progress("sampling", n)
-
-    def batches() -> Any:
-        for i, start in enumerate(range(0, n, step)):
-            table = ae.sample(min(step, n - start), random_state=seed + (i << 32), mean=mean)
-            progress.add(table.num_rows)
-            yield from (pa.record_batch(b.columns, schema=schema) for b in table.to_batches())
-
-    write_batches(out, schema, batches())
-    progress.end()
-    say(f"{out}: {n:,} rows drawn from {model}")

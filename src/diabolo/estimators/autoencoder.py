@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -329,47 +329,53 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         name = density(self.model_)
         return -float(np.mean(score_table(Reference(self.model_), table.values, [name])[name]))
 
-    def sample(self, n: int = 1, random_state: Any = 0, mean: bool = False) -> Any:
-        """Draw n rows in original units, in the container that fit was given.
+    def sample(
+        self,
+        n: int = 1,
+        random_state: Any = 0,
+        mean: bool = False,
+        *,
+        method: Any = "auto",
+        given: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Draw n rows in original units, in the container and types that fit was given (docs/generate.md).
 
-        z ~ π where the codes were held against it (KL, MMD), else from a Gaussian fitted to the training codes; then
-        x ~ p(x|z), or E[x|z] with `mean`.
+        Args:
+            random_state: seed of the draws.
+            mean: E[x|z] in place of draws.
+            method: "prior", "mixture", "trees" or a mapping with settings; "auto" takes trees for draws of a table, and
+                the mixture for means, images and more than 128 columns.
+            given: values by column; rows are drawn from the law of the others given them.
+
+        Raises:
+            ConfigError: a column or value that training rows do not have.
+            DataError: rows with such values are too rare for the method.
         """
-        check_is_fitted(self, "model_")
-        if not isinstance(n, (int, np.integer)) or n < 1:
-            raise ConfigError(f"n = {n!r}; allowed are whole numbers from 1 up")
-        generator = torch.Generator().manual_seed(seed_of(random_state))
-        out = np.empty((n, self.n_features_in_))
-        with torch.inference_mode():
-            for start in range(0, n, 65_536):
-                part = slice(start, min(start + 65_536, n))
-                theta = self.model_.decode(self.model_.sample_prior(part.stop - start, generator))
-                drawn = self.model_.mean_values(theta) if mean else self.model_.sample_values(theta, generator)
-                out[part] = self._rounded(drawn.numpy())
-        schema = self.model_.encoding.schema
-        dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
-        return from_values(out, schema.names, dtypes, self.container_, schema.levels, schema.row_shape)
+        from diabolo.estimators.generating import draw
 
-    def _rounded(self, values: np.ndarray) -> np.ndarray:
-        """Put draws of rounded columns back on their grid, ordinals on their values."""
-        for i, column in enumerate(self.model_.encoding.schema.columns):
-            if column.kind == "ordinal":
-                levels = self.model_.encoding.level_values(i).numpy()
-                at = np.abs(values[:, i, None] - levels).argmin(axis=1)
-                values[:, i] = np.where(np.isnan(values[:, i]), np.nan, levels[at])
-            if column.resolution > 0 and column.kind in ("real", "integer", "count", "angle"):
-                values[:, i] = np.round(values[:, i] / column.resolution) * column.resolution
-        return values
+        return draw(self, n, random_state, mean, method, given)
+
+    def interpolate(self, a: Any, b: Any, steps: int = 10) -> np.ndarray:
+        """E[x|z_t] on the line z_t = (1 − t) μ(a) + t μ(b), t = 0..1 in equal steps, [steps, n, C] or images, float64.
+
+        Args:
+            a, b: rows [n, C] where the lines begin and end; categories come out as positions of levels.
+            steps: points on each line, both ends among them.
+        """
+        from diabolo.estimators.generating import interpolated
+
+        return interpolated(self, a, b, steps)
 
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: str | Path) -> None:
         """Write the model file (docs/format.md); it appears only once it is whole."""
         from diabolo.artifact import write_sections
+        from diabolo.estimators.generating import generator_section
         from diabolo.estimators.saving import main_section
 
         check_is_fitted(self, "model_")
-        write_sections(path, {"main": main_section(self)})
+        write_sections(path, {"main": main_section(self), **generator_section(self)})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -267,11 +267,14 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
     def save(self, path: str | Path) -> None:
         """Write the autoencoder and the section `clusters`; a file of this very autoencoder keeps its others."""
         from diabolo.artifact import merge_sections
+        from diabolo.estimators.generating import generator_section
         from diabolo.estimators.saving import main_section
         from diabolo.estimators.saving_clusterer import clusters_section
 
         check_is_fitted(self, "partition_")
-        merge_sections(path, {"main": main_section(self.autoencoder_), "clusters": clusters_section(self)})
+        ae = self.autoencoder_
+        sections = {"main": main_section(ae), "clusters": clusters_section(self), **generator_section(ae)}
+        merge_sections(path, sections)
 
     @staticmethod
     def load(path: str | Path, own_network: bool = False) -> LatentClusterer:

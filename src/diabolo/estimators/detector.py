@@ -364,12 +364,14 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Sections that other jobs have added to a file of this very autoencoder stay in it.
         """
         from diabolo.artifact import merge_sections
+        from diabolo.estimators.generating import generator_section
         from diabolo.estimators.saving import main_section
         from diabolo.estimators.saving_detector import detector_section
 
         check_is_fitted(self, "calibrations_")
         self._calibration()
-        sections = {"main": main_section(self.autoencoder_), "detector": detector_section(self)}
+        ae = self.autoencoder_
+        sections = {"main": main_section(ae), "detector": detector_section(self), **generator_section(ae)}
         merge_sections(path, sections)
 
     @classmethod

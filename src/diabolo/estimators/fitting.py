@@ -28,12 +28,16 @@ from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.loop import Epoch, fit
 from diabolo.train.robust import Suspects, suspects_among
 
+#: Training rows kept to draw new ones from, at most: so many, and so many bytes.
+MOST_KEPT, KEPT_BYTES = 20_000, 16 << 20
+
 __all__ = [
     "Fitted",
     "Keep",
     "check_weights",
     "checkpoint_of",
     "fit_table",
+    "kept_rows",
     "keep_of",
     "refuse_infinite",
     "roles_card",
@@ -55,6 +59,8 @@ class Fitted:
     row_hashes: np.ndarray | None
     #: Training and stop rows that look out of place; None where no table was in memory.
     suspects: Suspects | None = None
+    #: Training rows that new ones are drawn from, [R, C] in the schema's order and levels.
+    kept: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +169,22 @@ def fit_table(
         training={"seconds": seconds_of(started, checkpoint), "device": config.device, "versions": versions()},
         row_hashes=np.sort(known) if len(known) <= MOST_HASHES else None,
         suspects=suspects_among(model, parts, [train, stop]),
+        kept=kept_rows(model.encoding, values, w_train, seed),
     )
+
+
+def kept_rows(encoding: Encoding, values: np.ndarray, weights: np.ndarray | None, seed: int) -> np.ndarray | None:
+    """A random choice of training rows [n, C], by their weights, that can be scored; None if there is none."""
+    most = max(100, min(MOST_KEPT, KEPT_BYTES // max(1, values.shape[1] * values.itemsize)))
+    rng = np.random.default_rng(seed)
+    if weights is None:
+        at = rng.permutation(len(values))[:most]
+    else:
+        at = rng.choice(len(values), min(most, len(values)), p=weights / weights.sum())
+    rows = np.require(values[np.sort(at)], requirements=("C", "W"))
+    bad = encoding.encode(torch.from_numpy(rows)).bad
+    rows = rows if bad is None else rows[~bad.numpy()]
+    return rows if len(rows) else None
 
 
 def roles_card(

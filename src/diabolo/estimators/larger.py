@@ -18,7 +18,7 @@ from diabolo.data.rows import Rows
 from diabolo.data.stream import Stream
 from diabolo.data.table import matched
 from diabolo.errors import DataError
-from diabolo.estimators.fitting import Fitted, Keep, checkpoint_of, roles_card, rows_of, seconds_of, versions
+from diabolo.estimators.fitting import Fitted, Keep, checkpoint_of, kept_rows, roles_card, rows_of, seconds_of, versions
 from diabolo.estimators.parts import Parts
 from diabolo.model.autoencoder import Model, resolve
 from diabolo.train.loop import Epoch, fit
@@ -81,6 +81,7 @@ def fit_stream(
         roles=told,
         training={"seconds": seconds_of(started, checkpoint), "device": config.device, "versions": versions()},
         row_hashes=recognizer.known,
+        kept=kept_rows(model.encoding, recode(once.sample.values), once.sample.weights, seed),
     )
     return fitted, Parts(recode(once.stored.values), recode(once.calibrate.values), once.calibrate.weights)
 

@@ -37,6 +37,7 @@ def learn(ae: Autoencoder, table: Table, weights: np.ndarray | None) -> None:
     if not hasattr(ae, "model_"):
         ae._adopt(_begin(ae, table, weights), table)
     fitted: Fitted = ae.fitted_
+    fitted.kept = None  # rows of an earlier fit have other codes now
     model = fitted.model
     table = matched(table, model.encoding.schema, type(ae).__name__)
     rows = rows_of(model.encoding, table.values, weights, np.arange(len(table)))

@@ -19,6 +19,7 @@ from diabolo.errors import ConfigError, DiaboloError, ModelFileError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.cards import Count, card_of, finite, jsonable
 from diabolo.estimators.fitting import Fitted
+from diabolo.estimators.generating import take_generator
 from diabolo.estimators.named import CLASSES
 from diabolo.estimators.permission import OwnNetworkCard, check_permission, own_network_card
 from diabolo.model.autoencoder import Model
@@ -114,7 +115,10 @@ def load(path: str | Path, own_network: bool = False) -> Autoencoder:
     Raises:
         ModelFileError: whatever is wrong with the file, in one line; nothing in it is ever run.
     """
-    return autoencoder_of(path, read_sections(path)["main"], own_network)
+    sections = read_sections(path)
+    ae = autoencoder_of(path, sections["main"], own_network)
+    take_generator(path, ae, sections.get("generator"))
+    return ae
 
 
 def autoencoder_of(path: str | Path, section: Section, own_network: bool) -> Autoencoder:

@@ -18,6 +18,7 @@ from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.cards import Count, card_of, finite
 from diabolo.estimators.clusterer import LatentClusterer
 from diabolo.estimators.fitting import seed_of
+from diabolo.estimators.generating import take_generator
 from diabolo.estimators.saving import autoencoder_of
 from diabolo.registry import spec_of
 
@@ -87,6 +88,7 @@ def load_clusterer(path: str | Path, own_network: bool = False) -> LatentCluster
     """
     sections = read_sections(path)
     ae = autoencoder_of(path, sections["main"], own_network)
+    take_generator(path, ae, sections.get("generator"))
     if "clusters" not in sections:
         raise ModelFileError(f"{path}: holds no clusters; find some (diabolo cluster {path} DATA -o LABELS.parquet)")
     card = card_of(path, ClustersCard, sections["clusters"].card)

@@ -18,6 +18,7 @@ from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.cards import Count, card_of
 from diabolo.estimators.detector import AnomalyDetector
 from diabolo.estimators.fitting import seed_of
+from diabolo.estimators.generating import take_generator
 from diabolo.estimators.parts import kept_rows
 from diabolo.estimators.saving import autoencoder_of
 
@@ -84,6 +85,7 @@ def load_detector(path: str | Path, own_network: bool = False) -> AnomalyDetecto
     """
     sections = read_sections(path)
     ae = autoencoder_of(path, sections["main"], own_network)
+    take_generator(path, ae, sections.get("generator"))
     if "detector" not in sections:
         raise ModelFileError(f"{path}: holds no detector; fit one (diabolo fit without --only main)")
     section = sections["detector"]

@@ -1,0 +1,168 @@
+"""Ways to draw rows, by name: what codes come from, and what draws a row's columns."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Annotated, Protocol
+
+import numpy as np
+import torch
+from annotated_types import Ge, Le
+
+from diabolo.errors import ConfigError
+from diabolo.generate.decoding import decoded_rows, given_codes, with_noise
+from diabolo.generate.mixture import Mixture, fit_mixture
+from diabolo.generate.trees import Trees
+from diabolo.model.autoencoder import Model
+from diabolo.registry import Registry
+
+__all__ = ["MOST_COLUMNS", "Method", "Source", "automatic", "codes_of", "methods"]
+
+#: Columns that trees are grown for by default; beyond, and for images, the decoder draws.
+MOST_COLUMNS = 128
+
+
+class Source:
+    """A fitted model and the training rows that it keeps: what new rows are drawn from, learnt when first asked for.
+
+    Args:
+        model: fitted.
+        rows: training rows [R, C] in the schema's order and levels; None where none were kept.
+        mixture: the density of their codes, where it is known already.
+    """
+
+    def __init__(self, model: Model, rows: np.ndarray | None, mixture: Mixture | None = None) -> None:
+        self.model, self.rows, self._mixture = model, rows, mixture
+        self._trees: tuple[tuple[tuple[int, ...], int], Trees] | None = None
+
+    @functools.cached_property
+    def noisy(self) -> Model:
+        return with_noise(self.model)
+
+    @functools.cached_property
+    def codes(self) -> np.ndarray:
+        """Codes of the rows kept, [R, K].
+
+        Raises:
+            ConfigError: no rows were kept.
+        """
+        if self.rows is None:
+            raise ConfigError(
+                "the model keeps no training rows to learn a density of codes from (it learnt from a stream of rows, "
+                "or its file is an older one): take method 'prior'"
+            )
+        return codes_of(self.model, self.rows)
+
+    @property
+    def mixture(self) -> Mixture:
+        if self._mixture is None:
+            self._mixture = fit_mixture(self.codes, self.model.config.random_state)
+        return self._mixture
+
+    def trees(self, first: tuple[int, ...], leaf: int) -> Trees:
+        """Trees over the columns, with those that will be given first; the last ones asked for are kept."""
+        if self._trees is None or self._trees[0] != (first, leaf):
+            component, schema = self.mixture.component(self.codes), self.model.encoding.schema
+            seed = self.model.config.random_state
+            self._trees = (first, leaf), Trees(schema, np.asarray(self.rows), component, first, leaf, seed)
+        return self._trees[1]
+
+
+def codes_of(model: Model, rows: np.ndarray) -> np.ndarray:
+    """Posterior means of rows [n, C], [n, K] float64."""
+    out = np.empty((len(rows), model.latent_dim))
+    values = torch.from_numpy(np.require(rows, requirements=("C", "W")))
+    with torch.inference_mode():
+        for i in range(0, len(rows), 4096):
+            out[i : i + 4096] = model.posterior(model.encoding.encode(values[i : i + 4096])).mean.double().numpy()
+    return out
+
+
+class Method(Protocol):
+    name: str
+
+    def draw(
+        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+    ) -> np.ndarray:
+        """Rows [n, C] float64 in original units; with `mean` means in place of draws.
+
+        Args:
+            source: what rows are drawn from.
+            n: number of rows.
+            given: values of columns by position, which every row gets.
+            generator: of all chance.
+            mean: E[x|z] in place of draws.
+        """
+        ...
+
+
+methods: Registry[Method] = Registry("method")
+
+
+def automatic(source: Source, mean: bool) -> str:
+    """The method of `auto`: trees for rows of a table, the decoder for means, images and very many columns."""
+    schema = source.model.encoding.schema
+    if source.rows is None:
+        return "prior"
+    return "mixture" if mean or schema.shape is not None or len(schema.columns) > MOST_COLUMNS else "trees"
+
+
+class _Decoded:
+    """What methods share whose rows the decoder draws."""
+
+    def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray:
+        raise NotImplementedError
+
+    def draw(
+        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+    ) -> np.ndarray:
+        if given:
+            codes = given_codes(source.noisy, lambda m: self.codes(source, m, generator), n, given, _numpy(generator))
+        else:
+            codes = self.codes(source, n, generator)
+        out = decoded_rows(source.noisy, codes, generator, mean)
+        for c, value in given.items():
+            out[:, c] = value
+        return out
+
+
+@methods.register("prior")
+class FromPrior(_Decoded):
+    """z ~ π, or one Gaussian with the training codes' moments where they were not held against π; x ~ p(x|z)."""
+
+    name = "prior"
+
+    def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray:
+        return np.asarray(source.model.sample_prior(n, generator).numpy())
+
+
+@methods.register("mixture")
+class FromMixture(_Decoded):
+    """z from a Gaussian mixture fitted to the training codes, the aggregate posterior; x ~ p(x|z)."""
+
+    name = "mixture"
+
+    def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray:
+        return source.mixture.sample(n, _numpy(generator))
+
+
+@methods.register("trees")
+class FromTrees:
+    """The component of z in that mixture, then column after column from the law of its tree given those before."""
+
+    name = "trees"
+    #: Training rows in a leaf, at least: fewer copy, more blur.
+    leaf: Annotated[int, Ge(1), Le(10_000)] = 5
+
+    def draw(
+        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+    ) -> np.ndarray:
+        if mean:
+            raise ConfigError("method 'trees' draws rows and has no mean; with mean=True take 'mixture' or 'prior'")
+        return source.trees(tuple(sorted(given)), self.leaf).draw(n, given, _numpy(generator))
+
+
+def _numpy(generator: torch.Generator) -> np.random.Generator:
+    """A generator of NumPy's that continues one of PyTorch's."""
+    return np.random.default_rng(int(torch.randint(1 << 62, (), generator=generator)))
