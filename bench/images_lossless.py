@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--data", choices=["mnist", "fashion"], default="mnist")
     parser.add_argument("--fashion", default=FASHION, help="folder of Fashion-MNIST's idx files (default: %(default)s)")
     parser.add_argument("--epochs", type=int, help="passes over the training images (default: Compressor's)")
-    parser.add_argument("--cache", type=Path, help="folder that keeps the training")
+    parser.add_argument("--cache", help="folder that keeps the training")
     parser.add_argument("--minutes", type=float, default=math.inf, help="of training in this run")
     parser.add_argument("--plain", action="store_true", help="a plain variational autoencoder, and nothing else")
     options = parser.parse_args()
@@ -190,7 +190,7 @@ def main() -> None:
         training = learning_images.Training(PLAIN, training.images, training.steps, 0)
     label = f"{options.data}{'-plain' if options.plain else ''}-{training.steps}"
     with common.Clock() as clock:
-        model = trained(training, options.cache and options.cache / f"{label}.pt", options.minutes)
+        model = trained(training, options.cache and Path(options.cache, f"{label}.pt"), options.minutes)
     if model is None:
         return print("run again to go on")
     print(f"{training.steps:,} steps, {clock.wall:.0f} s in this run, {clock.cpu:.0f} s of the processor")
