@@ -3,10 +3,10 @@
 A mixture of Gaussians describes a skewed or bent cluster by several components, so their best number (BIC; Schwarz
 1978; covariances all equal or each its own) is not the number of clusters. Two groups of rows are two clusters only if
 the density between them is lower than at both: no unimodal density has a valley (Hartigan, Hartigan 1985). Rows are
-halved at random. One half gives the components and, for two groups, the axis that separates them best (Fisher 1936),
-both centers on it, and the emptiest place between. The other half is counted in three windows of one width, at the
-centers and at that place. Under a density without a valley the middle count is about the smaller of the other two or
-more, so
+halved at random, and one half gives the components. For two groups, each half gives the axis that separates them best
+(Fisher 1936), both centers on it, and the emptiest place between; the other half is counted in three windows of one
+width, at the centers and at that place. Under a density without a valley the middle count is about the smaller of the
+other two or more, so with the counts of both halves
 
     p = max over the two sides of P[Bin(middle + side, ½) ≤ middle]
 
@@ -103,9 +103,20 @@ def _merged(found: Components, first: np.ndarray, second: np.ndarray) -> tuple[n
 
 
 def valley(a: np.ndarray, b: np.ndarray, new_a: np.ndarray, new_b: np.ndarray) -> float:
-    """The p of two groups of rows [·, K] being one: rows a and b choose where to look, the new ones are counted."""
+    """The p of two groups of rows [·, K] being one; a and b are their parts in one half, the others in the other.
+
+    Each half chooses where to look, and the other is counted there.
+    """
+    counts = np.zeros(3, np.int64)
+    for chosen, seen in (((a, b), (new_a, new_b)), ((new_a, new_b), (a, b))):
+        counts += _windows(*chosen, np.concatenate(seen))
+    return float(max(binom.cdf(counts[1], counts[1] + side, 0.5) for side in (counts[0], counts[2])))
+
+
+def _windows(a: np.ndarray, b: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """How many rows lie at the center of a, between, and at that of b, in windows of one width; zeros where unclear."""
     if min(len(a), len(b)) < 2:
-        return 1.0
+        return np.zeros(3, np.int64)
     dims = a.shape[1]
     within = (np.cov(a.T).reshape(dims, dims) * len(a) + np.cov(b.T).reshape(dims, dims) * len(b)) / (len(a) + len(b))
     ridge = 1e-3 * np.trace(within) / dims + 1e-12
@@ -113,7 +124,7 @@ def valley(a: np.ndarray, b: np.ndarray, new_a: np.ndarray, new_b: np.ndarray) -
     left, right = a @ axis, b @ axis
     low, high = float(np.median(left)), float(np.median(right))
     if not high > low:
-        return 1.0
+        return np.zeros(3, np.int64)
     place = np.linspace(low, high, 101)[1:-1]
     density = np.zeros(len(place))
     for side, center in ((left, low), (right, high)):
@@ -121,6 +132,5 @@ def valley(a: np.ndarray, b: np.ndarray, new_a: np.ndarray, new_b: np.ndarray) -
         density += len(side) / spread * np.exp(-0.5 * np.square((place - center) / spread))
     middle = float(place[np.argmin(density)])
     width = min(middle - low, high - middle) / 3
-    seen = np.concatenate([new_a @ axis, new_b @ axis])
-    counts = [int((np.abs(seen - at) <= width).sum()) for at in (low, middle, high)]
-    return float(max(binom.cdf(counts[1], counts[1] + side, 0.5) for side in (counts[0], counts[2])))
+    at = seen @ axis
+    return np.array([(np.abs(at - where) <= width).sum() for where in (low, middle, high)], np.int64)
