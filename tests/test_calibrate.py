@@ -201,7 +201,7 @@ def test_what_the_verb_refuses(shop, here):
     for words, said in {
         ("few.csv",): "50 of 50 rows are left to calibrate on (0 were trained on); at least 99",
         ("negative.csv", "--weight", "w"): "the weight 'w' of row 0 is -1.0",
-        ("negative.csv", "--weight", "v"): "column 'v' is missing",
+        ("negative.csv", "--weight", "v"): "no column 'v': it has pt",
         ("negative.csv", "--weight", "pt"): "is a column that the model was fitted on",
         ("less.csv",): "column 'eta' is missing",
         ("negative.csv", "--false-alarm-rate", 0.001): "at least 999 calibration rows, there are 300",

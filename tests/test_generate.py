@@ -190,6 +190,16 @@ def plane():
     return LinearAutoencoder(latent_dim=2).fit(pd.DataFrame(x, columns=list("abc"))), np.cov(x.T), x.mean(axis=0)
 
 
+def test_larger_leaves_follow_the_other_columns_less(plane):
+    """With leaves that no table has the rows for, a column depends on the others through the component of z alone."""
+    ae, cov, _ = plane
+    lost = [
+        np.abs(np.cov(ae.sample(4000, random_state=1, method={"name": "trees", "leaf": leaf}).to_numpy().T) - cov)[0, 1]
+        for leaf in (5, 10_000)
+    ]
+    assert lost[0] < 0.1 < 0.2 < lost[1]
+
+
 @pytest.mark.parametrize("method", ["mixture", "trees"])
 def test_means_and_covariances_are_those_of_the_data(plane, method):
     """A point latent's σ is that of stop rows: with σ = 1, its unit in the loss, each variance would double."""

@@ -194,8 +194,9 @@ VALUES = {
 }
 #: Settings that the data decide, not the user; each has a test of its own below.
 FROM_DATA = {("likelihood", "multiplicity", "gaps"), ("likelihood", "levels", "count")}
-#: Concepts that come after the fit; tests/test_cluster.py and tests/test_embedding.py show that their settings act.
-AFTERWARDS = {"partition", "embedding"}
+#: Concepts that come after the fit; test_cluster.py, test_embedding.py, test_scores.py and test_generate.py show that
+#: their settings act.
+AFTERWARDS = {"partition", "embedding", "score", "method"}
 
 
 def registries():

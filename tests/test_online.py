@@ -137,8 +137,7 @@ def test_rows_seen_are_left_out_of_a_calibration(monkeypatch):
     X = plane(3_000)
     ae = streamed(Autoencoder(**SMALL), X[:2_000], 500)
     detector = AnomalyDetector(ae).fit(X)
-    # A twentieth of the rows it has not seen is kept to combine scores on.
-    assert (detector.n_excluded_, detector.n_calibration_) == (2_000, 950)
+    assert (detector.n_excluded_, detector.n_calibration_) == (2_000, 1_000)
     with pytest.raises(CalibrationError, match="2000 were trained on"):
         AnomalyDetector(ae).fit(X[:2_000])
     # Beyond the limit, the whole stream is still known by its fingerprint, and a part of it raises a warning.

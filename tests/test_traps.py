@@ -154,7 +154,7 @@ def test_columns_go_by_name(models, detector, X):
 
 def test_missing_columns_are_refused_by_name(models, detector, X):
     for estimator in (models["vae"], detector):
-        with pytest.raises(DataError, match=r"column 'phi' is missing \(1 of 13 are\)"):
+        with pytest.raises(DataError, match=r"column 'phi' is missing \(1 of the model's 13 are\)"):
             estimator.anomaly_score(X.drop(columns="phi"))
         with pytest.raises(DataError, match=r"column 'phi' is missing .*did you mean 'phis'"):
             estimator.anomaly_score(X.rename(columns={"phi": "phis"}))

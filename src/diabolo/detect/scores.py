@@ -94,7 +94,7 @@ class NegativeLogLikelihood:
         return reference.model.column_nll(_mean_theta(reference.model, rows), rows)
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return reference.model.row_nll(_mean_theta(reference.model, rows), rows)
+        return reference.model.column_nll(_mean_theta(reference.model, rows), rows).sum(-1)
 
 
 @scores.register("profile")

@@ -67,7 +67,7 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
     >>> rng = np.random.default_rng(0)
     >>> X = np.concatenate([rng.normal(m, 1, (200, 3)) for m in ((0, 0, 0), (9, 0, 0), (0, 9, 9))])
     >>> clusterer = LatentClusterer().fit(X)
-    >>> clusterer.n_clusters_, clusterer.predict([[9, 0, 0]])[0] == clusterer.labels_[200]
+    >>> clusterer.n_clusters_, bool(clusterer.predict([[9, 0, 0]])[0] == clusterer.labels_[200])
     (3, True)
     """
 

@@ -168,15 +168,15 @@ def _fit(alphabet: Alphabet, before: np.ndarray, ranks: np.ndarray, leaf: int, s
     from scipy.special import ndtri
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    if len(np.unique(ranks)) < 2:
+    values, which = np.unique(ranks, return_inverse=True)
+    if len(values) < 2:
         return _Law(alphabet, None, np.sort(ranks), np.zeros(1, np.int64), np.array([len(ranks)]))
     grown: dict[str, Any] = {"min_samples_leaf": leaf, "random_state": seed % 2**32}
     if alphabet.continuous:
         grown["min_impurity_decrease"] = GAIN / len(before)
-    if alphabet.few:
-        tree: Any = DecisionTreeClassifier(criterion="entropy", **grown).fit(
-            before, np.unique(ranks, return_inverse=True)[1]
-        )
+    # A class that hardly any other row shares has no probability to learn: such values are ranks.
+    if alphabet.few and 2 * len(values) <= len(ranks):
+        tree: Any = DecisionTreeClassifier(criterion="entropy", **grown).fit(before, which)
     else:
         # States lie far below every value, so that splits tell them apart first.
         score = np.where(ranks < 0, 6 * ranks - 3, ndtri(ranks.clip(1e-6, 1 - 1e-6)))

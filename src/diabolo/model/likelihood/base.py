@@ -79,10 +79,6 @@ class Likelihood(Protocol):
         """
         ...
 
-    def row_nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
-        """The sum of `nll` over columns, [*, B]; see `Reduced`."""
-        ...
-
     def mean_nll(
         self,
         theta: Tensor,
@@ -138,17 +134,13 @@ def default_likelihood(kind: str, stochastic: bool) -> Any:
 
 
 class Reduced:
-    """What most entries share; an entry may know a shorter way to the mean over rows, or to the sum over columns."""
+    """What most entries share; an entry may know a shorter way to the mean over rows."""
 
     def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
         return (theta * log_share.exp()).sum(0)
 
     def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         return None
-
-    def row_nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
-        nll: Tensor = self.nll(theta, own, x, units, memory)  # type: ignore[attr-defined]
-        return nll.sum(-1)
 
     def mean_nll(
         self,

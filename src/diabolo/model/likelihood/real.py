@@ -93,16 +93,6 @@ class Gaussian(Reduced):
             return squared.mul_(0.5 / variance).add_(0.5 * variance.log() + HALF_LOG_2PI)
         return squared * (0.5 / variance) + (0.5 * variance.log() + HALF_LOG_2PI)
 
-    def row_nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
-        if self.sigma == "decoded":
-            return super().row_nll(theta, own, x, units, memory)
-        squared = self.squared_error(theta, x, units, memory)
-        variance = self.variance(theta, own, units)
-        constant = (0.5 * variance.log() + HALF_LOG_2PI).sum(-1)
-        if variance.dim() == 1:
-            return torch.matmul(squared, 0.5 / variance).add_(constant)
-        return torch.matmul(squared, (0.5 / variance).mT).squeeze(-1) + constant
-
     def mean_nll(
         self,
         theta: Tensor,
