@@ -179,7 +179,8 @@ class Reader:
             raise CompressedFileError("is not a *.dbl file: its first bytes are others")
         version, length, codec = struct.unpack("<III", start[8:])
         if version != VERSION:
-            raise CompressedFileError(f"has version {version}; this diabolo reads {VERSION}: upgrade diabolo")
+            advice = "upgrade diabolo" if version > VERSION else "decompress it with the diabolo that wrote it"
+            raise CompressedFileError(f"has version {version}; this diabolo reads {VERSION}: {advice}")
         if 24 + length + codec > size:
             raise CompressedFileError(f"is cut off: its header needs {24 + length + codec:,} bytes, {size:,} are there")
         body = self._read(20, length + codec)
