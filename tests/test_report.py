@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import re
 import shutil
+import zlib
 from datetime import date
 from html.parser import HTMLParser
 
@@ -216,7 +217,6 @@ def test_sizes_with_quick_refits(flat, sound):
 
 
 def test_a_png_has_its_pixels():
-    zlib = pytest.importorskip("zlib")
     pixels = sheet(np.arange(24, dtype=np.uint8).reshape(2, 3, 4), across=2, gap=1)
     assert pixels.shape == (3, 9)
     raw = png(pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 from collections.abc import Mapping
 from typing import Annotated, Protocol
@@ -108,11 +109,11 @@ def automatic(source: Source, mean: bool) -> str:
     return "mixture" if mean or schema.shape is not None or len(schema.columns) > MOST_COLUMNS else "trees"
 
 
-class _Decoded:
+class _Decoded(abc.ABC):
     """What methods share whose rows the decoder draws."""
 
-    def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray: ...
 
     def draw(
         self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
