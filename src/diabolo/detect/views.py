@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -46,8 +47,8 @@ GROUPS = 128
 NEAR, WIDE, RELATIVE = 5, 70, 20
 #: Nearest other stored rows whose mean distance is what is usual for a stored row.
 LOCAL = 20
-#: Rows whose distances are held at once: those of one metric fit a core's cache.
-HELD = 256
+#: Rows whose distances to a round of stored ones are held at once.
+HELD = 1_024
 
 #: The views, in the order in which `Views.measure` gives them.
 VIEWS = (
@@ -58,35 +59,47 @@ VIEWS = (
 
 def soft_clip(x: Tensor) -> Tensor:
     """x up to 8, then ±(8 + log(1 + |x| − 8)): rising, and harmless to square."""
-    beyond = (x.abs() - REACH).clamp_min(0.0)
-    return x.clamp(-REACH, REACH) + x.sign() * beyond.log1p()
+    least, most = torch.aminmax(x)
+    if bool(least >= -REACH) and bool(most <= REACH):
+        return x
+    beyond = (x.abs() - REACH).clamp_min_(0.0).log1p_()
+    return beyond.mul_(x.sign()).add_(x.clamp(-REACH, REACH))
 
 
 @dataclasses.dataclass
 class _Metric:
-    """Stored rows at their places in one metric, in which distances are Euclidean."""
+    """Stored rows at their places in one metric, in which distances are Euclidean.
 
-    stored: Tensor  # [D, R], padded to whole groups
-    squares: Tensor  # [R], infinite for what pads
+    They lie in rounds, of which each deals one row to every group: a minimum over groups is one of whole tables, and
+    those of one round stay in a core's cache. With (−2 s, |s|², 1) of a stored row s and (x, 1, |x|²) of another, d² is
+    one product.
+    """
+
+    rounds: list[Tensor]  # each [D + 2, G]; what pads the last one is infinitely far
 
     @staticmethod
     def of(places: Tensor, groups: int) -> _Metric:
-        pad = -len(places) % groups
-        wide = torch.nn.functional.pad(places, (0, 0, 0, pad))
-        squares = torch.nn.functional.pad(places.square().sum(-1), (0, pad), value=torch.inf)
-        return _Metric(wide.T.contiguous(), squares)
+        square = places.square().sum(-1, keepdim=True)
+        wide = torch.cat([-2 * places, square, torch.ones_like(square)], dim=-1)
+        wide = torch.nn.functional.pad(wide, (0, 0, 0, -len(places) % groups))
+        wide[len(places) :, -2] = torch.inf
+        return _Metric([part.T.contiguous() for part in torch.split(wide, groups)])
 
-    def compared(self, places: Tensor, own: Tensor | None, memory: Memory) -> Tensor:
-        """|s|² − 2 x·s for each stored row s, [B, R], good until the next call: of d² it lacks |x|².
+    def squared(self, places: Tensor, own: Tensor | None, memory: Memory) -> Iterator[Tensor]:
+        """d² to the stored rows of each round, [B, G], good until the next one.
 
-        A row's `own` (−1: none) is infinitely far from it.
+        Args:
+            places: [B, D + 2].
+            own: [B] which stored row a row is, infinitely far from itself; −1 for none.
         """
-        table = memory.get("compared", (len(places), self.stored.shape[1]), places)
-        torch.addmm(self.squares, places, self.stored, alpha=-2.0, out=table)
-        if own is not None:
-            kin = (own >= 0).nonzero()[:, 0]
-            table[kin, own[kin]] = torch.inf
-        return table
+        groups = self.rounds[0].shape[-1]
+        table = memory.get("squared", (len(places), groups), places)
+        for i, stored in enumerate(self.rounds):
+            torch.mm(places, stored, out=table)
+            if own is not None:
+                kin = (own.div(groups, rounding_mode="floor") == i).nonzero()[:, 0]
+                table[kin, own[kin] % groups] = torch.inf
+            yield table
 
 
 class Views:
@@ -150,44 +163,46 @@ class Views:
 
     def _measure(self, rows: Encoded, own: Tensor | None) -> Tensor:
         memory, added = rows.memory or Memory(), self._surcharge(rows).unsqueeze(-1)
-        if own is not None and not bool((own >= 0).any()):
-            own = None
-        # Rising squared distances to the nearest groups by metric; the last ones in the stored rows' own units.
         near, wide, relative = self._counts
-        least = memory.get("least", (len(self._metrics) + 1, len(rows), max(self._counts)), rows.x)
-        for m, places in enumerate(self._places(rows.x - self._center)):
-            square = places.square().sum(-1, keepdim=True)
-            for start in range(0, len(rows), HELD):
-                part = slice(start, start + HELD)
-                table = self._metrics[m].compared(places[part], None if own is None else own[part], memory)
-                least[m, part] = self._nearest(table)
-                if m == len(self._metrics) - 1:
-                    least[-1, part] = self._nearest(table.add_(square[part] + added[part]).mul_(self._usual))
-            least[m] += square
-        least.clamp_min_(0.0)[:-1] += added
-        least.sqrt_()
-        views = [d[:, :k].mean(-1) for d in least[:-1] for k in (near, wide)]
-        return torch.stack([*views, least[-1, :, :relative].mean(-1)])
+        out = rows.x.new_empty(len(VIEWS), len(rows))
+        for start in range(0, len(rows), HELD):
+            part = slice(start, start + HELD)
+            mine = None if own is None or not bool((own[part] >= 0).any()) else own[part]
+            places = [_wide(p, added[part]) for p in self._places(rows.x[part] - self._center)]
+            least = self._nearest(places, mine, memory)
+            for m in range(len(self._metrics)):
+                torch.mean(least[m, :, :near], -1, out=out[2 * m, part])
+                torch.mean(least[m, :, :wide], -1, out=out[2 * m + 1, part])
+            torch.mean(least[-1, :, :relative], -1, out=out[-1, part])
+        return out
 
-    def _nearest(self, table: Tensor) -> Tensor:
-        """The least of each group, to which stored rows go in turn, the nearest groups first: [B, R] → [B, count]."""
-        least = table.view(len(table), -1, self._groups).amin(1)
+    def _nearest(self, places: list[Tensor], own: Tensor | None, memory: Memory) -> Tensor:
+        """Rising distances to the nearest groups by metric, the last ones in the stored rows' own units, [4, B, ·]."""
+        shape = (len(self._metrics) + 1, len(places[0]), self._groups)
+        least = memory.get("least", shape, places[0]).fill_(torch.inf)
+        *absolute, relative = least
+        for m, (metric, nearest) in enumerate(zip(self._metrics, absolute, strict=True)):
+            for squared, usual in zip(metric.squared(places[m], own, memory), self._usual, strict=True):
+                torch.minimum(nearest, squared, out=nearest)
+                if m == len(absolute) - 1:
+                    torch.minimum(relative, squared.mul_(usual), out=relative)
         # NumPy's sort of short rows takes a twentieth of the time of PyTorch's.
         least.numpy().sort(axis=-1)
-        return least[:, : max(self._counts)]
+        return least[..., : max(self._counts)].clamp_min(0.0).sqrt_()
 
-    def _local(self, x: Tensor) -> Tensor:
-        """1 / ρ², ρ the mean distance of a taken row to its nearest, [R]; with a floor, for copies are at none."""
+    def _local(self, x: Tensor) -> list[Tensor]:
+        """1 / ρ² by round, ρ the mean distance of a taken row to its nearest; with a floor, for copies are at none."""
         metric, parts, at, memory = self._metrics[-1], [], torch.arange(len(x)), Memory()
         for start in range(0, len(x), HELD):
-            places = self._places(x[start : start + HELD])[-1]
-            table = metric.compared(places, at[start : start + HELD], memory)
+            places = _wide(self._places(x[start : start + HELD])[-1])
+            table = torch.cat([t.clone() for t in metric.squared(places, at[start : start + HELD], memory)], dim=-1)
             near = table.topk(min(LOCAL, len(x) - 1), largest=False).values
-            parts.append((near + places.square().sum(-1, keepdim=True)).clamp_min(0.0).sqrt().mean(-1))
+            parts.append(near.clamp_min(0.0).sqrt().mean(-1))
         mean = torch.cat(parts)
         usual = mean + 1e-3 * mean.median() + 1e-3
-        # What pads the groups stays infinitely far.
-        return torch.nn.functional.pad(usual.square().reciprocal(), (0, len(metric.squares) - len(x)), value=1.0)
+        # What pads the last round stays infinitely far.
+        padded = torch.nn.functional.pad(usual.square().reciprocal(), (0, -len(x) % self._groups), value=1.0)
+        return list(torch.split(padded, self._groups))
 
     def _surcharge(self, rows: Encoded) -> Tensor:
         """[B] added to squared distances for what no input shows: 2 log(n + 2), as Laplace's rule has it, each time."""
@@ -199,6 +214,12 @@ class Views:
             never[self._encoding.nullable] = False
             count = count + (rows.missing & never).sum(-1)
         return count * self._price
+
+
+def _wide(places: Tensor, added: Tensor | float = 0.0) -> Tensor:
+    """(x, 1, |x|² + added), [B, D + 2]."""
+    square = places.square().sum(-1, keepdim=True)
+    return torch.cat([places, torch.ones_like(square), square + added], dim=-1)
 
 
 def _quartile_spread(x: Tensor) -> Tensor:
