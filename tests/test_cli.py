@@ -19,6 +19,7 @@ from program import FEATURES, done, program, refused, table, write
 from diabolo import AnomalyDetector, load
 from diabolo.artifact import read_sections
 from diabolo.cli import main
+from diabolo.data.formats import atomic
 from diabolo.errors import DataError
 
 VERBS = ["fit", "score", "evaluate", "sample", "info", "demo"]
@@ -450,6 +451,17 @@ def test_an_output_takes_the_place_of_an_older_one(shop, here):
         os.umask(umask)
     assert pq.read_schema("s.parquet").equals(SCORES)
     assert Path("s.parquet").stat().st_mode & 0o777 == 0o644
+
+
+def test_an_older_output_keeps_its_mode_and_a_link_stays_one(here):
+    Path("private").write_bytes(b"before")
+    Path("private").chmod(0o600)
+    os.symlink("private", "link")
+    with atomic("link") as part:
+        part.write_bytes(b"after")
+    assert Path("link").is_symlink()
+    assert Path("private").read_bytes() == b"after"
+    assert Path("private").stat().st_mode & 0o777 == 0o600
 
 
 def test_names_with_brackets_are_names(shop, here):

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from diabolo import VariationalAutoencoder
-from diabolo.artifact import read_sections
+from diabolo.artifact import read_sections, write_sections
 from diabolo.cli.app import main
 from diabolo.cli.compress import _pair, _span
-from diabolo.errors import ConfigError
+from diabolo.errors import ConfigError, OutputError
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,52 @@ def test_the_codec_section_outside(folder, capsys):
         assert np.abs(back["x"].to_numpy() - pq.read_table(folder / "t.parquet")["x"].to_numpy()).max() <= 0.01
     else:
         raise AssertionError("the section is not needed, so it was not left out")
+
+
+def test_a_section_that_files_were_written_without_is_never_replaced(folder, capsys):
+    model, table = without_codec(folder, "kept.diabolo"), pq.read_table(folder / "t.parquet")
+    words = ["compress", model, folder / "t.parquet", "--no-verdict", "-o"]
+    assert run(*words, folder / "first.dbl", "--max-error", "0.01", "--external-model") == 0
+    section = read_sections(model)["codec"].sha256("codec")
+    # What pandas notes of its index is no other table.
+    pq.write_table(table.slice(0, 500).replace_schema_metadata({"pandas": "500"}), folder / "half.parquet")
+    capsys.readouterr()
+    half = ["compress", model, folder / "half.parquet", "--no-verdict", "-o", folder / "half.dbl", "--external-model"]
+    assert run(*half, "--max-error", "0.01") == 0
+    assert "learnt" not in capsys.readouterr().out
+    assert run(*words, folder / "other.dbl", "--max-error", "0.1", "--external-model") == 2
+    assert "files written with --external-model need it" in capsys.readouterr().err
+    assert run(*words, folder / "other.dbl", "--max-error", "0.1") == 0
+    assert "it is in this file alone" in capsys.readouterr().out
+    assert read_sections(model)["codec"].sha256("codec") == section
+    for name, rows, bound, needs in (
+        ("first", 3_000, 0.01, True),
+        ("half", 500, 0.01, True),
+        ("other", 3_000, 0.1, False),
+    ):
+        back = folder / f"{name}_back.parquet"
+        assert run("decompress", folder / f"{name}.dbl", "-o", back, *(["--model", model] if needs else [])) == 0
+        assert np.abs(pq.read_table(back)["x"].to_numpy() - table["x"].to_numpy()[:rows]).max() <= bound
+
+
+def test_a_model_file_that_cannot_be_written_to(folder, monkeypatch, capsys):
+    def refuse(path):
+        raise OutputError(f"cannot write {path}: Permission denied; choose a folder that exists and is writable")
+
+    monkeypatch.setattr("diabolo.estimators.compressing.check_writable", refuse)
+    model = without_codec(folder, "closed.diabolo")
+    before = model.read_bytes()
+    words = ["compress", model, folder / "t.parquet", "-o", folder / "r.dbl", "--max-error", "0.03"]
+    assert run(*words, "--no-verdict") == 0
+    assert "it is in this file alone: cannot write" in capsys.readouterr().out
+    assert run(*words, "--external-model") == 2
+    assert model.read_bytes() == before
+
+
+def without_codec(folder, name):
+    sections = read_sections(folder / "m.diabolo")
+    write_sections(folder / name, {n: s for n, s in sections.items() if n != "codec"})
+    return folder / name
 
 
 def open_fails(folder, capsys):

@@ -11,9 +11,12 @@ import pytest
 
 from diabolo import AnomalyDetector, Autoencoder, DenoisingAutoencoder, VariationalAutoencoder, load
 from diabolo.cli.app import main
+from diabolo.config import build_config
 from diabolo.data.formats import write_batches
+from diabolo.data.schema import infer_schema
 from diabolo.data.table import as_table
 from diabolo.errors import ConfigError, DataError
+from diabolo.estimators.compressor import as_arrow
 
 
 def people(n=1500, seed=0, missing=0.1):
@@ -342,3 +345,35 @@ def test_images_of_floats_and_of_probabilities():
         Autoencoder(epochs=1).fit(np.ones((2, 3, 4, 5, 6)))
     with pytest.raises(ConfigError, match="the rows are images"):
         Autoencoder(epochs=1, kinds={"x0": "real"}).fit(images)
+
+
+def test_a_masked_cell_is_a_missing_one():
+    x = np.arange(12).reshape(4, 3)
+    masked = np.ma.masked_array(x, mask=x % 5 == 0)
+    values = as_table(masked).values
+    np.testing.assert_array_equal(np.isnan(values), x % 5 == 0)
+    np.testing.assert_array_equal(values[x % 5 != 0], x[x % 5 != 0])
+    assert as_table(np.ma.masked_array(x)).dtypes == ["int64"] * 3
+    with pytest.raises(DataError, match="fill in its masked cells"):
+        as_arrow(masked)
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [("float64", 1e20), ("float32", 1e9)])
+def test_floats_too_large_for_fractions_are_no_whole_numbers(dtype, unit):
+    x = (np.random.default_rng(0).normal(3, 0.1, 50) * unit).astype(dtype)[:, None]
+    assert (x == np.round(x)).all()
+    for v, kind in ((x, "real"), ((x / unit * 1e4).round().astype(dtype), "integer")):
+        (column,) = infer_schema(v, ["a"], [dtype], build_config({})).columns
+        assert column.kind == kind
+
+
+def test_info_cuts_no_number(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=60)
+    table = pa.table({"a_rather_long_name_of_a_column": x * -1.2345e-30, "energy_in_electronvolts": x * 1.2345e25})
+    write_batches(tmp_path / "t.parquet", table.schema, iter(table.to_batches()))
+    with pytest.raises(SystemExit):
+        main(["info", str(tmp_path / "t.parquet")])
+    said = capsys.readouterr().out
+    for name in table.column_names:
+        for end in (table[name].to_numpy().min(), table[name].to_numpy().max()):
+            assert f"{end:.6g}" in said

@@ -96,7 +96,7 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
                 other.append(f"{field.name} ({field.type})")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     count = f"{rows:,} rows" if rows is not None else "rows are counted when read"
-    console.print(Text.assemble((str(path), "bold"), f": {count}, {len(arrow)} columns"))
+    console.print(Text.assemble((str(path), "bold"), f": {count}, {len(arrow)} column{'s' * (len(arrow) != 1)}"))
     if known:
         parts: list[np.ndarray] = []
         levels: dict[str, list[str]] = {}
@@ -181,6 +181,8 @@ def _print_schema(console: object, schema: object) -> None:
         missing = f"{c.missing:.1%}" if c.missing else ""
         resolution = f"{c.resolution:g}" if c.resolution else ""
         grid.add_row(f"  {c.name}", c.kind, c.dtype, *_range(c), resolution, missing)
+    # A number that is cut off is another one, so that a wide table runs over the edge.
+    console.width = max(console.width, console.measure(grid, options=console.options.update(max_width=1 << 16)).maximum)
     console.print(grid)
     for c in (c for c in schema.columns if c.levels):
         more = f", ... ({len(c.levels)} levels)" if len(c.levels) > 8 else ""
@@ -190,7 +192,9 @@ def _print_schema(console: object, schema: object) -> None:
 
 
 def _range(column: Column) -> tuple[str, str]:
-    """Lowest and highest value in words."""
+    """Lowest and highest value in words; none of a column that is never there."""
+    if column.missing == 1:
+        return "", ""
     if column.levels:
         return column.levels[0][:20], column.levels[-1][:20]
     if is_date(column.dtype):

@@ -40,14 +40,16 @@ def compress(
     check_writable(out)
     errors = dict(_pair(said) for said in column_error)
     schema, rows = schema_of(data)
-    plan, learnt = codec_for(model, data, schema, max_error, errors, seed)
+    plan, learnt, kept = codec_for(model, data, schema, max_error, errors, seed, external_model)
     progress = Progress("compressing", rows)
     report, beside = compress_table(
         read_batches(data), plan, out, external_model, progress.add, verdict, threads=threads, verified=verify
     )
     progress.end()
     if learnt:
-        say(f"{model}: learnt a codec section from the first {learnt:,} rows")
+        say(f"{out if kept else model}: learnt a codec section from the first {learnt:,} rows")
+    if kept:
+        say(f"  it is in this file alone: {kept}")
     for line in report_lines(str(out), report):
         say(line)
     for line in [] if beside is None else beside.lines():
@@ -81,7 +83,7 @@ def add_codec(model: Path, data: str, max_error: str | None, errors: dict[str, A
     from diabolo.data.formats import schema_of
     from diabolo.estimators.compressing import codec_for
 
-    _, learnt = codec_for(model, data, schema_of(data)[0], max_error, errors, seed)
+    _, learnt, _ = codec_for(model, data, schema_of(data)[0], max_error, errors, seed)
     say(f"{model}: learnt a codec section from the first {learnt:,} rows")
 
 

@@ -315,6 +315,9 @@ def _resolution(present: np.ndarray, dtype: str) -> float:
     slack = np.abs(some) * (2.0**-22 if dtype in ("float32", "float16") else 2.0**-48)
     # Sums of decimals miss zero by a little; a column of small numbers (charges in coulombs) is not all zeros.
     slack += 1e-12 * min(1.0, float(np.abs(some).max()))
+    # Of floats so large that their type holds nothing between whole numbers, being whole says nothing.
+    if (np.spacing(np.abs(some).astype(dtype)) >= 1).all():
+        return 0.0
     for k in range(0, 7):
         step = 10.0**-k
         if np.all(np.abs(some - np.round(some / step) * step) <= np.minimum(slack, step / 8)):

@@ -62,6 +62,10 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
         return _from_columns({n: data.column(i) for i, n in enumerate(data.column_names)}, "arrow")
     if type(data).__module__.startswith("torch"):
         data = data.detach().cpu().numpy()
+    if isinstance(data, np.ma.MaskedArray):
+        # A masked cell is a missing one, whatever lies below the mask.
+        hidden, cells = np.ma.getmaskarray(data), np.asarray(data.data)
+        data = np.where(hidden, np.nan, cells.astype(np.result_type(cells, np.float32))) if hidden.any() else cells
     shape = None
     if isinstance(data, np.ndarray) and data.ndim > 2:
         if data.ndim > 4 or min(data.shape[1:]) < 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ from diabolo.compress.report import Report
 from diabolo.compress.rivals import Verdict, sample_of
 from diabolo.compress.rivals import verdict as compared
 from diabolo.compress.stream import CHUNK_ROWS, decompressed, rechunked, report_of, write_file
-from diabolo.data.formats import atomic, format_of, read_batches, write_batches
-from diabolo.errors import CompressedFileError, DataError, ModelFileError, nearest
+from diabolo.data.formats import SHAPE, atomic, check_writable, format_of, read_batches, write_batches
+from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFileError, OutputError, nearest
 from diabolo.estimators.compressor import bounds_of, learned_plan
 
 __all__ = ["codec_for", "codec_section", "compress_table", "decompress_file", "file_report"]
@@ -26,15 +28,28 @@ LEARN_ROWS = 200_000
 
 
 def codec_for(
-    model: Path, data: str, schema: Any, max_error: Any, column_error: dict[str, Any], seed: int
-) -> tuple[Plan, int]:
+    model: Path,
+    data: str,
+    schema: Any,
+    max_error: Any,
+    column_error: dict[str, Any],
+    seed: int,
+    external: bool = False,
+) -> tuple[Plan, int, str]:
     """The plan for a table under bounds: of the model file, or learnt from the table's first rows and put there.
 
+    A section that files were written without is never replaced: they could not be read any more.
+
+    Args:
+        external: whether the file will be written without the section.
+
     Returns:
-        The plan, and how many rows it was learnt from, 0 if the model file had it.
+        The plan, how many rows it was learnt from (0 if the model file had it), and why it was not put there, if so.
 
     Raises:
         DataError: the table lacks a column of the model.
+        ConfigError: `external`, and the model file has a section of other columns or bounds that files need.
+        OutputError: `external`, and the model file cannot be written to.
     """
     import pyarrow as pa
 
@@ -43,12 +58,30 @@ def codec_for(
         if column["name"] not in schema.names:
             raise DataError(f"{data}: column {column['name']!r} is missing: {nearest(column['name'], schema.names)}")
     bounds = bounds_of(schema, max_error, column_error)
+    kept = ""
     if "codec" in sections:
-        plan = plan_of(model, sections["codec"])
-        asked = [b for b, f in zip(bounds, schema, strict=True) if pa.types.is_floating(f.type)]
-        same = plan.schema.equals(schema, check_metadata=True)
-        if same and sections["codec"].card["bounds"] == [None if b is None else [b.error, b.relative] for b in asked]:
-            return plan, 0
+        old = sections["codec"]
+        plan = plan_of(model, old)
+        if _alike(plan.schema, schema) and old.card["bounds"] == _asked(bounds, schema):
+            if external and plan.codec and not old.card.get("outside"):
+                old.card["outside"] = True
+                # One that cannot be written to will not be replaced either.
+                with contextlib.suppress(OutputError):
+                    write_sections(model, sections)
+            return dataclasses.replace(plan, schema=schema), 0, ""
+        if old.card.get("outside"):
+            kept = (
+                f"the section of {model} is of other columns or bounds, and files written with --external-model need it"
+            )
+            if external:
+                raise ConfigError(f"{kept}: give a copy of the model file, or leave --external-model out")
+    if not kept:
+        try:
+            check_writable(model)
+        except OutputError as error:
+            if external:
+                raise
+            kept = str(error).partition(";")[0]
     batches, count = [], 0
     for batch in read_batches(data):
         batches.append(batch)
@@ -58,22 +91,35 @@ def codec_for(
     if not count:
         raise DataError(f"{data}: has a header but no rows")
     plan = learned_plan(pa.Table.from_batches(batches, schema).slice(0, LEARN_ROWS), bounds, seed)
-    sections["codec"] = codec_section(plan, bounds)
-    write_sections(model, sections)
-    return plan, min(count, LEARN_ROWS)
+    if not kept:
+        sections["codec"] = codec_section(plan, bounds)
+        sections["codec"].card["outside"] = external and bool(plan.codec)
+        write_sections(model, sections)
+    return plan, min(count, LEARN_ROWS), kept
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two schemas are of the same columns and images; what else pandas and others note there aside."""
+    shapes = [(s.metadata or {}).get(SHAPE) for s in (one, other)]
+    return bool(one.equals(other)) and shapes[0] == shapes[1]
+
+
+def _asked(bounds: list[Any], schema: Any) -> list[list[Any] | None]:
+    """The bounds of columns of floats, as a card has them."""
+    import pyarrow as pa
+
+    floats = [b for b, f in zip(bounds, schema, strict=True) if pa.types.is_floating(f.type)]
+    return [None if b is None else [float(b.error), b.relative] for b in floats]
 
 
 def codec_section(plan: Plan, bounds: list[Any]) -> Section:
     """A plan as a section of a model file: header and codec section as in a `*.dbl` file."""
-    import pyarrow as pa
-
     header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, {}).to_bytes()
     codec = plan.codec
-    asked = [b for b, f in zip(bounds, plan.schema, strict=True) if pa.types.is_floating(f.type)]
     card = {
         "header": header.decode(),
         "bytes": len(codec),
-        "bounds": [None if b is None else [float(b.error), b.relative] for b in asked],
+        "bounds": _asked(bounds, plan.schema),
     }
     return Section(card, {"data": np.frombuffer(codec + bytes(-len(codec) % 8), "<u8").copy()})
 

@@ -162,6 +162,8 @@ def as_arrow(X: Any) -> tuple[Any, dict[str, Any]]:
                     i, field, pa.Array.from_buffers(field.type, len(cells), [None, pa.py_buffer(cells)])
                 )
         return table, {"container": "pandas"}
+    if np.ma.is_masked(X):
+        raise DataError("X is a masked array, whose mask no file keeps; fill in its masked cells: X.filled(numpy.nan)")
     plain = isinstance(X, np.ndarray) and X.dtype.kind in "fiub" and X.ndim >= 2 and min(X.shape[1:]) > 0
     array = X if plain else as_numbers(X)
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:

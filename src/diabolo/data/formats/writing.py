@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     _check_place(target)
+    # A link stays one, and what it leads to is replaced.
+    target = target.resolve() if target.is_symlink() else target
     ending = (suffix_of(target.name) or ("", target.suffix))[1]
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=f".part{ending}", dir=target.parent)
@@ -34,10 +37,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield part
         with open(part, "rb+") as written:
             os.fsync(written.fileno())
-        # mkstemp makes a private file; a result should have the mode any new file has.
+        # mkstemp makes a private file; a result has the mode of the file it replaces, or that of any new one.
         umask = os.umask(0)
         os.umask(umask)
-        part.chmod(0o666 & ~umask)
+        part.chmod(stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~umask)
         part.replace(target)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}; nothing was left behind") from None
