@@ -12,7 +12,7 @@ from diabolo.errors import ConfigError
 from diabolo.model.prior import HALF_LOG_2PI, Prior
 from diabolo.registry import Registry
 
-__all__ = ["GaussianPosterior", "Latent", "PointPosterior", "Posterior", "antithetic", "latents"]
+__all__ = ["GaussianPosterior", "Latent", "PointPosterior", "Posterior", "latents"]
 
 #: log σ² is kept within these, smoothly in the encoder's reach: e^±12 in variance is beyond any use.
 LOG_VAR_LIMIT = 12.0
@@ -83,12 +83,6 @@ class GaussianPosterior:
 
     def kl(self, prior: Prior) -> Tensor:
         return prior.kl(self.mean, self.log_var)
-
-
-def antithetic(count: int, latent_dim: int) -> Tensor:
-    """Standard normal nodes [count, K] in pairs ±ε, always the same: an expectation over q(z|x) without chance."""
-    half = torch.randn(count // 2, latent_dim, generator=torch.Generator().manual_seed(0))
-    return torch.cat([half, -half])
 
 
 class Latent(Protocol):

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from diabolo.data.encoding import Encoded
 from diabolo.model.autoencoder import Model
-from diabolo.model.latent import Posterior, antithetic
+from diabolo.model.latent import Posterior
+from diabolo.model.nodes import quadratic_nodes
 from diabolo.model.regularizer import Context
 
 __all__ = [
@@ -150,7 +151,7 @@ def imputed(model: Model, rows: Encoded) -> Tensor:
     posterior = model.posterior(rows)
     if not model.latent.stochastic:
         return model.decode(posterior.mean)
-    nodes = antithetic(IMPUTATION_NODES, model.latent_dim)
+    nodes = quadratic_nodes(IMPUTATION_NODES, model.latent_dim)
     z = posterior.at(nodes.reshape(len(nodes), *[1] * (len(model.lead) + 1), model.latent_dim))
     theta = model.decode(z)
     seen = dataclasses.replace(rows, missing=None, memory=None)  # what is missing has no price here
