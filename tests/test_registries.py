@@ -586,6 +586,7 @@ def test_member_equals_the_model_of_its_seed(settings, plane, build_model, encod
         one = alone.encode(rows.x)
         torch.testing.assert_close(one.mean, posterior.mean[member])
         torch.testing.assert_close(alone.column_nll(alone.decode(one.mean), rows), nll[member])
+    torch.testing.assert_close(several.row_nll(several.decode(posterior.mean), rows), nll.sum(-1))
 
 
 @pytest.mark.parametrize("settings", [{}, {"latent": "gaussian", "regularizer": "kl"}], ids=["ae", "vae"])

@@ -211,6 +211,15 @@ def test_a_batch_scores_like_its_rows(name, models):
 
 
 @pytest.mark.parametrize("name", ["ae", "vae", "plain"])
+def test_the_score_of_a_row_is_the_sum_of_its_columns(name, models):
+    rows = with_odd_rows(name, 60)
+    together = score_of(models[name], rows, "nll")
+    there = np.isfinite(together)
+    assert 50 < there.sum() < 60
+    np.testing.assert_allclose(by_column(models[name], rows).sum(axis=1)[there], together[there], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ae", "vae", "plain"])
 def test_no_split_and_no_order_changes_a_score(name, models):
     ae, n = models[name], TILE + 321
     rows, rng = with_odd_rows(name, n), np.random.default_rng(5)

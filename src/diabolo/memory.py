@@ -6,7 +6,8 @@ keeps its tensors is spared that. Whoever passes a `Memory` along promises that 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +17,8 @@ __all__ = ["Memory"]
 #: Tensors kept at most; loops have batches of two or three lengths and some twenty names.
 MOST = 512
 
+T = TypeVar("T")
+
 
 class Memory:
     """Named tensors, handed out again at each round.
@@ -23,13 +26,15 @@ class Memory:
     Args:
         targets: by network, where the gradient of each of its parameters is to be written; without, gradients go
             through PyTorch's accumulation.
+        frozen: whether it serves one model, whose parameters stay as they are.
     """
 
-    def __init__(self, targets: dict[str, list[Tensor]] | None = None) -> None:
-        self.targets = targets or {}
+    def __init__(self, targets: dict[str, list[Tensor]] | None = None, frozen: bool = False) -> None:
+        self.targets, self.frozen = targets or {}, frozen
         #: Networks whose targets the pass under way has written over; who starts a pass clears it.
         self.written: set[str] = set()
         self._kept: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._made: dict[str, Any] = {}
 
     def get(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """A tensor of `shape`, of `like`'s type and device; what it holds is left over."""
@@ -40,6 +45,15 @@ class Memory:
                 self._kept.clear()
             kept = self._kept[key] = like.new_empty(shape)
         return kept
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` makes of parameters alone: the first time only where they are frozen."""
+        if not self.frozen:
+            return make()
+        if name not in self._made:
+            self._made[name] = make()
+        made: T = self._made[name]
+        return made
 
     def ones(self, like: Tensor) -> Tensor:
         """[rows] ones, for `like` [*, rows, columns]."""

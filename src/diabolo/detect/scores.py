@@ -94,7 +94,7 @@ class NegativeLogLikelihood:
         return reference.model.column_nll(_mean_theta(reference.model, rows), rows)
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return reference.model.column_nll(_mean_theta(reference.model, rows), rows).sum(-1)
+        return reference.model.row_nll(_mean_theta(reference.model, rows), rows)
 
 
 @scores.register("profile")
@@ -367,13 +367,14 @@ def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) 
     with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
         for part, rows in tiled(reference, values, near):
             for name, score in chosen.items():
-                value = score(reference, rows).double()
+                value = score(reference, rows)
                 if value.dim() > 1:
-                    value = value.reshape(-1, TILE).mean(0)
-                value = torch.where(torch.isfinite(value), value, torch.inf)
+                    value = value.double().reshape(-1, TILE).mean(0)
                 if rows.bad is not None:
                     value = torch.where(rows.bad, torch.inf, value)
                 out[name][part] = value[: part.stop - part.start].numpy()
+    for found in out.values():
+        found[~np.isfinite(found)] = np.inf
     return out
 
 
@@ -386,7 +387,7 @@ def tiled(reference: Reference, values: np.ndarray, own: bool = False) -> Iterat
         own: whether rows are to know which of the stored rows they are.
     """
     table = torch.from_numpy(np.require(values, requirements=("C", "W")))
-    memory = Memory()
+    memory = Memory(frozen=True)
     for part in tiles(len(values)):
         tile, size = table[part], part.stop - part.start
         if size < TILE:

@@ -213,6 +213,21 @@ class Model:
             nll = nll + self._missing_cost(rows.missing, self.buffers["typical_nll"], surprise)
         return self._with_changed(nll, rows, surprise)
 
+    def row_nll(self, theta: Tensor, rows: Encoded) -> Tensor:
+        """−log p(x|z), [*, B], nats: `column_nll` summed over columns, in fewer passes over the cells."""
+        sums = []
+        for head, own in zip(self.heads, self._own, strict=True):
+            part, present = theta[..., head.start : head.stop], self._present(head, rows)
+            scaled = head.likelihood.density and head.block.kind in SCALED
+            offset = head.units.scale.log().float() if scaled else torch.zeros((), device=theta.device)
+            x = head.inputs(rows.x)
+            sums.append(head.likelihood.row_nll(part, own, x, head.units, offset, present, rows.memory))
+        total = sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
+        surprise = math.log(self.encoding.n_train + 2)
+        if rows.missing is not None:
+            total = total + self._missing_cost(rows.missing, self.buffers["typical_nll"], surprise).sum(-1)
+        return total if rows.changed is None else total + surprise * rows.changed.sum(-1)
+
     def column_squared_error(self, theta: Tensor, rows: Encoded) -> Tensor:
         """Squared distance per output column, [*, B, C], standardised; an angle's is periodic."""
         cells = []

@@ -171,7 +171,7 @@ def neg_elbo(model: Model, rows: Encoded, noise: Tensor) -> Tensor:
     kl = posterior.kl(model.prior).sum(-1)
     for node in noise:
         theta = model.decode(posterior.at(node), rows.memory)
-        total = total + model.column_nll(theta, rows).sum(-1)
+        total = total + model.row_nll(theta, rows)
     return total / len(noise) + kl
 
 

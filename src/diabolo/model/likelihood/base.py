@@ -79,6 +79,19 @@ class Likelihood(Protocol):
         """
         ...
 
+    def row_nll(
+        self,
+        theta: Tensor,
+        own: Own,
+        x: Tensor,
+        units: Units,
+        offset: Tensor,
+        present: Tensor | None,
+        memory: Memory | None = None,
+    ) -> Tensor:
+        """The sum over columns of the masked nll + offset [columns], [*, B]; see `Reduced`."""
+        ...
+
     def mean_nll(
         self,
         theta: Tensor,
@@ -134,13 +147,27 @@ def default_likelihood(kind: str, stochastic: bool) -> Any:
 
 
 class Reduced:
-    """What most entries share; an entry may know a shorter way to the mean over rows."""
+    """What most entries share; an entry may know a shorter way to the mean over rows, or to the sum over columns."""
 
     def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
         return (theta * log_share.exp()).sum(0)
 
     def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         return None
+
+    def row_nll(
+        self,
+        theta: Tensor,
+        own: Own,
+        x: Tensor,
+        units: Units,
+        offset: Tensor,
+        present: Tensor | None,
+        memory: Memory | None = None,
+    ) -> Tensor:
+        nll: Tensor = self.nll(theta, own, x, units, memory)  # type: ignore[attr-defined]
+        nll = nll + offset
+        return (nll if present is None else torch.where(present, nll, 0.0)).sum(-1)
 
     def mean_nll(
         self,

@@ -59,6 +59,16 @@ class _MeanSquare(torch.autograd.Function):
         return gradient, None, None, None, None
 
 
+def _one(weight: Tensor) -> Tensor:
+    """[columns] for [1, columns] of one model, which a product is quicker with; that of members as it is."""
+    return weight.squeeze(0) if weight.dim() == 2 else weight
+
+
+def _weighted(cells: Tensor, weight: Tensor) -> Tensor:
+    """Σ over columns of cells [*, B, columns] times weight [columns], or [*lead, 1, columns] of members: [*, B]."""
+    return torch.matmul(cells, weight) if weight.dim() == 1 else torch.matmul(cells, weight.mT).squeeze(-1)
+
+
 @likelihoods.register("gaussian")
 class Gaussian(Reduced):
     """N(x; x̂, σ²): a fixed σ gives half the squared error, "learned" one σ per column.
@@ -92,6 +102,35 @@ class Gaussian(Reduced):
         if memory is not None and not torch.is_grad_enabled():
             return squared.mul_(0.5 / variance).add_(0.5 * variance.log() + HALF_LOG_2PI)
         return squared * (0.5 / variance) + (0.5 * variance.log() + HALF_LOG_2PI)
+
+    def row_nll(
+        self,
+        theta: Tensor,
+        own: Own,
+        x: Tensor,
+        units: Units,
+        offset: Tensor,
+        present: Tensor | None,
+        memory: Memory | None = None,
+    ) -> Tensor:
+        if self.sigma == "decoded":
+            return super().row_nll(theta, own, x, units, offset, present, memory)
+        kept = Memory() if memory is None else memory
+        weight, constant, total = kept.once(
+            f"nll.{theta.storage_offset()}", lambda: self._parts(self.variance(theta, own, units), offset)
+        )
+        squared = self.squared_error(theta, x, units, memory)
+        if present is None:
+            return _weighted(squared, weight).add_(total)
+        # What is absent is taken off, so that a row without any scores alike beside rows with and without.
+        total = total - _weighted(torch.where(present, 0.0, 1.0), constant)
+        return _weighted(torch.where(present, squared, 0.0), weight) + total
+
+    @staticmethod
+    def _parts(variance: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the square of a column is worth, what the column costs beside it, and the sum of the latter."""
+        constant = 0.5 * variance.log() + HALF_LOG_2PI + offset
+        return _one(0.5 / variance), _one(constant), constant.sum(-1)
 
     def mean_nll(
         self,

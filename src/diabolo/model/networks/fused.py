@@ -50,19 +50,19 @@ def forward(
 def _affine(
     h: Tensor, weight: Tensor, bias: Tensor, operation: Affine, memory: Memory, name: str, keep: bool
 ) -> Tensor:
-    turned = weight.transpose(-1, -2)
     if weight.dim() == 3:
         out = memory.get(name, (*h.shape[:-1], operation.outputs), h)
-        return torch.baddbmm(bias.unsqueeze(1), h, turned, out=out)
+        return torch.baddbmm(bias.unsqueeze(1), h, weight.mT, out=out)
     rows = h.shape[0]
     if keep:
-        return torch.addmm(bias, h, turned, out=memory.get(name, (rows, operation.outputs), h))
+        return torch.addmm(bias, h, weight.t(), out=memory.get(name, (rows, operation.outputs), h))
     if operation.outputs < NARROW:
         # The library's kernels are slow for a few columns and quick for a few rows.
         out = memory.get(name, (operation.outputs, rows), h)
         return torch.mm(weight, h.t(), out=out).add_(bias[:, None]).t()
     # Turning the weights once for thousands of rows is cheaper than reading them sideways.
-    straight = memory.get(f"{name}.turned", (operation.inputs, operation.outputs), h).copy_(turned)
+    shape = (operation.inputs, operation.outputs)
+    straight = memory.once(name, lambda: memory.get(f"{name}.turned", shape, h).copy_(weight.t()))
     return torch.addmm(bias, h, straight, out=memory.get(name, (rows, operation.outputs), h))
 
 
