@@ -57,6 +57,17 @@ class Alphabet:
             out[there] = np.interp(ranks[there], self.middle, self.values) if self.continuous else self.values[at]
         return out
 
+    def snapped(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cells that the column takes, and their ranks: any where it is continuous, else the nearest not exact."""
+        if self.continuous:
+            return cells, np.interp(cells, self.values, self.middle)
+        free = np.flatnonzero(~self.exact)
+        values = self.values[free]
+        after = np.searchsorted(values, cells).clip(0, len(values) - 1)
+        before = np.maximum(after - 1, 0)
+        at = free[np.where(cells - values[before] < values[after] - cells, before, after)]
+        return self.values[at], self.middle[at]
+
     def interval(self, value: float) -> tuple[float, float, float]:
         """(rank, and the ends of the interval of ranks) of a value between the smallest and the largest."""
         at = int(np.searchsorted(self.values, value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from annotated_types import Ge, Le
 from diabolo.errors import ConfigError
 from diabolo.generate.decoding import decoded_rows, given_codes, with_noise
 from diabolo.generate.mixture import Mixture, fit_mixture
-from diabolo.generate.trees import Trees
+from diabolo.generate.reweighting import Ratio, fit_ratio
+from diabolo.generate.trees import Trees, smallest_leaf
 from diabolo.model.autoencoder import Model
 from diabolo.registry import Registry
 
@@ -35,7 +36,7 @@ class Source:
 
     def __init__(self, model: Model, rows: np.ndarray | None, mixture: Mixture | None = None) -> None:
         self.model, self.rows, self._mixture = model, rows, mixture
-        self._trees: tuple[tuple[tuple[int, ...], int], Trees] | None = None
+        self._law: tuple[tuple[object, ...], tuple[Trees, Ratio | None]] | None = None
 
     @functools.cached_property
     def noisy(self) -> Model:
@@ -61,13 +62,28 @@ class Source:
             self._mixture = fit_mixture(self.codes, self.model.config.random_state)
         return self._mixture
 
-    def trees(self, first: tuple[int, ...], leaf: int) -> Trees:
-        """Trees over the columns, with those that will be given first; the last ones asked for are kept."""
-        if self._trees is None or self._trees[0] != (first, leaf):
+    @functools.cached_property
+    def leaf(self) -> int:
+        """Training rows in a leaf, at least, so that rows drawn are no copies."""
+        component = self.mixture.component(self.codes)
+        return smallest_leaf(
+            self.model.encoding.schema, np.asarray(self.rows), component, self.model.config.random_state
+        )
+
+    def law(self, first: tuple[int, ...], leaf: int, reweighted: bool) -> tuple[Trees, Ratio | None]:
+        """Trees over the columns, with those that will be given first, and what training rows are to rows they draw.
+
+        The last ones asked for are kept.
+        """
+        asked = (first, leaf, reweighted)
+        if self._law is None or self._law[0] != asked:
             component, schema = self.mixture.component(self.codes), self.model.encoding.schema
-            seed = self.model.config.random_state
-            self._trees = (first, leaf), Trees(schema, np.asarray(self.rows), component, first, leaf, seed)
-        return self._trees[1]
+            seed, rows = self.model.config.random_state, np.asarray(self.rows)
+            trees = Trees(schema, rows, component, first, leaf, seed)
+            rng = np.random.default_rng(seed)
+            ratio = fit_ratio(rows, lambda n: trees.draw(n, {}, rng), seed) if reweighted else None
+            self._law = asked, (trees, ratio)
+        return self._law[1]
 
 
 def codes_of(model: Model, rows: np.ndarray) -> np.ndarray:
@@ -153,15 +169,22 @@ class FromTrees:
     """The component of z in that mixture, then column after column from the law of its tree given those before."""
 
     name = "trees"
-    #: Training rows in a leaf, at least: fewer copy, more blur.
-    leaf: Annotated[int, Ge(1), Le(10_000)] = 5
+    #: Training rows in a leaf, at least: fewer copy, more blur. "auto" takes the fewest that do not copy.
+    leaf: Annotated[int, Ge(1), Le(10_000)] | Literal["auto"] = "auto"
+    #: Candidates for each row at most, of which one is kept by how much likelier it is among training rows; 1: none.
+    candidates: Annotated[int, Ge(1), Le(1_000)] = 24
 
     def draw(
         self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
     ) -> np.ndarray:
         if mean:
             raise ConfigError("method 'trees' draws rows and has no mean; with mean=True take 'mixture' or 'prior'")
-        return source.trees(tuple(sorted(given)), self.leaf).draw(n, given, _numpy(generator))
+        leaf = source.leaf if self.leaf == "auto" else self.leaf
+        trees, ratio = source.law(tuple(sorted(given)), leaf, self.candidates > 1)
+        rng = _numpy(generator)
+        if ratio is None:
+            return trees.draw(n, given, rng)
+        return ratio.draw(lambda m: trees.draw(m, given, rng), n, self.candidates, rng)
 
 
 def _numpy(generator: torch.Generator) -> np.random.Generator:

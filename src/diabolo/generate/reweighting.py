@@ -1,0 +1,73 @@
+"""Rows kept by how much likelier they are among training rows: what a law of rows misses, learnt by telling apart.
+
+A classifier that tells training rows from drawn ones gives their density ratio w(x) (Sugiyama, Suzuki, Kanamori 2012);
+of several candidates one is kept with probability ∝ w, which is importance resampling (Rubin 1988; with a classifier:
+Grover et al. 2019, arXiv:1906.09531).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Ratio", "fit_ratio"]
+
+#: Rows drawn for each training row to learn the ratio from; training rows below which it is not learnt.
+DRAWN, FEWEST = 3, 200
+#: What the log-likelihood of held-back rows must win, nats, for the ratio to be used.
+WIN = 1e-3
+#: Candidates for each row, times the square of the weights' coefficient of variation.
+CANDIDATES = 8
+#: Candidates drawn at once.
+PIECE = 65_536
+
+
+class Ratio:
+    """w(x), and how many candidates a row needs for it."""
+
+    def __init__(self, classifier: Any, spread: float) -> None:
+        self._classifier, self.spread = classifier, spread
+
+    def log(self, rows: np.ndarray) -> np.ndarray:
+        """log w of rows [n, C], up to a constant, [n]."""
+        return np.asarray(self._classifier.decision_function(rows), np.float64)
+
+    def draw(self, law: Callable[[int], np.ndarray], n: int, most: int, rng: np.random.Generator) -> np.ndarray:
+        """n of the rows [m, C] that the law draws, one of as many candidates each as weights of that spread need."""
+        each = min(most, 1 + int(np.ceil(CANDIDATES * self.spread)))
+        out = []
+        for start in range(0, n, PIECE // each):
+            m = min(PIECE // each, n - start)
+            candidates = law(m * each)
+            log_w = self.log(candidates).reshape(m, each)
+            # The largest of log w plus Gumbel noise is drawn with probability ∝ w.
+            best = (log_w + rng.gumbel(size=log_w.shape)).argmax(axis=1)
+            out.append(candidates.reshape(m, each, -1)[np.arange(m), best])
+        return np.concatenate(out)
+
+
+def fit_ratio(rows: np.ndarray, law: Callable[[int], np.ndarray], seed: int) -> Ratio | None:
+    """Learn the ratio by gradient boosting (scikit-learn's), stopped by held-back rows; None where nothing is to win.
+
+    Args:
+        rows: training rows, [n, C].
+        law: draws rows [m, C].
+        seed: of the rows held back.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    n = len(rows)
+    if n < FEWEST:
+        return None
+    x, y = np.concatenate([rows, law(DRAWN * n)]), np.repeat([1, 0], [n, DRAWN * n])
+    classifier = HistGradientBoostingClassifier(
+        max_iter=300, early_stopping=True, validation_fraction=0.2, random_state=seed % 2**32
+    ).fit(x, y, sample_weight=np.where(y == 1, 1.0, 1 / DRAWN))
+    likely = np.asarray(classifier.validation_score_)
+    if likely.max() - likely[0] < WIN:
+        return None
+    log_w = classifier.decision_function(law(min(n, 5_000)))
+    w = np.exp(log_w - log_w.max())
+    return Ratio(classifier, float(w.var() / w.mean() ** 2))
