@@ -470,3 +470,4 @@ def test_names_with_brackets_are_names(shop, here):
     done("fit", "a[bold].parquet", "-o", "m[1].diabolo", "--label", "truth", "--epochs", 1, "-q")
     assert "[/red]" in done("info", "m[1].diabolo")
     assert "a[bold].parquet: 400 rows" in done("info", "a[bold].parquet")
+    assert "[/red]" in done("explain", "m[1].diabolo", "a[bold].parquet", "--row", 0)

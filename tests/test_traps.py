@@ -15,6 +15,7 @@ import torch
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder, load
 from diabolo.data.batches import ROLES, TILE, assign_roles, calibration_share
+from diabolo.data.cells import restored
 from diabolo.data.table import as_table, matched
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import applicable
@@ -372,6 +373,26 @@ def test_units_do_not_matter(unit, X):
     assert [c.resolution for c in scaled.model_.encoding.schema.columns] == [0.0] * 3
     expected = plain.anomaly_score(rows) + 3 * np.log(unit)
     np.testing.assert_allclose(scaled.anomaly_score(rows * unit), expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize(("start", "width"), [(1_700_000_000_000_000_000, 10**10), (1.7e9, 10.0)])
+def test_a_minute_of_time_stamps_is_no_constant(start, width):
+    """Nanoseconds since 1970: a spread far below the mean, and far above what double precision rounds."""
+    rng = np.random.default_rng(0)
+    since = (width * rng.normal(size=400)).astype(type(width))
+    frame = pd.DataFrame({"t": start + since, "x": rng.normal(size=400)})
+    detector = AnomalyDetector(Autoencoder(epochs=2)).fit(frame)
+    assert detector.autoencoder_.model_.encoding.scale[0] == pytest.approx(width, rel=0.1)
+    late = frame[:1].assign(t=start + 60 * width)
+    assert detector.predict(late)[0] == -1
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "int8"])
+def test_the_largest_integer_does_not_wrap_around(dtype):
+    top = np.iinfo(dtype).max
+    back = restored(np.array([float(top), 2.0 * top, -1e30]), dtype).to_pylist()
+    assert back[0] == back[1] > 0.999 * top
+    assert back[2] == np.iinfo(dtype).min
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int64, np.float32, np.float64])

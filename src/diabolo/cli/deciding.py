@@ -104,6 +104,7 @@ class AtRate:
     threshold: float
     accept: AcceptRate | None
     anomalies: int = 0
+    unscored: int = 0
 
     @property
     def calibration(self) -> Calibration:
@@ -112,8 +113,10 @@ class AtRate:
     def decide(self, scores: np.ndarray) -> np.ndarray:
         import numpy as np
 
-        found = (scores > self.threshold) | ~np.isfinite(scores)
+        bad = ~np.isfinite(scores)
+        found = (scores > self.threshold) | bad
         self.anomalies += int(found.sum())
+        self.unscored += int(bad.sum())
         return np.asarray(found)
 
     def settled(self, batches: Iterable[Any]) -> Iterator[Any]:
@@ -123,6 +126,7 @@ class AtRate:
         d = self.detector
         rate = d.false_alarm_rate_
         share = f", {percent(self.anomalies / rows)} of the rows" if rows else ""
+        share += f" ({self.unscored:,} of them could not be scored)" if self.unscored else ""
         lines = [
             f"  {self.anomalies:,} anomalies{share}; of normal rows at most {percent(rate)} are "
             f"flagged, by {d.n_calibration_:,} calibration rows"

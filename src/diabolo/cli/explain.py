@@ -41,7 +41,7 @@ def explain(
         raise ModelFileError(f"{model}: holds no detector, whose score would be explained; fit without --only main")
     detector = load_detector(model, own_network)
     source = as_fitted(data, detector.autoencoder_.model_.encoding.schema)
-    console = Console(highlight=False, width=None if Console().is_terminal else 110)
+    console = Console(highlight=False, markup=False, width=None if Console().is_terminal else 110)
     for at, values in _cells(source, detector.autoencoder_.model_.encoding.schema, wanted):
         (found,) = detector._explain_values(values, neighbors, at)
         _show(console, found, columns)
@@ -115,10 +115,11 @@ def _show(console: Any, found: Explanation, columns: int) -> None:
     console.print(found.headline(), markup=False)
     grid = Grid()
     for heading in ("column", "seen", "expected", "contribution", "p"):
-        grid.add_column(heading, justify="left" if heading == "column" else "right")
+        # Folded, not cut off: a number without its exponent is another one.
+        grid.add_column(heading, justify="left" if heading == "column" else "right", overflow="fold")
     near = [f"normal row, {n.distance:.3g} away" for n in found.neighbors]
     for heading in near:
-        grid.add_column(heading, justify="right")
+        grid.add_column(heading, justify="right", overflow="fold")
     for part in found.columns[:columns]:
         cells = [show(n.values[part.column]) for n in found.neighbors]
         name = f"* {part.column}" if part.changed else f"  {part.column}"

@@ -152,10 +152,16 @@ def restored(cells: np.ndarray, dtype: str, levels: Sequence[str] = ()) -> Any:
         return _dates(np.where(gone, 0.0, cells), gone, dtype)
     kind = np.dtype(dtype)
     if kind.kind in "iub":
-        limits = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+        limits = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, _largest(kind))
         whole = np.clip(np.round(np.where(gone, 0, cells)), *limits).astype(kind)
         return pa.array(whole, mask=gone) if gone.any() else pa.array(whole)
     return pa.array(cells.astype(kind), mask=np.isnan(cells))
+
+
+def _largest(kind: np.dtype[Any]) -> float:
+    """The largest double that an integer type holds: of 64 bits its maximum would round up, and wrap around."""
+    top = int(np.iinfo(kind).max)
+    return float(top) if int(float(top)) == top else float(np.nextafter(float(top), 0.0))
 
 
 def _dates(seconds: np.ndarray, gone: np.ndarray, dtype: str) -> Any:

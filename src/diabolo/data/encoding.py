@@ -28,6 +28,8 @@ __all__ = ["Block", "Encoded", "Encoding", "fit_encoding"]
 
 #: Standardised values beyond this overflow single precision once squared and summed.
 LIMIT = 1e15
+#: Spreads beside a mean that single and double precision cannot tell from rounding.
+SINGLE, DOUBLE = 1e-7, 1e-14
 #: Smallest σ in standardised units, so that a column that another one determines keeps a density.
 SIGMA_FLOOR = 1e-3
 
@@ -342,7 +344,8 @@ def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None,
             std = np.full_like(std, np.sqrt(np.mean(std**2 + (mean - mean.mean()) ** 2)))
             mean = np.full_like(mean, mean.mean())
         # A spread at rounding level is a constant in disguise: dividing by it would blow rounding up to 1.
-        std[std <= 1e-7 * np.maximum(np.abs(mean), 1e-300)] = 1.0
+        rounding = np.array([SINGLE if c.dtype in ("float32", "float16") else DOUBLE for c in schema.columns])
+        std[std <= rounding * np.maximum(np.abs(mean), 1e-300)] = 1.0
         center[scaled], scale[scaled] = mean[scaled], std[scaled]
     clip = config.clip if config.scaling == "standard" else 1e30
     return Encoding(schema, center, scale, clip, len(values))

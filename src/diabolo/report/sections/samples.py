@@ -22,7 +22,7 @@ DRAWN, CHARTS, LEVELS, BINS, NEAR, MOST_NEAR_CELLS = 2_000, 9, 12, 40, 2_000, 20
 
 @sections.register("samples")
 class Samples:
-    """Draws from p(x|z) with z from the prior, or from codes where the model has none that it was held against."""
+    """Rows as `Autoencoder.sample` draws them; of images E[x|z]."""
 
     title = "Samples beside data"
     short = "Samples"
