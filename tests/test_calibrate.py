@@ -11,8 +11,11 @@ from program import done, refused, table, write
 
 from diabolo import AnomalyDetector, LinearAutoencoder
 from diabolo.artifact import Section, merge_sections, read_sections, write_sections
+from diabolo.data.batches import ROLES, RoleRule
 from diabolo.data.sample import sampled
+from diabolo.data.table import as_table
 from diabolo.errors import CalibrationError, ModelFileError
+from diabolo.estimators.calibrating import renewed
 
 
 def rows(rng, n, scale=1.0):
@@ -190,6 +193,28 @@ def test_a_larger_table_calibrates_by_a_uniform_sample(shop, here):
     np.testing.assert_array_equal(sample.values, whole.values[sample.positions])
     # Uniform over the table: as many of its first half as of its second.
     assert abs((sample.positions < 4500).mean() - 0.5) < 4 * 0.5 / np.sqrt(len(sample.positions))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_a_sample_of_the_table_of_the_fit_calibrates_on_rows_kept_apart(rng, tmp_path, share):
+    """Of a model that remembers no hashes, beyond 200,000 rows: by the split of its table."""
+    X = rows(rng, 2000)
+    ae = LinearAutoencoder(latent_dim=2)
+    ae._fit_table(as_table(X), None, share)
+    ae.fitted_.row_hashes = None
+    np.save(tmp_path / "x.npy", X)
+    sample = sampled(str(tmp_path / "x.npy"), ae.model_.encoding.schema, None, 0)
+    assert len(sample.values) < sample.rows == 2000
+    if not share:
+        with pytest.raises(CalibrationError, match=r"0 of \d+ rows are left to calibrate on"):
+            renewed(ae, None, sample, {})
+        return
+    with pytest.warns(UserWarning, match="too many for its file to keep their hashes"):
+        detector = renewed(ae, None, sample, {})
+    r = ae.fitted_.roles
+    part = RoleRule(r["rows"], r["seed"], r["stop"], r["combine"], r["calibrate"]).of(0, 2000)
+    apart = (part == ROLES.index("calibrate"))[sample.positions]
+    assert detector.n_calibration_ + len(detector.reference_.stored) == apart.sum()
 
 
 def test_what_the_verb_refuses(shop, here):

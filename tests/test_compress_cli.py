@@ -140,6 +140,19 @@ def test_a_model_file_that_cannot_be_written_to(folder, monkeypatch, capsys):
     assert model.read_bytes() == before
 
 
+def test_lists_of_which_a_model_took_objects(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(2, 300)
+    jets = pa.array([rng.normal(size=n).tolist() for n in counts])
+    pq.write_table(pa.table({"jets_pt": jets, "x": rng.normal(size=300)}), tmp_path / "j.parquet")
+    model, dbl = tmp_path / "j.diabolo", tmp_path / "j.dbl"
+    fit = ["fit", tmp_path / "j.parquet", "-o", model, "--take", "jets:2", "--epochs", "1", "--only", "main", "-q"]
+    assert run(*fit) == 0
+    assert run("compress", model, tmp_path / "j.parquet", "-o", dbl, "--max-error", "0.1", "--no-verdict") == 0
+    assert run("decompress", dbl, "-o", tmp_path / "back.parquet") == 0
+    assert pq.read_table(tmp_path / "back.parquet")["jets_pt"].to_pylist() == jets.to_pylist()
+
+
 def without_codec(folder, name):
     sections = read_sections(folder / "m.diabolo")
     write_sections(folder / name, {n: s for n, s in sections.items() if n != "codec"})

@@ -249,6 +249,7 @@ def test_every_kind_of_column_can_be_to_blame(of_mixed):
         one = detector.explain(odd)[0]
         assert one.is_anomaly or column == "colour", column
         assert one.columns[0].column == column, f"{column}: {one}"
+        assert (one.columns[0].seen == "(not seen in the fit)") == (column == "colour")
     one = detector.explain(row)[0]
     types = {part.column: type(part.seen) for part in one.columns}
     assert types["colour"] is str

@@ -449,3 +449,40 @@ def test_the_program_draws_under_conditions_and_compares(tmp_path, monkeypatch, 
         "--method trees --mean": "method 'trees' draws rows and has no mean",
     }.items():
         assert wrong in refused("sample", "m.diabolo", "-n", 20, "-o", "x.csv", *flags.split())
+
+
+def test_constants_are_missing_as_often_as_in_training_rows():
+    """Also one that was never there: a zero in its place would tell every drawn row from a real one."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=400), "never": np.nan, "const": np.where(rng.random(400) < 0.4, np.nan, 7)}
+    )
+    ae = VariationalAutoencoder(epochs=1).fit(frame)
+    share = ae.model_.encoding.schema.columns[2].missing
+    for method in ("trees", "mixture"):
+        drawn = ae.sample(2_000, random_state=0, method=method)
+        assert drawn["never"].isna().all()
+        assert drawn["const"].isna().mean() == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / 2_000))
+        assert (drawn["const"].dropna() == 7).all()
+    assert ae.sample(5, given={"const": 7}, random_state=0)["const"].eq(7).all()
+    assert ae.reconstruct(frame[:3])["never"].isna().all()
+    # Any value of a column that was never there is a change, zero too.
+    scores = [ae.anomaly_score(frame[:1].assign(never=v))[0] for v in (np.nan, 0.0, 3.0)]
+    assert scores[1] == scores[2] == pytest.approx(scores[0] + np.log(ae.n_train_ + 2))
+
+
+def test_real_rows_that_cannot_be_scored_are_no_measure():
+    rng = np.random.default_rng(0)
+    ae = VariationalAutoencoder(epochs=1).fit(rng.normal(size=(300, 2)))
+    new = rng.normal(size=(60, 2))
+    new[3, 0], new[5, 1] = np.inf, 1e300
+    found = judge(ae, new)
+    assert (found.n_real, found.n_drawn) == (58, 58)
+
+
+def test_a_date_may_say_its_zone():
+    when = pd.date_range("2024-01-01", periods=300, freq="h", tz="UTC")
+    frame = pd.DataFrame({"when": when, "x": np.random.default_rng(0).normal(size=300)})
+    ae = VariationalAutoencoder(epochs=1).fit(frame)
+    drawn = ae.sample(2, given={"when": "2024-01-05T10:00+02:00"}, random_state=0)
+    assert (drawn["when"] == pd.Timestamp("2024-01-05T08:00", tz="UTC")).all()

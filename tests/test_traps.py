@@ -387,6 +387,22 @@ def test_a_minute_of_time_stamps_is_no_constant(start, width):
     assert detector.predict(late)[0] == -1
 
 
+def test_a_constant_that_is_often_missing_says_nothing():
+    """A flag that is 1 or missing: neither is a surprise, and distances between rows stay what they were."""
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame(rng.normal(size=(400, 3)), columns=list("abc"))
+    gappy = x.assign(flag=np.where(rng.random(400) < 0.5, np.nan, 1.0), never=np.nan)
+    plain, other = (AnomalyDetector(Autoencoder(epochs=1)).fit(t) for t in (x, gappy))
+    assert np.array_equal(plain.anomaly_score(x), other.anomaly_score(gappy))
+    ae, row = other.autoencoder_, gappy[:1].assign(flag=1.0)
+    rows = pd.concat([row, row.assign(flag=np.nan), row.assign(flag=2.0), row.assign(never=0.0)])
+    cost = ae.anomaly_score(rows, score="nll")
+    share, changed = ae.model_.encoding.schema.columns[3].missing, np.log(ae.n_train_ + 2)
+    np.testing.assert_allclose(np.diff(cost[:2]), np.log(1 - share) - np.log(share), rtol=1e-4)
+    np.testing.assert_allclose(cost[2:] - cost[0], changed, rtol=1e-4)
+    assert ae.anomaly_score(row, score="nll")[0] == cost[0], "alone as in the company of missing cells"
+
+
 @pytest.mark.parametrize("dtype", ["int64", "uint64", "int8"])
 def test_the_largest_integer_does_not_wrap_around(dtype):
     top = np.iinfo(dtype).max

@@ -116,7 +116,8 @@ def _show(console: Any, found: Explanation, columns: int) -> None:
     grid = Grid()
     for heading in ("column", "seen", "expected", "contribution", "p"):
         # Folded, not cut off: a number without its exponent is another one.
-        grid.add_column(heading, justify="left" if heading == "column" else "right", overflow="fold")
+        width = len(heading) if heading == "contribution" else None
+        grid.add_column(heading, justify="left" if heading == "column" else "right", overflow="fold", min_width=width)
     near = [f"normal row, {n.distance:.3g} away" for n in found.neighbors]
     for heading in near:
         grid.add_column(heading, justify="right", overflow="fold")

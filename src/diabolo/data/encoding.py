@@ -114,6 +114,8 @@ class Encoding:
         #: Columns whose cells may be none of those that the network knows.
         self.watched = [*self.constant, *self.ordinal, *self.categorical]
         self.nullable = [i for i, c in enumerate(schema.columns) if c.missing > 0 and c.kind != "constant"]
+        #: Constants that training cells lack.
+        self.gappy = [i for i in self.constant if schema.columns[i].missing > 0]
         self.blocks = self._lay_out()
         self.width = self.blocks[-1].stop
         #: (h, w, channels) where the inputs are an image and nothing else.
@@ -123,7 +125,9 @@ class Encoding:
         self.cells = [*self.scaled, *self.angle, *self.boolean, *self.categorical]
         self._plain = self.scaled == list(range(len(schema.columns))) and not schema.groups
         self._plain &= not self.count and not self.ordinal
-        self._const_value = [schema.columns[i].low for i in self.constant]
+        constants = [schema.columns[i] for i in self.constant]
+        #: NaN for one that was never there: any value is a change.
+        self._const_value = [c.low if c.missing < 1 else float("nan") for c in constants]
         self._cache: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def _lay_out(self) -> list[Block]:

@@ -211,7 +211,7 @@ class Views:
             count = count + rows.changed.sum(-1)
         if rows.missing is not None:
             never = torch.ones(rows.missing.shape[-1], dtype=torch.bool)
-            never[self._encoding.nullable] = False
+            never[[*self._encoding.nullable, *self._encoding.gappy]] = False
             count = count + (rows.missing & never).sum(-1)
         return count * self._price
 

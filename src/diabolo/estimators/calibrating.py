@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,7 @@ def unseen_rows(
     fitted, stored = detector.autoencoder_.fitted_, detector.reference_.stored
     roles, hashes = fitted.roles, hash_rows(values)
     if roles["fingerprint"] == (fingerprint or fingerprint_of(hashes)):
-        rule = RoleRule(roles["rows"], roles["seed"], roles["stop"], roles["combine"], roles["calibrate"])
-        part = rule.of(0, roles["rows"])
-        return np.asarray((part if positions is None else part[positions]) == ROLES.index("calibrate"))
+        return _kept_apart(roles, positions)
     free = np.ones(len(values), bool) if stored is None else stored.positions(values) < 0
     if fitted.row_hashes is not None:
         return free & ~np.isin(hashes, fitted.row_hashes)
@@ -55,6 +54,13 @@ def unseen_rows(
         stacklevel=stacklevel,
     )
     return free
+
+
+def _kept_apart(roles: dict[str, Any], positions: np.ndarray | None) -> np.ndarray:
+    """Which rows of the table of a fit were to calibrate, [n] bool, all or those at some positions."""
+    rule = RoleRule(roles["rows"], roles["seed"], roles["stop"], roles["combine"], roles["calibrate"])
+    part = rule.of(0, roles["rows"])
+    return np.asarray((part if positions is None else part[positions]) == ROLES.index("calibrate"))
 
 
 def refuse_few(left: int, rows: int, excluded: int) -> None:
@@ -109,6 +115,12 @@ def renewed(
         detector.set_params(**parameters)
         free = unseen_rows(detector, sample.values, 3, sample.positions, sample.fingerprint)
         return detector._renew(sample.values, sample.weights, free)
+    if len(sample.values) < sample.rows and ae.fitted_.roles["fingerprint"] == sample.fingerprint:
+        # A sample of the table of the fit is by itself another one, of which only hashes tell what was trained on.
+        free = _kept_apart(ae.fitted_.roles, sample.positions)
+        refuse_few(int(free.sum()), len(free), int((~free).sum()))
+        weights = None if sample.weights is None else sample.weights[free]
+        sample = dataclasses.replace(sample, values=sample.values[free], weights=weights)
     schema = ae.model_.encoding.schema
     dtypes = [c.dtype for c in schema.columns]
     levels = {name: list(words) for name, words in schema.levels.items()}

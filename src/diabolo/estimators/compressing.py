@@ -18,7 +18,9 @@ from diabolo.compress.rivals import Verdict, sample_of
 from diabolo.compress.rivals import verdict as compared
 from diabolo.compress.stream import CHUNK_ROWS, decompressed, rechunked, report_of, write_file
 from diabolo.data.formats import SHAPE, atomic, check_writable, format_of, read_batches, write_batches
-from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFileError, OutputError, nearest
+from diabolo.data.reading import as_fitted
+from diabolo.data.schema import Schema
+from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFileError, OutputError
 from diabolo.estimators.compressor import bounds_of, learned_plan
 
 __all__ = ["codec_for", "codec_section", "compress_table", "decompress_file", "file_report"]
@@ -54,9 +56,8 @@ def codec_for(
     import pyarrow as pa
 
     sections = read_sections(model)
-    for column in sections["main"].card["encoding"]["schema"]["columns"]:
-        if column["name"] not in schema.names:
-            raise DataError(f"{data}: column {column['name']!r} is missing: {nearest(column['name'], schema.names)}")
+    # Lists are compressed as they are, and columns that the model took of them count as theirs.
+    as_fitted(data, Schema.from_json(sections["main"].card["encoding"]["schema"]))
     bounds = bounds_of(schema, max_error, column_error)
     kept = ""
     if "codec" in sections:

@@ -20,7 +20,7 @@ from diabolo.estimators.autoencoder import mean_type
 if TYPE_CHECKING:
     from diabolo.estimators.detector import AnomalyDetector
 
-__all__ = ["ColumnPart", "Explanation", "Neighbor", "explain", "leading", "plain_rows"]
+__all__ = ["ColumnPart", "Explanation", "Neighbor", "explain", "leading", "plain_rows", "seen_rows"]
 
 #: Stored rows looked at for each nearest normal one that is wanted.
 SPARE = 4
@@ -28,6 +28,8 @@ SPARE = 4
 ORDINARY = 0.1
 #: Columns shown of a row, at most.
 SHOWN = 8
+#: What stands for a word that no training row had.
+UNSEEN = "(not seen in the fit)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +115,7 @@ def explain(detector: AnomalyDetector, values: np.ndarray, neighbors: int, start
     p, p_columns = detector._calibration().p_values(scores), _column_p_values(detector, values, found)
     wholes = np.stack([f.row for f in found])
     expected = plain_rows(_expected(model, wholes), encoding, mean=True)
-    seen = plain_rows(values, encoding)
+    seen = seen_rows(values, encoding)
     threshold, near = detector.threshold_, _neighborhood(detector)
     out = []
     for i, repair in enumerate(found):
@@ -235,6 +237,15 @@ def _expected(model: Any, values: np.ndarray) -> np.ndarray:
         rows = model.encoding.encode(torch.from_numpy(np.array(values)))
         mean = model.mean_values(model.decode(model.posterior(rows).mean))
         return np.asarray(mean.reshape(-1, *mean.shape[-2:]).mean(0).numpy())
+
+
+def seen_rows(values: np.ndarray, encoding: Any) -> list[dict[str, Any]]:
+    """Rows as dicts of plain values; a word that no training row had is not known any more, and is not missing."""
+    rows, schema = plain_rows(values, encoding), encoding.schema
+    for name, words in schema.levels.items():
+        for i in np.flatnonzero(values[:, schema.names.index(name)] >= len(words)):
+            rows[i][name] = UNSEEN
+    return rows
 
 
 def plain_rows(values: np.ndarray, encoding: Any, mean: bool = False) -> list[dict[str, Any]]:

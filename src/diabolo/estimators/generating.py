@@ -64,7 +64,17 @@ def draw_cells(
     for start in range(0, n, PIECE):
         piece = slice(start, min(start + PIECE, n))
         out[piece] = part.draw(source, piece.stop - start, conditions, generator, mean)
+    if not mean:
+        _leave_out(encoding, out, conditions, generator)
     return _rounded(encoding, out)
+
+
+def _leave_out(encoding: Encoding, values: np.ndarray, given: Mapping[int, float], generator: torch.Generator) -> None:
+    """Let cells of constants, which no model of rows has, be missing as often as in training rows."""
+    for i in encoding.gappy:
+        if i not in given:
+            drawn = torch.rand(len(values), generator=generator, dtype=torch.float64).numpy()
+            values[drawn < encoding.schema.columns[i].missing, i] = np.nan
 
 
 def _rounded(encoding: Encoding, values: np.ndarray) -> np.ndarray:
@@ -120,6 +130,9 @@ def judge_values(ae: Autoencoder, values: np.ndarray, n: int, seed: int, method:
     """`judge` for rows [m, C] in the schema's order and levels."""
     schema, known = ae.model_.encoding.schema, ae.fitted_.row_hashes
     real = values if known is None else values[~np.isin(hash_rows(values), known)]
+    # What cannot be scored, as an infinite cell, no draw is like, and no distance is to.
+    bad = ae.model_.encoding.encode(_tensor(real)).bad if len(real) else None
+    real = real if bad is None else real[~bad.numpy()]
     if len(real) < 10:
         raise DataError(
             f"{len(real)} of {len(values):,} rows are new to the model; at least 10 are needed to judge drawn rows: "

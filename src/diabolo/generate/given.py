@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def _cell(column: Column, value: Any) -> tuple[float | None, str]:
     if is_date(column.dtype):
         low, high = (np.datetime64(int(v), "s") for v in (column.low, column.high))
         try:
-            ticks = np.datetime64(said, "ns").astype(np.int64)
+            ticks = np.datetime64(_without_zone(said), "ns").astype(np.int64)
         except ValueError:
             return None, f"dates from {low} to {high}"
         return float(ticks) / 1e9, f"dates from {low} to {high}"
@@ -61,6 +62,15 @@ def _cell(column: Column, value: Any) -> tuple[float | None, str]:
         return _number(value), ", ".join(words)
     whole = "whole numbers" if column.resolution == 1 else "numbers"
     return _number(value), f"{whole} from {column.low:.10g} to {column.high:.10g}"
+
+
+def _without_zone(said: str) -> str:
+    """A date in UTC, as cells are, of one that says its distance from UTC."""
+    try:
+        stamp = datetime.fromisoformat(said)
+    except ValueError:
+        return said
+    return said if stamp.tzinfo is None else stamp.astimezone(UTC).replace(tzinfo=None).isoformat()
 
 
 def _number(value: Any) -> float | None:

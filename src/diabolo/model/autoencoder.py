@@ -196,9 +196,9 @@ class Model:
         """−log p(x|z) per output column, [*, B, C], nats, a density in original units.
 
         A missing cell costs its column's typical nll plus the surprise of being missing; a constant
-        column costs 0 where it keeps its value and log(n + 2) where it does not, and so does a category that no
-        training row had (Laplace's rule). Without
-        `missingness`, whether a cell is there costs nothing.
+        column costs log(n + 2) where it does not keep its value, and so does a category that no
+        training row had (Laplace's rule). A constant that some training cells lacked costs −log of the share of those
+        like it, there or missing. Without `missingness`, whether a cell is there costs nothing.
         """
         cells = self.nll(theta, rows)
         for i, head in enumerate(self.heads):
@@ -211,6 +211,8 @@ class Model:
         surprise = math.log(self.encoding.n_train + 2)
         if rows.missing is not None:
             nll = nll + self._missing_cost(rows.missing, self.buffers["typical_nll"], surprise)
+        if missingness and self.encoding.gappy:
+            nll = self._with_gaps(nll, rows)
         return self._with_changed(nll, rows, surprise)
 
     def row_nll(self, theta: Tensor, rows: Encoded) -> Tensor:
@@ -246,11 +248,21 @@ class Model:
     def _missing_cost(self, missing: Tensor, typical: Tensor, surprise: float) -> Tensor:
         """[*, B, C]: the typical cost of a missing cell; `surprise` where no training cell was missing."""
         nullable = torch.zeros(missing.shape[-1], dtype=torch.bool, device=missing.device)
-        nullable[self.encoding.nullable] = True
+        nullable[[*self.encoding.nullable, *self.encoding.gappy]] = True
         c = missing.shape[-1]
         cost = typical[..., None, :c] + torch.where(nullable, 0.0, surprise)
         cost = torch.where(missing, cost, 0.0)
         return functional.pad(cost, (0, typical.shape[-1] - c))
+
+    def _with_gaps(self, cost: Tensor, rows: Encoded) -> Tensor:
+        """What it costs that a constant is there or is missing, of which the network knows nothing."""
+        columns, at = self.encoding.schema.columns, self.encoding.gappy
+        share = torch.tensor([columns[c].missing for c in at], dtype=cost.dtype, device=cost.device)
+        # One that was never there has changed where it is.
+        there = torch.where(share < 1, -torch.log1p(-share), 0.0)
+        cost = cost.clone()
+        cost[..., at] += there if rows.missing is None else torch.where(rows.missing[:, at], -share.log(), there)
+        return cost
 
     def _with_changed(self, cost: Tensor, rows: Encoded, price: float) -> Tensor:
         if rows.changed is None or not bool(rows.changed.any()):

@@ -316,7 +316,8 @@ def _copies(e: Evidence) -> list[tuple[str, str]]:
     v = np.zeros((len(some), len(able)))
     for k, i in enumerate(able):
         cells = some[there[:, i], i].astype(np.float64)
-        v[there[:, i], k] = (cells - cells.mean()) / (cells.std() or 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            v[there[:, i], k] = (cells - cells.mean()) / (cells.std() or 1.0)
     close = np.abs(v.T @ v)
     size = np.diag(close)
     out = []

@@ -67,7 +67,7 @@ class Anomalies:
 
 def _by_columns(e: Evidence, detector: AnomalyDetector, rows: np.ndarray) -> list[Explanation]:
     """Explanations without a search: columns by the p-value of their −log p(x_j|z), then by the cost itself."""
-    from diabolo.estimators.explaining import ColumnPart, Explanation, plain_rows
+    from diabolo.estimators.explaining import ColumnPart, Explanation, plain_rows, seen_rows
 
     if detector.columns_ is None:
         raise CalibrationError("The detector was saved by a version that kept no costs by column; fit it again.")
@@ -76,7 +76,7 @@ def _by_columns(e: Evidence, detector: AnomalyDetector, rows: np.ndarray) -> lis
     p = detector.columns_.p_values(costs)
     typical = np.median(detector.columns_.costs, axis=0)
     hat = run(e.model, np.nan_to_num(values, nan=np.nan, posinf=np.nan, neginf=np.nan)).values
-    seen, expected = plain_rows(values, e.encoding), plain_rows(hat, e.encoding, mean=True)
+    seen, expected = seen_rows(values, e.encoding), plain_rows(hat, e.encoding, mean=True)
     there = e.present(values)
     whole = e.detector._calibration().p_values(e.scores[rows]) if e.detector is not None else np.ones(len(rows))
     out = []
