@@ -4,7 +4,8 @@ All images of both parts, pixels over 255, no augmentation; labels only for the 
 clusters and classes (Kuhn 1955) and the normalized mutual information. One autoencoder for each seed, N2D's
 784-500-500-2000-10 (McConville et al. 2019, arXiv:1908.05968), trained here for fewer epochs than there, serves all
 that take codes. N2D is its codes, umap-learn with 20 neighbors, min_dist 0 and 10 dimensions, and a Gaussian mixture;
-diabolo is `LatentClusterer(ae, n_clusters=10, embedding="neighbours")` on the same codes. Labels are kept in --cache.
+diabolo is `LatentClusterer(ae, n_clusters=10, embedding={"name": "neighbours", "metric": "correlation"})` on the same
+codes and on the pixels, which are columns of one unit. Labels are kept in --cache.
 
 With --mixtures instead: simulated known mixtures and rows without structure, the number of clusters left open.
 """
@@ -97,10 +98,12 @@ def labels_of(method: str, ae, x: np.ndarray, seed: int, options: argparse.Names
     from diabolo import LatentClusterer
 
     if method == "diabolo":
-        embedding = {"name": "neighbours", **dict(part.split("=") for part in options.set)}
+        embedding = {"name": "neighbours", "metric": "correlation", **dict(part.split("=") for part in options.set)}
         embedding = {k: int(v) if str(v).isdecimal() else v for k, v in embedding.items()}
-        clusterer = LatentClusterer(ae, n_clusters=10, embedding=embedding, n_resamples=0, random_state=seed)
-        return clusterer.fit_predict(x)
+        clusterer = LatentClusterer(ae, n_clusters=10, embedding=embedding, n_resamples=0, random_state=seed).fit(x)
+        there = clusterer.partition_.proba(clusterer.embedded_).argmax(axis=1)
+        print(f"  the network gives {(there == clusterer.labels_).mean():.2%} of the rows the cluster of their point")
+        return clusterer.labels_
     if method == "k-means":
         return k_means(x, seed)
     if method == "UMAP + mixture":
@@ -115,9 +118,8 @@ def one(name: str, method: str, seed: int, options: argparse.Namespace) -> dict[
     """Accuracy, mutual information and processor seconds, from the cache where it has the labels."""
     from sklearn.metrics import normalized_mutual_info_score
 
-    word = "".join(
-        c if c.isalnum() else "-" for c in f"{method} {' '.join(options.set) if method == 'diabolo' else ''}"
-    )
+    own = f" {' '.join(options.set)}" if method == "diabolo" and options.set else ""
+    word = "".join(c if c.isalnum() else "-" for c in method + own)
     path = Path(options.cache) / f"labels-{name}-{seed}-e{options.epochs}-{word}{'-quick' * options.quick}.npz"
     x, y = images(name)
     if options.quick:

@@ -12,9 +12,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from diabolo import LatentClusterer, LinearAutoencoder
 from diabolo.artifact import Section, read_sections, write_sections
-from diabolo.cluster import embedding
+from diabolo.cluster import head, layout
 from diabolo.cluster.embedding import embeddings
-from diabolo.cluster.graph import fuzzy_graph, nearest, principal
+from diabolo.cluster.graph import correlated, fuzzy_graph, nearest, principal
+from diabolo.cluster.head import Sight, learned
 from diabolo.cluster.layout import cross_entropy, curve, laid_out, pull, push
 from diabolo.cluster.partition import partitions
 from diabolo.cluster.stability import most_likely
@@ -69,7 +70,7 @@ def test_the_file_keeps_the_head(fitted, tmp_path):
     again = LatentClusterer.load(path)
     assert np.array_equal(again.predict_proba(X), fitted.predict_proba(X))
     sections = read_sections(path)
-    for name, value in (("head_scale", 0.0), ("head_weight_1", np.nan)):
+    for name, value in (("sight_scale", 0.0), ("head_weight_1", np.nan)):
         tensors = {k: v.copy() for k, v in sections["clusters"].tensors.items()}
         tensors[name].flat[0] = value
         write_sections(path, {**sections, "clusters": Section(sections["clusters"].card, tensors)})
@@ -122,6 +123,51 @@ def test_principal_directions_are_those_of_largest_variance():
     assert np.abs(directions[2, 1]) > 0.99
 
 
+def test_distances_of_correlated_rows_tell_their_correlation():
+    x = np.random.default_rng(0).normal(size=(6, 30)) + 5
+    rows = correlated(x)
+    squared = np.square(rows[:, None] - rows[None]).sum(-1)
+    np.testing.assert_allclose(squared, 2 - 2 * np.corrcoef(x), atol=1e-12)
+    np.testing.assert_allclose(correlated(3 * x + 7), rows, atol=1e-12)
+    assert np.array_equal(correlated(np.full((1, 30), 0.1, np.float32)), np.zeros((1, 30)))
+
+
+def test_images_are_looked_at_without_their_contrast():
+    x = np.random.default_rng(0).normal(size=(4, 9))
+    auto, plain, told = (
+        embeddings.create({"name": "neighbours", "metric": m}) for m in ("auto", "euclidean", "correlation")
+    )
+    assert np.array_equal(auto.look(x, True), correlated(x))
+    assert np.array_equal(told.look(x, False), correlated(x))
+    for same in (auto.look(x, False), plain.look(x, True), embeddings.create("none").look(x, True)):
+        assert same is x
+
+
+# ── the head ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_head_learns_beliefs_and_rows_of_no_cluster(monkeypatch):
+    monkeypatch.setattr("diabolo.cluster.head.FEWEST_STEPS", 400)
+    X, y = moons(200)
+    sight = Sight.of(X, X[:, :2])
+    beliefs = np.eye(2)[y] * np.where(X[:, :1] > np.median(X[:, 0]), 1, 0)
+    head = learned(sight, sight(X, X[:, :2]), beliefs, 64, 0)
+    found = head(X, X[:, :2])
+    assert head.biases[-1].shape == (3,)
+    assert (most_likely(found)[0] == most_likely(beliefs)[0]).mean() > 0.98
+    assert np.array_equal(head(X[3:9], X[3:9, :2]), found[3:9])
+    assert learned(sight, sight(X, X[:, :2]), np.eye(2)[y], 64, 0).biases[-1].shape == (2,)
+
+
+def test_what_is_seen_has_one_scale_for_inputs_and_one_for_codes():
+    x = np.random.default_rng(0).normal(size=(500, 4)) * [1, 5, 2, 0.1] + 3
+    seen = Sight.of(x, 100 * x[:, :2])(x, 100 * x[:, :2])
+    np.testing.assert_allclose(seen.mean(0), 0, atol=1e-9)
+    assert seen[:, :4].var(0).mean() == pytest.approx(1)
+    assert seen[:, 4:].var(0).mean() == pytest.approx(1)
+    assert seen[:, 0].std() / seen[:, 1].std() == pytest.approx(2.5, rel=0.1)
+
+
 # ── the loss ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -155,6 +201,31 @@ def test_forces_are_finite_where_points_fall_together():
     assert torch.isfinite(push(zero, 1.9, 0.8)).all()
 
 
+def test_steps_of_the_same_point_add_up():
+    rows, steps = torch.tensor([[0, 2, 0], [1, 1, 2]]), torch.arange(12.0).view(2, 3, 2)
+    wanted = torch.zeros(4, 2).index_add_(0, rows.flatten(), steps.flatten(0, 1))
+    assert torch.equal(layout._gathered(rows, steps, 4), wanted)
+
+
+def test_pushes_of_a_few_are_those_of_all_on_average():
+    """A point among others, three groups and a part of one: the mean of many draws is the sum over all, by share."""
+    shape, g = curve(0.0), torch.Generator().manual_seed(0)
+    points = torch.randn(50, 3, generator=g)
+    here = torch.tensor([[0.5, -0.2, 0.1]]).expand(3 * layout.TOGETHER + 5, 3)
+    drawn = torch.stack([layout._pushed(here, points, shape, g)[:: layout.TOGETHER].mean(0) for _ in range(400)])
+    gap = here[:1] - points
+    wanted = layout.OTHERS * (push(gap.square().sum(1), *shape).unsqueeze(1) * gap).mean(0)
+    torch.testing.assert_close(drawn.mean(0), wanted, rtol=0.05, atol=0.2)
+    assert layout._pushed(here, points, shape, g).shape == here.shape
+
+
+def test_no_step_is_longer_than_the_longest():
+    squared = torch.tensor([1e-30, 1e-4, 1.0, 1e6])
+    coefficient = torch.tensor([-1e30, -1e5, -1e2, -1e-3])
+    assert (layout._short(coefficient, squared).abs() * squared.sqrt() <= layout.CLIP * 1.001).all()
+    assert layout._short(coefficient, squared)[3] == coefficient[3]
+
+
 def test_laying_out_lowers_the_loss():
     x = np.random.default_rng(0).normal(size=(120, 3))
     graph, shape = fuzzy_graph(*nearest(x, 8)), curve(0.0)
@@ -174,6 +245,7 @@ CHANGES = {
     "n_neighbors": 10,
     "min_dist": 0.5,
     "space": "codes",
+    "metric": "correlation",
     "epochs": 9,
     "negatives": 1,
     "hidden": 16,
@@ -181,19 +253,21 @@ CHANGES = {
 
 
 def test_every_setting_acts(monkeypatch):
-    monkeypatch.setattr(embedding, "FEWEST_STEPS", 60)
-    monkeypatch.setattr(embedding, "EPOCHS", 2)
+    monkeypatch.setattr(head, "FEWEST_STEPS", 60)
+    monkeypatch.setattr(head, "EPOCHS", 2)
     assert set(CHANGES) == {f.name for f in dataclasses.fields(embeddings.get("neighbours"))}
     x = moons(100)[0].astype(np.float32)
     z = np.abs(x[:, :2].astype(float))
 
-    def embedded(**settings):
-        head = embeddings.create({**QUICK, "epochs": 20, **settings}).fit(x, z, 0)
-        return head(x, z)
+    def found(**settings):
+        made = embeddings.create({**QUICK, "epochs": 20, **settings})
+        layout = made.fit(made.look(x, False), z, 0)
+        return layout.points, layout.head(np.eye(2)[np.arange(100) % 2], 0)(made.look(x, False), z)
 
-    before = embedded()
-    assert np.array_equal(before, embedded())
+    before = found()
+    assert all(np.array_equal(*two) for two in zip(before, found(), strict=True))
     for name, value in CHANGES.items():
-        after = embedded(**{name: value})
-        assert after.shape != before.shape or not np.allclose(after, before, rtol=1e-2), name
-    assert not np.allclose(embedded(space="codes"), embedded(space="inputs"), rtol=1e-2)
+        at = 1 if name == "hidden" else 0
+        after = found(**{name: value})[at]
+        assert after.shape != before[at].shape or not np.allclose(after, before[at], rtol=1e-2), name
+    assert not np.allclose(found(space="codes")[0], found(space="inputs")[0], rtol=1e-2)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["fuzzy_graph", "nearest", "principal"]
+__all__ = ["correlated", "fuzzy_graph", "nearest", "principal"]
 
 #: Distances that are looked at together: 64 MiB of them.
 PAIRS = 1 << 24
@@ -23,6 +23,18 @@ def principal(x: np.ndarray, dims: int) -> tuple[np.ndarray, np.ndarray]:
     values, vectors = np.linalg.eigh((centered.T @ centered).astype(np.float64) / len(x))
     kept = np.argsort(-values)[: min(dims, x.shape[1])]
     return mean, vectors[:, kept]
+
+
+def correlated(x: np.ndarray) -> np.ndarray:
+    """Rows x [n, D] with mean 0 and length 1, so that |x_i − x_j|² = 2 − 2r with r their correlation; 0 if uniform.
+
+    Global contrast normalization (Goodfellow et al. 2013, arXiv:1302.4389) where rows are images.
+    """
+    centered = x - x.mean(axis=1, keepdims=True)
+    length = np.sqrt(np.square(centered).sum(axis=1, keepdims=True))
+    # Rounding of a uniform row must not become a direction of its own.
+    uniform = length <= 1e-4 * np.abs(x).max(axis=1, keepdims=True) * np.sqrt(x.shape[1])
+    return np.asarray(np.where(uniform, 0, centered / np.where(uniform, 1, length)), x.dtype)
 
 
 def nearest(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,10 @@ from torch import Tensor
 
 __all__ = ["cross_entropy", "curve", "laid_out"]
 
-#: Longest step of a point along one dimension, before the rate.
+#: Longest step of a point by one other, before the rate.
 CLIP = 4.0
+#: Points that are pushed away from the same others at a time, and how many others those are.
+TOGETHER, OTHERS = 256, 16
 #: Keeps the push between points that fall together finite.
 SOFT = 1e-3
 #: Spread of the starting points along the first direction.
@@ -54,7 +56,9 @@ def laid_out(
     """Points [n, d] float64 of small cross-entropy with a graph's memberships (McInnes et al. 2018, algorithm 5).
 
     In each epoch an edge acts with a probability in proportion to its membership; each time some others of the n points
-    stand for all that are no neighbors. Edges act in groups of about half as many as there are points.
+    stand for all that are no neighbors. Edges act in groups of about half as many as there are points. TOGETHER of them
+    are pushed by the same OTHERS points, each by the share negatives/OTHERS: the same mean as `negatives` of their own,
+    less scatter, and two small matrix products instead of a difference for each pair.
 
     Args:
         graph: memberships, a symmetric sparse matrix [n, n].
@@ -72,14 +76,42 @@ def laid_out(
     for epoch in range(epochs):
         rate = 1 - epoch / epochs
         acting = torch.nonzero(torch.rand(len(chance), generator=generator) < chance)[:, 0]
-        acting = acting[torch.randperm(len(acting), generator=generator)]
+        acting = acting.index_select(0, torch.randperm(len(acting), generator=generator))
         for part in acting.split(max(1, n // 2)):  # type: ignore[no-untyped-call]
-            i, j = ends[:, part]
-            gap = points[i] - points[j]
-            step = (pull(gap.square().sum(1), *shape).unsqueeze(1) * gap).clamp(-CLIP, CLIP)
-            others = torch.randint(0, n, (len(part), negatives), generator=generator)
-            wide = points[i].unsqueeze(1) - points[others]
-            away = (push(wide.square().sum(-1), *shape).unsqueeze(-1) * wide).clamp(-CLIP, CLIP).sum(1)
-            points.index_add_(0, j, step, alpha=-rate)
-            points.index_add_(0, i, step + away, alpha=rate)
+            i, j = ends.index_select(1, part)
+            here = points.index_select(0, i)
+            gap = here - points.index_select(0, j)
+            squared = gap.square().sum(1)
+            step = _short(pull(squared, *shape), squared).unsqueeze(1) * gap
+            away = _pushed(here, points, shape, generator).mul_(negatives / OTHERS)
+            points += rate * _gathered(torch.stack([i, j]), torch.stack([step + away, -step]), n)
     return points.double().numpy()
+
+
+def _gathered(rows: Tensor, steps: Tensor, n: int) -> Tensor:
+    """[n, d] sums of steps [r, m, d] by rows [r, m]."""
+    from scipy.sparse import csc_array
+
+    m = rows.numel()
+    # One entry in each column: several times as fast as index_add_.
+    share = csc_array((np.ones(m, np.float32), rows.flatten().numpy(), np.arange(m + 1)), shape=(n, m))
+    return torch.from_numpy(share @ steps.flatten(0, 1).numpy())
+
+
+def _short(coefficient: Tensor, squared: Tensor) -> Tensor:
+    """A coefficient of at most 0 of a difference of length d, bounded so that the step is CLIP long at most."""
+    return coefficient.maximum(-CLIP * squared.clamp_min(1e-12).rsqrt())
+
+
+def _pushed(here: Tensor, points: Tensor, shape: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Sum of the pushes on points [m, d] by OTHERS of the points [n, d] each, the same ones for TOGETHER in a row."""
+    m, d = here.shape
+    groups = -(-m // TOGETHER)
+    mine = torch.nn.functional.pad(here, (0, 0, 0, groups * TOGETHER - m)).view(groups, TOGETHER, d)
+    at = torch.randint(0, len(points), (groups * OTHERS,), generator=generator)
+    others = points.index_select(0, at).view(groups, OTHERS, d)
+    squared = torch.baddbmm(others.square().sum(-1).unsqueeze(1), mine, others.mT, alpha=-2.0)
+    squared = squared.add_(mine.square().sum(-1, keepdim=True)).clamp_min_(1e-12)
+    c = torch.minimum(push(squared, *shape), CLIP * squared.rsqrt())
+    away = c.sum(-1, keepdim=True) * mine - c @ others
+    return away.view(-1, d)[:m]

@@ -10,8 +10,9 @@ import torch
 from sklearn.base import BaseEstimator, ClusterMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.cluster.embedding import Head, embeddings
+from diabolo.cluster.embedding import Layout, embeddings
 from diabolo.cluster.fitted import FittedPartition
+from diabolo.cluster.head import Head
 from diabolo.cluster.number import count_clusters
 from diabolo.cluster.partition import Partition, check_number, partitions
 from diabolo.cluster.stability import most_likely, stability
@@ -42,7 +43,7 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         autoencoder: a fitted autoencoder, used as it is; an unfitted one, fitted on X; None for an `Autoencoder` with
             min(10, columns) latent dimensions.
         n_clusters: "auto", or a whole number from 1 up.
-        embedding: what lies between codes and clusters: "none", or "neighbours", a network that keeps neighbors near
+        embedding: what lies between codes and clusters: "none", or "neighbours", points that keep neighbors together
             (for images and other rows on curved surfaces; minutes rather than seconds).
         method: a partition's name or mapping: "mixture" (Gaussians), "kmeans", "density" (finds their number itself),
             "prior" (the Gaussians of a VAE's own prior="mixture", trained with it).
@@ -54,7 +55,7 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         confidence_: [n] float32, belief in that label.
         n_clusters_: number of clusters.
         codes_: [n, K] float64.
-        embedded_: [n, d] float64, what was clustered: the codes, or their embedding.
+        embedded_: [n, d] float64, what was clustered: the codes, or their embedding (NaN for rows that it left out).
         centers_: [clusters, K], the mean code of each cluster's rows.
         prototypes_: the centers decoded, E[x|z] in original units, in X's container.
         exemplars_: [clusters] int64, the row whose code is nearest to each center.
@@ -110,9 +111,14 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         schema = self.autoencoder_.model_.encoding.schema
         table = matched(table, schema, type(self).__name__)
         inputs, codes, bad = self._read(table.values, embeddings.create(self.embedding).name != "none")
-        self._embed(inputs, codes, bad, seed)
-        self.embedded_ = self._space(inputs, codes, bad)
-        self._learn(self.embedded_, bad, partition, seed)
+        rows, layout = self._laid_out(inputs, codes, bad, seed)
+        self.embedded_ = codes if layout is None else np.full((len(codes), layout.points.shape[1]), np.nan)
+        if layout is not None:
+            self.embedded_[rows] = layout.points
+        self._learn(self.embedded_[rows], partition, seed)
+        beliefs = None if layout is None else self.partition_.proba(layout.points)
+        self.head_: Head | None = None if layout is None or beliefs is None else layout.head(beliefs, seed)
+        self.labels_, self.confidence_ = most_likely(self._proba(inputs, codes, bad))
         self._describe(table, codes)
         return self
 
@@ -132,11 +138,12 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         return seed_of(self.random_state), partition
 
     def _read(self, values: np.ndarray, inputs: bool) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-        """Inputs [n, D] float32 if asked for, posterior means [n, K] float64, and which rows cannot be read, [n] bool.
+        """What the embedding looks at of inputs [n, D] float32, if asked for, posterior means [n, K] float64, and which
+        rows cannot be read, [n] bool.
 
         The rows are in the schema's order.
         """
-        model = self.autoencoder_.model_
+        model, embedding = self.autoencoder_.model_, embeddings.create(self.embedding)
         x = np.empty((len(values), model.encoding.width), np.float32) if inputs else None
         codes, bad = np.empty((len(values), model.latent_dim)), np.zeros(len(values), bool)
         with torch.inference_mode():
@@ -144,33 +151,29 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
                 size = part.stop - part.start
                 codes[part] = model.posterior(rows).mean[:size].numpy()
                 if x is not None:
-                    x[part] = rows.clipped(model.encoding.clip).x[:size].numpy()
+                    seen = rows.clipped(model.encoding.clip).x[:size].numpy()
+                    x[part] = embedding.look(seen, model.encoding.shape is not None)
                 if rows.bad is not None:
                     bad[part] = rows.bad[:size].numpy()
         return x, codes, bad | ~np.isfinite(codes).all(axis=1)
 
-    def _embed(self, inputs: np.ndarray | None, codes: np.ndarray, bad: np.ndarray, seed: int) -> None:
-        """Learn the head, if there is to be one."""
-        self.head_: Head | None = None
+    def _laid_out(
+        self, inputs: np.ndarray | None, codes: np.ndarray, bad: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, Layout | None]:
+        """The rows that clusters are fitted to, [m], and the embedding's layout of them, if there is one."""
         rows = np.flatnonzero(~bad)
         if inputs is None or len(rows) < 3:
-            return
+            return rows, None
         if len(rows) > MOST_EMBEDDED:
             rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_EMBEDDED])
-        self.head_ = embeddings.create(self.embedding).fit(inputs[rows], codes[rows], seed)
+        return rows, embeddings.create(self.embedding).fit(inputs[rows], codes[rows], seed)
 
-    def _space(self, inputs: np.ndarray | None, codes: np.ndarray, bad: np.ndarray) -> np.ndarray:
-        if self.head_ is None or inputs is None:
-            return codes
-        out = np.zeros((len(codes), self.head_.width))
-        out[~bad] = self.head_(inputs[~bad], codes[~bad])
-        return out
-
-    def _learn(self, codes: np.ndarray, bad: np.ndarray, partition: Partition, seed: int) -> None:
-        z = codes[~bad]
+    def _learn(self, z: np.ndarray, partition: Partition, seed: int) -> None:
+        """Fit the partition to points z [m, d], and how stable it is."""
         seen = np.random.default_rng(seed).permutation(len(z))[:MOST_ROWS] if len(z) > MOST_ROWS else slice(None)
         if len(z) < 2:
-            raise DataError(f"Found {len(z)} sample(s) to cluster (n_samples={len(codes)}); at least 2 rows are needed")
+            given = len(self.embedded_)
+            raise DataError(f"Found {len(z)} sample(s) to cluster (n_samples={given}); at least 2 rows are needed")
         self.count_: Count | None = None
         if self.n_clusters == "auto" and partition.counted:
             self.count_ = count_clusters(z[seen], seed)
@@ -182,29 +185,27 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         else:
             k = 0 if self.n_clusters == "auto" else int(self.n_clusters)
             check_number(partition, self.n_clusters, len(z))
-            prior = self.autoencoder_.model_.prior if self.head_ is None else None
+            prior = self.autoencoder_.model_.prior if embeddings.create(self.embedding).name == "none" else None
 
             def refit(rows: np.ndarray, draw: int) -> FittedPartition:
                 return partition.fit(rows, k, draw, prior)
 
             self.partition_ = refit(z[seen], seed)
-        self.labels_, self.confidence_ = self._labelled(codes, bad)
         resamples = 0 if partition.name == "prior" else int(self.n_resamples)
-        again = stability(z, self.labels_[~bad], refit, resamples, seed)
+        again = stability(z, most_likely(self.partition_.proba(z))[0], refit, resamples, seed)
         self.stability_ = float(again.mean()) if len(again) else float("nan")
         self.stabilities_ = again
 
-    def _labelled(self, codes: np.ndarray, bad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return most_likely(self._proba(codes, bad))
-
     def _proba_of(self, values: np.ndarray) -> np.ndarray:
         """Beliefs of rows in the schema's order."""
-        inputs, codes, bad = self._read(values, self.head_ is not None)
-        return self._proba(self._space(inputs, codes, bad), bad)
+        return self._proba(*self._read(values, self.head_ is not None))
 
-    def _proba(self, codes: np.ndarray, bad: np.ndarray) -> np.ndarray:
-        proba = np.zeros((len(codes), self.partition_.n_clusters))
-        proba[~bad] = self.partition_.proba(codes[~bad])
+    def _proba(self, inputs: np.ndarray | None, codes: np.ndarray, bad: np.ndarray) -> np.ndarray:
+        proba, head = np.zeros((len(codes), self.partition_.n_clusters)), self.head_
+        if head is None or inputs is None:
+            proba[~bad] = self.partition_.proba(codes[~bad])
+        else:
+            proba[~bad] = head(inputs[~bad], codes[~bad])
         return proba
 
     def _describe(self, table: Table, codes: np.ndarray) -> None:

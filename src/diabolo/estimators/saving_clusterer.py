@@ -10,8 +10,9 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from diabolo.artifact import Section, read_sections
-from diabolo.cluster.embedding import Head, embeddings
+from diabolo.cluster.embedding import embeddings
 from diabolo.cluster.fitted import Components, Exemplars, FittedPartition
+from diabolo.cluster.head import Head, Sight
 from diabolo.cluster.partition import partitions
 from diabolo.errors import DiaboloError, ModelFileError
 from diabolo.estimators.autoencoder import Autoencoder
@@ -26,7 +27,7 @@ __all__ = ["clusters_section", "load_clusterer"]
 
 COMPONENTS = ("weights", "means", "covariances", "group")
 EXEMPLARS = ("points", "labels", "confidence")
-HEAD = ("mean", "directions", "shift", "scale")
+SIGHT = ("mean", "directions", "shift", "scale")
 
 
 @dataclasses.dataclass
@@ -69,7 +70,7 @@ def clusters_section(clusterer: LatentClusterer) -> Section:
     head = clusterer.head_
     if head is not None:
         card["layers"] = len(head.weights)
-        tensors |= {f"head_{name}": getattr(head, name) for name in HEAD}
+        tensors |= {f"sight_{name}": getattr(head.sight, name) for name in SIGHT}
         for i, (weight, bias) in enumerate(zip(head.weights, head.biases, strict=True)):
             tensors |= {f"head_weight_{i}": weight, f"head_bias_{i}": bias}
     tensors |= {"centers": clusterer.centers_, "sizes": clusterer.sizes_.astype(np.int64)}
@@ -98,9 +99,9 @@ def load_clusterer(path: str | Path, own_network: bool = False) -> LatentCluster
     try:
         partitions.create(card.parameters.method)
         embeddings.create(card.parameters.embedding)
-        clusterer.head_ = head = _head(path, card, ae, tensors)
-        dims = ae.model_.latent_dim if head is None else head.width
+        dims = -1 if card.layers else ae.model_.latent_dim
         clusterer.partition_ = _partition(path, card, dims, tensors)
+        clusterer.head_ = _head(path, card, ae, clusterer.partition_.n_clusters, tensors)
     except ModelFileError:
         raise
     except (DiaboloError, ValueError, np.linalg.LinAlgError) as error:
@@ -130,24 +131,26 @@ def _tensor(
     return t
 
 
-def _head(path: str | Path, card: ClustersCard, ae: Autoencoder, tensors: dict[str, np.ndarray]) -> Head | None:
+def _head(path: str | Path, card: ClustersCard, ae: Autoencoder, k: int, tensors: dict[str, np.ndarray]) -> Head | None:
     if not card.layers:
         return None
     inputs, codes = ae.model_.encoding.width, ae.model_.latent_dim
-    mean = _tensor(path, tensors, "head_mean", np.float64, (inputs,))
-    directions = _tensor(path, tensors, "head_directions", np.float64, (inputs, -1))
+    mean = _tensor(path, tensors, "sight_mean", np.float64, (inputs,))
+    directions = _tensor(path, tensors, "sight_directions", np.float64, (inputs, -1))
     width = directions.shape[1] + codes
-    shift = _tensor(path, tensors, "head_shift", np.float64, (width,))
-    scale = _tensor(path, tensors, "head_scale", np.float64, (width,))
+    shift = _tensor(path, tensors, "sight_shift", np.float64, (width,))
+    scale = _tensor(path, tensors, "sight_scale", np.float64, (width,))
     weights, biases = [], []
     for i in range(card.layers):
         weights.append(_tensor(path, tensors, f"head_weight_{i}", np.float64, (width, -1)))
         width = weights[-1].shape[1]
         biases.append(_tensor(path, tensors, f"head_bias_{i}", np.float64, (width,)))
     finite_ones = all(np.isfinite(t).all() for t in (mean, directions, shift, scale, *weights, *biases))
-    if not finite_ones or not (scale > 0).all() or width < 1:
+    if not finite_ones or not (scale > 0).all():
         raise ModelFileError(f"{path}: section 'clusters': the head has numbers that are not finite, or scales of 0")
-    return Head(mean, directions, shift, scale, weights, biases)
+    if width not in (k, k + 1):
+        raise ModelFileError(f"{path}: section 'clusters': the head has {width} outputs for {k} clusters")
+    return Head(Sight(mean, directions, shift, scale), weights, biases, k)
 
 
 def _partition(path: str | Path, card: ClustersCard, dims: int, tensors: dict[str, np.ndarray]) -> FittedPartition:
@@ -166,7 +169,7 @@ def _partition(path: str | Path, card: ClustersCard, dims: int, tensors: dict[st
     means = _tensor(path, tensors, "means", np.float64, (-1, dims))
     c = len(means)
     weights = _tensor(path, tensors, "weights", np.float64, (c,))
-    covariances = _tensor(path, tensors, "covariances", np.float64, (c, dims, dims))
+    covariances = _tensor(path, tensors, "covariances", np.float64, (c, *means.shape[1:] * 2))
     group = _tensor(path, tensors, "group", np.int64, (c,))
     if not c or not all(np.isfinite(t).all() for t in (weights, means, covariances)):
         raise refuse("no components, or some that are not finite")
