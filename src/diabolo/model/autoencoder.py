@@ -212,7 +212,8 @@ class Model:
         if rows.missing is not None:
             nll = nll + self._missing_cost(rows.missing, self.buffers["typical_nll"], surprise)
         if missingness and self.encoding.gappy:
-            nll = self._with_gaps(nll, rows)
+            nll = nll.clone()
+            nll[..., self.encoding.gappy] += self._gap_cost(rows, nll.device)
         return self._with_changed(nll, rows, surprise)
 
     def row_nll(self, theta: Tensor, rows: Encoded) -> Tensor:
@@ -228,6 +229,8 @@ class Model:
         surprise = math.log(self.encoding.n_train + 2)
         if rows.missing is not None:
             total = total + self._missing_cost(rows.missing, self.buffers["typical_nll"], surprise).sum(-1)
+        if self.encoding.gappy:
+            total = total + self._gap_cost(rows, total.device).sum(-1)
         return total if rows.changed is None else total + surprise * rows.changed.sum(-1)
 
     def column_squared_error(self, theta: Tensor, rows: Encoded) -> Tensor:
@@ -254,15 +257,13 @@ class Model:
         cost = torch.where(missing, cost, 0.0)
         return functional.pad(cost, (0, typical.shape[-1] - c))
 
-    def _with_gaps(self, cost: Tensor, rows: Encoded) -> Tensor:
-        """What it costs that a constant is there or is missing, of which the network knows nothing."""
+    def _gap_cost(self, rows: Encoded, device: torch.device) -> Tensor:
+        """What it costs that a constant is there or is missing, of which the network knows nothing, [B or 1, gappy]."""
         columns, at = self.encoding.schema.columns, self.encoding.gappy
-        share = torch.tensor([columns[c].missing for c in at], dtype=cost.dtype, device=cost.device)
+        share = torch.tensor([columns[c].missing for c in at], dtype=torch.float32, device=device)
         # One that was never there has changed where it is.
-        there = torch.where(share < 1, -torch.log1p(-share), 0.0)
-        cost = cost.clone()
-        cost[..., at] += there if rows.missing is None else torch.where(rows.missing[:, at], -share.log(), there)
-        return cost
+        there = torch.where(share < 1, -torch.log1p(-share), 0.0)[None]
+        return there if rows.missing is None else torch.where(rows.missing[:, at], -share.log(), there)
 
     def _with_changed(self, cost: Tensor, rows: Encoded, price: float) -> Tensor:
         if rows.changed is None or not bool(rows.changed.any()):

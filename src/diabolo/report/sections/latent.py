@@ -41,7 +41,7 @@ class Latent:
             "color": next(f["name"] for f in fields if "color" in f["use"]),
             "thumbs": _thumbs(e),
         }
-        some = f"the {number(len(codes) // 10)} most anomalous ones, and others evenly spaced"
+        some = "the most anomalous ones, and others evenly spaced"
         whole = len(codes) == int(np.isfinite(e.scores).sum())
         lead = f"{number(len(codes))} rows by their code: {'all that can be scored' if whole else some}. {said}"
         return Part(lead, [_card(e, codes, axes)], {"map": data})
