@@ -336,6 +336,17 @@ def test_rows_obey_the_schema(of_every_kind, method):
         assert (pt == 0).any()
 
 
+@pytest.mark.parametrize("method", methods.names())
+def test_cells_of_rounded_columns_are_the_very_numbers_of_the_table(method):
+    """Tenths and hundredths as they are written: 0.3, not 3 · 0.1 = 0.30000000000000004."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.integers(0, 100, 400) / 10, "b": rng.integers(0, 1000, 400) / 100})
+    drawn = VariationalAutoencoder(latent_dim=1, hidden=(4,), epochs=1).fit(frame).sample(300, method=method)
+    for name, places in (("a", 1), ("b", 2)):
+        assert [f"{v!r}" for v in drawn[name].tolist()] == [f"{round(v, places)!r}" for v in drawn[name].tolist()]
+        assert method != "trees" or drawn[name].isin(frame[name]).all()
+
+
 def test_trees_keep_what_the_table_never_breaks(of_every_kind):
     """Slots of the table have gaps here, and its marginal shares come out; cells that no value takes do not."""
     ae, data = of_every_kind

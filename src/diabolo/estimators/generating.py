@@ -85,7 +85,9 @@ def _rounded(encoding: Encoding, values: np.ndarray) -> np.ndarray:
             at = np.abs(values[:, i, None] - levels).argmin(axis=1)
             values[:, i] = np.where(np.isnan(values[:, i]), np.nan, levels[at])
         if column.resolution > 0 and column.kind in ("real", "integer", "count", "angle"):
-            values[:, i] = np.round(values[:, i] / column.resolution) * column.resolution
+            # By division: 3 · 0.1 is not the number that is written 0.3, and whoever compares cells would see it.
+            steps = np.round(1 / column.resolution)
+            values[:, i] = np.round(values[:, i] * steps) / steps
     return values
 
 
