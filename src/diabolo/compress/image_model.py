@@ -144,7 +144,7 @@ class ImageModel:
         out = through(self.encoder, pooled.reshape(s.pooled, n)).astype(np.int64)
         mu = np.clip(out[: s.latents], LATENTS[0], LATENTS[-1] - 1)
         return Curve(
-            normal(),
+            normal,
             LATENTS,
             mu.reshape(1, -1),
             steepness(out[s.latents :] >> 2, DEEPEST_LATENT).reshape(1, -1),
@@ -154,7 +154,7 @@ class ImageModel:
     def prior(self, n: int) -> Curve:
         """p(z) of n symbols."""
         shape = (1, n)
-        return Curve(normal(), LATENTS, np.zeros(shape, np.int64), np.full(shape, PRIOR), LATENT_Q)
+        return Curve(normal, LATENTS, np.zeros(shape, np.int64), np.full(shape, PRIOR), LATENT_Q)
 
     def features(self, cells: np.ndarray, n: int) -> np.ndarray:
         """Of latents' cells [latents · n], [cells of the grid, features, n]."""
@@ -178,7 +178,7 @@ class ImageModel:
             for p, shift in zip(parts, HEAD_SHIFTS, strict=True)
         )
         centers = np.clip(centers, -FARTHEST, FARTHEST)
-        return Curve(logistic(), self.edges, centers, steepness(t, DEEPEST_PIXEL), PIXEL_Q, mixing(logits))
+        return Curve(logistic, self.edges, centers, steepness(t, DEEPEST_PIXEL), PIXEL_Q, mixing(logits))
 
     def seen(self, n: int) -> np.ndarray:
         s = self.sizes
