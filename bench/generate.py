@@ -219,6 +219,7 @@ def run(name: str, seed: int, quick: bool, with_tvae: bool, cache: Path) -> list
     fit_seconds = time.perf_counter() - begun
     rivals = {
         "diabolo": lambda: ae.sample(len(test), random_state=seed),
+        "diabolo, decoder resampled": lambda: ae.sample(len(test), random_state=seed, method="resampled"),
         "diabolo, decoder alone": lambda: ae.sample(len(test), random_state=seed, method="mixture"),
         **rivals,
     }

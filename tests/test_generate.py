@@ -23,6 +23,7 @@ from diabolo.errors import ConfigError, DataError
 from diabolo.estimators.generating import judge
 from diabolo.generate.adjusting import _ridge
 from diabolo.generate.fidelity import column_distances, compare, copying, two_sample_auroc
+from diabolo.generate.margins import Margins
 from diabolo.generate.methods import methods
 from diabolo.generate.mixture import fit_mixture
 from diabolo.generate.reweighting import fit_ratio
@@ -234,6 +235,47 @@ def test_the_ratio_is_that_of_the_densities():
     assert found.spread == pytest.approx(np.e - 1, rel=0.4)
     drawn = found.draw(lambda n: rng.normal(size=(n, 1)), 4000, 100, rng)
     assert drawn.mean() == pytest.approx(1, abs=0.2)
+
+
+def test_rounds_find_what_the_first_one_leaves():
+    """Rows at ±3 of a standard normal law: three rounds come nearer to their two narrow peaks than one."""
+    rng = np.random.default_rng(0)
+    rows = rng.choice([-3, 3], (1000, 1)) + 0.1 * rng.normal(size=(1000, 1))
+    far = []
+    for rounds in (1, 3):
+        found = fit_ratio(rows, lambda n: 2 * rng.normal(size=(n, 1)), 0, rounds)
+        drawn = found.draw(lambda n: 2 * rng.normal(size=(n, 1)), 2000, 100, rng)
+        far.append(stats.ks_2samp(drawn[:, 0], rows[:, 0]).statistic)
+    assert far[1] < 0.8 * far[0]
+
+
+def test_margins_become_those_of_the_rows_and_ranks_stay():
+    rng = np.random.default_rng(0)
+    schema = read(pd.DataFrame({"a": [0.5, 1.5, 2.5] * 20, "b": rng.normal(size=60), "c": [*"xyz"] * 20}))[1]
+    rows = np.stack([rng.choice([0.5, 1.5, 7.5], 3000, p=[0.6, 0.3, 0.1]), rng.exponential(size=3000)], axis=1)
+    rows = np.column_stack([rows, rng.integers(0, 3, 3000)])
+    drawn = np.column_stack([normal(3000, 1, rho=0.9)[:, :2], np.zeros(3000)])
+    drawn[:300, 1] = np.nan
+    out = Margins(schema, rows, drawn)(drawn, rng)
+    assert {v: round((out[:, 0] == v).mean(), 3) for v in (0.5, 1.5, 7.5)} == {
+        v: round((rows[:, 0] == v).mean(), 3) for v in (0.5, 1.5, 7.5)
+    }
+    there = ~np.isnan(drawn[:, 1])
+    assert (np.isnan(out[:, 1]) == ~there).all()
+    assert stats.ks_2samp(out[there, 1], rows[:, 1]).statistic < 0.01
+    assert (np.diff(out[there, 1][np.argsort(drawn[there, 1])]) >= 0).all()
+    assert (out[:, 2] == 0).all()
+
+
+def test_the_decoder_resampled_is_hard_to_tell_from_the_table(plane):
+    """A straight decoder of a bent table: its margins, and what lies between columns, come from the correction."""
+    frame = pd.DataFrame(bent(2000, 0)[:, :2], columns=["x", "y"])
+    ae = LinearAutoencoder(latent_dim=1).fit(frame)
+    x, y = ae.sample(2000, random_state=0, method="mixture").to_numpy().T
+    assert np.corrcoef(x**2, y)[0, 1] < 0.5
+    x, y = ae.sample(2000, random_state=0, method="resampled").to_numpy().T
+    assert np.corrcoef(x**2, y)[0, 1] > 0.7
+    assert stats.ks_2samp(y, frame["y"]).statistic < 0.08
 
 
 def test_no_ratio_is_learnt_of_one_law_or_of_few_rows():

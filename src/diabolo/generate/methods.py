@@ -13,6 +13,7 @@ from annotated_types import Ge, Le
 
 from diabolo.errors import ConfigError
 from diabolo.generate.decoding import decoded_rows, given_codes, with_noise
+from diabolo.generate.margins import Margins
 from diabolo.generate.mixture import Mixture, fit_mixture
 from diabolo.generate.reweighting import Ratio, fit_ratio
 from diabolo.generate.trees import Trees, smallest_leaf
@@ -23,6 +24,8 @@ __all__ = ["MOST_COLUMNS", "Method", "Source", "automatic", "codes_of", "methods
 
 #: Columns that trees are grown for by default; beyond, and for images, the decoder draws.
 MOST_COLUMNS = 128
+#: Rows of the decoder, at least, that its columns' laws are taken from.
+MAPPED = 10_000
 
 
 class Source:
@@ -36,6 +39,7 @@ class Source:
 
     def __init__(self, model: Model, rows: np.ndarray | None, mixture: Mixture | None = None) -> None:
         self.model, self.rows, self._mixture = model, rows, mixture
+        self._corrected: tuple[int, tuple[Margins, Ratio | None]] | None = None
         self._law: tuple[tuple[object, ...], tuple[Trees, Ratio | None]] | None = None
 
     @functools.cached_property
@@ -84,6 +88,23 @@ class Source:
             ratio = fit_ratio(rows, lambda n: trees.draw(n, {}, rng), seed) if reweighted else None
             self._law = asked, (trees, ratio)
         return self._law[1]
+
+    def corrected(self, rounds: int) -> tuple[Margins, Ratio | None]:
+        """What training rows are to rows of the decoder: column by column, and then as a whole.
+
+        The last ones asked for are kept.
+        """
+        if self._corrected is None or self._corrected[0] != rounds:
+            schema, seed, rows = self.model.encoding.schema, self.model.config.random_state, np.asarray(self.rows)
+            generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+
+            def decoded(n: int) -> np.ndarray:
+                return decoded_rows(self.noisy, self.mixture.sample(n, rng), generator, mean=False)
+
+            margins = Margins(schema, rows, decoded(max(len(rows), MAPPED)))
+            ratio = fit_ratio(rows, lambda n: margins(decoded(n), rng), seed, rounds) if rounds else None
+            self._corrected = rounds, (margins, ratio)
+        return self._corrected[1]
 
 
 def codes_of(model: Model, rows: np.ndarray) -> np.ndarray:
@@ -162,6 +183,35 @@ class FromMixture(_Decoded):
 
     def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray:
         return source.mixture.sample(n, _numpy(generator))
+
+
+@methods.register("resampled")
+class FromResampled:
+    """Rows of `mixture`, moved to the laws of training columns and kept by the ratio of densities."""
+
+    name = "resampled"
+    #: Times that the ratio is learnt, of what rows still lack; 0: only the columns' laws are put right.
+    rounds: Annotated[int, Ge(0), Le(20)] = 3
+    #: Candidates for each row at most.
+    candidates: Annotated[int, Ge(2), Le(1_000)] = 100
+
+    def draw(
+        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+    ) -> np.ndarray:
+        if mean:
+            raise ConfigError("method 'resampled' draws rows and has no mean; with mean=True take 'mixture' or 'prior'")
+        margins, ratio = source.corrected(self.rounds)
+        rng = _numpy(generator)
+        codes = given_codes(source.noisy, lambda m: source.mixture.sample(m, rng), n, given, rng) if given else None
+
+        def law(m: int) -> np.ndarray:
+            z = source.mixture.sample(m, rng) if codes is None else codes[rng.integers(0, n, m)]
+            out = margins(decoded_rows(source.noisy, z, generator, mean=False), rng)
+            for c, value in given.items():
+                out[:, c] = value
+            return out
+
+        return law(n) if ratio is None else ratio.draw(law, n, self.candidates, rng)
 
 
 @methods.register("trees")

@@ -16,6 +16,8 @@ __all__ = ["Ratio", "fit_ratio"]
 
 #: Rows drawn for each training row to learn the ratio from; training rows below which it is not learnt.
 DRAWN, FEWEST = 3, 200
+#: Rows drawn for each training row where the ratio is learnt in rounds.
+POOL = 20
 #: What the log-likelihood of held-back rows must win, nats, for the ratio to be used.
 WIN = 1e-3
 #: Candidates for each row, times the square of the weights' coefficient of variation.
@@ -25,14 +27,17 @@ PIECE = 65_536
 
 
 class Ratio:
-    """w(x), and how many candidates a row needs for it."""
+    """w(x), a product over rounds, and the square of its coefficient of variation among rows drawn."""
 
-    def __init__(self, classifier: Any, spread: float) -> None:
-        self._classifier, self.spread = classifier, spread
+    def __init__(self, classifiers: list[Any], spread: float) -> None:
+        self._classifiers, self.spread = classifiers, spread
 
     def log(self, rows: np.ndarray) -> np.ndarray:
         """log w of rows [n, C], up to a constant, [n]."""
-        return np.asarray(self._classifier.decision_function(rows), np.float64)
+        out = np.zeros(len(rows))
+        for classifier in self._classifiers:
+            out += classifier.decision_function(rows)
+        return out
 
     def draw(self, law: Callable[[int], np.ndarray], n: int, most: int, rng: np.random.Generator) -> np.ndarray:
         """n of the rows [m, C] that the law draws, one of as many candidates each as weights of that spread need."""
@@ -48,26 +53,35 @@ class Ratio:
         return np.concatenate(out)
 
 
-def fit_ratio(rows: np.ndarray, law: Callable[[int], np.ndarray], seed: int) -> Ratio | None:
+def fit_ratio(rows: np.ndarray, law: Callable[[int], np.ndarray], seed: int, rounds: int = 1) -> Ratio | None:
     """Learn the ratio by gradient boosting (scikit-learn's), stopped by held-back rows; None where nothing is to win.
 
     Args:
         rows: training rows, [n, C].
         law: draws rows [m, C].
         seed: of the rows held back.
+        rounds: at most; each learns what rows still lack that are drawn with the weights of those before it.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     n = len(rows)
     if n < FEWEST:
         return None
-    x, y = np.concatenate([rows, law(DRAWN * n)]), np.repeat([1, 0], [n, DRAWN * n])
-    classifier = HistGradientBoostingClassifier(
-        max_iter=300, early_stopping=True, validation_fraction=0.2, random_state=seed % 2**32
-    ).fit(x, y, sample_weight=np.where(y == 1, 1.0, 1 / DRAWN))
-    likely = np.asarray(classifier.validation_score_)
-    if likely.max() - likely[0] < WIN:
-        return None
-    log_w = classifier.decision_function(law(min(n, 5_000)))
+    # Weights leave few rows in effect: the rounds that follow the first draw from a larger pool.
+    pool = law((DRAWN if rounds == 1 else POOL) * n)
+    log_w, rng = np.zeros(len(pool)), np.random.default_rng(seed)
+    found: list[Any] = []
+    y = np.repeat([1, 0], [n, DRAWN * n])
+    for turn in range(rounds):
+        w = np.exp(log_w - log_w.max())
+        some = rng.choice(len(pool), DRAWN * n, p=w / w.sum()) if found else slice(DRAWN * n)
+        classifier = HistGradientBoostingClassifier(
+            max_iter=300, early_stopping=True, validation_fraction=0.2, random_state=(seed + turn) % 2**32
+        ).fit(np.concatenate([rows, pool[some]]), y, sample_weight=np.where(y == 1, 1.0, 1 / DRAWN))
+        likely = np.asarray(classifier.validation_score_)
+        if likely.max() - likely[0] < WIN:
+            break
+        found.append(classifier)
+        log_w += classifier.decision_function(pool)
     w = np.exp(log_w - log_w.max())
-    return Ratio(classifier, float(w.var() / w.mean() ** 2))
+    return Ratio(found, float(w.var() / w.mean() ** 2)) if found else None
