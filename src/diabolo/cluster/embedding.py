@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from annotated_types import Ge, Le, Lt
@@ -22,11 +22,13 @@ class Layout:
 
     Attributes:
         points: [n, d].
+        graph: whose neighbors they keep together, a symmetric sparse matrix [n, n].
         sight, seen: what is seen of a row, and that of the n rows.
         hidden: width of the head's layers.
     """
 
     points: np.ndarray
+    graph: Any
     sight: Sight
     seen: np.ndarray
     hidden: int
@@ -107,7 +109,7 @@ class Neighbours:
         graph = fuzzy_graph(*nearest(space, min(self.n_neighbors, len(x) - 1)))
         start = _spread(space, self.dimensions, seed)
         points = laid_out(graph, start, curve(self.min_dist), self.epochs, self.negatives, seed)
-        return Layout(points, sight, seen, self.hidden)
+        return Layout(points, graph, sight, seen, self.hidden)
 
 
 def _spread(rows: np.ndarray, dimensions: int, seed: int) -> np.ndarray:

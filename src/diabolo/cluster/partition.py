@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 
+from diabolo.cluster.communities import merged, modularity, shared
 from diabolo.cluster.fitted import Components, Exemplars, FittedPartition
 from diabolo.errors import ConfigError, DataError
 from diabolo.model.prior import Mixture as PriorMixture
@@ -17,6 +18,8 @@ __all__ = ["Partition", "gaussian_mixture", "partitions"]
 
 #: Added to the variances, as a share of the mean variance, so that a component on a line keeps a density.
 FLOOR = 1e-4
+#: Components for each cluster at the start of runs that end with one.
+SPLITS = (1, 1.5, 2, 3)
 
 
 class Partition(Protocol):
@@ -24,11 +27,12 @@ class Partition(Protocol):
     #: Whether it is told how many clusters there are; else it finds out itself.
     counted: ClassVar[bool]
 
-    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None) -> FittedPartition:
+    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> FittedPartition:
         """Fit k clusters to codes z [n, K] float64; `k` says nothing to one that is not counted.
 
         Args:
             prior: the model's π(z), where z are its codes.
+            graph: neighbors of the rows, a symmetric sparse matrix [n, n], where z is laid out after one.
         """
         ...
 
@@ -37,9 +41,15 @@ partitions: Registry[Partition] = Registry("partition")
 
 
 def gaussian_mixture(
-    z: np.ndarray, k: int, seed: int, means: np.ndarray | None = None, starts: int = 1, tied: bool = False
+    z: np.ndarray,
+    k: int,
+    seed: int,
+    means: np.ndarray | None = None,
+    starts: int = 1,
+    tied: bool = False,
+    groups: np.ndarray | None = None,
 ) -> Components:
-    """k Gaussians by EM (Dempster, Laird, Rubin 1977), from k-means or from given means.
+    """k Gaussians by EM (Dempster, Laird, Rubin 1977), from k-means, from given means or from k groups [n] of the rows.
 
     Each has a covariance of its own, or all have one (`tied`).
     """
@@ -51,6 +61,14 @@ def gaussian_mixture(
     floor = FLOOR * float(z.var(axis=0).mean()) + 1e-12
     kind = "tied" if tied else "full"
     model = GaussianMixture(k, covariance_type=kind, reg_covar=floor, n_init=starts, means_init=means)
+    if groups is not None:
+        parts = [z[groups == j] for j in range(k)]
+        spreads = np.stack([np.cov(part.T, bias=True).reshape(z.shape[1], -1) for part in parts])
+        model.set_params(
+            weights_init=np.array([len(part) / len(z) for part in parts]),
+            means_init=np.stack([part.mean(axis=0) for part in parts]),
+            precisions_init=np.linalg.inv(spreads + floor * np.eye(z.shape[1])),
+        )
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         model.set_params(random_state=seed % 2**32).fit(z)
     weights = np.maximum(model.weights_, 1e-12)
@@ -60,16 +78,38 @@ def gaussian_mixture(
 
 @partitions.register("mixture")
 class Mixture:
-    """Gaussian components of full covariance, one for each cluster where their number is given."""
+    """Gaussian components of full covariance, one for each cluster where their number is given.
+
+    Of several runs of EM the likeliest is kept; after an embedding, the one whose clusters cut the fewest edges of the
+    graph of neighbors (`diabolo.cluster.communities.modularity`): a layout may tear what belongs together, and then two
+    halves far from each other are likelier than two clusters side by side. Its runs start from k groups, each a single
+    component or several, merged by the graph.
+    """
 
     name = "mixture"
     counted: ClassVar[bool] = True
-    #: Runs of EM from different starts, of which the likeliest is kept.
+    #: Runs of EM from different starts; after an embedding, as many for each number of components at the start.
     starts: Annotated[int, Ge(1), Lt(1000)] = 3
 
-    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None) -> Components:
-        found = gaussian_mixture(z, k, seed, starts=self.starts)
+    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> Components:
+        found = None if graph is None or k == 1 else self._uncut(z, k, seed, graph)
+        found = gaussian_mixture(z, k, seed, starts=self.starts) if found is None else found
         return found.regrouped(found.group)
+
+    def _uncut(self, z: np.ndarray, k: int, seed: int, graph: Any) -> Components | None:
+        """The k Gaussians of largest modularity; None if there are not even as many groups, or no edges."""
+        best, found = -np.inf, None
+        for count in sorted({min(round(k * share), len(z) // 4) for share in SPLITS}):
+            for start in range(self.starts if count >= k and graph.nnz else 0):
+                fine = gaussian_mixture(z, count, seed + start).log_joint(z).argmax(axis=1)
+                names, fine = np.unique(fine, return_inverse=True)
+                if len(names) < k:
+                    continue
+                groups = merged(shared(graph, fine, len(names)), k)[fine]
+                tried = gaussian_mixture(z, k, seed, groups=groups)
+                value = modularity(shared(graph, tried.log_joint(z).argmax(axis=1), k))
+                best, found = max((best, found), (value, tried), key=lambda pair: pair[0])
+        return found
 
 
 @partitions.register("kmeans")
@@ -81,7 +121,7 @@ class KMeans:
     #: Runs from different starts, of which the tightest is kept.
     starts: Annotated[int, Ge(1), Lt(1000)] = 10
 
-    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None) -> Components:
+    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> Components:
         from sklearn.cluster import KMeans as Lloyd
 
         found = Lloyd(k, n_init=self.starts, random_state=seed % 2**32).fit(z)
@@ -108,7 +148,7 @@ class Density:
     #: Radius of those surroundings in units of the codes' root mean square spread; None leaves it open (HDBSCAN).
     eps: Annotated[float, Gt(0), Lt(1e6)] | None = None
 
-    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None) -> Exemplars:
+    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> Exemplars:
         from sklearn.cluster import DBSCAN, HDBSCAN
         from sklearn.neighbors import NearestNeighbors
 
@@ -141,7 +181,7 @@ class FromPrior:
     name = "prior"
     counted: ClassVar[bool] = False
 
-    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None) -> Components:
+    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> Components:
         if not isinstance(prior, PriorMixture):
             raise ConfigError(
                 "method 'prior' needs the codes of a model with prior='mixture' and embedding='none': "

@@ -26,7 +26,7 @@ def stability(
 ) -> np.ndarray:
     """Adjusted Rand index (Hubert, Arabie 1985) of labels and those of a fit to a bootstrap resample, [resamples].
 
-    Both label the rows z [n, K]; 1 is the same clusters, 0 what chance gives.
+    Both label the rows z [n, K]; 1 is the same clusters, 0 what chance gives. `fit` takes positions of rows and a seed.
     """
     from sklearn.metrics import adjusted_rand_score
 
@@ -35,6 +35,6 @@ def stability(
     rows = rng.permutation(len(z))[:MOST_ROWS]
     for i in range(resamples):
         drawn = rows[rng.integers(0, len(rows), len(rows))]
-        again = most_likely(fit(z[drawn], seed + 1 + i).proba(z[rows]))[0]
+        again = most_likely(fit(drawn, seed + 1 + i).proba(z[rows]))[0]
         out[i] = adjusted_rand_score(labels[rows], again)
     return out

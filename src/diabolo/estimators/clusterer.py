@@ -115,7 +115,7 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         self.embedded_ = codes if layout is None else np.full((len(codes), layout.points.shape[1]), np.nan)
         if layout is not None:
             self.embedded_[rows] = layout.points
-        self._learn(self.embedded_[rows], partition, seed)
+        self._learn(self.embedded_[rows], None if layout is None else layout.graph, partition, seed)
         beliefs = None if layout is None else self.partition_.proba(layout.points)
         self.head_: Head | None = None if layout is None or beliefs is None else layout.head(beliefs, seed)
         self.labels_, self.confidence_ = most_likely(self._proba(inputs, codes, bad))
@@ -168,9 +168,9 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
             rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_EMBEDDED])
         return rows, embeddings.create(self.embedding).fit(inputs[rows], codes[rows], seed)
 
-    def _learn(self, z: np.ndarray, partition: Partition, seed: int) -> None:
-        """Fit the partition to points z [m, d], and how stable it is."""
-        seen = np.random.default_rng(seed).permutation(len(z))[:MOST_ROWS] if len(z) > MOST_ROWS else slice(None)
+    def _learn(self, z: np.ndarray, graph: Any, partition: Partition, seed: int) -> None:
+        """Fit the partition to points z [m, d], laid out after a graph or not, and see how stable it is."""
+        seen = np.random.default_rng(seed).permutation(len(z))[:MOST_ROWS] if len(z) > MOST_ROWS else np.arange(len(z))
         if len(z) < 2:
             given = len(self.embedded_)
             raise DataError(f"Found {len(z)} sample(s) to cluster (n_samples={given}); at least 2 rows are needed")
@@ -179,7 +179,7 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
             self.count_ = count_clusters(z[seen], seed)
 
             def refit(rows: np.ndarray, draw: int) -> FittedPartition:
-                return _counted(partition, count_clusters(rows, draw), rows, draw)
+                return _counted(partition, count_clusters(z[rows], draw), z[rows], draw)
 
             self.partition_ = _counted(partition, self.count_, z[seen], seed)
         else:
@@ -188,9 +188,10 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
             prior = self.autoencoder_.model_.prior if embeddings.create(self.embedding).name == "none" else None
 
             def refit(rows: np.ndarray, draw: int) -> FittedPartition:
-                return partition.fit(rows, k, draw, prior)
+                edges = None if graph is None else graph[rows][:, rows]
+                return partition.fit(z[rows], k, draw, prior, edges)
 
-            self.partition_ = refit(z[seen], seed)
+            self.partition_ = refit(seen, seed)
         resamples = 0 if partition.name == "prior" else int(self.n_resamples)
         again = stability(z, most_likely(self.partition_.proba(z))[0], refit, resamples, seed)
         self.stability_ = float(again.mean()) if len(again) else float("nan")
