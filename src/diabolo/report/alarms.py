@@ -330,8 +330,10 @@ def _copies(e: Evidence) -> list[tuple[str, str]]:
 
 @alarms.register("unfinished")
 class Unfinished(_Check):
-    """Training that was cut short: the loss on the stop rows was still falling: a note if the last two epochs
-    brought more than 5 % of all that was gained."""
+    """Training that was cut short: the loss on the stop rows was still falling.
+
+    A note if the last two epochs brought more than 5 % of all that was gained.
+    """
 
     name = "unfinished"
     title = "Training cut short"
