@@ -161,10 +161,10 @@ def test_the_rate_holds_for_a_detector_from_disk(small, tmp_path):
         detector._fit_stream(open_stream(path, COLUMNS), tmp_path / str(seed))
         n = detector.n_calibration_
         assert n == int(3_000 * calibration_share(3_000))
-        flagged = (detector.predict(events(20_000, seed=1_000 + seed).select(COLUMNS)) == -1).mean()
+        flagged = (detector.predict(events(6_000, seed=1_000 + seed).select(COLUMNS)) == -1).mean()
         el = np.floor(rate * (n + 1))
         mean = el / (n + 1)
-        z.append((flagged - mean) / np.sqrt(mean * (1 - mean) / (n + 2) + mean * (1 - mean) / 20_000))
+        z.append((flagged - mean) / np.sqrt(mean * (1 - mean) / (n + 2) + mean * (1 - mean) / 6_000))
     assert abs(np.mean(z)) < 4 / np.sqrt(len(z))
     assert 0.3 < np.std(z) < 2
 
