@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from functools import cache
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -335,3 +336,20 @@ def test_what_the_verb_refuses(shop, here):
     assert "level = 1.5; allowed" in refused("health", shop / "vae.diabolo", shop / "data.parquet", "--level", 1.5)
     assert "nothing.csv: no such file" in refused("health", shop / "vae.diabolo", "nothing.csv")
     assert "at least 999" in refused("health", shop / "vae.diabolo", shop / "data.csv", "--false-alarm-rate", 0.001)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 3), (5, 5), (7, 31), (40, 3)])
+def test_the_law_of_two_small_samples_is_exact(n, m, rng):
+    """One calibration row lies outside three new ones half of the time: no alarm."""
+    for shift in (0.0, 1.0, 9.0):
+        exact = stats.ks_2samp(rng.normal(size=n), rng.normal(size=m) + shift, method="exact")
+        assert kolmogorov(exact.statistic, n, m) == pytest.approx(exact.pvalue, rel=1e-9)
+    assert kolmogorov(1.0, n, m) == pytest.approx(2 / comb(n + m, n))
+
+
+def test_the_law_of_two_equal_samples_takes_their_steps_into_account():
+    for distance in (0.14, 0.19, 0.25):
+        exact = (
+            2 * sum((-1) ** (k - 1) * comb(200, 100 + k * round(100 * distance)) for k in range(1, 5)) / comb(200, 100)
+        )
+        assert exact <= kolmogorov(distance, 100, 100) <= 1.4 * exact

@@ -6,7 +6,7 @@ hold for any distribution as long as new and calibration rows are exchangeable, 
 calibration set:
 
 - the largest difference of the two shares over the edges never exceeds Kolmogorov's and Smirnov's D, so that its
-  p-value is conservative (Hodges 1958);
+  p-value is conservative (Hodges 1958), exactly so for few rows;
 - of m new rows, X ~ BetaBinomial(m, c + 1, n − c) lie beyond the calibration row before an edge that c of n of them lie
   beyond, and fewer lie beyond the edge; P(X ≥ k) is the one-sided p-value of Fisher's test of k / m against c / n.
 
@@ -17,6 +17,7 @@ them among new rows is hypergeometric (Fisher 1934).
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -30,6 +31,8 @@ FEW = 24
 OFTEN = 4
 #: Relative difference of numbers that may be one and the same.
 ROUNDING = 2.0**-22
+#: Steps times rows up to which the law of the largest difference is computed exactly: a millisecond or two.
+EXACT = 10_000
 #: Share of calibration rows beyond the edges that the tests of the tails look at.
 TAIL = 0.01
 
@@ -201,10 +204,36 @@ def _by_value(edges: np.ndarray, share: np.ndarray, size: float, exact: np.ndarr
 
 
 def kolmogorov(distance: float, n: float, m: float) -> float:
-    """P(D ≥ distance) of two samples of n and m rows, by the law of one sample of n m / (n + m) rows."""
+    """P(D ≥ distance) of two samples of n and m rows without ties, which make it smaller.
+
+    Exact for few rows. Beyond, by the law of one sample of n m / (n + m) rows, half a step of D before the distance: D
+    takes multiples of 1 / lcm(n, m), and a continuous law does not see that it may be the distance itself.
+    """
     from scipy.stats import kstwo
 
-    return float(kstwo.sf(distance, max(1, round(n * m / (n + m))))) if distance > 0 else 1.0
+    if not distance > 0:
+        return 1.0
+    few, many = sorted(max(1, round(rows)) for rows in (n, m))
+    if (few + many) * few <= EXACT:
+        return _paths(distance, few, many)
+    step = math.gcd(few, many) / (few * many)
+    return float(kstwo.sf(distance - step / 2, max(1, round(few * many / (few + many)))))
+
+
+def _paths(distance: float, n: int, m: int) -> float:
+    """The share of paths from (0, 0) to (n, m) that come as far as |i / n − j / m| ≥ distance (Hodges 1958)."""
+    i = np.arange(n + 1)
+    inside = np.ones(1)  # of the paths to (i, s − i), the share that has stayed inside
+    first = 0  # smallest i of them
+    for s in range(1, n + m + 1):
+        at = i[max(0, s - m) : min(n, s) + 1]
+        # A path to (i, j) came from (i − 1, j) or (i, j − 1), in proportion to i and j.
+        before = np.zeros(n + 3)
+        before[first + 1 : first + 1 + len(inside)] = inside
+        inside = (before[at] * at + before[at + 1] * (s - at)) / s
+        inside[np.abs(at * m - (s - at) * n) >= distance * n * m - 1e-6] = 0.0
+        first = int(at[0])
+    return float(np.clip(1 - inside[0], 0.0, 1.0))
 
 
 def fisher(known: float, n: float, count: int, m: int, risen: bool = False) -> float:
