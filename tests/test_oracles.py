@@ -1015,11 +1015,13 @@ def test_density_is_the_derivative_of_the_cdf(spec):
 
 def test_samples_of_a_vae_follow_a_known_gaussian(rng):
     mean, covariance = [5.0, -300.0], [[4.0, 80.0], [80.0, 2500.0]]
-    X, fresh = (rng.multivariate_normal(mean, covariance, size=n) for n in (2500, 3000))
+    X = rng.multivariate_normal(mean, covariance, size=2500)
     ae = VariationalAutoencoder(latent_dim=2, hidden=(16,), epochs=60, batch_size=256, learning_rate=1e-2)
-    drawn = ae.fit(X).sample(3000)
+    drawn = ae.fit(X).sample(30_000)
     for column in range(2):
-        assert stats.ks_2samp(drawn[:, column], fresh[:, column]).statistic < 0.06
+        true = stats.norm(mean[column], covariance[column][column] ** 0.5)
+        # The training rows are themselves some 0.02 from the law.
+        assert stats.kstest(drawn[:, column], true.cdf).statistic < 0.05
     assert np.corrcoef(drawn.T)[0, 1] == pytest.approx(0.8, abs=0.1)
 
 
