@@ -7,7 +7,9 @@ import copy
 import numpy as np
 
 from diabolo.data.table import as_table, matched
+from diabolo.estimators.generating import source_of
 from diabolo.generate.fidelity import ColumnDistance, column_distances, copying
+from diabolo.generate.methods import automatic
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence, spaced
 from diabolo.report.html import Html, columns_table, number, percent, tag, words
@@ -18,11 +20,14 @@ __all__ = ["Samples"]
 
 #: Rows drawn, columns drawn as charts, levels and bins of each, rows that copies are looked for among.
 DRAWN, CHARTS, LEVELS, BINS, NEAR, MOST_NEAR_CELLS = 2_000, 9, 12, 40, 2_000, 200_000
+#: `trees` in a fifth of the time that its default takes: finding a leaf and learning a ratio of densities cost seconds.
+QUICK = {"name": "trees", "leaf": 20, "candidates": 1}
+QUICKLY = " (drawn by trees of 20 rows in a leaf, not resampled as `sample` does, which takes longer and comes nearer)"
 
 
 @sections.register("samples")
 class Samples:
-    """Rows as `Autoencoder.sample` draws them; of images E[x|z]."""
+    """Rows as `Autoencoder.sample` draws them, without the resampling that takes longest; of images E[x|z]."""
 
     title = "Samples beside data"
     short = "Samples"
@@ -40,8 +45,8 @@ class Samples:
         chance = 0.8687 * np.sqrt((len(real) + len(drawn)) / (len(real) * len(drawn)))
         typical = float(np.median([d.distance for d in found]))
         lead = (
-            f"{number(len(drawn))} rows drawn from the model beside {number(len(real))} of the table. The median "
-            "column is "
+            f"{number(len(drawn))} rows drawn from the model beside {number(len(real))} of the table"
+            f"{QUICKLY if by_trees(e) else ''}. The median column is "
             f"{number(typical, 2)} away ({number(float(chance), 2)} would be chance alone), {found[order[0]].column} "
             "is "
             f"farthest with {number(found[order[0]].distance, 2)}. {_copies(e, real, drawn)}"
@@ -58,7 +63,13 @@ def draws(e: Evidence, n: int) -> np.ndarray:
     """Rows [n, C] drawn from the model, in the schema's order and levels; of images E[x|z], without the noise of x."""
     ae = copy.copy(e.ae)
     ae.container_ = "arrow"
-    return matched(as_table(ae.sample(n, random_state=e.seed, mean=e.is_image)), e.schema, "the model").values
+    method = QUICK if by_trees(e) else "auto"
+    cells = ae.sample(n, random_state=e.seed, mean=e.is_image, method=method)
+    return matched(as_table(cells), e.schema, "the model").values
+
+
+def by_trees(e: Evidence) -> bool:
+    return automatic(source_of(e.ae), e.is_image) == "trees"
 
 
 def _copies(e: Evidence, real: np.ndarray, drawn: np.ndarray) -> str:
