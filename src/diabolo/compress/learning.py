@@ -146,7 +146,9 @@ def _fit(family: Family, x: np.ndarray, bins: np.ndarray, generator: torch.Gener
             continue
         sums = network.cumulative(np.concatenate([x[held], np.ones((len(held), 1), np.float32)], axis=1).T)
         w = np.diff(sums.astype(np.float64), axis=0)
-        nats = -np.log(w[bins[held], np.arange(len(held))] / sums[-1]).mean()
+        # A value without weight costs infinitely much: that network loses.
+        with np.errstate(divide="ignore"):
+            nats = -np.log(w[bins[held], np.arange(len(held))] / sums[-1]).mean()
         gain = float((-base[bins[held]].mean() - nats) / np.log(2))
         net = gain - sum(_entropy(p) for p in network.parts) / len(x)
         if net > best:
