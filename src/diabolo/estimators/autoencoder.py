@@ -343,8 +343,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Args:
             random_state: seed of the draws.
             mean: E[x|z] in place of draws.
-            method: "prior", "mixture", "trees" or a mapping with settings; "auto" takes trees for draws of a table, and
-                the mixture for means, images and more than 128 columns.
+            method: "prior", "mixture", "resampled", "trees" or a mapping with settings; "auto" takes trees for draws of
+                a table, and the mixture for means, images and more than 128 columns.
             given: values by column; rows are drawn from the law of the others given them.
 
         Raises:
