@@ -18,8 +18,8 @@ from common import Measured
 
 from diabolo.config import build_config
 from diabolo.data.encoding import fit_encoding
-from diabolo.data.rows import Rows
 from diabolo.data.schema import infer_schema
+from diabolo.data.sources import Rows
 from diabolo.data.table import as_table
 from diabolo.model.autoencoder import Model, resolve
 from diabolo.train.loop import fit

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 
 from diabolo import AnomalyDetector, VariationalAutoencoder
-from diabolo.estimators.explaining import leading
+from diabolo.detect.explaining import leading
 
 TABLES = ("2_annthyroid", "28_pendigits", "30_satellite", "40_vowels", "7_Cardiotocography", "44_Wilt")
 SLOTS = {"e": 4, "mu": 4, "j": 10}

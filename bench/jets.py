@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from diabolo import VariationalAutoencoder
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import score_table
-from diabolo.estimators.parts import kept_rows
+from diabolo.detect.split import kept_rows
 from diabolo.metrics import rank
 
 DATA = Path(__file__).parents[1] / "docs" / "data" / "jets.npz"

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, load
-from diabolo.data.batches import ROLES, RoleRule
 from diabolo.data.encoding import Encoding
+from diabolo.data.roles import ROLES, RoleRule
 from diabolo.data.schema import Column, Schema
 from diabolo.detect.auto import views_of
 from diabolo.detect.views import GROUPS, NEAR, RELATIVE, VIEWS, WIDE, Views, soft_clip

@@ -887,7 +887,7 @@ def stopped(shop):
             raise KeyboardInterrupt
 
     with setting("DIABOLO_CHECKPOINT_SECONDS", "0"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diabolo.estimators.progress.print_epoch", stop)
+        patch.setattr("diabolo.train.progress.print_epoch", stop)
         assert run(*words)[0] == 130
     (shop / "m.diabolo.ckpt").rename(shop / "stopped.ckpt")
     write(mixed(), shop / "kinds.parquet")

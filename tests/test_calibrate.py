@@ -11,11 +11,11 @@ from program import done, refused, table, write
 
 from diabolo import AnomalyDetector, LinearAutoencoder
 from diabolo.artifact import Section, merge_sections, read_sections, write_sections
-from diabolo.data.batches import ROLES, RoleRule
+from diabolo.data.roles import ROLES, RoleRule
 from diabolo.data.sample import sampled
 from diabolo.data.table import as_table
+from diabolo.detect.calibrating import renewed
 from diabolo.errors import CalibrationError, ModelFileError
-from diabolo.estimators.calibrating import renewed
 
 
 def rows(rng, n, scale=1.0):

@@ -15,7 +15,8 @@ import pytest
 from scipy import stats
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
-from diabolo.data.batches import ROLES, assign_roles, hash_rows
+from diabolo.data.hashing import hash_rows
+from diabolo.data.roles import ROLES, assign_roles
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.errors import CalibrationError, ConfigError, DataError
 

@@ -315,7 +315,7 @@ def test_normal_values_may_be_in_any_chunk(shop, here, monkeypatch):
 def test_evaluate_needs_rows_that_the_model_has_not_seen(shop, here):
     frame = table().assign(truth=0)
     known = load(shop / "vae.diabolo").fitted_.row_hashes
-    from diabolo.data.batches import hash_rows
+    from diabolo.data.hashing import hash_rows
     from diabolo.data.table import as_table
 
     seen = np.isin(hash_rows(as_table(frame[FEATURES]).values), known)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 torch.set_num_threads(int(sys.argv[1]))
 from diabolo import AnomalyDetector, DenoisingAutoencoder, SparseAutoencoder, VariationalAutoencoder
-from diabolo.data.rows import Rows
+from diabolo.data.sources import Rows
 from diabolo.threads import PARALLEL
 from diabolo.train import checkpoint, loop
 

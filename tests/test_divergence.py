@@ -11,7 +11,7 @@ import torch
 from program import refused
 
 from diabolo import Autoencoder, VariationalAutoencoder
-from diabolo.data.rows import Rows
+from diabolo.data.sources import Rows
 from diabolo.errors import TrainingError
 from diabolo.train.loop import fit
 

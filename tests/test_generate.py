@@ -20,8 +20,8 @@ from diabolo.config import build_config
 from diabolo.data.schema import infer_schema
 from diabolo.data.table import as_table, matched
 from diabolo.errors import ConfigError, DataError
-from diabolo.estimators.generating import judge
 from diabolo.generate.adjusting import _ridge
+from diabolo.generate.drawing import judge
 from diabolo.generate.fidelity import column_distances, compare, copying, two_sample_auroc
 from diabolo.generate.margins import Margins
 from diabolo.generate.methods import methods

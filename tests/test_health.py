@@ -14,10 +14,10 @@ from program import done, refused, run
 from scipy import stats
 
 from diabolo import AnomalyDetector, LinearAutoencoder, VariationalAutoencoder
+from diabolo.detect.calibrating import monitor_of
 from diabolo.detect.health import _holm, _quantile
 from diabolo.detect.marginals import Counts, Marginals, fisher, kolmogorov
 from diabolo.errors import ConfigError
-from diabolo.estimators.calibrating import monitor_of
 
 COLUMNS = 5
 REPEATS = 100

@@ -16,11 +16,11 @@ from program import refused, run
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder, load
 from diabolo.data import cache, onepass
-from diabolo.data.batches import calibration_share
 from diabolo.data.cache import cache_folder
+from diabolo.data.roles import calibration_share
 from diabolo.data.stream import open_stream
 from diabolo.errors import DataError, OutputError
-from diabolo.estimators.fitting import Keep
+from diabolo.fitted.table import Keep
 
 COLUMNS = ["a", "b", "c", "phi", "hits", "kind", "e1_pt", "e1_eta", "e2_pt", "e2_eta"]
 SLOTS = {"e": 2}

@@ -19,7 +19,7 @@ from conftest import values_of
 import diabolo
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.config import Config
-from diabolo.data.rows import Rows
+from diabolo.data.sources import Rows
 from diabolo.data.table import as_table
 from diabolo.detect.scores import score_table, scores
 from diabolo.errors import ConfigError, DiaboloError

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, load
-from diabolo.data.rows import Rows
+from diabolo.data.sources import Rows
 from diabolo.errors import ConfigError
 from diabolo.memory import Memory
 from diabolo.model.networks import (

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, SparseAutoencoder, VariationalAutoencoder, load
-from diabolo.data import batches
+from diabolo.data.hashing import Fingerprint, fingerprint
 from diabolo.errors import CalibrationError, DataError
-from diabolo.estimators import online
+from diabolo.fitted import online
 
 SMALL = {"latent_dim": 2, "hidden": (16,)}
 
@@ -217,8 +217,8 @@ def test_mixed_columns_and_what_is_refused():
 
 def test_a_fingerprint_goes_on_where_it_left_off():
     hashes = np.random.default_rng(0).integers(0, 2**64, 100, dtype=np.uint64)
-    first = batches.Fingerprint()
+    first = Fingerprint()
     first.add(hashes[:37])
-    rest = batches.Fingerprint.after(37, str(first))
+    rest = Fingerprint.after(37, str(first))
     rest.add(hashes[37:])
-    assert str(rest) == batches.fingerprint(hashes)
+    assert str(rest) == fingerprint(hashes)

@@ -23,8 +23,8 @@ from diabolo import (
     VariationalAutoencoder,
 )
 from diabolo.config import Config
-from diabolo.data.batches import ROLES, assign_roles
-from diabolo.data.rows import Rows
+from diabolo.data.roles import ROLES, assign_roles
+from diabolo.data.sources import Rows
 from diabolo.detect.profile import code_scale, profile
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import automatic, score_table

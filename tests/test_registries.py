@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import diabolo
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
-from diabolo.data.rows import Rows
+from diabolo.data.sources import Rows
 from diabolo.detect.reference import Reference, Stored
 from diabolo.detect.scores import applicable, score_table, scores
 from diabolo.errors import ConfigError

@@ -19,7 +19,7 @@ from browser import Page
 from program import done, refused
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
-from diabolo.data.batches import fingerprint, hash_rows
+from diabolo.data.hashing import fingerprint, hash_rows
 from diabolo.data.table import as_table, matched
 from diabolo.errors import ConfigError, DataError
 from diabolo.report import write_report

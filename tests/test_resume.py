@@ -15,8 +15,8 @@ import torch
 
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, load
 from diabolo.artifact import Section, read_sections, write_sections
-from diabolo.data import rows as data_rows
-from diabolo.data.rows import Rows
+from diabolo.data import sources as data_sources
+from diabolo.data.sources import Rows
 from diabolo.errors import CheckpointError, ConfigError, ModelFileError, OutputError, TrainingError
 from diabolo.train import checkpoint as module
 from diabolo.train.checkpoint import CHECKPOINT, Checkpoint
@@ -62,7 +62,7 @@ CASES = {
 @pytest.fixture
 def pieces(monkeypatch):
     """Pieces of 64 rows: three in an epoch of the small tables here."""
-    monkeypatch.setattr(data_rows, "GATHER", 64)
+    monkeypatch.setattr(data_sources, "GATHER", 64)
 
 
 @pytest.fixture
@@ -406,7 +406,7 @@ def shop(tmp_path_factory):
 LOADED = """
 import atexit, pathlib, signal, time
 import pyarrow.parquet
-import diabolo.estimators.larger, diabolo.estimators.saving_detector, diabolo.train.checkpoint
+import diabolo.fitted.stream, diabolo.file.detector, diabolo.train.checkpoint
 """
 #: And the seconds of the processor from there to the end go into a file.
 TIMED = (
@@ -599,7 +599,7 @@ def test_what_the_program_says(shop, tmp_path):
 
 def test_a_fit_that_diverged_leaves_no_checkpoint(tmp_path, monkeypatch):
     """Resuming would only lead there again; another fit's checkpoint is left alone."""
-    from diabolo.cli.keeping import kept
+    from diabolo.cli.checkpoint import kept
 
     out, path = tmp_path / "m.diabolo", tmp_path / "m.diabolo.ckpt"
     path.write_bytes(b"another's")

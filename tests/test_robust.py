@@ -136,7 +136,7 @@ def test_a_named_share_is_trimmed():
 
 def test_members_train_robustly_together(build_model, encoded):
     """One weight per row for all members; each ends near the plane."""
-    from diabolo.data.rows import Rows
+    from diabolo.data.sources import Rows
     from diabolo.model.objective import row_losses
     from diabolo.train.loop import fit
 

@@ -5,18 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diabolo.data import batches
-from diabolo.data.batches import Fingerprint, RoleRule, assign_roles, bucket_of, fingerprint
+from diabolo.data import roles as role_rules
+from diabolo.data.hashing import Fingerprint, fingerprint
+from diabolo.data.roles import RoleRule, assign_roles, bucket_of
 
 
 def by_sorting(n, seed, stop, combine, calibrate):
     """What the rule means, by sorting."""
-    order = np.argsort(batches._place_hashes(0, n, seed), kind="stable")
+    order = np.argsort(role_rules._place_hashes(0, n, seed), kind="stable")
     roles, start = np.zeros(n, np.int8), 0
     counts = (
-        (3, batches.calibration_rows(n, calibrate)),
-        (1, min(batches.MOST_STOP, int(n * stop))),
-        (2, min(batches.MOST_COMBINE, int(n * combine))),
+        (3, role_rules.calibration_rows(n, calibrate)),
+        (1, min(role_rules.MOST_STOP, int(n * stop))),
+        (2, min(role_rules.MOST_COMBINE, int(n * combine))),
     )
     for role, count in counts:
         roles[order[start : start + count]] = role
@@ -40,11 +41,11 @@ def test_roles_are_those_of_sorted_hashes(n, seed, stop, combine, calibrate):
 
 @pytest.mark.parametrize("n", [1, 99, 250_000])
 def test_roles_of_slices_are_slices_of_roles(n, monkeypatch):
-    monkeypatch.setattr(batches, "PLACES", 1000)
+    monkeypatch.setattr(role_rules, "PLACES", 1000)
     rule, whole = RoleRule(n, 7, 0.1, 0.05, 0.2), by_sorting(n, 7, 0.1, 0.05, 0.2)
     parts = [rule.of(start, min(start + 777, n)) for start in range(0, n, 777)]
     assert np.array_equal(np.concatenate(parts), whole)
-    assert rule.counts == {name: int((whole == k).sum()) for k, name in enumerate(batches.ROLES)}
+    assert rule.counts == {name: int((whole == k).sum()) for k, name in enumerate(role_rules.ROLES)}
 
 
 def test_a_sample_is_of_training_rows_and_of_the_size_asked_for():

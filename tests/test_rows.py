@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from diabolo.data import cache
-from diabolo.data.batches import bucket_of
 from diabolo.data.cache import Buckets, Cached
 from diabolo.data.encoding import Encoded, Encoding
-from diabolo.data.rows import Rows, piece_rows, slices
+from diabolo.data.roles import bucket_of
 from diabolo.data.schema import Column, Schema
+from diabolo.data.sources import Rows, piece_rows, slices
 from diabolo.memory import Memory
 
 

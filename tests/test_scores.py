@@ -14,15 +14,15 @@ from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 from sklearn.neighbors import NearestNeighbors
 
 from diabolo import AnomalyDetector, Autoencoder, DenoisingAutoencoder, LinearAutoencoder, VariationalAutoencoder, load
-from diabolo.data.batches import hash_rows
+from diabolo.data.hashing import hash_rows
 from diabolo.detect.by_column import by_column, column_table
 from diabolo.detect.denoising import LEVELS, denoised_error
 from diabolo.detect.mahalanobis import RIDGE
 from diabolo.detect.neighbours import SPACES, Nearest, nearest_table
 from diabolo.detect.reference import STORED_BYTES, Reference, Stored, stored_rows
 from diabolo.detect.scores import Neighbours, applicable, score_table, scores
+from diabolo.detect.split import parts_of_any_table
 from diabolo.errors import ConfigError
-from diabolo.estimators.parts import parts_of_any_table
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,10 @@ LAYERS = [
     ["errors", "registry", "config", "threads", "memory"],
     ["data", "information", "metrics"],
     ["model"],
-    ["train", "artifact"],
+    ["train", "artifact", "cards"],
+    ["fitted"],
     ["detect", "compress", "cluster", "generate"],
+    ["file"],
     ["estimators", "evaluation", "describe", "demo", "report"],
     ["cli", "__main__"],
 ]

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder, load
-from diabolo.data.batches import ROLES, TILE, assign_roles, calibration_share
-from diabolo.data.cells import restored
+from diabolo.data.dtypes import restored
+from diabolo.data.roles import ROLES, assign_roles, calibration_share
 from diabolo.data.table import as_table, matched
+from diabolo.data.tiles import TILE
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import applicable, scores
 from diabolo.errors import DataError

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         SparseAutoencoder,
         VariationalAutoencoder,
     )
-    from diabolo.estimators.saving import load
+    from diabolo.file.main import load
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ _HOMES = {
     "LatentClusterer": "diabolo.estimators.clusterer",
     "Compressor": "diabolo.estimators.compressor",
     "decompress": "diabolo.estimators.compressor",
-    "load": "diabolo.estimators.saving",
+    "load": "diabolo.file.main",
     "information": "diabolo",
 }
 

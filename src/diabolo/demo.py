@@ -15,9 +15,9 @@ from diabolo.data.table import Table
 from diabolo.errors import OutputError
 from diabolo.estimators.detector import AnomalyDetector
 from diabolo.estimators.named import VariationalAutoencoder
-from diabolo.estimators.progress import print_epoch
 from diabolo.evaluation import Rivals
 from diabolo.metrics import auroc
+from diabolo.train.progress import print_epoch
 
 __all__ = ["SLOTS", "run"]
 

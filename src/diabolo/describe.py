@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from diabolo.artifact import SECTIONS, read_sections
-from diabolo.data.cells import is_date
+from diabolo.data.dtypes import is_date
 from diabolo.data.formats import Data, is_list
 from diabolo.data.reading import chunks, row_shape
 from diabolo.data.schema import Column
@@ -29,8 +29,8 @@ def describe_model(path: Path, own_network: bool = False) -> None:
 
     from diabolo.detect.reference import Reference
     from diabolo.detect.scores import applicable
-    from diabolo.estimators.saving import load
-    from diabolo.estimators.saving_detector import load_detector
+    from diabolo.file.detector import load_detector
+    from diabolo.file.main import load
 
     sections = read_sections(path)
     ae = load(path, own_network)
@@ -67,7 +67,7 @@ def describe_model(path: Path, own_network: bool = False) -> None:
                 f"  stored        {len(d.reference_.stored):,} training rows, whose neighbours are looked for"
             )
     if "clusters" in sections:
-        from diabolo.estimators.saving_clusterer import load_clusterer
+        from diabolo.file.clusters import load_clusterer
 
         c = load_clusterer(path, own_network)
         sure = "" if np.isnan(c.stability_) else f", stability {c.stability_:.2f}"
@@ -82,7 +82,7 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
     from rich.text import Text
 
     from diabolo.config import Config
-    from diabolo.data.cells import TEXT, arrow_dtype
+    from diabolo.data.dtypes import TEXT, arrow_dtype
     from diabolo.data.formats import schema_of
     from diabolo.data.schema import infer_schema
 
@@ -135,7 +135,7 @@ def describe_compressed(path: Path) -> None:
     from rich.console import Console
 
     from diabolo.compress.report import report_lines
-    from diabolo.estimators.compressing import file_report
+    from diabolo.file.codec import file_report
 
     report, reader = file_report(path)
     console = Console(highlight=False, soft_wrap=True, markup=False)

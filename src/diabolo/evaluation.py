@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from diabolo.artifact import read_sections
-from diabolo.data.batches import hash_rows
 from diabolo.data.formats import Data
+from diabolo.data.hashing import hash_rows
 from diabolo.data.reading import as_fitted, ordered_chunks
 from diabolo.data.schema import Schema
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import automatic, routine, score_table
 from diabolo.errors import DataError, nearest
 from diabolo.estimators.detector import AnomalyDetector
-from diabolo.estimators.saving import load
-from diabolo.estimators.saving_detector import load_detector
+from diabolo.file.detector import load_detector
+from diabolo.file.main import load
 from diabolo.metrics import Ranking, rank
 
 __all__ = ["Comparison", "Rivals", "compare"]

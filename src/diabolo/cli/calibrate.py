@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK, TABLE, check_apart, percent, say
+from diabolo.cli.console import OWN_NETWORK, TABLE, check_apart, percent, say
 from diabolo.errors import ConfigError
 
 __all__ = ["calibrate"]
@@ -28,14 +28,14 @@ def calibrate(
     Rows that the autoencoder was trained on are left out. The file's other sections stay as they are.
     """
     from diabolo.artifact import merge_sections, read_sections
-    from diabolo.cli.common import Progress
+    from diabolo.cli.console import Progress
     from diabolo.cli.training import byte_count
     from diabolo.data.formats import check_writable
     from diabolo.data.reading import as_fitted
     from diabolo.data.sample import sampled
-    from diabolo.estimators.calibrating import renewed
-    from diabolo.estimators.saving import load
-    from diabolo.estimators.saving_detector import detector_section, load_detector
+    from diabolo.detect.calibrating import renewed
+    from diabolo.file.detector import detector_section, load_detector
+    from diabolo.file.main import load
 
     target = model if out is None else out
     most = byte_count(memory, "--memory")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK, TABLE
+from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def cluster(
 ) -> None:
     """Find clusters of rows by their codes, and keep them in MODEL; writes row, cluster (−1: none) and confidence."""
     from diabolo.artifact import merge_sections, read_sections
-    from diabolo.cli.common import Progress, check_apart, say
+    from diabolo.cli.console import Progress, check_apart, say
     from diabolo.data.formats import check_writable, schema_of, write_batches
     from diabolo.data.reading import as_fitted
     from diabolo.estimators.clustering import clustered, labelled
-    from diabolo.estimators.saving import load
-    from diabolo.estimators.saving_clusterer import clusters_section, load_clusterer
+    from diabolo.file.clusters import clusters_section, load_clusterer
+    from diabolo.file.main import load
 
     check_apart(out, model, data)
     check_writable(out)

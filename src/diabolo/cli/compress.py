@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from diabolo.cli.common import TABLE, Progress, check_apart, say
+from diabolo.cli.console import TABLE, Progress, check_apart, say
 
 __all__ = ["add_codec", "compress", "compression_errors", "decompress"]
 
@@ -32,7 +32,7 @@ def compress(
     from diabolo.compress.report import report_lines
     from diabolo.data.formats import check_writable, read_batches, schema_of
     from diabolo.errors import ConfigError
-    from diabolo.estimators.compressing import codec_for, compress_table
+    from diabolo.file.codec import codec_for, compress_table
 
     check_apart(out, data, model)
     if out.suffix != ".dbl":
@@ -81,7 +81,7 @@ def compression_errors(
 def add_codec(model: Path, data: str, max_error: str | None, errors: dict[str, Any], seed: int) -> None:
     """Learn the codec section of a model file: distributions for the least rate at these bounds."""
     from diabolo.data.formats import schema_of
-    from diabolo.estimators.compressing import codec_for
+    from diabolo.file.codec import codec_for
 
     _, learnt, _ = codec_for(model, data, schema_of(data)[0], max_error, errors, seed)
     say(f"{model}: learnt a codec section from the first {learnt:,} rows")
@@ -106,7 +106,7 @@ def decompress(
 ) -> None:
     """Give a compressed table back: same columns, order and types."""
     from diabolo.data.formats import check_writable
-    from diabolo.estimators.compressing import decompress_file
+    from diabolo.file.codec import decompress_file
 
     check_apart(out, file)
     check_writable(out)

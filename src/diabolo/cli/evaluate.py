@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK, TABLE
+from diabolo.cli.console import OWN_NETWORK, TABLE
 
 __all__ = ["evaluate"]
 
@@ -27,7 +27,7 @@ def evaluate(
     from rich.console import Console
     from rich.table import Table as Grid
 
-    from diabolo.cli.common import say
+    from diabolo.cli.console import say
     from diabolo.evaluation import compare
 
     result = compare(model, data, label, normal.split(",") if normal else None, seed, own_network)

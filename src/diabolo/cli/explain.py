@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK, TABLE
+from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.errors import ConfigError, DataError, ModelFileError
 
 if TYPE_CHECKING:
-    from diabolo.estimators.explaining import Explanation
+    from diabolo.detect.explaining import Explanation
 
 __all__ = ["explain", "parse_rows", "top_columns", "with_top_columns"]
 
@@ -34,7 +34,7 @@ def explain(
 
     from diabolo.artifact import read_sections
     from diabolo.data.reading import as_fitted
-    from diabolo.estimators.saving_detector import load_detector
+    from diabolo.file.detector import load_detector
 
     wanted = parse_rows(row)
     if "detector" not in read_sections(model):
@@ -81,7 +81,7 @@ def top_columns(detector: Any, values: Any, anomalies: Any) -> list[Any]:
     """top_1, top_1_p, ... of rows [n, C]: null but for the anomalies, which are given by position."""
     import pyarrow as pa
 
-    from diabolo.estimators.explaining import leading
+    from diabolo.detect.explaining import leading
 
     found = dict(zip(anomalies.tolist(), leading(detector, values[anomalies], TOP), strict=True))
     out: list[Any] = []
@@ -110,7 +110,7 @@ def _cells(source: Any, schema: Any, wanted: list[int]) -> list[tuple[int, Any]]
 def _show(console: Any, found: Explanation, columns: int) -> None:
     from rich.table import Table as Grid
 
-    from diabolo.estimators.explaining import show
+    from diabolo.detect.explaining import show
 
     console.print(found.headline(), markup=False)
     grid = Grid()

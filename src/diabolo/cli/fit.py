@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from diabolo.cli.common import TABLE, check_apart, parse_slots, percent, say
+from diabolo.cli.console import TABLE, check_apart, parse_slots, percent, say
 from diabolo.config import METHODS, Config
 from diabolo.errors import ConfigError, DataError
 
@@ -46,8 +46,8 @@ def fit(
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress lines."),
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
+    from diabolo.cli.checkpoint import kept
     from diabolo.cli.compress import add_codec, compression_errors
-    from diabolo.cli.keeping import kept
     from diabolo.cli.training import byte_count, train
     from diabolo.data.formats import Taken, check_writable
     from diabolo.data.reading import choose_columns

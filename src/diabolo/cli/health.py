@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK, TABLE, percent, say
+from diabolo.cli.console import OWN_NETWORK, TABLE, percent, say
 from diabolo.errors import DataError, ModelFileError
 
 __all__ = ["health"]
@@ -30,11 +30,11 @@ def health(
     Exit status 0: nothing has changed that would show. 1: an alarm. 2: a failure. Memory does not grow with the table.
     """
     from diabolo.artifact import read_sections
-    from diabolo.cli.common import Progress
+    from diabolo.cli.console import Progress
     from diabolo.data.formats import schema_of
     from diabolo.data.reading import as_fitted, ordered_chunks
-    from diabolo.estimators.calibrating import monitor_of
-    from diabolo.estimators.saving_detector import load_detector
+    from diabolo.detect.calibrating import monitor_of
+    from diabolo.file.detector import load_detector
 
     if "detector" not in read_sections(model):
         raise ModelFileError(f"{model}: holds no detector; give it one: diabolo calibrate {model} DATA")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK, TABLE
+from diabolo.cli.console import OWN_NETWORK, TABLE
 
 __all__ = ["demo", "info"]
 
@@ -26,7 +26,7 @@ def info(
     if path.endswith(".diabolo"):
         describe_model(Path(path), own_network)
         return
-    from diabolo.cli.common import parse_slots
+    from diabolo.cli.console import parse_slots
     from diabolo.data.formats import Taken
 
     slots = parse_slots(take, "--take") if take is not None else {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK, TABLE
+from diabolo.cli.console import OWN_NETWORK, TABLE
 
 __all__ = ["report"]
 
@@ -25,7 +25,7 @@ def report(
     """Write one page, which opens offline, on what the model says of a table and what may be wrong with either."""
     import time
 
-    from diabolo.cli.common import check_apart, say
+    from diabolo.cli.console import check_apart, say
     from diabolo.report import write_report
 
     check_apart(out, model, data)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK, TABLE
+from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def sample(
     """Draw new rows from the model, in the columns and units of its training table."""
     import pyarrow as pa
 
-    from diabolo.cli.common import Progress, check_apart, say
+    from diabolo.cli.console import Progress, check_apart, say
     from diabolo.data.formats import shape_metadata, write_batches
-    from diabolo.estimators.saving import load
+    from diabolo.file.main import load
 
     if n < 1:
         raise ConfigError(f"-n {n}: allowed are whole numbers from 1 up")
@@ -79,7 +79,7 @@ def _compared(ae: Any, against: str, n: int, seed: int, method: str) -> Fidelity
     from diabolo.data.reading import as_fitted
     from diabolo.data.sample import sampled
     from diabolo.errors import DataError
-    from diabolo.estimators.generating import judge_values
+    from diabolo.generate.drawing import judge_values
 
     rows = sampled(as_fitted(against, ae.model_.encoding.schema), ae.model_.encoding.schema, None, 1 << 28)
     try:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from diabolo.cli.common import OWN_NETWORK, TABLE
+from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from diabolo.cli.deciding import Rule
+    from diabolo.cli.rules import Rule
 
 __all__ = ["score"]
 
@@ -37,15 +37,15 @@ def score(
     import pyarrow as pa
 
     from diabolo.artifact import read_sections
-    from diabolo.cli.common import Progress, say
-    from diabolo.cli.deciding import check_one, rule_of
+    from diabolo.cli.console import Progress, say
     from diabolo.cli.explain import top_columns
+    from diabolo.cli.rules import check_one, rule_of
     from diabolo.data.formats import schema_of, write_batches
     from diabolo.data.reading import as_fitted, ordered_chunks
     from diabolo.detect.reference import Reference
     from diabolo.detect.scores import applicable, automatic, score_table
-    from diabolo.estimators.saving import load
-    from diabolo.estimators.saving_detector import load_detector
+    from diabolo.file.detector import load_detector
+    from diabolo.file.main import load
 
     _check_out(out, model, data)
     accept = check_one(false_alarm_rate, fdr, accept_rate, explain)
@@ -90,7 +90,7 @@ def score(
 
 
 def _check_out(out: str, model: Path, data: str) -> None:
-    from diabolo.cli.common import check_apart
+    from diabolo.cli.console import check_apart
     from diabolo.data.formats import check_writable, format_of, formats
 
     if not format_of(out).complete:

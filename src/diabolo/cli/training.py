@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diabolo.cli.common import Progress
+from diabolo.cli.console import Progress
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
     from diabolo.data.formats import Data
     from diabolo.data.stream import Stream
-    from diabolo.estimators.fitting import Keep
+    from diabolo.fitted.table import Keep
 
 __all__ = ["byte_count", "train"]
 
@@ -61,7 +61,7 @@ def train(
     """
     from diabolo.data.cache import Buckets, cache_folder
     from diabolo.data.reading import read_table
-    from diabolo.estimators.progress import print_epoch
+    from diabolo.train.progress import print_epoch
 
     report = None if quiet else print_epoch
     stream = _larger(data, names, weight, memory)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded, Encoding
-from diabolo.data.rows import Piece, Rows, piece_rows, slices
+from diabolo.data.sources import Piece, Rows, piece_rows, slices
 from diabolo.errors import OutputError
 from diabolo.memory import Memory
 
@@ -155,7 +155,7 @@ class Buckets:
 
 @dataclasses.dataclass
 class Cached:
-    """The `diabolo.data.rows.Source` over buckets; rows are encoded as they are read.
+    """The `diabolo.data.sources.Source` over buckets; rows are encoded as they are read.
 
     Attributes:
         recode: values as they were read → as the encoding's schema wants them.

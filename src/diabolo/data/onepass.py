@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from diabolo.config import Config
-from diabolo.data.batches import ROLES, Fingerprint, RoleRule, bucket_of, hash_rows, is_seen
 from diabolo.data.cache import Buckets
-from diabolo.data.cells import TEXT
+from diabolo.data.dtypes import TEXT
+from diabolo.data.hashing import Fingerprint, hash_rows
+from diabolo.data.roles import ROLES, RoleRule, bucket_of, is_seen
 from diabolo.data.schema import MOST_LEVELS, Schema, Summary, check_names, infer_schema, summarise
 from diabolo.data.slots import slot_groups
 from diabolo.data.stream import Chunk, Stream

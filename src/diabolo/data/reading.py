@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.data.cells import TEXT, arrow_dtype, batch_values, float_type, is_date
+from diabolo.data.dtypes import TEXT, arrow_dtype, batch_values, float_type, is_date
 from diabolo.data.formats import BESIDE, LIST, SHAPE, Data, Taken, jagged, read_batches, schema_of
 from diabolo.data.schema import Schema
 from diabolo.data.table import Table, matched

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from diabolo.data.batches import Fingerprint, bucket_of, hash_rows
 from diabolo.data.formats import Data
+from diabolo.data.hashing import Fingerprint, hash_rows
 from diabolo.data.reading import ordered_chunks
+from diabolo.data.roles import bucket_of
 from diabolo.data.schema import Schema
 from diabolo.data.stream import weights_of
 from diabolo.errors import DataError

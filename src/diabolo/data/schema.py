@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from diabolo.config import Config
-from diabolo.data.cells import TEXT, is_date
+from diabolo.data.dtypes import TEXT, is_date
 from diabolo.data.slots import SlotGroup, filled, slot_groups
 from diabolo.errors import ConfigError, DataError, nearest
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.data.cells import arrow_dtype, float_type
+from diabolo.data.dtypes import arrow_dtype, float_type
 from diabolo.data.formats import Data, local_files, schema_of
 from diabolo.data.reading import chunks, row_shape
 from diabolo.data.table import Table

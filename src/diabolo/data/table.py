@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from diabolo.data.cells import TEXT, arrow_dtype, cells_of, float_type, is_date, restored
+from diabolo.data.dtypes import TEXT, arrow_dtype, cells_of, float_type, is_date, restored
 from diabolo.data.schema import Column, Schema
 from diabolo.errors import DataError, MissingExtraError, nearest
 
@@ -22,7 +22,7 @@ Container = Literal["numpy", "pandas", "arrow"]
 
 @dataclasses.dataclass
 class Table:
-    """n rows of C columns as numbers (see `diabolo.data.cells`); NaN is a missing cell."""
+    """n rows of C columns as numbers (see `diabolo.data.dtypes`); NaN is a missing cell."""
 
     values: np.ndarray  #: [n, C] float32 or float64
     names: list[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from diabolo.data.batches import TILE
+from diabolo.data.tiles import TILE
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import ByColumn, applicable, check_score, score_of, scores, tiled
 from diabolo.errors import ConfigError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from diabolo.data.batches import TILE, tiles
+from diabolo.data.tiles import TILE, tiles
 from diabolo.detect.conformal import Calibration
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from diabolo.data.batches import TILE, hash_rows
+from diabolo.data.hashing import hash_rows
+from diabolo.data.tiles import TILE
 from diabolo.detect.conformal import Calibration
 from diabolo.detect.marginals import Counts, Difference, Marginals, fisher, kolmogorov
 from diabolo.detect.reference import Reference

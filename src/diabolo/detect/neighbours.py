@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diabolo.data.batches import TILE, tiles
 from diabolo.data.encoding import SCALED, Encoded
+from diabolo.data.tiles import TILE, tiles
 from diabolo.detect.reference import Reference
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.data.batches import hash_rows
+from diabolo.data.hashing import hash_rows
 from diabolo.detect.views import FEWEST_ROWS
 from diabolo.model.autoencoder import Model
 

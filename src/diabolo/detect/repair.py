@@ -19,14 +19,14 @@ from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
-from diabolo.data.batches import TILE
 from diabolo.data.encoding import Encoding
 from diabolo.data.slots import filled
+from diabolo.data.tiles import TILE
 
 __all__ = ["Neighborhood", "Repair", "repairs"]
 
 Scores = Callable[[np.ndarray], np.ndarray]
-#: Rows searched side by side at most, so that their candidates fill a tile (`diabolo.data.batches.TILE`).
+#: Rows searched side by side at most, so that their candidates fill a tile (`diabolo.data.tiles.TILE`).
 ABREAST = 16
 #: Stored rows that give values, nearest in the columns that stay.
 DONORS = 4

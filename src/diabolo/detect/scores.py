@@ -11,8 +11,8 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from diabolo.data.batches import TILE, tiles
 from diabolo.data.encoding import Encoded
+from diabolo.data.tiles import TILE, tiles
 from diabolo.detect.auto import combine
 from diabolo.detect.denoising import denoised_error
 from diabolo.detect.mahalanobis import mahalanobis

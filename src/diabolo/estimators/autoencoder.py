@@ -12,20 +12,20 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import Config, build_config
-from diabolo.data.batches import TILE, tiles
-from diabolo.data.cells import TEXT, is_date
+from diabolo.data.dtypes import TEXT, is_date
 from diabolo.data.encoding import Encoded
 from diabolo.data.table import Table, as_table, from_values, matched
+from diabolo.data.tiles import TILE, tiles
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import density, score_table
 from diabolo.errors import ConfigError, DataError
-from diabolo.estimators.fitting import Keep, check_weights, fit_table, keep_of, seed_of
+from diabolo.fitted.table import Keep, check_weights, fit_table, keep_of, seed_of
 from diabolo.model.objective import imputed
 from diabolo.train.loop import Epoch
 
 if TYPE_CHECKING:
     from diabolo.data.stream import Stream
-    from diabolo.estimators.parts import Parts
+    from diabolo.detect.split import Parts
     from diabolo.train.online import Pace
 
 __all__ = ["Autoencoder", "mean_type"]
@@ -172,7 +172,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             DataError: an infinite cell, other columns than those of the first call.
             TrainingError: no step had a finite loss; the autoencoder is as it was.
         """
-        from diabolo.estimators.online import learn
+        from diabolo.fitted.online import learn
 
         table = as_table(X)
         learn(self, table, check_weights(sample_weight, len(table)))
@@ -190,7 +190,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         stored: int = 0,
     ) -> Parts:
         """Fit from a cache in `folder`, and return the rows that were kept apart, with `stored` others."""
-        from diabolo.estimators.larger import fit_stream
+        from diabolo.fitted.stream import fit_stream
 
         report = self._reporter(report)
         settings = self._settings()
@@ -207,7 +207,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _reporter(self, report: Callable[[Epoch], None] | None) -> Callable[[Epoch], None] | None:
         if self.verbose and report is None:
-            from diabolo.estimators.progress import print_epoch
+            from diabolo.train.progress import print_epoch
 
             return print_epoch
         return report
@@ -351,7 +351,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             ConfigError: a column or value that training rows do not have.
             DataError: rows with such values are too rare for the method.
         """
-        from diabolo.estimators.generating import draw
+        from diabolo.generate.drawing import draw
 
         return draw(self, n, random_state, mean, method, given)
 
@@ -362,7 +362,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             a, b: rows [n, C] where the lines begin and end; categories come out as positions of levels.
             steps: points on each line, both ends among them.
         """
-        from diabolo.estimators.generating import interpolated
+        from diabolo.generate.drawing import interpolated
 
         return interpolated(self, a, b, steps)
 
@@ -371,8 +371,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def save(self, path: str | Path) -> None:
         """Write the model file (docs/format.md); it appears only once it is whole."""
         from diabolo.artifact import write_sections
-        from diabolo.estimators.generating import generator_section
-        from diabolo.estimators.saving import main_section
+        from diabolo.file.main import main_section
+        from diabolo.generate.drawing import generator_section
 
         check_is_fitted(self, "model_")
         write_sections(path, {"main": main_section(self), **generator_section(self)})

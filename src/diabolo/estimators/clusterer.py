@@ -19,7 +19,7 @@ from diabolo.cluster.stability import most_likely, stability
 from diabolo.data.table import Container, Table, as_table, from_values, matched
 from diabolo.errors import ConfigError, DataError
 from diabolo.estimators.autoencoder import Autoencoder, mean_type
-from diabolo.estimators.fitting import seed_of
+from diabolo.fitted.table import seed_of
 
 if TYPE_CHECKING:
     from diabolo.cluster.number import Count
@@ -269,9 +269,9 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
     def save(self, path: str | Path) -> None:
         """Write the autoencoder and the section `clusters`; a file of this very autoencoder keeps its others."""
         from diabolo.artifact import merge_sections
-        from diabolo.estimators.generating import generator_section
-        from diabolo.estimators.saving import main_section
-        from diabolo.estimators.saving_clusterer import clusters_section
+        from diabolo.file.clusters import clusters_section
+        from diabolo.file.main import main_section
+        from diabolo.generate.drawing import generator_section
 
         check_is_fitted(self, "partition_")
         ae = self.autoencoder_
@@ -285,7 +285,7 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
         Raises:
             ModelFileError: the file is damaged, or has no such section.
         """
-        from diabolo.estimators.saving_clusterer import load_clusterer
+        from diabolo.file.clusters import load_clusterer
 
         return load_clusterer(path, own_network)
 

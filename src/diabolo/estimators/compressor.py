@@ -16,7 +16,7 @@ from diabolo.data.formats.base import shape_metadata
 from diabolo.data.table import as_numbers
 from diabolo.errors import CompressedFileError, ConfigError, DataError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
-from diabolo.estimators.fitting import seed_of
+from diabolo.fitted.table import seed_of
 
 if TYPE_CHECKING:
     from diabolo.compress.chunk import Plan

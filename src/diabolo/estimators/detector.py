@@ -10,25 +10,25 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.data.batches import calibration_rows, calibration_share
+from diabolo.data.roles import calibration_rows, calibration_share
 from diabolo.data.table import Table, as_table, matched
+from diabolo.detect.calibrating import monitor_of, refuse_few, unseen_rows
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.detect.fdr import Discoveries
 from diabolo.detect.health import Health, calibration_marginals
 from diabolo.detect.reference import Reference, stored_rows
 from diabolo.detect.scores import applicable, automatic, check_score, routine, score_table
+from diabolo.detect.split import Parts, kept_rows, parts_of_any_table, parts_of_fitted_table
 from diabolo.errors import CalibrationError, ConfigError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
-from diabolo.estimators.calibrating import monitor_of, refuse_few, unseen_rows
-from diabolo.estimators.fitting import Keep, check_weights, keep_of, seed_of
 from diabolo.estimators.named import VariationalAutoencoder
-from diabolo.estimators.parts import Parts, kept_rows, parts_of_any_table, parts_of_fitted_table
+from diabolo.fitted.table import Keep, check_weights, keep_of, seed_of
 from diabolo.train.loop import Epoch
 
 if TYPE_CHECKING:
     from diabolo.data.stream import Stream
-    from diabolo.estimators.explaining import Explanation
+    from diabolo.detect.explaining import Explanation
     from diabolo.train.robust import Suspects
 
 __all__ = ["AnomalyDetector"]
@@ -52,7 +52,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     Args:
         autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (rows it
-            was trained on are left out of the calibration, see `diabolo.estimators.parts.parts_of_any_table`); None for
+            was trained on are left out of the calibration, see `diabolo.detect.split.parts_of_any_table`); None for
             a `VariationalAutoencoder`.
         score: a score's name, or like "neighbours:20" with its k; "auto" combines distances to stored rows
             (docs/detection.md). With fewer than 20 of them, and for rows of objects (slots) if the latent is Gaussian,
@@ -298,7 +298,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return self._explain_values(table.values, neighbors)
 
     def _explain_values(self, values: np.ndarray, neighbors: int, start: int = 0) -> list[Explanation]:
-        from diabolo.estimators.explaining import explain
+        from diabolo.detect.explaining import explain
 
         if not isinstance(neighbors, int | np.integer) or neighbors < 0:
             raise ConfigError(f"neighbors = {neighbors!r}; allowed are whole numbers from 0 up")
@@ -364,9 +364,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Sections that other jobs have added to a file of this very autoencoder stay in it.
         """
         from diabolo.artifact import merge_sections
-        from diabolo.estimators.generating import generator_section
-        from diabolo.estimators.saving import main_section
-        from diabolo.estimators.saving_detector import detector_section
+        from diabolo.file.detector import detector_section
+        from diabolo.file.main import main_section
+        from diabolo.generate.drawing import generator_section
 
         check_is_fitted(self, "calibrations_")
         self._calibration()
@@ -377,7 +377,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     @classmethod
     def load(cls, path: str | Path, own_network: bool = False) -> AnomalyDetector:
         """Read the detector of a model file, with its autoencoder; `own_network` as for `diabolo.load`."""
-        from diabolo.estimators.saving_detector import load_detector
+        from diabolo.file.detector import load_detector
 
         return load_detector(path, own_network)
 

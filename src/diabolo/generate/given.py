@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.data.cells import TEXT, is_date
+from diabolo.data.dtypes import TEXT, is_date
 from diabolo.data.schema import Column, Schema
 from diabolo.errors import ConfigError, nearest
 

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 
-from diabolo.data.batches import hash_rows
+from diabolo.data.hashing import hash_rows
 from diabolo.model.networks import Rectify
 from diabolo.registry import Registry
 from diabolo.report.bottleneck import active_units

@@ -15,7 +15,7 @@ import dataclasses
 
 import numpy as np
 
-from diabolo.estimators.fitting import rows_of
+from diabolo.fitted.table import rows_of
 from diabolo.metrics import auroc
 from diabolo.model.autoencoder import Model
 from diabolo.report.evidence import Evidence, share, spaced

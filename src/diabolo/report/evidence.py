@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diabolo.data.batches import ROLES, RoleRule, hash_rows
+from diabolo.data.hashing import hash_rows
+from diabolo.data.roles import ROLES, RoleRule
 from diabolo.data.slots import filled
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import density, score_table

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from diabolo.data.batches import TILE, tiles
 from diabolo.data.encoding import Encoded
+from diabolo.data.tiles import TILE, tiles
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
 

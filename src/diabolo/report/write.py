@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.data.batches import fingerprint, hash_rows
 from diabolo.data.formats import Data, Taken, atomic
+from diabolo.data.hashing import fingerprint, hash_rows
 from diabolo.data.reading import as_fitted
 from diabolo.data.sample import sampled
 from diabolo.data.table import as_table, matched
@@ -87,8 +87,8 @@ def _given(model: Any, own_network: bool) -> Given:
     if not isinstance(model, str | os.PathLike):
         raise ConfigError(f"model = {model!r}; allowed are a model file, and a fitted autoencoder or detector")
     from diabolo.artifact import read_sections
-    from diabolo.estimators.saving import load
-    from diabolo.estimators.saving_detector import load_detector
+    from diabolo.file.detector import load_detector
+    from diabolo.file.main import load
 
     file = Path(model)
     held = read_sections(file)

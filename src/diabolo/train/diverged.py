@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diabolo.data.rows import Rows
+from diabolo.data.sources import Rows
 from diabolo.errors import TrainingError
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import loss_terms

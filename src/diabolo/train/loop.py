@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from diabolo.data.rows import Rows, Source, slices
+from diabolo.data.sources import Rows, Source, slices
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import loss_terms, objective
 from diabolo.threads import threads_for

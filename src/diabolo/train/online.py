@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded
-from diabolo.data.rows import Rows
+from diabolo.data.sources import Rows
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
 from diabolo.train.engine import Engine, choose_device

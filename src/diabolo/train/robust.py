@@ -23,7 +23,7 @@ from torch import Tensor
 
 from diabolo.config import Config
 from diabolo.data.encoding import Encoded
-from diabolo.data.rows import Rows
+from diabolo.data.sources import Rows
 from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import row_losses

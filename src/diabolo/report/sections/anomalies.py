@@ -16,8 +16,8 @@ from diabolo.report.sections.base import Missing, Part, sections
 from diabolo.report.space import run
 
 if TYPE_CHECKING:
+    from diabolo.detect.explaining import Explanation
     from diabolo.estimators.detector import AnomalyDetector
-    from diabolo.estimators.explaining import Explanation
 
 __all__ = ["Anomalies"]
 
@@ -67,7 +67,7 @@ class Anomalies:
 
 def _by_columns(e: Evidence, detector: AnomalyDetector, rows: np.ndarray) -> list[Explanation]:
     """Explanations without a search: columns by the p-value of their −log p(x_j|z), then by the cost itself."""
-    from diabolo.estimators.explaining import ColumnPart, Explanation, plain_rows, seen_rows
+    from diabolo.detect.explaining import ColumnPart, Explanation, plain_rows, seen_rows
 
     if detector.columns_ is None:
         raise CalibrationError("The detector was saved by a version that kept no costs by column; fit it again.")
@@ -98,7 +98,7 @@ def _by_columns(e: Evidence, detector: AnomalyDetector, rows: np.ndarray) -> lis
 
 
 def _shown(value: Any) -> str:
-    from diabolo.estimators.explaining import show
+    from diabolo.detect.explaining import show
 
     return number(value) if isinstance(value, int | float) else show(value)
 

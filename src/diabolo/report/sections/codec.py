@@ -32,7 +32,7 @@ class Codec:
             return Missing("The file has no codec.", "diabolo compress MODEL DATA -o FILE.dbl --max-error 1e-3")
         if e.rows.source is None:
             return Missing("The codec reads tables from a file, and these rows are from Python.")
-        from diabolo.estimators.compressing import plan_of
+        from diabolo.file.codec import plan_of
 
         try:
             found = coded(e.rows.source, plan_of(path, section))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from diabolo.data.batches import ROLES
+from diabolo.data.roles import ROLES
 from diabolo.registry import spec_of
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag

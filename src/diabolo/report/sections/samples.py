@@ -7,7 +7,7 @@ import copy
 import numpy as np
 
 from diabolo.data.table import as_table, matched
-from diabolo.estimators.generating import source_of
+from diabolo.generate.drawing import source_of
 from diabolo.generate.fidelity import ColumnDistance, column_distances, copying
 from diabolo.generate.methods import automatic
 from diabolo.report.charts import Axis, Chart, figure

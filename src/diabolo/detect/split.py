@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from diabolo.data.batches import ROLES, RoleRule, fingerprint, hash_rows, ranked
 from diabolo.data.encoding import Encoding
+from diabolo.data.hashing import fingerprint, hash_rows
+from diabolo.data.roles import ROLES, RoleRule, ranked
 from diabolo.detect.conformal import FEWEST
 from diabolo.detect.reference import Stored, stored_rows
 from diabolo.errors import CalibrationError
 
 if TYPE_CHECKING:
     from diabolo.data.table import Table
-    from diabolo.estimators.fitting import Fitted
+    from diabolo.fitted.table import Fitted
 
 __all__ = ["Parts", "kept_rows", "parts_of_any_table", "parts_of_fitted_table"]
 

@@ -10,17 +10,17 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from diabolo.artifact import Section, read_sections
+from diabolo.cards import Count, card_of, finite
 from diabolo.cluster.embedding import embeddings
 from diabolo.cluster.fitted import Components, Exemplars, FittedPartition
 from diabolo.cluster.head import Head, Sight
 from diabolo.cluster.partition import partitions
 from diabolo.errors import DiaboloError, ModelFileError
 from diabolo.estimators.autoencoder import Autoencoder
-from diabolo.estimators.cards import Count, card_of, finite
 from diabolo.estimators.clusterer import LatentClusterer
-from diabolo.estimators.fitting import seed_of
-from diabolo.estimators.generating import take_generator
-from diabolo.estimators.saving import autoencoder_of
+from diabolo.file.main import autoencoder_of
+from diabolo.fitted.table import seed_of
+from diabolo.generate.drawing import take_generator
 from diabolo.registry import spec_of
 
 __all__ = ["clusters_section", "load_clusterer"]

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from diabolo.artifact import Section, read_sections
+from diabolo.cards import Count, card_of
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration
 from diabolo.detect.marginals import EDGES, Marginals
 from diabolo.detect.reference import Reference, Stored
 from diabolo.detect.scores import check_score, scores
+from diabolo.detect.split import kept_rows
 from diabolo.errors import DiaboloError, ModelFileError
 from diabolo.estimators.autoencoder import Autoencoder
-from diabolo.estimators.cards import Count, card_of
 from diabolo.estimators.detector import AnomalyDetector
-from diabolo.estimators.fitting import seed_of
-from diabolo.estimators.generating import take_generator
-from diabolo.estimators.parts import kept_rows
-from diabolo.estimators.saving import autoencoder_of
+from diabolo.file.main import autoencoder_of
+from diabolo.fitted.table import seed_of
+from diabolo.generate.drawing import take_generator
 
 __all__ = ["detector_section", "load_detector"]
 

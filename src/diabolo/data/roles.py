@@ -1,45 +1,30 @@
-"""Which rows play which part, how a row is recognised again, and fixed tiles for scoring."""
+"""Which part each row plays in a fit, from a seeded hash of its position."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from diabolo.data.hashing import mix
+
 __all__ = [
-    "MOST_HASHES",
     "ROLES",
-    "Fingerprint",
-    "TILE",
     "RoleRule",
     "assign_roles",
     "bucket_of",
     "calibration_rows",
     "calibration_share",
-    "fingerprint",
-    "hash_rows",
     "is_seen",
     "ranked",
-    "tiles",
 ]
 
 #: Parts that a row can play; a row plays exactly one.
 ROLES = ("train", "stop", "combine", "calibrate")
-#: Rows per scoring tile. Every call pads to it, so that a row's score never depends on its company.
-TILE = 4096
 #: Stop, combine and calibration rows beyond these make nothing better.
 MOST_STOP, MOST_COMBINE, MOST_CALIBRATE = 10_000, 2_000, 20_000
-#: Up to this many rows a file keeps their hashes (8 bytes each); beyond, only the seeded split.
-MOST_HASHES = 200_000
 #: Places hashed at once.
 PLACES = 1 << 20
-
-
-def _mix(h: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser (Steele, Lea, Flood 2014), element by element."""
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(h ^ (h >> np.uint64(31)))
 
 
 class RoleRule:
@@ -138,12 +123,12 @@ def assign_roles(n: int, seed: int, stop: float = 0.1, combine: float = 0.0, cal
 def _place_hashes(start: int, stop: int, seed: int) -> np.ndarray:
     golden = np.uint64(0x9E3779B97F4A7C15)
     places = np.arange(start, stop, dtype=np.uint64) * golden + golden
-    return _mix(_mix(places) ^ np.uint64(seed))
+    return mix(mix(places) ^ np.uint64(seed))
 
 
 def bucket_of(start: int, stop: int, seed: int, buckets: int) -> np.ndarray:
     """A uniform bucket for each row from start up to stop, independent of its role, [stop − start] int64."""
-    h = _mix(_place_hashes(start, stop, seed) + np.uint64(0x9E3779B97F4A7C15))
+    h = mix(_place_hashes(start, stop, seed) + np.uint64(0x9E3779B97F4A7C15))
     return ((h >> np.uint64(32)) * np.uint64(buckets) >> np.uint64(32)).astype(np.int64)
 
 
@@ -174,60 +159,3 @@ def calibration_share(n: int) -> float:
 def calibration_rows(n: int, share: float) -> int:
     """Number of calibration rows among n."""
     return min(MOST_CALIBRATE, int(n * share + 1e-9))
-
-
-def hash_rows(values: np.ndarray) -> np.ndarray:
-    """64-bit hash of each row's contents, the same for float32 and float64 copies and for −0.
-
-    Returns:
-        [n] uint64.
-    """
-    out = np.empty(len(values), np.uint64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(values), 4096):
-            # Column by column, but of a piece that fits the cache.
-            # In single precision, so that a table and its copy in another format hash alike.
-            cells = np.ascontiguousarray(values[start : start + 4096].T, np.float32).astype(np.float64) + 0.0
-            cells[np.isnan(cells)] = np.nan
-            h = np.full(cells.shape[1], 0x243F6A8885A308D3, np.uint64)
-            for cell in cells:
-                h = _mix(h ^ cell.view(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-            out[start : start + 4096] = h
-    return out
-
-
-class Fingerprint:
-    """A name for a table whose rows come piece by piece: sixteen hexadecimal digits of rows in order."""
-
-    def __init__(self) -> None:
-        self._seen, self._value = 0, np.uint64(0)
-
-    @staticmethod
-    def after(rows: int, text: str) -> Fingerprint:
-        """Where a fingerprint of so many rows left off."""
-        out = Fingerprint()
-        out._seen, out._value = rows, np.uint64(int(text, 16))
-        return out
-
-    def add(self, hashes: np.ndarray) -> None:
-        """The next rows, by their hashes."""
-        with np.errstate(over="ignore"):
-            place = _mix(np.arange(self._seen + 1, self._seen + len(hashes) + 1, dtype=np.uint64))
-            self._value ^= np.bitwise_xor.reduce(_mix(hashes + place), initial=np.uint64(0))
-        self._seen += len(hashes)
-
-    def __str__(self) -> str:
-        return f"{int(self._value):016x}"
-
-
-def fingerprint(hashes: np.ndarray) -> str:
-    """Sixteen hexadecimal digits that name a table: rows in order, by their hashes."""
-    out = Fingerprint()
-    out.add(hashes)
-    return str(out)
-
-
-def tiles(n: int) -> Iterator[slice]:
-    """The slices 0:1024, 1024:2048, ...; the last one may be short and is padded by its reader."""
-    for start in range(0, n, TILE):
-        yield slice(start, min(start + TILE, n))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diabolo.data.batches import ROLES, RoleRule, hash_rows
-from diabolo.data.batches import fingerprint as fingerprint_of
+from diabolo.data.hashing import fingerprint as fingerprint_of
+from diabolo.data.hashing import hash_rows
+from diabolo.data.roles import ROLES, RoleRule
 from diabolo.detect.conformal import FEWEST
 from diabolo.detect.health import Monitor
 from diabolo.errors import CalibrationError

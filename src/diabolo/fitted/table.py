@@ -16,14 +16,15 @@ import numpy as np
 import torch
 
 from diabolo.config import Config
-from diabolo.data.batches import MOST_HASHES, ROLES, assign_roles, fingerprint, hash_rows, is_seen
 from diabolo.data.encoding import Encoded, Encoding, fit_encoding
-from diabolo.data.rows import Rows
+from diabolo.data.hashing import MOST_HASHES, fingerprint, hash_rows
+from diabolo.data.roles import ROLES, assign_roles, is_seen
 from diabolo.data.schema import infer_schema
+from diabolo.data.sources import Rows
 from diabolo.data.table import Table, check_words, matched
 from diabolo.errors import ConfigError, DataError
-from diabolo.estimators.permission import own_network_card
 from diabolo.model.autoencoder import Model, resolve
+from diabolo.model.networks.permission import own_network_card
 from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.loop import Epoch, fit
 from diabolo.train.robust import Suspects, suspects_among

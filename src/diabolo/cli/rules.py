@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from diabolo.cli.common import percent
+from diabolo.cli.console import percent
 from diabolo.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.artifact import Section
-from diabolo.data.batches import hash_rows
+from diabolo.cards import Count, card_of
 from diabolo.data.encoding import Encoding
+from diabolo.data.hashing import hash_rows
 from diabolo.data.table import as_table, from_values, matched
 from diabolo.errors import ConfigError, DataError, ModelFileError
-from diabolo.estimators.cards import Count, card_of
-from diabolo.estimators.fitting import seed_of
+from diabolo.fitted.table import seed_of
 from diabolo.generate.fidelity import MOST_ROWS, Fidelity, compare
 from diabolo.generate.given import given_cells
 from diabolo.generate.methods import Source, automatic, methods

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diabolo.data.batches import MOST_HASHES, ROLES, Fingerprint, hash_rows
 from diabolo.data.encoding import fit_encoding
+from diabolo.data.hashing import MOST_HASHES, Fingerprint, hash_rows
+from diabolo.data.roles import ROLES
 from diabolo.data.schema import infer_schema
 from diabolo.data.table import Table, check_words, matched
 from diabolo.errors import DataError
-from diabolo.estimators.fitting import Fitted, refuse_infinite, rows_of, versions
+from diabolo.fitted.table import Fitted, refuse_infinite, rows_of, versions
 from diabolo.model.autoencoder import Model, resolve
 from diabolo.train.online import step_on
 

@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from diabolo.config import Config
-from diabolo.data.batches import MOST_HASHES, RoleRule
 from diabolo.data.cache import Buckets, Cached
 from diabolo.data.encoding import LIMIT, fit_encoding
+from diabolo.data.hashing import MOST_HASHES
 from diabolo.data.onepass import OnePass
-from diabolo.data.rows import Rows
+from diabolo.data.roles import RoleRule
+from diabolo.data.sources import Rows
 from diabolo.data.stream import Stream
 from diabolo.data.table import matched
+from diabolo.detect.split import Parts
 from diabolo.errors import DataError
-from diabolo.estimators.fitting import Fitted, Keep, checkpoint_of, kept_rows, roles_card, rows_of, seconds_of, versions
-from diabolo.estimators.parts import Parts
+from diabolo.fitted.table import Fitted, Keep, checkpoint_of, kept_rows, roles_card, rows_of, seconds_of, versions
 from diabolo.model.autoencoder import Model, resolve
 from diabolo.train.loop import Epoch, fit
 
@@ -37,7 +38,7 @@ def fit_stream(
     progress: Callable[[int], None] | None = None,
     stored: int = 0,
 ) -> tuple[Fitted, Parts]:
-    """Fit a model to a stream's training rows; as `diabolo.estimators.fitting.fit_table`, in bounded memory.
+    """Fit a model to a stream's training rows; as `diabolo.fitted.table.fit_table`, in bounded memory.
 
     Roles, summaries, fingerprint and weights are those of a fit in memory; quartiles, scale and resolution come from a
     sample of the training rows.

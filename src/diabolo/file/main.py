@@ -11,18 +11,18 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from diabolo.artifact import Section, read_sections
+from diabolo.cards import Count, card_of, finite, jsonable
 from diabolo.config import Config, build_config
-from diabolo.data.cells import TEXT, TICKS, is_date
+from diabolo.data.dtypes import TEXT, TICKS, is_date
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Schema
 from diabolo.errors import ConfigError, DiaboloError, ModelFileError
 from diabolo.estimators.autoencoder import Autoencoder
-from diabolo.estimators.cards import Count, card_of, finite, jsonable
-from diabolo.estimators.fitting import Fitted
-from diabolo.estimators.generating import take_generator
 from diabolo.estimators.named import CLASSES
-from diabolo.estimators.permission import OwnNetworkCard, check_permission, own_network_card
+from diabolo.fitted.table import Fitted
+from diabolo.generate.drawing import take_generator
 from diabolo.model.autoencoder import Model
+from diabolo.model.networks.permission import OwnNetworkCard, check_permission, own_network_card
 
 __all__ = ["autoencoder_of", "load", "main_section"]
 
