@@ -31,8 +31,9 @@ from diabolo import (
 )
 from diabolo.artifact import HEADER_LIMIT, SECTIONS, Section, read_sections, write_sections
 from diabolo.describe import describe_model
+from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import applicable, scores
+from diabolo.detect.scores import scores
 from diabolo.errors import ModelFileError, OutputError
 
 CLASSES = [Autoencoder, LinearAutoencoder, DenoisingAutoencoder, SparseAutoencoder, VariationalAutoencoder]

@@ -10,7 +10,7 @@ import pytest
 from diabolo import VariationalAutoencoder
 from diabolo.artifact import read_sections, write_sections
 from diabolo.cli.app import main
-from diabolo.cli.compress import _pair, _span
+from diabolo.cli.verbs.compress import _pair, _span
 from diabolo.errors import ConfigError, OutputError
 
 

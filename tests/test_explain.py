@@ -10,7 +10,7 @@ from scipy import stats
 
 from diabolo import AnomalyDetector, LinearAutoencoder, VariationalAutoencoder
 from diabolo.artifact import read_sections, write_sections
-from diabolo.cli.explain import parse_rows
+from diabolo.cli.verbs.explain import parse_rows
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.repair import Neighborhood, repairs
 from diabolo.errors import CalibrationError, ConfigError, DataError, ModelFileError

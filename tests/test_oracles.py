@@ -25,17 +25,18 @@ from diabolo import (
 from diabolo.config import Config
 from diabolo.data.roles import ROLES, assign_roles
 from diabolo.data.sources import Rows
-from diabolo.detect.profile import code_scale, profile
+from diabolo.detect.choice import automatic
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import automatic, score_table
+from diabolo.detect.scores.profile import code_scale, profile
+from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError
-from diabolo.model import regularizer as regularizer_module
 from diabolo.model.corruption import corruptions
-from diabolo.model.latent import PointPosterior
+from diabolo.model.latent.point import PointPosterior
 from diabolo.model.likelihood import Units, likelihoods
 from diabolo.model.objective import importance_weighted, loss_terms, neg_elbo, objective
 from diabolo.model.prior import priors
-from diabolo.model.regularizer import PAIRED, SCALES, Context, mmd_squared, regularizers
+from diabolo.model.regularizer import Context, mmd, regularizers
+from diabolo.model.regularizer.mmd import PAIRED, SCALES, mmd_squared
 from diabolo.train import loop
 
 
@@ -443,10 +444,8 @@ def test_mmd_accepts_the_prior_and_rejects_what_is_not(name):
 def test_mmd_of_many_rows_is_looked_at_in_pieces(monkeypatch):
     """The largest table of pairs stays small, and the mean over pieces is the same quantity."""
     largest = []
-    kernel = regularizer_module._kernel
-    monkeypatch.setattr(
-        regularizer_module, "_kernel", lambda a, b, w: (largest.append(a.shape[-2] * b.shape[-2]), kernel(a, b, w))[1]
-    )
+    kernel = mmd._kernel
+    monkeypatch.setattr(mmd, "_kernel", lambda a, b, w: (largest.append(a.shape[-2] * b.shape[-2]), kernel(a, b, w))[1])
     z = 0.5 * torch.randn(10_000, 2, generator=generator())
     omega = penalty("mmd", z)
     assert omega.shape == (10_000,)

@@ -19,12 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 import diabolo
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.data.sources import Rows
+from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference, Stored
-from diabolo.detect.scores import applicable, score_table, scores
+from diabolo.detect.scores import scores
+from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
 from diabolo.model.corruption import corruptions
-from diabolo.model.latent import GaussianPosterior, latents
+from diabolo.model.latent import latents
+from diabolo.model.latent.gaussian import GaussianPosterior
 from diabolo.model.likelihood import likelihoods
 from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
 from diabolo.model.objective import loss_terms, objective

@@ -15,12 +15,14 @@ from sklearn.neighbors import NearestNeighbors
 
 from diabolo import AnomalyDetector, Autoencoder, DenoisingAutoencoder, LinearAutoencoder, VariationalAutoencoder, load
 from diabolo.data.hashing import hash_rows
-from diabolo.detect.by_column import by_column, column_table
-from diabolo.detect.denoising import LEVELS, denoised_error
-from diabolo.detect.mahalanobis import RIDGE
+from diabolo.detect.choice import applicable, by_column
 from diabolo.detect.neighbours import SPACES, Nearest, nearest_table
 from diabolo.detect.reference import STORED_BYTES, Reference, Stored, stored_rows
-from diabolo.detect.scores import Neighbours, applicable, score_table, scores
+from diabolo.detect.scores import scores
+from diabolo.detect.scores.denoise import LEVELS, denoised_error
+from diabolo.detect.scores.latent import RIDGE
+from diabolo.detect.scores.neighbours import Neighbours
+from diabolo.detect.scoring import column_table, score_table
 from diabolo.detect.split import parts_of_any_table
 from diabolo.errors import ConfigError
 
@@ -360,7 +362,8 @@ def test_half_of_a_table_that_the_autoencoder_never_saw_is_stored(plane):
 IN_A_NEW_PROCESS = """
 import sys, numpy as np, pandas as pd
 from diabolo import AnomalyDetector
-from diabolo.detect.scores import applicable, score_table
+from diabolo.detect.choice import applicable
+from diabolo.detect.scoring import score_table
 from diabolo.data.table import as_table, matched
 detector = AnomalyDetector.load(sys.argv[1] + "/m.diabolo")
 X = pd.read_parquet(sys.argv[1] + "/X.parquet")

@@ -18,8 +18,9 @@ from diabolo.data.dtypes import restored
 from diabolo.data.roles import ROLES, assign_roles, calibration_share
 from diabolo.data.table import as_table, matched
 from diabolo.data.tiles import TILE
+from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import applicable, scores
+from diabolo.detect.scores import scores
 from diabolo.errors import DataError
 
 SEED = 11

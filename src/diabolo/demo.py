@@ -91,7 +91,7 @@ def _read(name: str) -> Table:
 
 
 def _judge(detector: AnomalyDetector, rivals: Rivals, rows: Table) -> dict[str, np.ndarray]:
-    from diabolo.detect.scores import score_table
+    from diabolo.detect.scoring import score_table
 
     mine = score_table(detector.reference_, rows.values, [detector.score_])[detector.score_]
     momenta = [i for i, n in enumerate(rows.names) if n.endswith("_pt") and n != "met_pt"]

@@ -27,8 +27,8 @@ def describe_model(path: Path, own_network: bool = False) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from diabolo.detect.choice import applicable
     from diabolo.detect.reference import Reference
-    from diabolo.detect.scores import applicable
     from diabolo.file.detector import load_detector
     from diabolo.file.main import load
 

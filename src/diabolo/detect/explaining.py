@@ -13,7 +13,7 @@ from diabolo.data.slots import filled
 from diabolo.data.table import from_values
 from diabolo.detect.columns import column_costs
 from diabolo.detect.repair import MOST_COLUMNS, Neighborhood, Repair, repairs
-from diabolo.detect.scores import score_table
+from diabolo.detect.scoring import score_table
 from diabolo.errors import CalibrationError
 from diabolo.estimators.autoencoder import mean_type
 

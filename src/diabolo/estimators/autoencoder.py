@@ -16,8 +16,9 @@ from diabolo.data.dtypes import TEXT, is_date
 from diabolo.data.encoding import Encoded
 from diabolo.data.table import Table, as_table, from_values, matched
 from diabolo.data.tiles import TILE, tiles
+from diabolo.detect.choice import density
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import density, score_table
+from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.fitted.table import Keep, check_weights, fit_table, keep_of, seed_of
 from diabolo.model.objective import imputed

@@ -13,12 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from diabolo.data.roles import calibration_rows, calibration_share
 from diabolo.data.table import Table, as_table, matched
 from diabolo.detect.calibrating import monitor_of, refuse_few, unseen_rows
+from diabolo.detect.choice import applicable, automatic, check_score, routine
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.detect.fdr import Discoveries
 from diabolo.detect.health import Health, calibration_marginals
 from diabolo.detect.reference import Reference, stored_rows
-from diabolo.detect.scores import applicable, automatic, check_score, routine, score_table
+from diabolo.detect.scoring import score_table
 from diabolo.detect.split import Parts, kept_rows, parts_of_any_table, parts_of_fitted_table
 from diabolo.errors import CalibrationError, ConfigError, nearest
 from diabolo.estimators.autoencoder import Autoencoder

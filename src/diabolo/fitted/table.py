@@ -287,7 +287,7 @@ def _join(parts: list[Encoded], cells: int) -> Encoded:
         present = torch.cat(
             [torch.ones(len(p), cells, dtype=torch.bool) if p.present is None else p.present for p in parts]
         )
-    return Encoded(torch.cat([p.x for p in parts]), present, None, None, None)
+    return Encoded(torch.cat([p.x for p in parts]), present)
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from diabolo.data.formats.base import (
+    Format,
     Source,
     block_batches,
     cannot_hold,
@@ -40,10 +41,9 @@ class Part:
 
 
 @formats.register("hdf5")
-class Hdf5:
+class Hdf5(Format):
     """HDF5 datasets of one length (fields of compound ones too) as columns; FILE.h5::GROUP chooses among several."""
 
-    name = "hdf5"
     suffixes: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
     complete: ClassVar[bool] = False
 

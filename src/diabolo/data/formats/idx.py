@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from diabolo.data.formats.base import (
+    Format,
     Source,
     block_batches,
     cannot_hold,
@@ -30,10 +31,9 @@ CODES = {np.dtype(t).newbyteorder("="): code for code, t in TYPES.items()}
 
 
 @formats.register("idx")
-class Idx:
+class Idx(Format):
     """IDX, in which MNIST comes: one array, like train-images-idx3-ubyte, also gzipped."""
 
-    name = "idx"
     suffixes: ClassVar[tuple[str, ...]] = (".idx", ".idx.gz", "-ubyte", "-ubyte.gz")
     complete: ClassVar[bool] = False
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from diabolo.data.formats.base import (
+    Format,
     Source,
     block_batches,
     fixed_columns,
@@ -28,10 +29,9 @@ MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "I;16": "
 
 
 @formats.register("images")
-class Images:
+class Images(Format):
     """A folder of pictures of one size, one row each; the names of subfolders are the text column `label`."""
 
-    name = "images"
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".jpg", ".jpeg")
     complete: ClassVar[bool] = False
 

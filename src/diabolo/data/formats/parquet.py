@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diabolo.data.formats.base import Source, formats, known, rows_within
+from diabolo.data.formats.base import Format, Source, formats, known, rows_within
 
 __all__ = ["Parquet"]
 
 
 @formats.register("parquet")
-class Parquet:
+class Parquet(Format):
     """Apache Parquet, read one row group's slice at a time."""
 
-    name = "parquet"
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
     complete: ClassVar[bool] = True
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from diabolo.data.formats.base import (
+    Format,
     Source,
     block_batches,
     cannot_hold,
@@ -30,10 +31,9 @@ TREE = "events"
 
 
 @formats.register("root")
-class Root:
+class Root(Format):
     """ROOT trees and RNTuples by uproot; FILE.root:TREE chooses among several; jagged branches are lists."""
 
-    name = "root"
     suffixes: ClassVar[tuple[str, ...]] = (".root",)
     complete: ClassVar[bool] = False
 

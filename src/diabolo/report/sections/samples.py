@@ -14,7 +14,7 @@ from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence, spaced
 from diabolo.report.html import Html, columns_table, number, percent, tag, words
 from diabolo.report.png import as_bytes, picture, sheet
-from diabolo.report.sections.base import Part, grid, sections
+from diabolo.report.sections.base import Part, Section, grid, sections
 
 __all__ = ["Samples"]
 
@@ -26,9 +26,10 @@ QUICKLY = " (drawn by trees of 20 rows in a leaf, not resampled as `sample` does
 
 
 @sections.register("samples")
-class Samples:
+class Samples(Section):
     """Rows as `Autoencoder.sample` draws them, without the resampling that takes longest; of images E[x|z]."""
 
+    place = 90
     title = "Samples beside data"
     short = "Samples"
 

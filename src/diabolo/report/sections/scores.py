@@ -8,7 +8,7 @@ from diabolo.detect.conformal import Calibration
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent
-from diabolo.report.sections.base import Part, grid, sections
+from diabolo.report.sections.base import Part, Section, grid, sections
 
 __all__ = ["Scores", "interval"]
 
@@ -16,9 +16,10 @@ BINS = 60
 
 
 @sections.register("scores")
-class Scores:
+class Scores(Section):
     """Scores, threshold and rates."""
 
+    place = 30
     title = "Anomaly scores"
     short = "Scores"
 
