@@ -68,8 +68,8 @@ def check_score(reference: Reference, name: str) -> None:
         ConfigError: with what is missing, and which scores there are.
     """
     there = applicable(reference)
-    if str(name).partition(":")[0] not in scores.names():
-        raise ConfigError(f"unknown score {name!r}: {nearest(name, dict.fromkeys(['auto', *there]))}")
+    if str(name).partition(":")[0] not in scores:
+        raise ConfigError(f"unknown score {name!r}: {nearest(name, there)}")
     lacking = sorted(score_of(name).needs - reference.offers)
     if lacking:
         words = LACKING[lacking[0]].format(latent=reference.model.latent.name)

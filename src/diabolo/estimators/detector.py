@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from diabolo.data.roles import calibration_rows, calibration_share
 from diabolo.data.table import Table, as_table, matched
 from diabolo.detect.calibrating import monitor_of, refuse_few, unseen_rows
-from diabolo.detect.choice import applicable, automatic, check_score, routine
+from diabolo.detect.choice import automatic, check_score, routine
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.detect.fdr import Discoveries
@@ -21,7 +21,7 @@ from diabolo.detect.health import Health, calibration_marginals
 from diabolo.detect.reference import Reference, stored_rows
 from diabolo.detect.scoring import score_table
 from diabolo.detect.split import Parts, kept_rows, parts_of_any_table, parts_of_fitted_table
-from diabolo.errors import CalibrationError, ConfigError, nearest
+from diabolo.errors import CalibrationError, ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.named import VariationalAutoencoder
 from diabolo.fitted.table import Keep, check_weights, keep_of, seed_of
@@ -261,12 +261,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
             )
         if self.score_ not in self.calibrations_:
-            if self.score_.partition(":")[0] in applicable(self.reference_):
-                raise ConfigError(
-                    f"score {self.score_!r} takes long, so it is calibrated only where it is asked for: fit the "
-                    f"detector with score={self.score_!r}; calibrated are {', '.join(self.calibrations_)}"
-                )
-            raise ConfigError(f"score {self.score_!r}: {nearest(self.score_, ['auto', *self.calibrations_])}")
+            check_score(self.reference_, self.score_)
+            raise ConfigError(
+                f"score {self.score_!r} takes long, so it is calibrated only where it is asked for: fit the "
+                f"detector with score={self.score_!r}; calibrated are {', '.join(self.calibrations_)}"
+            )
         return self.calibrations_[self.score_]
 
     def anomaly_score(self, X: Any) -> np.ndarray:
