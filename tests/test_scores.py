@@ -19,7 +19,7 @@ from diabolo.detect.choice import applicable, by_column
 from diabolo.detect.neighbours import SPACES, Nearest, nearest_table
 from diabolo.detect.reference import STORED_BYTES, Reference, Stored, stored_rows
 from diabolo.detect.scores import scores
-from diabolo.detect.scores.denoise import LEVELS, denoised_error
+from diabolo.detect.scores.error import LEVELS, denoised_error
 from diabolo.detect.scores.latent import RIDGE
 from diabolo.detect.scores.neighbours import Neighbours
 from diabolo.detect.scoring import column_table, score_table

@@ -11,8 +11,6 @@ from diabolo.cli.console import OWN_NETWORK, TABLE, check_apart, percent, say
 from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError
 
-__all__ = ["calibrate"]
-
 
 @verb(50)
 def calibrate(

@@ -14,8 +14,6 @@ from diabolo.errors import ConfigError
 if TYPE_CHECKING:
     from diabolo.estimators.clusterer import LatentClusterer
 
-__all__ = ["cluster"]
-
 
 @verb(80)
 def cluster(

@@ -9,8 +9,6 @@ import typer
 from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.cli.verb import verb
 
-__all__ = ["evaluate"]
-
 
 @verb(30)
 def evaluate(

@@ -13,8 +13,6 @@ from diabolo.cli.verb import verb
 from diabolo.config import METHODS, Config
 from diabolo.errors import ConfigError, DataError
 
-__all__ = ["fit"]
-
 #: Training rows below which the summary warns.
 FEW = 50
 

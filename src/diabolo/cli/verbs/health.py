@@ -11,8 +11,6 @@ from diabolo.cli.console import OWN_NETWORK, TABLE, percent, say
 from diabolo.cli.verb import verb
 from diabolo.errors import DataError, ModelFileError
 
-__all__ = ["health"]
-
 #: Columns that are named at most.
 NAMED = 10
 

@@ -14,8 +14,6 @@ from diabolo.errors import ConfigError
 if TYPE_CHECKING:
     from diabolo.generate.fidelity import Fidelity
 
-__all__ = ["sample"]
-
 PIECE = 65_536
 #: Columns that are named at most.
 NAMED = 5

@@ -14,8 +14,6 @@ from diabolo.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from diabolo.cli.rules import Rule
 
-__all__ = ["score"]
-
 #: The score's name that stands for every one.
 ALL = "all"
 

@@ -69,7 +69,7 @@ class Format(Entry, abc.ABC):
     #: Ends of the file names, each with its dot.
     suffixes: ClassVar[tuple[str, ...]]
     #: Whether cells of every type can be written, missing ones too.
-    complete: ClassVar[bool]
+    complete: ClassVar[bool] = False
 
     @abc.abstractmethod
     def schema(self, source: Source) -> tuple[Any, int | None]:

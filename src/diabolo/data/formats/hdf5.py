@@ -24,8 +24,6 @@ from diabolo.data.formats.base import (
 )
 from diabolo.errors import DataError, nearest
 
-__all__ = ["Hdf5"]
-
 
 class Part:
     """A dataset, or one field of a compound dataset: a block of columns."""
@@ -45,7 +43,6 @@ class Hdf5(Format):
     """HDF5 datasets of one length (fields of compound ones too) as columns; FILE.h5::GROUP chooses among several."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
-    complete: ClassVar[bool] = False
 
     def _open(self, source: Source) -> Any:
         try:

@@ -25,8 +25,6 @@ from diabolo.data.formats.base import (
 )
 from diabolo.errors import DataError, nearest
 
-__all__ = ["NumPy"]
-
 Member = tuple[tuple[int, ...], np.dtype[Any], bool]
 
 
@@ -35,7 +33,6 @@ class NumPy(Format):
     """.npy, an array of one row per entry with columns x0, x1, ...; .npz, arrays of one length by their keys."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".npy", ".npz")
-    complete: ClassVar[bool] = False
 
     def _members(self, source: Source) -> dict[str, Member]:
         if source.path.suffix.lower() == ".npy":

@@ -8,15 +8,13 @@ from typing import Any, ClassVar
 
 from diabolo.data.formats.base import Format, Source, formats, known, rows_within
 
-__all__ = ["Parquet"]
-
 
 @formats.register("parquet")
 class Parquet(Format):
     """Apache Parquet, read one row group's slice at a time."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
-    complete: ClassVar[bool] = True
+    complete = True
 
     def schema(self, source: Source) -> tuple[Any, int | None]:
         import pyarrow.parquet as pq

@@ -22,8 +22,6 @@ from diabolo.data.formats.base import (
 )
 from diabolo.errors import DataError, nearest
 
-__all__ = ["Root"]
-
 #: What the readers of uproot call a table.
 TABLES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
 #: The tree that is written.
@@ -35,7 +33,6 @@ class Root(Format):
     """ROOT trees and RNTuples by uproot; FILE.root:TREE chooses among several; jagged branches are lists."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".root",)
-    complete: ClassVar[bool] = False
 
     def _tree(self, source: Source, file: Any) -> Any:
         there = file.classnames(cycle=False)

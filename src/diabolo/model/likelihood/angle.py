@@ -10,8 +10,6 @@ from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 from diabolo.model.prior import HALF_LOG_2PI
 
-__all__ = ["VonMises"]
-
 
 @likelihoods.register("von_mises")
 class VonMises(Likelihood):

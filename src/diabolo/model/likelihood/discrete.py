@@ -13,8 +13,6 @@ from torch.nn import functional
 from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 
-__all__ = ["Bernoulli", "Categorical", "Levels", "Multiplicity"]
-
 
 @likelihoods.register("bernoulli")
 class Bernoulli(Likelihood):

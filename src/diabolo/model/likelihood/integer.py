@@ -12,30 +12,23 @@ from torch.nn import functional
 
 from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
-from diabolo.model.likelihood.real import decoded
-
-__all__ = ["DiscretizedLogistic", "NegativeBinomial", "Poisson"]
+from diabolo.model.likelihood.scaled import Scaled, decoded
 
 #: log of a rate stays below this: e^40 counts are none that a table holds.
 LOG_RATE = 40.0
 
 
 @likelihoods.register("discretized_logistic")
-class DiscretizedLogistic(Likelihood):
+class DiscretizedLogistic(Scaled):
     """The logistic's mass from k − ½ to k + ½, the tails at the smallest and largest number of the column's type.
 
     P(k) = S((k + ½ − x̂)/s) − S((k − ½ − x̂)/s), S the sigmoid (Salimans et al. 2017, arXiv:1701.05517, eq. 2).
     """
 
     kinds = ("integer",)
+    scaled_by = "scale"
     #: s: "learned" per column, or "decoded" for each row.
     scale: Literal["learned", "decoded"] = "learned"
-
-    def width(self, columns: int, inputs: int) -> int:
-        return 2 * columns if self.scale == "decoded" else columns
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {"log_scale": (columns,)} if self.scale == "learned" else {}
 
     def _shape(self, theta: Tensor, own: Own, units: Units) -> tuple[Tensor, Tensor]:
         """Location and scale s, standardised; s starts at a third of the column's spread."""
@@ -60,7 +53,7 @@ class DiscretizedLogistic(Likelihood):
         return upper + lower - torch.where(edge, 0.0, inside)
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
-        location = decoded(theta)[0] if self.scale == "decoded" else theta
+        location = super().mean(theta, units)
         low, high = (units.standardised(bound).to(location.dtype) for bound in (units.low, units.high))
         return torch.minimum(torch.maximum(location, low), high)
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from annotated_types import Gt, Lt
 from torch import Tensor
 from torch.nn import functional
 
 from diabolo.memory import Memory
-from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
+from diabolo.model.likelihood.base import Own, Units, likelihoods
+from diabolo.model.likelihood.scaled import Scale, Scaled, decoded
 from diabolo.model.prior import HALF_LOG_2PI
 
-__all__ = ["Gaussian", "Laplace", "Scale", "decoded"]
-
-#: A fixed scale in standardised units, one trained per column, or one that the decoder gives for each row.
-Scale = Literal["learned", "decoded"] | Annotated[float, Gt(0), Lt(1e15)]
-#: log σ of the decoder stays within these, so that a wild row gives a finite gradient.
-LOG_SCALE = 12.0
-
-
-def decoded(theta: Tensor) -> tuple[Tensor, Tensor]:
-    """The decoder's location and log scale, [*, B, columns] each."""
-    location, log_scale = theta.chunk(2, dim=-1)
-    return location, log_scale.clamp(-LOG_SCALE, LOG_SCALE)
+__all__ = ["Gaussian"]
 
 
 class _MeanSquare(torch.autograd.Function):
@@ -70,7 +59,7 @@ def _weighted(cells: Tensor, weight: Tensor) -> Tensor:
 
 
 @likelihoods.register("gaussian")
-class Gaussian(Likelihood):
+class Gaussian(Scaled):
     """N(x; x̂, σ²): a fixed σ gives half the squared error, "learned" one σ per column.
 
     Rybkin, Daniilidis, Levine 2021, arXiv:2006.13202.
@@ -78,14 +67,9 @@ class Gaussian(Likelihood):
 
     kinds = ("real", "integer")
     density = True
+    scaled_by = "sigma"
     #: Standard deviation in standardised units, "learned" per column, or "decoded" for each row.
     sigma: Scale = 1.0
-
-    def width(self, columns: int, inputs: int) -> int:
-        return 2 * columns if self.sigma == "decoded" else columns
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {"log_sigma": (columns,)} if self.sigma == "learned" else {}
 
     def variance(self, theta: Tensor, own: Own, units: Units) -> Tensor:
         """σ², [*, 1 or B, columns]; a trained one is floor² + e^(2s), which no training can push below the floor."""
@@ -156,9 +140,6 @@ class Gaussian(Likelihood):
             constant = constant * share.sum()
         return squared * weight + constant
 
-    def mean(self, theta: Tensor, units: Units) -> Tensor:
-        return decoded(theta)[0] if self.sigma == "decoded" else theta
-
     def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         location = self.mean(theta, units)
         if memory is not None and not torch.is_grad_enabled():
@@ -176,34 +157,18 @@ class Gaussian(Likelihood):
 
 
 @likelihoods.register("laplace")
-class Laplace(Likelihood):
+class Laplace(Scaled):
     """e^(−|x − x̂|/b) / 2b: the absolute error, which far cells pull less (Laplace 1774)."""
 
     kinds = ("real", "integer")
     density = True
+    scaled_by = "b"
     #: b in standardised units, "learned" per column, or "decoded" for each row.
     b: Scale = "learned"
-
-    def width(self, columns: int, inputs: int) -> int:
-        return 2 * columns if self.b == "decoded" else columns
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {"log_b": (columns,)} if self.b == "learned" else {}
-
-    def spread(self, theta: Tensor, own: Own, units: Units) -> Tensor:
-        """b, [*, 1 or B, columns], above the floor of σ."""
-        if self.b == "learned":
-            return (units.floor + own["log_b"].exp()).unsqueeze(-2)
-        if self.b == "decoded":
-            return units.floor + decoded(theta)[1].exp()
-        return units.floor.clamp_min(float(self.b))
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         b = self.spread(theta, own, units)
         return (x - self.mean(theta, units)).abs() / b + (2 * b).log()
-
-    def mean(self, theta: Tensor, units: Units) -> Tensor:
-        return decoded(theta)[0] if self.b == "decoded" else theta
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         location = self.mean(theta, units)

@@ -23,8 +23,6 @@ from diabolo.model.networks.operations import (
 from diabolo.model.networks.protocol import Shape
 from diabolo.registry import Entry
 
-__all__ = ["Conv"]
-
 #: Shortest side of an image that can be halved, and halved again.
 SMALLEST = 8
 

@@ -14,8 +14,6 @@ from diabolo.model.networks.operations import Affine, Operation, Rectify
 from diabolo.model.networks.protocol import Shape
 from diabolo.registry import Entry
 
-__all__ = ["MLP", "Linear"]
-
 
 @networks.register("mlp")
 class MLP(Entry):

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from diabolo.detect.explaining import Explanation
     from diabolo.estimators.detector import AnomalyDetector
 
-__all__ = ["Anomalies"]
-
 #: Rows shown, and columns of each.
 ROWS, COLUMNS = 8, 6
 #: Columns up to which the fewest that have to change are searched for: some seconds.

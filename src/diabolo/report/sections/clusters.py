@@ -11,8 +11,6 @@ from diabolo.report.html import Html, columns_table, number, percent, tag
 from diabolo.report.png import as_bytes, picture, sheet
 from diabolo.report.sections.base import Missing, Part, Section, grid, sections
 
-__all__ = ["Clusters"]
-
 #: Clusters shown, and columns of each: those in which it differs most from the others.
 SHOWN, COLUMNS = 12, 5
 

@@ -13,8 +13,6 @@ from diabolo.report.sections.base import Missing, Part, Section, sections
 if TYPE_CHECKING:
     from diabolo.compress.report import Report
 
-__all__ = ["Codec"]
-
 #: Rows coded.
 CODED = 8_192
 

@@ -10,8 +10,6 @@ from diabolo.report.html import Html, Sorted, columns_table, number, percent, ta
 from diabolo.report.png import as_bytes, picture, sheet
 from diabolo.report.sections.base import Part, Section, sections
 
-__all__ = ["Columns", "Reconstructions"]
-
 #: Columns listed, and drawn.
 MOST_LISTED, MOST_DRAWN, DRAWN_ROWS = 400, 9, 250
 

@@ -13,8 +13,6 @@ from diabolo.report.html import Html, columns_table, number, percent, tag
 from diabolo.report.png import as_bytes, sheet, uri
 from diabolo.report.sections.base import Part, Section, sections
 
-__all__ = ["Latent"]
-
 #: Latent numbers that may be axes, columns that may be colours, levels of a column that have a name.
 MOST_AXES, MOST_COLUMNS, MOST_LEVELS = 12, 60, 12
 #: Side of a thumbnail in pixels, at most.

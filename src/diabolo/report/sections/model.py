@@ -11,8 +11,6 @@ from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
 from diabolo.report.sections.base import Part, Section, grid, sections
 
-__all__ = ["Model"]
-
 ROLE_WORDS = {
     "train": "trained on",
     "stop": "decided when to stop",

@@ -16,8 +16,6 @@ from diabolo.report.html import Html, columns_table, number, percent, tag, words
 from diabolo.report.png import as_bytes, picture, sheet
 from diabolo.report.sections.base import Part, Section, grid, sections
 
-__all__ = ["Samples"]
-
 #: Rows drawn, columns drawn as charts, levels and bins of each, rows that copies are looked for among.
 DRAWN, CHARTS, LEVELS, BINS, NEAR, MOST_NEAR_CELLS = 2_000, 9, 12, 40, 2_000, 200_000
 #: `trees` in a fifth of the time that its default takes: finding a leaf and learning a ratio of densities cost seconds.

@@ -10,8 +10,6 @@ from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent
 from diabolo.report.sections.base import Part, Section, grid, sections
 
-__all__ = ["Scores", "interval"]
-
 BINS = 60
 
 

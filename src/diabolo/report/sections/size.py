@@ -10,8 +10,6 @@ from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, prose, tag
 from diabolo.report.sections.base import Part, Section, grid, sections
 
-__all__ = ["Size"]
-
 #: What a size of the latent has to gain on explained variance for it to be worth a number more.
 WORTH = 0.01
 

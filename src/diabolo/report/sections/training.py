@@ -12,8 +12,6 @@ from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number
 from diabolo.report.sections.base import Missing, Part, Section, grid, sections
 
-__all__ = ["Training"]
-
 
 @sections.register("training")
 class Training(Section):
