@@ -1,4 +1,8 @@
-"""The runnable pages: their Python blocks, run in order, and what each prints beside what the page says."""
+"""The pages that show what a run prints: their Python blocks, and how far another machine's numbers may differ.
+
+A fit ends in nearly the same numbers on another machine, not in the same bits. So one rule holds for every page with
+printed numbers: the words are compared as they are, the numbers within one tolerance, and the page says which (`NOTE`).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Block", "agree", "blocks", "run", "with_outputs"]
+__all__ = ["NOTE", "Block", "agree", "blocks", "noted", "run", "table_rows", "with_outputs"]
 
 #: A number that a fit prints may differ by this much on another machine: a share of it, and the least step.
 RELATIVE, ABSOLUTE = 0.2, 0.03
+#: The sentence that a page with printed numbers has; its line breaks are the page's.
+NOTE = (
+    f"Another machine may print numbers that differ by up to {RELATIVE:.0%}".replace("%", " %")
+    + f", or by {ABSOLUTE}; a test compares them within that."
+)
 
 NUMBER = re.compile(r"[-−+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 FENCED = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n```text\n(?P<output>.*?)```\n)?", re.DOTALL)
@@ -69,6 +78,21 @@ def agree(said: str, printed: str) -> bool:
 
 def _value(number: str) -> float:
     return float(number.replace("−", "-").replace(",", ""))
+
+
+def noted(page: Path) -> bool:
+    """Whether a page says how far another machine's numbers may differ."""
+    return NOTE in " ".join(page.read_text().split())
+
+
+def table_rows(text: str) -> dict[str, str]:
+    """Rows of a table that has numbers, in Markdown or drawn by rich, by their first cell: their numbers in order."""
+    found = {}
+    for line in text.splitlines():
+        cells = [cell.strip(" *") for cell in re.split(r"[|│┃]", line)[1:-1]]
+        if cells and any(NUMBER.search(cell) for cell in cells[1:]):
+            found[cells[0]] = " ".join(number for cell in cells[1:] for number in NUMBER.findall(cell))
+    return found
 
 
 def with_outputs(text: str, outputs: list[str]) -> str:
