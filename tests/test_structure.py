@@ -156,8 +156,12 @@ def test_a_module_says_what_it_is_and_has_what_it_lists(name):
 
 
 def test_the_changelog_tells_of_this_version():
-    versions = re.findall(r"^## \[?v?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
-    assert versions, "CHANGELOG.md has no heading like ## 0.1.0"
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert headings[0] == "Unreleased", "changes that no release has yet stand first"
+    dated = [re.fullmatch(r"v(\d+\.\d+\.\d+), \d{4}-\d{2}-\d{2}", heading) for heading in headings[1:]]
+    assert all(dated), "a release's heading is like: v0.1.0, 2026-11-29"
+    versions = [match[1] for match in dated]
+    assert versions, "CHANGELOG.md has no release"
     assert versions[0] == diabolo.__version__
     assert versions == sorted(versions, key=lambda v: [int(n) for n in v.split(".")], reverse=True)
 
