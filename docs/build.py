@@ -4,7 +4,7 @@
     docs/build.py --pages  what is written from the code alone (a second)
     docs/build.py --check  exit status 1, with a line, where a page is out of step with the code; runs no lecture
 
-An output in docs/lecture.md is renewed only where it differs by more than `snippets` allows, so that another machine
+The outputs in docs/lecture.md are renewed once one of them differs by more than `snippets` allows, so that another machine
 leaves the page as it is.
 """
 
@@ -180,7 +180,7 @@ def written() -> dict[Path, str]:
 
 
 def lecture() -> None:
-    """Run the lecture's blocks in order, draw each one's figure, and renew outputs that changed."""
+    """Run the lecture's blocks in order, draw each one's figure, and renew the outputs if one of them changed."""
     namespace: dict[str, Any] = {}
     outputs = []
     for block in snippets.blocks(LECTURE):
@@ -210,7 +210,11 @@ def faults() -> list[str]:
     for block in snippets.blocks(LECTURE):
         if block.image and not (LECTURE.parent / block.image).exists():
             found.append(f"docs/{block.image} is missing")
-    found += [f"{page.name} does not say: {snippets.NOTE}" for page in MEASURED if not snippets.noted(page)]
+    found += [
+        f"{page.name} lacks a line like '{snippets.made()}', or: {snippets.NOTE}"
+        for page in MEASURED
+        if not snippets.noted(page)
+    ]
     for page in [*sorted(DOCS.rglob("*.md")), *sorted(DOCS.parent.glob("*.md"))]:
         if lines := too_wide(page):
             name = page.relative_to(DOCS.parent)
