@@ -4,7 +4,7 @@
     docs/build.py --pages  what is written from the code alone (a second)
     docs/build.py --check  exit status 1, with a line, where a page is out of step with the code; runs no lecture
 
-The outputs in docs/lecture.md are renewed once one of them differs by more than `snippets` allows, so that another machine
+The outputs in docs/lecture.md are renewed once one of them differs by more than `snippets` allows. So another machine
 leaves the page as it is.
 """
 

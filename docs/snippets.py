@@ -115,7 +115,7 @@ def table_rows(text: str) -> dict[str, str]:
 
 
 def with_outputs(text: str, outputs: list[str]) -> str:
-    """The page's text: as it is while all outputs agree with it, else with every output of this run, and its machine."""
+    """The page's text: as it is while all outputs agree with it, else with each output of this run, and its machine."""
     said = [match["output"] or "" for match in FENCED.finditer(text)]
     if all(not printed or agree(old, printed) for old, printed in zip(said, outputs, strict=True)):
         return text
