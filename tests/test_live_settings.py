@@ -302,7 +302,7 @@ def test_every_likelihood_acts(name, unit, mixed):
 
 
 def test_every_score_acts(mixed):
-    reference = AnomalyDetector(VariationalAutoencoder(**COMMON)).fit(mixed).reference_
+    reference = AnomalyDetector(VariationalAutoencoder(**COMMON)).fit(mixed).calibrated_.reference
     values = score_table(reference, values_of(reference.model, mixed), scores.names())
     for name, value in values.items():
         for other in set(values) - {name}:

@@ -569,7 +569,7 @@ def test_trained_bound_is_exact_for_an_exact_posterior(bound, build_model, encod
     for most in (loop.DECODED, 350):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, "DECODED", most)
-            assert float(loop._validate(model, stop)) == pytest.approx(-np.average(log_p, weights=weights), abs=2e-3)
+            assert float(loop.validate(model, stop)) == pytest.approx(-np.average(log_p, weights=weights), abs=2e-3)
 
 
 @pytest.mark.parametrize("bound", IWAE)
@@ -686,7 +686,7 @@ def test_binarized_cells_are_drawn_afresh_for_encoder_and_distance(build_model, 
     z = (drawn.mean(0) - rows.x) / (rows.x * (1 - rows.x) / len(drawn)).sqrt()
     assert float(z.square().mean()) == pytest.approx(1, abs=0.15)
     assert torch.equal(rows.x, encoded(model, X).x)
-    values = [loop._validate(model, Rows(rows, None)) for _ in range(2)]
+    values = [loop.validate(model, Rows(rows, None)) for _ in range(2)]
     assert torch.equal(*values)
     assert torch.equal(seen[-1], seen[-2])
     assert set(seen[-1].unique().tolist()) == {0.0, 1.0}

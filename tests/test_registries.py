@@ -32,7 +32,7 @@ from diabolo.model.prior import priors
 from diabolo.model.regularizer import Context, regularizers
 from diabolo.registry import Registry, spec_of
 from diabolo.train.engine import Engine
-from diabolo.train.loop import _validate, fit
+from diabolo.train.loop import fit, validate
 
 LEADS = [(), (3,), (2, 3)]
 
@@ -690,7 +690,7 @@ def test_best_weights_are_restored_per_member(ensemble):
 
     def record(epoch):
         with torch.no_grad():
-            values.append(_validate(model, Rows(stop, None)))
+            values.append(validate(model, Rows(stop, None)))
         weights.append(model.store.flat.clone())
 
     fit(model, Rows(train, None), Rows(stop, None), record)
@@ -723,7 +723,9 @@ def test_point_model_with_members_samples(plane, build_model):
 def fitted(mixed):
     settings = {"slots": {"e": 2}, "epochs": 2}
     kinds = {"point": Autoencoder, "gaussian": VariationalAutoencoder}
-    return {latent: AnomalyDetector(kind(**settings)).fit(mixed).reference_ for latent, kind in kinds.items()}
+    return {
+        latent: AnomalyDetector(kind(**settings)).fit(mixed).calibrated_.reference for latent, kind in kinds.items()
+    }
 
 
 def score_of(reference, X, name):

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder, load
+from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.data.dtypes import restored
 from diabolo.data.roles import ROLES, assign_roles, calibration_share
 from diabolo.data.table import as_table, matched
@@ -133,7 +133,7 @@ import sys
 import numpy as np
 import pandas as pd
 from diabolo import load
-ae = load(f"{sys.argv[1]}/m.diabolo")
+ae = Autoencoder.load(f"{sys.argv[1]}/m.diabolo")
 X = pd.read_parquet(f"{sys.argv[1]}/X.parquet")
 e = ae.model_.encoding
 scores = ae.anomaly_score(X[X.columns[::-1]], score="neg_elbo")
@@ -344,7 +344,7 @@ def test_what_cannot_be_scored_is_never_normal(column, value, detector, X):
     """+inf, the smallest p-value and −1, at any rate; and the other rows are not disturbed."""
     rows = odd(X, column, value)
     smallest = 1 / (detector.n_calibration_ + 1)
-    for score in detector.calibrations_:
+    for score in detector.calibrated_.calibrations:
         for rate in (smallest, 0.9):
             judge = AnomalyDetector(**detector.get_params(deep=False))
             judge.__dict__.update(detector.__dict__)
@@ -593,6 +593,6 @@ def test_nothing_global_is_seeded_or_drawn(X):
 def test_scores_survive_a_save_within_the_process(models, X, tmp_path):
     for name in ("ae", "vae"):
         models[name].save(tmp_path / "m.diabolo")
-        again = load(tmp_path / "m.diabolo")
+        again = Autoencoder.load(tmp_path / "m.diabolo")
         for score in applicable(Reference(again.model_)):
             np.testing.assert_array_equal(score_of(again, X, score), score_of(models[name], X, score))

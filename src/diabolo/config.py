@@ -7,6 +7,7 @@ A named method is a handful of defaults over it, never a class with its own loss
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from diabolo.errors import ConfigError, nearest
 from diabolo.registry import validated
 
-__all__ = ["METHODS", "Config", "build_config", "read_toml"]
+__all__ = ["METHODS", "Config", "build_config", "read_toml", "seed_of"]
 
 Part = str | dict[str, Any]
 
@@ -126,6 +127,18 @@ def build_config(settings: Mapping[str, Any], method: str | None = None) -> Conf
         raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
     merged = {**(METHODS[method] if method else {}), **settings}
     return validated(Config, merged, "the configuration")
+
+
+def seed_of(random_state: Any) -> int:
+    """An integer seed from None (fresh entropy), an integer or a NumPy generator."""
+    if random_state is None:
+        return secrets.randbits(62)
+    # By its methods: NumPy takes 0.1 s to import, which `--help` does not pay.
+    if hasattr(random_state, "randint"):
+        return int(random_state.randint(0, 2**31 - 1))
+    if hasattr(random_state, "integers"):
+        return int(random_state.integers(0, 2**62))
+    return random_state  # type: ignore[no-any-return]  # Config checks it
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

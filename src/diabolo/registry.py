@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from diabolo.errors import ConfigError, nearest
 
@@ -17,8 +17,16 @@ __all__ = ["Registry", "Spec", "spec_of", "validated"]
 
 Part = TypeVar("Part")
 AnyClass = TypeVar("AnyClass", bound=type[Any])
-#: How a user names a part: "gaussian", or {"name": "gaussian", "std": 0.2}.
-Spec = str | Mapping[str, Any]
+
+
+class PartInstance(Protocol):
+    """A part that was built already."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+#: How a user names a part: "gaussian", {"name": "gaussian", "std": 0.2}, or the part itself.
+Spec = str | Mapping[str, Any] | PartInstance
 
 
 @functools.cache

@@ -12,9 +12,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-import diabolo
 from diabolo.cli import calibrate, cluster, compress, evaluate, explain, fit, health, info, report, sample, score
 from diabolo.errors import DiaboloError
+from diabolo.version import __version__
 
 __all__ = ["app", "main"]
 
@@ -50,7 +50,7 @@ def top(ctx: typer.Context, version: bool = typer.Option(False, "--version", hel
     Each verb has its own --help. --debug after a verb shows the traceback of a failure.
     """
     if version:
-        typer.echo(f"diabolo {diabolo.__version__}")
+        typer.echo(f"diabolo {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE, check_apart, percent, say
 from diabolo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diabolo.data.sample import Sample
+    from diabolo.detect.calibrated import Calibrated
 
 __all__ = ["calibrate"]
 
@@ -27,46 +31,43 @@ def calibrate(
 
     Rows that the autoencoder was trained on are left out. The file's other sections stay as they are.
     """
-    from diabolo.artifact import merge_sections, read_sections
     from diabolo.cli.console import Progress
     from diabolo.cli.training import byte_count
     from diabolo.data.formats import check_writable
     from diabolo.data.reading import as_fitted
     from diabolo.data.sample import sampled
-    from diabolo.detect.calibrating import renewed
-    from diabolo.file.detector import detector_section, load_detector
-    from diabolo.file.main import load
+    from diabolo.detect.calibrating import Choice, renewed
+    from diabolo.file.detector import detector_section
+    from diabolo.file.model_file import ModelFile
 
     target = model if out is None else out
     most = byte_count(memory, "--memory")
     check_apart(target, data)
     check_writable(target)
-    sections = read_sections(model)
-    detector: Any = load_detector(model, own_network) if "detector" in sections else None
-    ae: Any = load(model, own_network) if detector is None else detector.autoencoder_
-    known = ae.model_.encoding.schema
+    file = ModelFile(model, own_network)
+    fitted, before = file.autoencoder, file.detector.choosing(score_, false_alarm_rate) if "detector" in file else None
+    known = fitted.model.encoding.schema
     if weight is not None and weight in known.names:
         raise ConfigError(f"--weight {weight}: is a column that the model was fitted on; weights are no such column")
     source = as_fitted(data, known, [weight] if weight else [])
     progress = Progress("reading", None)
     sample = sampled(source, known, weight, most, progress.add)
     progress.end()
-    chosen = {"score": score_, "false_alarm_rate": false_alarm_rate}
-    detector = renewed(ae, detector, sample, {k: v for k, v in chosen.items() if v is not None})
-    merge_sections(target, {"main": sections["main"], "detector": detector_section(detector)}, base=model)
+    detector = renewed(fitted, before, sample, Choice(score_ or "auto", false_alarm_rate))
+    file.update({"detector": detector_section(detector)}, target)
     say(_summary(target, detector, sample))
 
 
-def _summary(target: Path, detector: Any, sample: Any) -> str:
+def _summary(target: Path, detector: Calibrated, sample: Sample) -> str:
     lines = [
-        f"{target}: {detector.n_calibration_:,} rows calibrated {detector.score_}: above {detector.threshold_:.4f} is "
-        f"an anomaly, at a false-alarm rate of {percent(detector.false_alarm_rate_)} "
-        f"(smallest possible {percent(1 / (detector.n_calibration_ + 1))})"
+        f"{target}: {detector.n_calibration:,} rows calibrated {detector.score_name}: above {detector.threshold:.4f} "
+        f"is an anomaly, at a false-alarm rate of {percent(detector.rate)} "
+        f"(smallest possible {percent(1 / (detector.n_calibration + 1))})"
     ]
     if len(sample.values) < sample.rows:
         lines.append(f"  a uniform sample of {len(sample.values):,} of {sample.rows:,} rows; --memory sets its size")
-    if detector.n_excluded_:
-        lines.append(f"  {detector.n_excluded_:,} rows were left out: the autoencoder was trained on them")
-    if detector.n_unscorable_:
-        lines.append(f"  {detector.n_unscorable_:,} rows could not be scored, and calibrate nothing")
+    if detector.n_excluded:
+        lines.append(f"  {detector.n_excluded:,} rows were left out: the autoencoder was trained on them")
+    if detector.n_unscorable:
+        lines.append(f"  {detector.n_unscorable:,} rows could not be scored, and calibrate nothing")
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -11,7 +11,7 @@ from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from diabolo.estimators.clusterer import LatentClusterer
+    from diabolo.cluster.clusters import Clusters
 
 __all__ = ["cluster"]
 
@@ -31,36 +31,30 @@ def cluster(
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress and no summary."),
 ) -> None:
     """Find clusters of rows by their codes, and keep them in MODEL; writes row, cluster (−1: none) and confidence."""
-    from diabolo.artifact import merge_sections, read_sections
     from diabolo.cli.console import Progress, check_apart, say
+    from diabolo.cluster.clusters import Settings
+    from diabolo.cluster.dataset import clustered, labelled
     from diabolo.data.formats import check_writable, schema_of, write_batches
     from diabolo.data.reading import as_fitted
-    from diabolo.estimators.clustering import clustered, labelled
-    from diabolo.file.clusters import clusters_section, load_clusterer
-    from diabolo.file.main import load
+    from diabolo.file.clusters import clusters_section
+    from diabolo.file.model_file import ModelFile
 
     check_apart(out, model, data)
     check_writable(out)
-    settings = {
-        "n_clusters": _number(clusters),
-        "method": _method(method, set_),
-        "embedding": embedding,
-        "random_state": seed,
-    }
+    settings = Settings(_number(clusters), _method(method, set_), embedding, random_state=seed)
+    file = ModelFile(model, own_network)
+    net = file.autoencoder.model
+    source = as_fitted(data, net.encoding.schema)
     if keep:
-        found = load_clusterer(model, own_network)
-        source = as_fitted(data, found.autoencoder_.model_.encoding.schema)
+        found = file.clusterer
     else:
-        ae = load(model, own_network)
         check_writable(model)
-        source = as_fitted(data, ae.model_.encoding.schema)
         progress = Progress("reading", schema_of(source)[1])
-        found = clustered(ae, source, settings, _bytes(memory), progress.add)
+        found = clustered(net, source, settings, _bytes(memory), progress.add)
         progress.end()
-        main = read_sections(model)["main"]
-        merge_sections(model, {"main": main, "clusters": clusters_section(found)}, base=model)
-    progress, sizes = Progress("labeling", schema_of(source)[1]), [0] * (found.n_clusters_ + 1)
-    schema, batches = labelled(found, source, sizes, progress.add)
+        file.update({"clusters": clusters_section(found)})
+    progress, sizes = Progress("labeling", schema_of(source)[1]), [0] * (found.n_clusters + 1)
+    schema, batches = labelled(found, net, source, sizes, progress.add)
     write_batches(out, schema, batches)
     progress.end()
     if not quiet:
@@ -68,15 +62,15 @@ def cluster(
             say(line)
 
 
-def said_of(out: str, found: LatentClusterer, sizes: list[int], kept: bool) -> list[str]:
+def said_of(out: str, found: Clusters, sizes: list[int], kept: bool) -> list[str]:
     """The summary: what was found, how sure it is, and how many rows each cluster has."""
-    k, none, rows = found.n_clusters_, sizes[-1], sum(sizes)
+    k, none, rows = found.n_clusters, sizes[-1], sum(sizes)
     word = "cluster" if k == 1 else "clusters"
-    lines = [f"{out}: {rows:,} rows in {k} {word}, by {found.method_name_}" + (", as MODEL has them" if kept else "")]
-    if k == 1 and found.n_clusters == "auto":
+    lines = [f"{out}: {rows:,} rows in {k} {word}, by {found.method}" + (", as MODEL has them" if kept else "")]
+    if k == 1 and found.settings.n_clusters == "auto":
         lines.append("  no cluster structure was found: no two groups of codes have a valley of density between them")
-    elif found.stability_ == found.stability_:
-        lines.append(f"  stability {found.stability_:.2f} (adjusted Rand index over resamples; 1 is the same clusters)")
+    elif found.stability == found.stability:
+        lines.append(f"  stability {found.stability:.2f} (adjusted Rand index over resamples; 1 is the same clusters)")
     most = 20
     lines += [f"  {j}: {sizes[j]:,} rows ({sizes[j] / max(rows, 1):.1%})" for j in range(min(k, most))]
     if k > most:
@@ -86,9 +80,9 @@ def said_of(out: str, found: LatentClusterer, sizes: list[int], kept: bool) -> l
     return lines
 
 
-def _number(text: str) -> int | str:
+def _number(text: str) -> int | Literal["auto"]:
     if text == "auto":
-        return text
+        return "auto"
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"--clusters {text}: allowed are auto and whole numbers from 1 up")
     return int(text)

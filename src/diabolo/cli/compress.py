@@ -29,10 +29,12 @@ def compress(
     The codec section of MODEL is used if it is of these columns and bounds. Else one is learnt from the table's first
     200,000 rows and put into MODEL. Its bytes are part of FILE.dbl unless --external-model.
     """
+    from diabolo.compress.files import compress_table
     from diabolo.compress.report import report_lines
     from diabolo.data.formats import check_writable, read_batches, schema_of
     from diabolo.errors import ConfigError
-    from diabolo.file.codec import codec_for, compress_table
+    from diabolo.file.compressing import codec_for
+    from diabolo.file.model_file import ModelFile
 
     check_apart(out, data, model)
     if out.suffix != ".dbl":
@@ -40,7 +42,7 @@ def compress(
     check_writable(out)
     errors = dict(_pair(said) for said in column_error)
     schema, rows = schema_of(data)
-    plan, learnt, kept = codec_for(model, data, schema, max_error, errors, seed, external_model)
+    plan, learnt, kept = codec_for(ModelFile(model), data, schema, max_error, errors, seed, external_model)
     progress = Progress("compressing", rows)
     report, beside = compress_table(
         read_batches(data), plan, out, external_model, progress.add, verdict, threads=threads, verified=verify
@@ -81,9 +83,10 @@ def compression_errors(
 def add_codec(model: Path, data: str, max_error: str | None, errors: dict[str, Any], seed: int) -> None:
     """Learn the codec section of a model file: distributions for the least rate at these bounds."""
     from diabolo.data.formats import schema_of
-    from diabolo.file.codec import codec_for
+    from diabolo.file.compressing import codec_for
+    from diabolo.file.model_file import ModelFile
 
-    _, learnt, _ = codec_for(model, data, schema_of(data)[0], max_error, errors, seed)
+    _, learnt, _ = codec_for(ModelFile(model), data, schema_of(data)[0], max_error, errors, seed)
     say(f"{model}: learnt a codec section from the first {learnt:,} rows")
 
 
@@ -105,12 +108,14 @@ def decompress(
     threads: int = typer.Option(1, min=1, help="Chunks decoded at the same time."),
 ) -> None:
     """Give a compressed table back: same columns, order and types."""
+    from diabolo.compress.files import decompress_file
     from diabolo.data.formats import check_writable
-    from diabolo.file.codec import decompress_file
+    from diabolo.file.model_file import ModelFile
 
     check_apart(out, file)
     check_writable(out)
-    count, lost = decompress_file(file, out, model, None if rows is None else _span(rows), salvage, threads)
+    external = None if model is None else ModelFile(model).codec.data
+    count, lost = decompress_file(file, out, external, None if rows is None else _span(rows), salvage, threads)
     say(f"{out}: {count:,} rows")
     for line in lost:
         say(f"  lost: {line}")

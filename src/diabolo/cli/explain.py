@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE
-from diabolo.errors import ConfigError, DataError, ModelFileError
+from diabolo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from diabolo.detect.calibrated import Calibrated
     from diabolo.detect.explaining import Explanation
 
 __all__ = ["explain", "parse_rows", "top_columns", "with_top_columns"]
@@ -32,18 +33,17 @@ def explain(
     """Say which columns make a row what it is: seen and expected value, contribution to the score, p-value."""
     from rich.console import Console
 
-    from diabolo.artifact import read_sections
     from diabolo.data.reading import as_fitted
-    from diabolo.file.detector import load_detector
+    from diabolo.detect.explaining import explain as explained
+    from diabolo.file.model_file import ModelFile
 
     wanted = parse_rows(row)
-    if "detector" not in read_sections(model):
-        raise ModelFileError(f"{model}: holds no detector, whose score would be explained; fit without --only main")
-    detector = load_detector(model, own_network)
-    source = as_fitted(data, detector.autoencoder_.model_.encoding.schema)
+    detector = ModelFile(model, own_network).detector
+    schema = detector.reference.model.encoding.schema
+    source = as_fitted(data, schema)
     console = Console(highlight=False, markup=False, width=None if Console().is_terminal else 110)
-    for at, values in _cells(source, detector.autoencoder_.model_.encoding.schema, wanted):
-        (found,) = detector._explain_values(values, neighbors, at)
+    for at, values in _cells(source, schema, wanted):
+        (found,) = explained(detector, values, neighbors, at)
         _show(console, found, columns)
 
 
@@ -77,7 +77,7 @@ def with_top_columns(schema: Any) -> Any:
     return schema
 
 
-def top_columns(detector: Any, values: Any, anomalies: Any) -> list[Any]:
+def top_columns(detector: Calibrated, values: Any, anomalies: Any) -> list[Any]:
     """top_1, top_1_p, ... of rows [n, C]: null but for the anomalies, which are given by position."""
     import pyarrow as pa
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from diabolo.cli.console import TABLE, check_apart, parse_slots, percent, say
 from diabolo.config import METHODS, Config
 from diabolo.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from diabolo.detect.calibrated import Calibrated
+    from diabolo.fitted.record import Fitted
 
 __all__ = ["fit"]
 
@@ -48,11 +52,14 @@ def fit(
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
     from diabolo.cli.checkpoint import kept
     from diabolo.cli.compress import add_codec, compression_errors
-    from diabolo.cli.training import byte_count, train
+    from diabolo.cli.training import Fit, byte_count, train
+    from diabolo.config import build_config
     from diabolo.data.formats import Taken, check_writable
     from diabolo.data.reading import choose_columns
-    from diabolo.estimators.detector import AnomalyDetector
+    from diabolo.detect.calibrating import Choice
     from diabolo.estimators.named import CLASSES
+    from diabolo.file.detector import detector_section
+    from diabolo.file.model_file import save_sections
 
     settings = _settings(config, set_, method)
     method = settings.pop("method", method)
@@ -62,64 +69,63 @@ def fit(
         settings["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
     settings |= _slots(settings, slots, take)
     _check_choices(method, only, false_alarm_rate)
-    from diabolo.config import build_config
-
     errors = compression_errors(for_, max_error, column_error, false_alarm_rate, take)
     only = only if errors is None else "main"
     most = byte_count(memory, "--memory")
-    build_config(settings, method)  # every wrong setting is named before the table is read
+    chosen = build_config(settings, method)  # every wrong setting is named before the table is read
     check_apart(out, data)
     check_writable(out)
     source = data if take is None else Taken(data, parse_slots(take, "--take"))
     names = choose_columns(source, columns, exclude, [label, weight])
-    autoencoder = CLASSES[method](**settings)
-    detector = None
-    if only is None:
-        detector = AnomalyDetector(autoencoder, false_alarm_rate=false_alarm_rate, random_state=seed)
-    fitting = autoencoder if detector is None else detector
+    ae = CLASSES[method](**settings)
+    choice = None if only is not None else Choice("auto", false_alarm_rate, seed, seed)
     with kept(out, resume) as keep:
         try:
-            rows = train(source, out, names, weight, fitting, most, cache, keep, quiet)
+            fitted, detector, rows = train(source, out, names, weight, Fit(chosen, choice, keep, quiet), most, cache)
         except DataError as error:
             named = str(error).startswith(str(data))
             raise error if named else DataError(f"{data}: {error}") from error
-        fitting.save(out)
+        sections = ae.from_fitted(fitted, ae.get_params(deep=False)).sections()
+        if detector is not None:
+            sections["detector"] = detector_section(detector)
+        save_sections(out, type(ae).__name__ if detector is None else "AnomalyDetector", sections)
     if errors is not None:
         add_codec(out, data, *errors, seed)
-    say(summary(out, autoencoder if detector is None else detector.autoencoder_, detector, rows))
+    say(summary(out, fitted, detector, rows))
 
 
-def summary(out: Path, fitted: Any, detector: Any, rows: int) -> str:
+def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -> str:
     """What was fitted on what, in three lines."""
-    c, best = fitted.config_, min(e["validation"] for e in fitted.history_)
-    widths = "→".join(str(w) for w in (fitted.model_.encoding.width, *c.hidden, c.latent_dim))
+    model, history, counts = fitted.model, fitted.history, fitted.roles.counts
+    best, schema = min(e["validation"] for e in history), model.encoding.schema
+    widths = "→".join(str(w) for w in (model.encoding.width, *(model.config.hidden or ()), model.latent_dim))
     lines = [
-        f"{out}: {rows:,} rows, {fitted.n_features_in_} columns; {widths} latent, mirrored; "
-        f"{fitted.fitted_.training['seconds']:.1f} s",
-        f"  {fitted.n_train_:,} rows trained, {fitted.n_stop_:,} decided when to stop "
-        f"(epoch {max(e['epoch'] for e in fitted.history_ if e['best'])} of {len(fitted.history_)}, loss {best:.4f})",
+        f"{out}: {rows:,} rows, {len(schema.names)} columns; {widths} latent, mirrored; "
+        f"{fitted.training.seconds:.1f} s",
+        f"  {counts['train']:,} rows trained, {counts['stop']:,} decided when to stop "
+        f"(epoch {max(e['epoch'] for e in history if e['best'])} of {len(history)}, loss {best:.4f})",
     ]
     if detector is not None:
         default = "" if detector.false_alarm_rate is not None else " (the default)"
         lines.append(
-            f"  {detector.n_calibration_:,} rows calibrated {detector.score_}: above {detector.threshold_:.4f} is an "
-            f"anomaly, at a false-alarm rate of {percent(detector.false_alarm_rate_)}{default}"
+            f"  {detector.n_calibration:,} rows calibrated {detector.score_name}: above {detector.threshold:.4f} is an "
+            f"anomaly, at a false-alarm rate of {percent(detector.rate)}{default}"
         )
-    if fitted.n_train_ < FEW:
+    if counts["train"] < FEW:
         lines.append(
-            f"  {fitted.n_train_:,} training rows are few: with less than {FEW}, a score says little; give more if "
+            f"  {counts['train']:,} training rows are few: with less than {FEW}, a score says little; give more if "
             "there are any"
         )
-    suspects = fitted.fitted_.suspects
+    suspects = fitted.suspects
     if suspects:
         lines.append(
             f"  {len(suspects):,} of these rows look out of place, row {suspects.rows[0]} most; --set robust=trim fits "
             "without such rows, and diabolo score ranks all"
         )
-    skipped = sum(e["skipped"] for e in fitted.history_)
+    skipped = sum(e["skipped"] for e in history)
     if skipped:
         lines.append(f"  {skipped} steps were skipped because their loss was not finite")
-    constant = [col.name for col in fitted.model_.encoding.schema.columns if col.kind == "constant"]
+    constant = [col.name for col in schema.columns if col.kind == "constant"]
     if constant:
         lines.append(f"  constant, so only watched for a change: {', '.join(constant[:8])}")
     return "\n".join(lines)

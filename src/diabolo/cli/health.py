@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE, percent, say
-from diabolo.errors import DataError, ModelFileError
+from diabolo.errors import DataError
 
 __all__ = ["health"]
 
@@ -29,19 +29,13 @@ def health(
 
     Exit status 0: nothing has changed that would show. 1: an alarm. 2: a failure. Memory does not grow with the table.
     """
-    from diabolo.artifact import read_sections
     from diabolo.cli.console import Progress
     from diabolo.data.formats import schema_of
     from diabolo.data.reading import as_fitted, ordered_chunks
-    from diabolo.detect.calibrating import monitor_of
-    from diabolo.file.detector import load_detector
+    from diabolo.file.model_file import ModelFile
 
-    if "detector" not in read_sections(model):
-        raise ModelFileError(f"{model}: holds no detector; give it one: diabolo calibrate {model} DATA")
-    detector = load_detector(model, own_network)
-    chosen = {"score": score_, "false_alarm_rate": false_alarm_rate}
-    detector.set_params(**{k: v for k, v in chosen.items() if v is not None})
-    monitor, schema = monitor_of(detector, level), detector.autoencoder_.model_.encoding.schema
+    detector = ModelFile(model, own_network).detector.choosing(score_, false_alarm_rate)
+    monitor, schema = detector.monitor(level), detector.reference.model.encoding.schema
     source = as_fitted(data, schema)
     progress = Progress("looking", schema_of(source)[1])
     for values, _ in ordered_chunks(source, schema):

@@ -17,17 +17,17 @@ def info(
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Show what a model or a compressed file holds, or how a table's columns would be read."""
-    from diabolo.describe import describe_compressed, describe_data, describe_model
-
     if path.endswith(".dbl"):
-        describe_compressed(Path(path))
-        return
+        from diabolo.describe.compressed import describe_compressed
 
+        return describe_compressed(Path(path))
     if path.endswith(".diabolo"):
-        describe_model(Path(path), own_network)
-        return
+        from diabolo.describe.model import describe_model
+
+        return describe_model(Path(path), own_network)
     from diabolo.cli.console import parse_slots
     from diabolo.data.formats import Taken
+    from diabolo.describe.table import describe_data
 
     slots = parse_slots(take, "--take") if take is not None else {}
     describe_data(Taken(path, slots) if slots else path, slots)

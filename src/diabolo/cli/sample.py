@@ -11,6 +11,7 @@ from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from diabolo.file.model_file import ModelFile
     from diabolo.generate.fidelity import Fidelity
 
 __all__ = ["sample"]
@@ -35,8 +36,11 @@ def sample(
     import pyarrow as pa
 
     from diabolo.cli.console import Progress, check_apart, say
+    from diabolo.data.dtypes import mean_type
     from diabolo.data.formats import shape_metadata, write_batches
-    from diabolo.file.main import load
+    from diabolo.data.table import from_values
+    from diabolo.file.model_file import ModelFile
+    from diabolo.generate.drawing import draw
 
     if n < 1:
         raise ConfigError(f"-n {n}: allowed are whole numbers from 1 up")
@@ -44,17 +48,22 @@ def sample(
     if against is not None and (conditions or mean):
         raise ConfigError("--against compares draws of all rows with real ones: leave out --given and --mean")
     check_apart(out, model, *([] if against is None else [against]))
-    ae = load(model, own_network)
-    ae.container_ = "arrow"
-    how: dict[str, Any] = {"mean": mean, "method": method, "given": conditions}
-    schema, shape = ae.sample(1, **how).schema, ae.model_.encoding.schema.shape
+    file = ModelFile(model, own_network)
+    sampler, known = file.generator, file.autoencoder.model.encoding.schema
+    dtypes = [mean_type(c.dtype) if mean else c.dtype for c in known.columns]
+
+    def drawn(rows: int, from_seed: int) -> Any:
+        cells = draw(sampler, rows, from_seed, mean, method, conditions)
+        return from_values(cells, known.names, dtypes, "arrow", known.levels)
+
+    schema, shape = drawn(1, 0).schema, known.shape
     if shape is not None:  # one channel is no axis of its own
         schema = schema.with_metadata(shape_metadata(shape[:2] if shape[2] == 1 else shape))
     progress = Progress("sampling", n)
 
     def batches() -> Any:
         for i, start in enumerate(range(0, n, PIECE)):
-            table = ae.sample(min(PIECE, n - start), random_state=seed + (i << 32), **how)
+            table = drawn(min(PIECE, n - start), seed + (i << 32))
             progress.add(table.num_rows)
             yield from (pa.record_batch(b.columns, schema=schema) for b in table.to_batches())
 
@@ -62,7 +71,7 @@ def sample(
     progress.end()
     say(f"{out}: {n:,} rows drawn from {model}")
     if against is not None:
-        say(_said(against, _compared(ae, against, n, seed, method)))
+        say(_said(against, _compared(file, against, n, seed, method)))
 
 
 def _conditions(given: list[str]) -> dict[str, str]:
@@ -75,15 +84,16 @@ def _conditions(given: list[str]) -> dict[str, str]:
     return out
 
 
-def _compared(ae: Any, against: str, n: int, seed: int, method: str) -> Fidelity:
+def _compared(file: ModelFile, against: str, n: int, seed: int, method: str) -> Fidelity:
     from diabolo.data.reading import as_fitted
     from diabolo.data.sample import sampled
     from diabolo.errors import DataError
-    from diabolo.generate.drawing import judge_values
+    from diabolo.generate.drawing import judge
 
-    rows = sampled(as_fitted(against, ae.model_.encoding.schema), ae.model_.encoding.schema, None, 1 << 28)
+    schema = file.autoencoder.model.encoding.schema
+    rows = sampled(as_fitted(against, schema), schema, None, 1 << 28)
     try:
-        return judge_values(ae, rows.values, n, seed, method)
+        return judge(file.generator, file.autoencoder.row_hashes, rows.values, n, seed, method)
     except DataError as error:
         raise DataError(f"{against}: {error}") from None
 

@@ -36,7 +36,6 @@ def score(
     import numpy as np
     import pyarrow as pa
 
-    from diabolo.artifact import read_sections
     from diabolo.cli.console import Progress, say
     from diabolo.cli.explain import top_columns
     from diabolo.cli.rules import check_one, rule_of
@@ -44,22 +43,23 @@ def score(
     from diabolo.data.reading import as_fitted, ordered_chunks
     from diabolo.detect.reference import Reference
     from diabolo.detect.scores import applicable, automatic, score_table
-    from diabolo.file.detector import load_detector
-    from diabolo.file.main import load
+    from diabolo.file.model_file import ModelFile
 
     _check_out(out, model, data)
     accept = check_one(false_alarm_rate, fdr, accept_rate, explain)
     rate = false_alarm_rate if accept is None else accept.rate
-    detector = load_detector(model, own_network) if "detector" in read_sections(model) else None
-    if detector is None and (explain or rate is not None or fdr is not None):
+    file = ModelFile(model, own_network)
+    if "detector" not in file and (explain or rate is not None or fdr is not None):
         raise ConfigError(f"{model} has no detector, so no false-alarm rate and no anomaly; fit without --only main")
-    ae: Any = load(model, own_network) if detector is None else detector.autoencoder_
-    reference, rule, one = Reference(ae.model_), None, None if score_ == ALL else score_
-    if detector is not None:
-        reference, rule = detector.reference_, rule_of(detector, one, rate, fdr, accept, out)
-    name = detector.score_ if detector else automatic(reference) if one in (None, "auto") else str(one)
+    reference, rule, one = Reference(file.autoencoder.model), None, None if score_ == ALL else score_
+    name = automatic(reference) if one in (None, "auto") else str(one)
+    detector = None
+    if "detector" in file:
+        detector = file.detector.choosing(one, rate)
+        reference, name, rule = detector.reference, detector.score_name, rule_of(detector, fdr, accept, out)
     more = applicable(reference) if score_ == ALL else []
-    known = ae.model_.encoding.schema
+    encoding = reference.model.encoding
+    known = encoding.schema
     source = as_fitted(data, known)
     progress = Progress("scoring", schema_of(source)[1])
     counts = {"rows": 0, "flagged": 0}
@@ -69,7 +69,7 @@ def score(
         for values, _ in ordered_chunks(source, known):
             table = score_table(reference, values, more or [name])
             s, n, at = table[name], len(values), counts["rows"]
-            flags = _flags(ae.model_.encoding, values, s)
+            flags = _flags(encoding, values, s)
             if strict and flags:
                 raise DataError(f"{data}: row {at + min(flags)} cannot be scored: {flags[min(flags)]}")
             p, anomaly = pa.nulls(n, pa.float64()), pa.nulls(n, pa.bool_())
@@ -80,7 +80,7 @@ def score(
             progress.add(n)
             why = pa.array([flags.get(i) for i in range(n)], pa.string()) if flags else pa.nulls(n, pa.string())
             first = [pa.array(np.arange(at, at + n)), pa.array(s), p, anomaly, why]
-            beside = top_columns(detector, values, np.flatnonzero(anomaly)) if explain else []
+            beside = top_columns(detector, values, np.flatnonzero(anomaly)) if explain and detector else []
             yield pa.record_batch([*first, *(pa.array(table[other]) for other in more), *beside], schema=schema)
 
     write_batches(out, schema, batches() if rule is None else rule.settled(batches()))

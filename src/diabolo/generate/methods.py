@@ -20,7 +20,7 @@ from diabolo.generate.trees import Trees, smallest_leaf
 from diabolo.model.autoencoder import Model
 from diabolo.registry import Registry
 
-__all__ = ["MOST_COLUMNS", "Method", "Source", "automatic", "codes_of", "methods"]
+__all__ = ["MOST_COLUMNS", "Method", "Sampler", "automatic", "codes_of", "methods"]
 
 #: Columns that trees are grown for by default; beyond, and for images, the decoder draws.
 MOST_COLUMNS = 128
@@ -28,7 +28,7 @@ MOST_COLUMNS = 128
 MAPPED = 10_000
 
 
-class Source:
+class Sampler:
     """A fitted model and the training rows that it keeps: what new rows are drawn from, learnt when first asked for.
 
     Args:
@@ -121,12 +121,12 @@ class Method(Protocol):
     name: str
 
     def draw(
-        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+        self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
     ) -> np.ndarray:
         """Rows [n, C] float64 in original units; with `mean` means in place of draws.
 
         Args:
-            source: what rows are drawn from.
+            sampler: rows are drawn from it.
             n: number of rows.
             given: values of columns by position, which every row gets.
             generator: of all chance.
@@ -138,10 +138,10 @@ class Method(Protocol):
 methods: Registry[Method] = Registry("method")
 
 
-def automatic(source: Source, mean: bool) -> str:
+def automatic(sampler: Sampler, mean: bool) -> str:
     """The method of `auto`: trees for rows of a table, the decoder for means, images and very many columns."""
-    schema = source.model.encoding.schema
-    if source.rows is None:
+    schema = sampler.model.encoding.schema
+    if sampler.rows is None:
         return "prior"
     return "mixture" if mean or schema.shape is not None or len(schema.columns) > MOST_COLUMNS else "trees"
 
@@ -150,16 +150,16 @@ class _Decoded(abc.ABC):
     """What methods share whose rows the decoder draws."""
 
     @abc.abstractmethod
-    def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray: ...
+    def codes(self, sampler: Sampler, n: int, generator: torch.Generator) -> np.ndarray: ...
 
     def draw(
-        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+        self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
     ) -> np.ndarray:
         if given:
-            codes = given_codes(source.noisy, lambda m: self.codes(source, m, generator), n, given, _numpy(generator))
+            codes = given_codes(sampler.noisy, lambda m: self.codes(sampler, m, generator), n, given, _numpy(generator))
         else:
-            codes = self.codes(source, n, generator)
-        out = decoded_rows(source.noisy, codes, generator, mean)
+            codes = self.codes(sampler, n, generator)
+        out = decoded_rows(sampler.noisy, codes, generator, mean)
         for c, value in given.items():
             out[:, c] = value
         return out
@@ -171,8 +171,8 @@ class FromPrior(_Decoded):
 
     name = "prior"
 
-    def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray:
-        return np.asarray(source.model.sample_prior(n, generator).numpy())
+    def codes(self, sampler: Sampler, n: int, generator: torch.Generator) -> np.ndarray:
+        return np.asarray(sampler.model.sample_prior(n, generator).numpy())
 
 
 @methods.register("mixture")
@@ -181,8 +181,8 @@ class FromMixture(_Decoded):
 
     name = "mixture"
 
-    def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray:
-        return source.mixture.sample(n, _numpy(generator))
+    def codes(self, sampler: Sampler, n: int, generator: torch.Generator) -> np.ndarray:
+        return sampler.mixture.sample(n, _numpy(generator))
 
 
 @methods.register("resampled")
@@ -196,17 +196,17 @@ class FromResampled:
     candidates: Annotated[int, Ge(2), Le(1_000)] = 100
 
     def draw(
-        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+        self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
     ) -> np.ndarray:
         if mean:
             raise ConfigError("method 'resampled' draws rows and has no mean; with mean=True take 'mixture' or 'prior'")
-        margins, ratio = source.corrected(self.rounds)
+        margins, ratio = sampler.corrected(self.rounds)
         rng = _numpy(generator)
-        codes = given_codes(source.noisy, lambda m: source.mixture.sample(m, rng), n, given, rng) if given else None
+        codes = given_codes(sampler.noisy, lambda m: sampler.mixture.sample(m, rng), n, given, rng) if given else None
 
         def law(m: int) -> np.ndarray:
-            z = source.mixture.sample(m, rng) if codes is None else codes[rng.integers(0, n, m)]
-            out = margins(decoded_rows(source.noisy, z, generator, mean=False), rng)
+            z = sampler.mixture.sample(m, rng) if codes is None else codes[rng.integers(0, n, m)]
+            out = margins(decoded_rows(sampler.noisy, z, generator, mean=False), rng)
             for c, value in given.items():
                 out[:, c] = value
             return out
@@ -225,12 +225,12 @@ class FromTrees:
     candidates: Annotated[int, Ge(1), Le(1_000)] = 24
 
     def draw(
-        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+        self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
     ) -> np.ndarray:
         if mean:
             raise ConfigError("method 'trees' draws rows and has no mean; with mean=True take 'mixture' or 'prior'")
-        leaf = source.leaf if self.leaf == "auto" else self.leaf
-        trees, ratio = source.law(tuple(sorted(given)), leaf, self.candidates > 1)
+        leaf = sampler.leaf if self.leaf == "auto" else self.leaf
+        trees, ratio = sampler.law(tuple(sorted(given)), leaf, self.candidates > 1)
         rng = _numpy(generator)
         if ratio is None:
             return trees.draw(n, given, rng)

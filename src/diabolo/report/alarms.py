@@ -339,10 +339,10 @@ class Unfinished(_Check):
     title = "Training cut short"
 
     def __call__(self, e: Evidence) -> Finding:
-        losses = [h["validation"] for h in e.ae.history_ if h.get("validation") is not None]
+        losses = [h["validation"] for h in e.fitted.history if h.get("validation") is not None]
         if len(losses) < 6:
             return self.found("skipped", f"{len(losses)} epochs are too few to tell")
-        best = [i for i, h in enumerate(e.ae.history_) if h["best"]]
+        best = [i for i, h in enumerate(e.fitted.history) if h["best"]]
         last, before = min(losses[-2:]), min(losses[:-2][-3:])
         span = max(losses) - min(losses)
         gained = (before - last) / span if span > 0 else 0.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 from diabolo.model.networks.operations import Operation
-from diabolo.registry import Registry, Spec
+from diabolo.registry import Registry
 
 __all__ = ["Network", "Shape", "networks"]
 
@@ -37,7 +37,7 @@ class Network(Protocol):
 class _Networks(Registry[Network]):
     """The networks that are built in, and a user's own by import path."""
 
-    def create(self, spec: Spec | Any) -> Network:
+    def create(self, spec: Any) -> Network:
         """Build a network; a name like "mypackage.mymodule:MyNetwork" imports that class."""
         from diabolo.model.networks.own import OwnNetwork, is_own, own_network
 

@@ -27,15 +27,13 @@ class Codec:
     short = "Compression"
 
     def __call__(self, e: Evidence) -> Part | Missing:
-        section, path = e.given.sections.get("codec"), e.given.path
-        if section is None or path is None:
+        file = e.given.file
+        if file is None or "codec" not in file:
             return Missing("The file has no codec.", "diabolo compress MODEL DATA -o FILE.dbl --max-error 1e-3")
         if e.rows.source is None:
             return Missing("The codec reads tables from a file, and these rows are from Python.")
-        from diabolo.file.codec import plan_of
-
         try:
-            found = coded(e.rows.source, plan_of(path, section))
+            found = coded(e.rows.source, file.codec.plan)
         except DiaboloError as error:
             return Missing(f"The codec cannot take this table: {error}")
         r = found

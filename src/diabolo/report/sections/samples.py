@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 
-from diabolo.data.table import as_table, matched
-from diabolo.generate.drawing import source_of
+from diabolo.generate.drawing import draw
 from diabolo.generate.fidelity import ColumnDistance, column_distances, copying
 from diabolo.generate.methods import automatic
 from diabolo.report.charts import Axis, Chart, figure
@@ -61,15 +58,11 @@ class Samples:
 
 def draws(e: Evidence, n: int) -> np.ndarray:
     """Rows [n, C] drawn from the model, in the schema's order and levels; of images E[x|z], without the noise of x."""
-    ae = copy.copy(e.ae)
-    ae.container_ = "arrow"
-    method = QUICK if by_trees(e) else "auto"
-    cells = ae.sample(n, random_state=e.seed, mean=e.is_image, method=method)
-    return matched(as_table(cells), e.schema, "the model").values
+    return draw(e.given.sampler, n, e.seed, e.is_image, QUICK if by_trees(e) else "auto")
 
 
 def by_trees(e: Evidence) -> bool:
-    return automatic(source_of(e.ae), e.is_image) == "trees"
+    return automatic(e.given.sampler, e.is_image) == "trees"
 
 
 def _copies(e: Evidence, real: np.ndarray, drawn: np.ndarray) -> str:

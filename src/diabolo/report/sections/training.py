@@ -23,7 +23,7 @@ class Training:
     short = "Training"
 
     def __call__(self, e: Evidence) -> Part | Missing:
-        history = e.ae.history_
+        history = e.fitted.history
         best = next((h for h in reversed(history) if h["best"]), history[-1] if history else None)
         if best is None:
             return Missing("The file holds no history of a training.")
