@@ -73,7 +73,8 @@ def diabolo(quick: bool) -> Fit:
 
 
 def diabolo_scores(detector: object, rows: np.ndarray) -> dict[str, np.ndarray]:
-    from diabolo.detect.scores import applicable, score_table
+    from diabolo.detect.choice import applicable
+    from diabolo.detect.scoring import score_table
 
     # Hundreds of passes per row: a search for the best code.
     wanted = [n for n in applicable(detector.calibrated_.reference) if n != "profile"]

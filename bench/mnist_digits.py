@@ -37,7 +37,7 @@ def fifth(train: np.ndarray, test: np.ndarray) -> np.ndarray:
 def one(digit: int, options: argparse.Namespace) -> dict[str, np.ndarray]:
     """Each score of the test images, from the cache where it has them."""
     from diabolo import AnomalyDetector, VariationalAutoencoder
-    from diabolo.detect.scores import score_table
+    from diabolo.detect.scoring import score_table
 
     key = hashlib.sha256(f"{source_hash()} {options.rows} {options.epochs} {options.seed}".encode()).hexdigest()[:12]
     path = Path(options.cache) / f"digit{digit}-{key}.npz"

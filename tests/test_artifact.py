@@ -32,8 +32,9 @@ from diabolo import (
 )
 from diabolo.artifact import HEADER_LIMIT, SECTIONS, Section, read_sections, sealed, write_sections
 from diabolo.describe.model import describe_model
+from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import applicable, scores
+from diabolo.detect.scores import scores
 from diabolo.errors import ModelFileError, OutputError
 from diabolo.file.model_file import ModelFile
 from diabolo.file.rows import packed, unpacked

@@ -9,7 +9,7 @@ import torch
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Column, Schema
-from diabolo.detect.auto import views_of
+from diabolo.detect.scores.auto import views_of
 from diabolo.detect.views import GROUPS, NEAR, RELATIVE, VIEWS, WIDE, Views, soft_clip
 from diabolo.metrics import auroc
 

@@ -10,7 +10,7 @@ from program import rewrite, sections_of
 
 from diabolo import VariationalAutoencoder
 from diabolo.cli.app import main
-from diabolo.cli.compress import _pair, _span
+from diabolo.cli.verbs.compress import _pair, _span
 from diabolo.errors import ConfigError, OutputError
 
 

@@ -9,7 +9,7 @@ from program import done, refused, rewrite, sections_of, table, write
 from scipy import stats
 
 from diabolo import AnomalyDetector, LinearAutoencoder, VariationalAutoencoder
-from diabolo.cli.explain import parse_rows
+from diabolo.cli.verbs.explain import parse_rows
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.repair import Neighborhood, repairs
 from diabolo.errors import CalibrationError, ConfigError, DataError, ModelFileError

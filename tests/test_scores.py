@@ -15,12 +15,14 @@ from sklearn.neighbors import NearestNeighbors
 
 from diabolo import AnomalyDetector, Autoencoder, DenoisingAutoencoder, LinearAutoencoder, VariationalAutoencoder, load
 from diabolo.data.hashing import hash_rows
-from diabolo.detect.by_column import by_column, column_table
-from diabolo.detect.denoising import LEVELS, denoised_error
-from diabolo.detect.mahalanobis import RIDGE
+from diabolo.detect.choice import applicable, by_column
 from diabolo.detect.neighbours import SPACES, Nearest, nearest_table
 from diabolo.detect.reference import STORED_BYTES, Reference, Stored, stored_rows
-from diabolo.detect.scores import Neighbours, applicable, score_table, scores
+from diabolo.detect.scores import scores
+from diabolo.detect.scores.error import LEVELS, denoised_error
+from diabolo.detect.scores.latent import RIDGE
+from diabolo.detect.scores.neighbours import Neighbours
+from diabolo.detect.scoring import column_table, score_table
 from diabolo.detect.split import apart_of_any_table
 from diabolo.errors import ConfigError
 
@@ -257,7 +259,7 @@ def test_columns_add_up_to_the_score(name, mixed, mixed_detector):
     values = values_of(reference.model, mixed).astype(float)
     values[5] = np.nan
     if name not in by_column(reference):
-        with pytest.raises(ConfigError, match=rf"{name}' has no columns; those that have: nll, mse, mae, denoise"):
+        with pytest.raises(ConfigError, match=rf"{name}' has no columns; those that have: denoise, mae, mse, nll"):
             column_table(reference, values, name)
         return
     table = column_table(reference, values, name)
@@ -287,7 +289,7 @@ def test_how_many_rows_are_stored():
 
 def test_a_score_of_neighbours_needs_a_detector(plane):
     ae = Autoencoder(epochs=1).fit(plane[1])
-    with pytest.raises(ConfigError, match=r"'neighbours' needs training rows, which a detector keeps: .* gives nll"):
+    with pytest.raises(ConfigError, match=r"'neighbours' needs training rows, which a detector keeps: .* gives .*nll"):
         ae.anomaly_score(plane[1], "neighbours")
     assert "neighbours" not in applicable(Reference(ae.model_))
     assert "neighbours" not in applicable(Reference(ae.model_, Stored(plane[1][:1])))
@@ -360,7 +362,8 @@ def test_half_of_a_table_that_the_autoencoder_never_saw_is_stored(plane):
 IN_A_NEW_PROCESS = """
 import sys, numpy as np, pandas as pd
 from diabolo import AnomalyDetector
-from diabolo.detect.scores import applicable, score_table
+from diabolo.detect.choice import applicable
+from diabolo.detect.scoring import score_table
 from diabolo.data.table import as_table, matched
 detector = AnomalyDetector.load(sys.argv[1] + "/m.diabolo")
 X = pd.read_parquet(sys.argv[1] + "/X.parquet")

@@ -14,8 +14,9 @@ from diabolo.data.hashing import hash_rows
 from diabolo.data.reading import as_fitted, ordered_chunks
 from diabolo.data.schema import Schema
 from diabolo.detect.calibrated import Calibrated
+from diabolo.detect.choice import automatic, routine
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import automatic, routine, score_table
+from diabolo.detect.scoring import score_table
 from diabolo.errors import DataError, nearest
 from diabolo.file.model_file import ModelFile
 from diabolo.metrics import Ranking, rank

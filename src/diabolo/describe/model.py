@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from diabolo.describe.columns import print_schema
+from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import applicable
 from diabolo.file.model_file import ModelFile
 from diabolo.registry import spec_of
 

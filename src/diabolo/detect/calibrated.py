@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from diabolo.detect.choice import applicable, automatic
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.detect.health import Monitor
 from diabolo.detect.marginals import Marginals
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import applicable, automatic, score_table
+from diabolo.detect.scoring import score_table
 from diabolo.errors import CalibrationError, ConfigError, nearest
 from diabolo.fitted.record import Fitted
 

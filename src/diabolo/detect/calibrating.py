@@ -14,11 +14,12 @@ from diabolo.data.sample import Sample
 from diabolo.data.stream import Stream
 from diabolo.data.table import Table, like_schema, matched
 from diabolo.detect.calibrated import Calibrated
+from diabolo.detect.choice import automatic, check_score, routine
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration
 from diabolo.detect.health import calibration_marginals
 from diabolo.detect.reference import Reference, Stored
-from diabolo.detect.scores import automatic, check_score, routine, score_table
+from diabolo.detect.scoring import score_table
 from diabolo.detect.split import apart_of_any_table, apart_of_fitted_table, refuse_few, unseen_rows
 from diabolo.errors import CalibrationError
 from diabolo.fitted.keep import Keep

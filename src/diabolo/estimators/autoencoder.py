@@ -17,8 +17,9 @@ from diabolo.data.dtypes import mean_type
 from diabolo.data.encoding import Encoded
 from diabolo.data.table import Table, as_table, check_weights, from_values, matched
 from diabolo.data.tiles import padded, tiles
+from diabolo.detect.choice import density
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import density, score_table
+from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError, DataError, ModelFileError
 from diabolo.estimators.faces import Face, face_of
 from diabolo.estimators.settings import HasSettings

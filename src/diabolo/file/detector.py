@@ -10,11 +10,12 @@ import numpy as np
 from diabolo.artifact import Section
 from diabolo.cards import Count, card_of
 from diabolo.detect.calibrated import Calibrated
+from diabolo.detect.choice import check_score
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration
 from diabolo.detect.marginals import EDGES, Marginals
 from diabolo.detect.reference import Reference, Stored
-from diabolo.detect.scores import check_score, scores
+from diabolo.detect.scores import scores
 from diabolo.errors import DiaboloError, ModelFileError
 from diabolo.fitted.record import Fitted, scorable
 from diabolo.model.autoencoder import Model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from diabolo.generate.mixture import Mixture, fit_mixture
 from diabolo.generate.reweighting import Ratio, fit_ratio
 from diabolo.generate.trees import Trees, smallest_leaf
 from diabolo.model.autoencoder import Model
-from diabolo.registry import Registry
+from diabolo.registry import Entry, Registry
 
 __all__ = ["MOST_COLUMNS", "Method", "Sampler", "automatic", "codes_of", "methods"]
 
@@ -117,9 +117,10 @@ def codes_of(model: Model, rows: np.ndarray) -> np.ndarray:
     return out
 
 
-class Method(Protocol):
-    name: str
+class Method(Entry, abc.ABC):
+    """A way to draw rows."""
 
+    @abc.abstractmethod
     def draw(
         self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
     ) -> np.ndarray:
@@ -132,10 +133,9 @@ class Method(Protocol):
             generator: of all chance.
             mean: E[x|z] in place of draws.
         """
-        ...
 
 
-methods: Registry[Method] = Registry("method")
+methods: Registry[Method] = Registry("method", __package__)
 
 
 def automatic(sampler: Sampler, mean: bool) -> str:
@@ -146,8 +146,8 @@ def automatic(sampler: Sampler, mean: bool) -> str:
     return "mixture" if mean or schema.shape is not None or len(schema.columns) > MOST_COLUMNS else "trees"
 
 
-class _Decoded(abc.ABC):
-    """What methods share whose rows the decoder draws."""
+class _Decoded(Method):
+    """A method whose rows the decoder draws."""
 
     @abc.abstractmethod
     def codes(self, sampler: Sampler, n: int, generator: torch.Generator) -> np.ndarray: ...
@@ -169,8 +169,6 @@ class _Decoded(abc.ABC):
 class FromPrior(_Decoded):
     """z ~ π, or one Gaussian with the training codes' moments where they were not held against π; x ~ p(x|z)."""
 
-    name = "prior"
-
     def codes(self, sampler: Sampler, n: int, generator: torch.Generator) -> np.ndarray:
         return np.asarray(sampler.model.sample_prior(n, generator).numpy())
 
@@ -179,17 +177,14 @@ class FromPrior(_Decoded):
 class FromMixture(_Decoded):
     """z from a Gaussian mixture fitted to the training codes, the aggregate posterior; x ~ p(x|z)."""
 
-    name = "mixture"
-
     def codes(self, sampler: Sampler, n: int, generator: torch.Generator) -> np.ndarray:
         return sampler.mixture.sample(n, _numpy(generator))
 
 
 @methods.register("resampled")
-class FromResampled:
+class FromResampled(Method):
     """Rows of `mixture`, moved to the laws of training columns and kept by the ratio of densities."""
 
-    name = "resampled"
     #: Times that the ratio is learnt, of what rows still lack; 0: only the columns' laws are put right.
     rounds: Annotated[int, Ge(0), Le(20)] = 3
     #: Candidates for each row at most.
@@ -215,10 +210,9 @@ class FromResampled:
 
 
 @methods.register("trees")
-class FromTrees:
+class FromTrees(Method):
     """The component of z in that mixture, then column after column from the law of its tree given those before."""
 
-    name = "trees"
     #: Training rows in a leaf, at least: fewer copy, more blur. "auto" takes the fewest that do not copy.
     leaf: Annotated[int, Ge(1), Le(10_000)] | Literal["auto"] = "auto"
     #: Candidates for each row at most, of which one is kept by how much likelier it is among training rows; 1: none.

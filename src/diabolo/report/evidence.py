@@ -12,8 +12,9 @@ from diabolo.cluster.stability import most_likely
 from diabolo.data.hashing import hash_rows
 from diabolo.data.roles import ROLES
 from diabolo.data.slots import filled
+from diabolo.detect.choice import density, score_of
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import density, score_table
+from diabolo.detect.scoring import score_table
 from diabolo.errors import DataError
 from diabolo.report.space import Components, Pass, Space, components, explained, run
 
@@ -29,9 +30,8 @@ __all__ = ["Evidence", "Given", "Rows", "most_scored", "share", "spaced"]
 
 #: Rows scored, looked at column by column, compared by size, and drawn on the map, at most.
 MOST_SCORED, MOST_LOOKED, MOST_COMPARED, MOST_MAPPED = 100_000, 10_000, 3_000, 3_000
-#: The same for scores that take tens of passes.
+#: Rows scored with a costly score, at most.
 FEWER_SCORED = 40_000
-MANY_PASSES = ("neg_elbo", "neg_log_likelihood", "profile", "denoise")
 #: Cells (rows × columns) looked at, at most, which images reach first.
 MOST_CELLS = 6_000_000
 
@@ -66,7 +66,7 @@ class Rows:
 def most_scored(given: Given) -> int:
     """How many rows of a table are scored: as many as take some seconds."""
     name = density(given.fitted.model) if given.detector is None else given.detector.score_name
-    return FEWER_SCORED if name in MANY_PASSES else MOST_SCORED
+    return FEWER_SCORED if score_of(name).costly else MOST_SCORED
 
 
 def spaced(n: int, most: int) -> np.ndarray:

@@ -126,7 +126,7 @@ def _recent(before: Rows | None, rows: Rows) -> Rows:
     if old.weights is not None or rows.weights is not None:
         weights = torch.cat([torch.ones(len(r)) if r.weights is None else r.weights for r in (old, rows)])
     x = torch.cat([old.rows.x, rows.rows.x])
-    return Rows(Encoded(x, present, None, None, None, max(old.rows.largest, rows.rows.largest)), weights)
+    return Rows(Encoded(x, present, largest=max(old.rows.largest, rows.rows.largest)), weights)
 
 
 def _part(rows: Rows, part: slice) -> Rows:

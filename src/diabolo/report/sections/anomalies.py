@@ -14,7 +14,7 @@ from diabolo.errors import CalibrationError, DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, tag
 from diabolo.report.png import as_bytes, picture
-from diabolo.report.sections.base import Missing, Part, sections
+from diabolo.report.sections.base import Missing, Part, Section, sections
 from diabolo.report.space import run
 
 __all__ = ["Anomalies"]
@@ -26,9 +26,10 @@ MOST_SEARCHED = 24
 
 
 @sections.register("anomalies")
-class Anomalies:
+class Anomalies(Section):
     """The rows of the highest scores."""
 
+    place = 40
     title = "Most anomalous rows"
     short = "Anomalies"
 

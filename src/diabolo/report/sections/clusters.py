@@ -9,18 +9,17 @@ from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
 from diabolo.report.png import as_bytes, picture, sheet
-from diabolo.report.sections.base import Missing, Part, grid, sections
-
-__all__ = ["Clusters"]
+from diabolo.report.sections.base import Missing, Part, Section, grid, sections
 
 #: Clusters shown, and columns of each: those in which it differs most from the others.
 SHOWN, COLUMNS = 12, 5
 
 
 @sections.register("clusters")
-class Clusters:
+class Clusters(Section):
     """The file's clusters among the rows on the map."""
 
+    place = 60
     title = "Clusters"
     short = "Clusters"
 

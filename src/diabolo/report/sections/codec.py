@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any
 from diabolo.errors import DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, Sorted, columns_table, number, tag
-from diabolo.report.sections.base import Missing, Part, sections
+from diabolo.report.sections.base import Missing, Part, Section, sections
 
 if TYPE_CHECKING:
     from diabolo.compress.report import Report
-
-__all__ = ["Codec"]
 
 #: Rows coded.
 CODED = 8_192
 
 
 @sections.register("codec")
-class Codec:
+class Codec(Section):
     """Bits per value and errors of each column."""
 
+    place = 100
     title = "Compression by column"
     short = "Compression"
 

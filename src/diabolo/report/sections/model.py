@@ -9,9 +9,7 @@ from diabolo.data.roles import ROLES
 from diabolo.registry import spec_of
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
-from diabolo.report.sections.base import Part, grid, sections
-
-__all__ = ["Model"]
+from diabolo.report.sections.base import Part, Section, grid, sections
 
 ROLE_WORDS = {
     "train": "trained on",
@@ -24,9 +22,10 @@ LATENT_WORDS = {"point": "a point", "gaussian": "a Gaussian"}
 
 
 @sections.register("model")
-class Model:
+class Model(Section):
     """The card of the model."""
 
+    place = 10
     title = "What was trained on what"
     short = "Model"
 

@@ -11,9 +11,7 @@ from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence, spaced
 from diabolo.report.html import Html, columns_table, number, percent, tag, words
 from diabolo.report.png import as_bytes, picture, sheet
-from diabolo.report.sections.base import Part, grid, sections
-
-__all__ = ["Samples"]
+from diabolo.report.sections.base import Part, Section, grid, sections
 
 #: Rows drawn, columns drawn as charts, levels and bins of each, rows that copies are looked for among.
 DRAWN, CHARTS, LEVELS, BINS, NEAR, MOST_NEAR_CELLS = 2_000, 9, 12, 40, 2_000, 200_000
@@ -23,9 +21,10 @@ QUICKLY = " (drawn by trees of 20 rows in a leaf, not resampled as `sample` does
 
 
 @sections.register("samples")
-class Samples:
+class Samples(Section):
     """Rows as `Autoencoder.sample` draws them, without the resampling that takes longest; of images E[x|z]."""
 
+    place = 90
     title = "Samples beside data"
     short = "Samples"
 

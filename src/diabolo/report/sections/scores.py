@@ -8,17 +8,16 @@ from diabolo.detect.conformal import Calibration
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent
-from diabolo.report.sections.base import Part, grid, sections
-
-__all__ = ["Scores", "interval"]
+from diabolo.report.sections.base import Part, Section, grid, sections
 
 BINS = 60
 
 
 @sections.register("scores")
-class Scores:
+class Scores(Section):
     """Scores, threshold and rates."""
 
+    place = 30
     title = "Anomaly scores"
     short = "Scores"
 

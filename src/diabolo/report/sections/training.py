@@ -10,15 +10,14 @@ import numpy as np
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number
-from diabolo.report.sections.base import Missing, Part, grid, sections
-
-__all__ = ["Training"]
+from diabolo.report.sections.base import Missing, Part, Section, grid, sections
 
 
 @sections.register("training")
-class Training:
+class Training(Section):
     """How the loss and its terms fell."""
 
+    place = 20
     title = "Training"
     short = "Training"
 
