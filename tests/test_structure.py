@@ -62,6 +62,32 @@ def test_imports_point_down(name):
     assert wrong == []
 
 
+def needs(name):
+    """Modules of ours that a module imports, inside functions too; not what only a type checker reads."""
+    waiting, found = [TREES[name]], set()
+    while waiting:
+        for node in ast.iter_child_nodes(waiting.pop()):
+            if isinstance(node, ast.If) and dotted(node.test) == "TYPE_CHECKING":
+                continue
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diabolo"):
+                home = node.module.removeprefix("diabolo").removeprefix(".")
+                inner = {f"{home}.{a.name}".removeprefix(".") for a in node.names}
+                found |= {n if n in MODULES else home for n in inner}
+            elif isinstance(node, ast.Import):
+                found |= {a.name.removeprefix("diabolo.") for a in node.names if a.name.startswith("diabolo.")}
+            waiting.append(node)
+    return found & set(MODULES)
+
+
+def test_no_module_needs_itself_by_a_detour():
+    graph = {name: needs(name) for name in MODULES}
+    assert sum(len(others) for others in graph.values()) > len(MODULES)
+    while free := [name for name, others in graph.items() if not others & graph.keys()]:
+        for name in free:
+            del graph[name]
+    assert graph == {}, "these modules import each other in a circle, or one that is in it"
+
+
 def test_the_package_itself_imports_nothing_before_it_is_asked():
     tree = TREES[""]
     at_import = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
