@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from scipy.stats import binom
 
 from diabolo.cluster.fitted import Components
 from diabolo.cluster.partition import gaussian_mixture
@@ -110,6 +109,8 @@ def valley(a: np.ndarray, b: np.ndarray, new_a: np.ndarray, new_b: np.ndarray) -
     counts = np.zeros(3, np.int64)
     for chosen, seen in (((a, b), (new_a, new_b)), ((new_a, new_b), (a, b))):
         counts += _windows(*chosen, np.concatenate(seen))
+    from scipy.stats import binom  # half a second that reading a model file does not pay
+
     return float(max(binom.cdf(counts[1], counts[1] + side, 0.5) for side in (counts[0], counts[2])))
 
 
