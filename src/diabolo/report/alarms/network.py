@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from diabolo.model.networks import Rectify
+from diabolo.model.networks import Rectify, parameter_shapes
 from diabolo.report.alarms.base import Alarm, Finding, alarms
 from diabolo.report.bottleneck import active_units
 from diabolo.report.evidence import Evidence, share, spaced
@@ -126,8 +126,6 @@ class Dead(Alarm):
 
 def _dead_by_layer(e: Evidence) -> list[tuple[str, int, int]]:
     """(layer, dead units, units) of every plain rectified layer, over at most 4,000 rows."""
-    from diabolo.model.networks import parameter_shapes
-
     values = np.ascontiguousarray(e.rows.values[e.looked[spaced(len(e.looked), 4_000)]])
     out = []
     with torch.inference_mode():
