@@ -85,6 +85,7 @@ def spec_of(part: Any) -> dict[str, Any]:
     return {"name": part.name, **dataclasses.asdict(part)}
 
 
+@dataclasses.dataclass(frozen=True)
 class Entry:
     """What every part is; the class of a concept derives from it, and the concept's parts derive from that class."""
 
@@ -114,7 +115,9 @@ class Registry(Generic[Part]):
                 self._found()  # so that a user's own part, and not a built-in one, is refused a name in use
             if name in self._entries:
                 raise ConfigError(f"the {self.concept} {name!r} is registered twice")
-            dataclasses.dataclass(frozen=True)(cls)
+            # A class without settings of its own is the dataclass that it inherits: making one takes a millisecond.
+            if vars(cls).get("__annotations__"):
+                dataclasses.dataclass(frozen=True)(cls)
             cls.name = name
             entries = {**self._entries, name: cls}
             self._entries = dict(sorted(entries.items(), key=lambda entry: (entry[1].place, entry[0])))
