@@ -61,7 +61,7 @@ def autoencoder(name: str, seed: int, x: np.ndarray, options: argparse.Namespace
 
     path = Path(options.cache) / f"ae-{name}-{seed}-e{options.epochs}{'-quick' * options.quick}.diabolo"
     if path.exists():
-        return diabolo.load(path)
+        return diabolo.Autoencoder.load(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     keep = path.with_name(f"{path.name}.ckpt")
     hidden = (500, 500, 2000) if not options.quick else (64, 32)
@@ -101,7 +101,7 @@ def labels_of(method: str, ae, x: np.ndarray, seed: int, options: argparse.Names
         embedding = {"name": "neighbours", "metric": "correlation", **dict(part.split("=") for part in options.set)}
         embedding = {k: int(v) if str(v).isdecimal() else v for k, v in embedding.items()}
         clusterer = LatentClusterer(ae, n_clusters=10, embedding=embedding, n_resamples=0, random_state=seed).fit(x)
-        there = clusterer.partition_.proba(clusterer.embedded_).argmax(axis=1)
+        there = clusterer.clusters_.partition.proba(clusterer.embedded_).argmax(axis=1)
         print(f"  the network gives {(there == clusterer.labels_).mean():.2%} of the rows the cluster of their point")
         return clusterer.labels_
     if method == "k-means":

@@ -17,6 +17,7 @@ from scipy import stats
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.data.hashing import hash_rows
 from diabolo.data.roles import ROLES, assign_roles
+from diabolo.detect.choice import applicable
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.errors import CalibrationError, ConfigError, DataError
 
@@ -74,7 +75,7 @@ def training_rows(detector, X):
 def role_of(detector, X):
     """Each row's part, from what the fit remembers of its split."""
     split = detector.autoencoder_.fitted_.roles
-    roles = np.array(ROLES)[assign_roles(len(X), split["seed"], split["stop"], split["combine"], split["calibrate"])]
+    roles = np.array(ROLES)[assign_roles(len(X), split.seed, split.stop, split.combine, split.calibrate)]
     assert (roles == "train").sum() == detector.autoencoder_.n_train_
     assert (roles == "calibrate").sum() == detector.n_calibration_
     return roles
@@ -278,7 +279,7 @@ def test_rows_of_no_weight_play_no_part(rng):
     assert detector.n_calibration_ <= 300
     assert np.isfinite(detector.threshold_)
     assert (detector.predict(X[300:]) == -1).mean() > 0.95
-    counts = detector.autoencoder_.fitted_.roles["counts"]
+    counts = detector.autoencoder_.fitted_.roles.counts
     assert counts["train"] + counts["stop"] + detector.n_calibration_ == 300
     assert only.n_calibration_ == detector.n_calibration_
 
@@ -322,6 +323,15 @@ def test_score_acts_at_once(detector, fresh):
         with pytest.raises(ConfigError, match=f"{wrong}.*nll"):
             detector.predict(fresh)
     detector.set_params(score="auto")
+
+
+def test_an_unknown_score_lists_those_that_the_model_can_give_once_each(detector, fresh):
+    detector.set_params(score="nlll")
+    with pytest.raises(ConfigError, match="unknown score 'nlll': did you mean 'nll'") as failure:
+        detector.predict(fresh)
+    detector.set_params(score="auto")
+    assert str(failure.value).partition("Allowed: ")[2].split(", ") == applicable(detector.reference_)
+    assert {"auto", "profile", "neighbours"} <= set(applicable(detector.reference_))
 
 
 def test_default_rate_says_which_it_is(detector):
@@ -382,7 +392,7 @@ def test_training_rows_of_a_fitted_autoencoder_are_left_out(rng):
     assert detector.n_excluded_ == 300
     assert detector.n_calibration_ == 150
     at = np.isin(hash_rows(mixed), hash_rows(X))
-    assert set(hash_rows(detector.reference_.stored.values)) == set(hash_rows(mixed[at]))
+    assert set(hash_rows(detector.calibrated_.reference.stored.values)) == set(hash_rows(mixed[at]))
 
 
 def copies(X):
@@ -513,7 +523,7 @@ def test_a_missing_cell_is_not_an_alarm(rng):
 def test_a_costly_score_is_calibrated_where_it_is_asked_for(rng):
     X = rng.normal(size=(600, 4))
     detector = AnomalyDetector(Autoencoder(epochs=2)).fit(X)
-    assert "profile" not in detector.calibrations_
+    assert "profile" not in detector.calibrated_.calibrations
     with pytest.raises(ConfigError, match=r"takes long.*fit the detector with score='profile'"):
         detector.set_params(score="profile").p_values(X)
     asked = AnomalyDetector(Autoencoder(epochs=2), score="profile").fit(X)

@@ -6,18 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diabolo.data.formats.base import Source, formats, known, rows_within
-
-__all__ = ["Parquet"]
+from diabolo.data.formats.base import Format, Source, formats, known, rows_within
 
 
 @formats.register("parquet")
-class Parquet:
+class Parquet(Format):
     """Apache Parquet, read one row group's slice at a time."""
 
-    name = "parquet"
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
-    complete: ClassVar[bool] = True
+    complete = True
 
     def schema(self, source: Source) -> tuple[Any, int | None]:
         import pyarrow.parquet as pq
