@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 #: All that a fit loads, and the table reader's libraries.
@@ -41,6 +42,12 @@ class Stem:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return Child(self, int(self.process.stdout.readline()))
+
+    def run(self, code, words=()):
+        """(exit status, stderr) of a child that has ended."""
+        with tempfile.TemporaryDirectory() as folder:
+            errors = Path(folder) / "errors"
+            return self.start(code, words, errors=errors).wait(), errors.read_text()
 
     def close(self):
         self.process.communicate()

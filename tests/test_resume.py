@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from stem import Stem
 
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, load
 from diabolo.artifact import Section, read_sections, write_sections
@@ -380,16 +379,14 @@ METHODS = {
 
 
 @pytest.fixture(scope="module")
-def program():
+def program(stem):
     """A function (words, …) → the program in a process of its own, after some lines of Python."""
-    stem = Stem()
 
     def start(arguments, every="0.1", before="", errors=os.devnull):
         code = f"{before}\nfrom diabolo.cli import main\nmain()"
         return stem.start(code, arguments, {"DIABOLO_CHECKPOINT_SECONDS": every}, errors)
 
-    yield start
-    stem.close()
+    return start
 
 
 @pytest.fixture(scope="module")
@@ -491,7 +488,9 @@ def test_fifty_kills(shop, program, tmp_path):
         seed += 1
         folder = tmp_path / str(seed)
         folder.mkdir()
-        kills += killed_and_resumed(shop, program, folder, list(METHODS)[seed % len(METHODS)], 100 + seed, min(5, 50 - kills))
+        kills += killed_and_resumed(
+            shop, program, folder, list(METHODS)[seed % len(METHODS)], 100 + seed, min(5, 50 - kills)
+        )
     assert kills == 50
 
 
