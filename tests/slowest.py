@@ -51,10 +51,11 @@ class Seconds:
         self.parts, self.outcome = {}, {}
 
     def pytest_runtest_logreport(self, report):
-        self.parts.setdefault(report.nodeid, {})[report.when] = report.cpu
+        parts = self.parts.setdefault(report.nodeid, {})
+        parts[report.when] = report.cpu
         if self.to and report.when == "teardown":
             with self.to.open("a") as file:
-                file.write(json.dumps({"test": report.nodeid, **self.parts[report.nodeid]}) + "\n")
+                file.write(json.dumps({"test": report.nodeid, **parts}) + "\n")
 
     def pytest_terminal_summary(self, terminalreporter):
         total = {test: sum(parts.values()) for test, parts in self.parts.items()}
