@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -374,11 +371,11 @@ np.savez(sys.argv[1] + "/out.npz", **score_table(reference, values, applicable(r
 """
 
 
-def test_a_new_process_gives_every_score_the_same_bits(mixed, mixed_detector, tmp_path):
+def test_a_new_process_gives_every_score_the_same_bits(mixed, mixed_detector, tmp_path, stem):
     mixed_detector.save(tmp_path / "m.diabolo")
     mixed.to_parquet(tmp_path / "X.parquet")
-    ended = subprocess.run([sys.executable, "-c", IN_A_NEW_PROCESS, str(tmp_path)], capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+    status, errors = stem.run(IN_A_NEW_PROCESS, [tmp_path])
+    assert status == 0, errors
     with np.load(tmp_path / "out.npz") as there:
         assert set(there) == set(applicable(mixed_detector.calibrated_.reference)) >= set(scores.names()) - {"auto"}
         for name in there:
