@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from diabolo.cluster.clusters import Clusters, Settings, find_clusters
+from diabolo.cluster.clusters import Clusters, ClusterSettings, find_clusters
 from diabolo.cluster.stability import most_likely
 from diabolo.config import seed_of
 from diabolo.data.formats import Data
@@ -19,7 +18,9 @@ from diabolo.model.autoencoder import Model
 __all__ = ["clustered", "labelled"]
 
 
-def clustered(model: Model, data: Data, settings: Settings, most_bytes: int, report: Callable[[int], None]) -> Clusters:
+def clustered(
+    model: Model, data: Data, settings: ClusterSettings, most_bytes: int, report: Callable[[int], None]
+) -> Clusters:
     """Find clusters of a dataset, or of a uniform sample of so many bytes."""
     sample = sampled(data, model.encoding.schema, None, most_bytes, report)
     return find_clusters(model, sample.values, settings, seed_of(settings.random_state)).clusters
@@ -27,8 +28,8 @@ def clustered(model: Model, data: Data, settings: Settings, most_bytes: int, rep
 
 def labelled(
     found: Clusters, model: Model, data: Data, sizes: list[int], report: Callable[[int], None]
-) -> tuple[Any, Iterator[Any]]:
-    """The Arrow schema of labels, and batches of them; adds to `sizes` the rows of each cluster, last those of none."""
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The Arrow schema of labels, and batches of them; the rows of each cluster are added to `sizes`, of none last."""
     schema = pa.schema(
         [
             pa.field("row", pa.int64(), metadata={"encoding": "DELTA_BINARY_PACKED"}),
@@ -37,7 +38,7 @@ def labelled(
         ]
     )
 
-    def batches() -> Iterator[Any]:
+    def batches() -> Iterator[pa.RecordBatch]:
         at = 0
         for values, _ in ordered_chunks(data, model.encoding.schema):
             labels, confidence = most_likely(found.proba(model, values))

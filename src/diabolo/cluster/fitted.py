@@ -1,4 +1,4 @@
-"""What a fitted partition is: plain arrays, from which the cluster of any row follows."""
+"""Fitted partitions: plain arrays, from which the cluster of any row follows."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -15,9 +15,16 @@ from diabolo.data.dtypes import TEXT, arrow_dtype, cells_of, float_type, is_date
 from diabolo.data.schema import Column, Schema
 from diabolo.errors import DataError, MissingExtraError, nearest
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import ArrayLike
+
 __all__ = [
     "Container",
     "Table",
+    "TableLike",
+    "TableOut",
     "as_numbers",
     "as_table",
     "check_weights",
@@ -28,6 +35,9 @@ __all__ = [
 ]
 
 Container = Literal["numpy", "pandas", "arrow"]
+#: A table [n, C] as a user gives it (nested lists are array-like), and in the container that a user gets back.
+TableLike: TypeAlias = "ArrayLike | pd.DataFrame | pa.Table | Table"
+TableOut: TypeAlias = "np.ndarray | pd.DataFrame | pa.Table"
 
 
 @dataclasses.dataclass
