@@ -11,7 +11,7 @@ import numpy as np
 from diabolo.artifact import SECTIONS, read_sections
 from diabolo.data.dtypes import is_date
 from diabolo.data.formats import Data, is_list
-from diabolo.data.reading import chunks, row_shape
+from diabolo.data.reading import chunks, notes_on, row_shape
 from diabolo.data.schema import Column
 from diabolo.errors import DataError
 from diabolo.registry import spec_of
@@ -128,6 +128,8 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
         console.print(f"  lists, of which --take {group}:10 would make columns: {', '.join(lists)}")
     if other:
         console.print(f"  not of one value each, so left out with --exclude or named with --label: {', '.join(other)}")
+    for line in notes_on(path, None):
+        console.print(line)
 
 
 def describe_compressed(path: Path) -> None:

@@ -50,7 +50,7 @@ def fit(
     from diabolo.cli.compress import add_codec, compression_errors
     from diabolo.cli.training import byte_count, train
     from diabolo.data.formats import Taken, check_writable
-    from diabolo.data.reading import choose_columns
+    from diabolo.data.reading import choose_columns, notes_on
     from diabolo.estimators.detector import AnomalyDetector
     from diabolo.estimators.named import CLASSES
 
@@ -72,6 +72,8 @@ def fit(
     check_writable(out)
     source = data if take is None else Taken(data, parse_slots(take, "--take"))
     names = choose_columns(source, columns, exclude, [label, weight])
+    for line in notes_on(source):
+        say(line)
     autoencoder = CLASSES[method](**settings)
     detector = None
     if only is None:

@@ -20,6 +20,7 @@ class Arrow:
     name = "arrow"
     suffixes: ClassVar[tuple[str, ...]] = (".arrow", ".feather", ".ipc", ".arrows")
     complete: ClassVar[bool] = True
+    arrays: ClassVar[bool] = True
 
     @contextlib.contextmanager
     def _open(self, source: Source) -> Iterator[tuple[Any, bool]]:

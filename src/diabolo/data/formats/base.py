@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from diabolo.registry import Registry
 __all__ = [
     "MOST_COLUMNS",
     "BESIDE",
+    "COUNTS",
+    "LEFT_OUT",
     "SHAPE",
     "Format",
     "Source",
@@ -26,6 +29,7 @@ __all__ = [
     "fixed_columns",
     "formats",
     "image_of",
+    "left_out",
     "known",
     "longest",
     "missing_package",
@@ -41,6 +45,10 @@ __all__ = [
 SHAPE = b"diabolo.shape"
 #: Metadata of a schema: names of vectors that lie in one file with arrays of more dimensions, and are often labels.
 BESIDE = b"diabolo.beside"
+#: Metadata of a schema: JSON of what a file holds beside its columns, {name: type and why it is no column}.
+LEFT_OUT = b"diabolo.left_out"
+#: Metadata of a field: JSON of the names of the lists whose objects it counts.
+COUNTS = b"diabolo.counts"
 #: A header that claims more is damaged or hostile: names alone would fill memory.
 MOST_COLUMNS = 1 << 20
 #: Bytes of one chunk, so that wide rows do not make large ones.
@@ -70,6 +78,8 @@ class Format(Protocol):
     suffixes: ClassVar[tuple[str, ...]]
     #: Whether cells of every type can be written, missing ones too.
     complete: ClassVar[bool]
+    #: Whether an array of fixed shape can be written as one column.
+    arrays: ClassVar[bool]
 
     def schema(self, source: Source) -> tuple[Any, int | None]:
         """Arrow schema and number of rows (None if only reading tells)."""
@@ -172,6 +182,12 @@ def fixed_columns(shapes: Mapping[str, tuple[int, ...]], source: Source) -> tupl
 
 def shape_metadata(shape: Sequence[int] | None) -> dict[bytes, bytes] | None:
     return {SHAPE: ",".join(map(str, shape)).encode()} if shape else None
+
+
+def left_out(schema: Any) -> dict[str, str]:
+    """What a file holds beside its columns, and of which type it is or why it cannot be one."""
+    said = (schema.metadata or {}).get(LEFT_OUT)
+    return dict(json.loads(said)) if said else {}
 
 
 def image_of(schema: Any) -> tuple[tuple[int, ...], list[str]] | None:

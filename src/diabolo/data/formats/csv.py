@@ -25,6 +25,7 @@ class Csv:
     name = "csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
     complete: ClassVar[bool] = True
+    arrays: ClassVar[bool] = False
 
     def _open(self, source: Source, columns: Sequence[str] | None, serial: bool = False) -> Any:
         import pyarrow as pa

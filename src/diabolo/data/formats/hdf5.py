@@ -46,6 +46,7 @@ class Hdf5:
     name = "hdf5"
     suffixes: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
     complete: ClassVar[bool] = False
+    arrays: ClassVar[bool] = False
 
     def _open(self, source: Source) -> Any:
         try:

@@ -36,6 +36,7 @@ class Idx:
     name = "idx"
     suffixes: ClassVar[tuple[str, ...]] = (".idx", ".idx.gz", "-ubyte", "-ubyte.gz")
     complete: ClassVar[bool] = False
+    arrays: ClassVar[bool] = False
 
     def _open(self, path: Path, mode: str = "rb") -> Any:
         return gzip.open(path, mode) if path.suffix.lower() == ".gz" else open(path, mode)

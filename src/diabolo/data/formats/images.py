@@ -34,6 +34,7 @@ class Images:
     name = "images"
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".jpg", ".jpeg")
     complete: ClassVar[bool] = False
+    arrays: ClassVar[bool] = False
 
     def _layout(self, source: Source) -> tuple[list[Path], list[str] | None, list[str], Any]:
         """Files, their labels, the columns of a picture, and the schema."""

@@ -36,6 +36,7 @@ class NumPy:
     name = "numpy"
     suffixes: ClassVar[tuple[str, ...]] = (".npy", ".npz")
     complete: ClassVar[bool] = False
+    arrays: ClassVar[bool] = False
 
     def _members(self, source: Source) -> dict[str, Member]:
         if source.path.suffix.lower() == ".npy":

@@ -18,6 +18,7 @@ class Parquet:
     name = "parquet"
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
     complete: ClassVar[bool] = True
+    arrays: ClassVar[bool] = True
 
     def schema(self, source: Source) -> tuple[Any, int | None]:
         import pyarrow.parquet as pq
