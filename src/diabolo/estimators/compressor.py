@@ -10,7 +10,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from diabolo.compress.columns import is_float, leaf
 from diabolo.compress.grid import Bound
+from diabolo.compress.nested import Nest
 from diabolo.compress.stream import decompressed, opened, write_file
 from diabolo.data.formats.base import shape_metadata
 from diabolo.data.frames import arrow_table, is_pandas, pandas_table
@@ -20,7 +22,7 @@ from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.fitted.table import seed_of
 
 if TYPE_CHECKING:
-    from diabolo.compress.chunk import Plan
+    from diabolo.compress.plan import Plan
     from diabolo.compress.report import Report
 
 __all__ = ["Compressor", "as_arrow", "bounds_of", "decompress", "learned_plan"]
@@ -98,7 +100,7 @@ class Compressor(BaseEstimator):
         """
         check_is_fitted(self, "plan_")
         table, given = as_arrow(X)
-        said, came = self.plan_.schema, table.schema
+        said, came = self.plan_.outer, table.schema
         if said.names != came.names or said.types != came.types:
             other = next((f"{a.name} ({a.type})" for a, b in zip(came, said, strict=False) if a != b), "their number")
             raise DataError(f"the table's columns are not those of the fit: {other}; fit a compressor on its like")
@@ -123,7 +125,7 @@ def learned_plan(table: Any, bounds: list[Bound | None], seed: int, epochs: int 
     batch = next(rechunked(table.to_batches(), table.schema, max(1, table.num_rows)))
     plan = make_plan(batch, bounds)
     there = pixel_columns(plan.schema)
-    images = None if there is None else pixels_of(batch, there[1])
+    images = None if there is None else pixels_of(plan.nest.split(batch), there[1])
     if there is not None and images is not None:
         plan.images = fit_images(images, there[0], seed, epochs)
     if plan.images is None:
@@ -132,17 +134,16 @@ def learned_plan(table: Any, bounds: list[Bound | None], seed: int, epochs: int 
 
 
 def bounds_of(schema: Any, max_error: Any, column_error: Mapping[str, Any] | None) -> list[Bound | None]:
-    """The bound of each column of a schema; None where it has none or holds no floats."""
-    import pyarrow as pa
-
+    """The bound of each flat column of a schema; None where it has none or holds no floats, in lists or not."""
+    flat = Nest(schema).flat
     default = None if max_error is None else Bound.parse(max_error)
     said = {n: None if e is None else Bound.parse(e) for n, e in (column_error or {}).items()}
     for name in said:
-        if name not in schema.names:
-            raise ConfigError(f"column error of {name!r}: {nearest(name, schema.names)}")
-        if not pa.types.is_floating(schema.field(name).type):
-            raise ConfigError(f"column error of {name!r}, which holds {schema.field(name).type}: allowed are floats")
-    return [said.get(f.name, default) if pa.types.is_floating(f.type) else None for f in schema]
+        if name not in flat.names:
+            raise ConfigError(f"column error of {name!r}: {nearest(name, flat.names)}")
+        if not is_float(leaf(flat.field(name).type)):
+            raise ConfigError(f"column error of {name!r}, which holds {flat.field(name).type}: allowed are floats")
+    return [said.get(f.name, default) if is_float(leaf(f.type)) else None for f in flat]
 
 
 def as_arrow(X: Any) -> tuple[Any, dict[str, Any]]:
@@ -219,7 +220,7 @@ def decompress(data: bytes, model: bytes | None = None) -> Any:
 
     reader = opened(data)
     batches = list(decompressed(reader, model))
-    table = pa.Table.from_batches(batches, reader.header.schema)
+    table = pa.Table.from_batches(batches, reader.header.outer)
     try:
         return as_given(table, reader.header.input)
     except (ValueError, LookupError, TypeError, pa.ArrowException) as error:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from diabolo.artifact import Section, read_sections, write_sections
-from diabolo.compress.chunk import Plan
+from diabolo.compress.columns import is_float, leaf
 from diabolo.compress.container import Header, Reader
+from diabolo.compress.nested import Nest
+from diabolo.compress.plan import Plan
 from diabolo.compress.report import Report
 from diabolo.compress.rivals import Verdict, sample_of
 from diabolo.compress.rivals import verdict as compared
@@ -63,13 +65,13 @@ def codec_for(
     if "codec" in sections:
         old = sections["codec"]
         plan = plan_of(model, old)
-        if _alike(plan.schema, schema) and old.card["bounds"] == _asked(bounds, schema):
+        if _alike(plan.outer, schema) and old.card["bounds"] == _asked(bounds, schema):
             if external and plan.codec and not old.card.get("outside"):
                 old.card["outside"] = True
                 # One that cannot be written to will not be replaced either.
                 with contextlib.suppress(OutputError):
                     write_sections(model, sections)
-            return dataclasses.replace(plan, schema=schema), 0, ""
+            return plan.with_outer(schema), 0, ""
         if old.card.get("outside"):
             kept = (
                 f"the section of {model} is of other columns or bounds, and files written with --external-model need it"
@@ -84,7 +86,7 @@ def codec_for(
                 raise
             kept = str(error).partition(";")[0]
     batches, count = [], 0
-    for batch in read_batches(data):
+    for batch in read_batches(data, nested=True):
         batches.append(batch)
         count += batch.num_rows
         if count >= LEARN_ROWS:
@@ -106,21 +108,19 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _asked(bounds: list[Any], schema: Any) -> list[list[Any] | None]:
-    """The bounds of columns of floats, as a card has them."""
-    import pyarrow as pa
-
-    floats = [b for b, f in zip(bounds, schema, strict=True) if pa.types.is_floating(f.type)]
+    """The bounds of flat columns of floats, as a card has them."""
+    floats = [b for b, f in zip(bounds, Nest(schema).flat, strict=True) if is_float(leaf(f.type))]
     return [None if b is None else [float(b.error), b.relative] for b in floats]
 
 
 def codec_section(plan: Plan, bounds: list[Any]) -> Section:
     """A plan as a section of a model file: header and codec section as in a `*.dbl` file."""
-    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, {}).to_bytes()
+    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, {}, nested=plan.nested).to_bytes()
     codec = plan.codec
     card = {
         "header": header.decode(),
         "bytes": len(codec),
-        "bounds": _asked(bounds, plan.schema),
+        "bounds": _asked(bounds, plan.outer),
     }
     return Section(card, {"data": np.frombuffer(codec + bytes(-len(codec) % 8), "<u8").copy()})
 
@@ -133,7 +133,8 @@ def plan_of(model: Path, section: Section) -> Plan:
     """
     try:
         header = Header.from_bytes(section.card["header"].encode())
-        return header.plan(header.model(_codec_bytes(section)))
+        # Of a section of before lists were coded: what is written by it codes them.
+        return dataclasses.replace(header.plan(header.model(_codec_bytes(section))), lists=True)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ModelFileError(f"{model}: section 'codec' is damaged ({str(error)[:100]})") from None
 
@@ -160,7 +161,7 @@ def compress_table(
     first: list[Any] = []
 
     def seen() -> Iterator[Any]:
-        for batch in rechunked(batches, plan.schema, CHUNK_ROWS):
+        for batch in rechunked(batches, plan.outer, CHUNK_ROWS):
             if verdict and not first:
                 first.append(sample_of(batch))
             yield batch
@@ -204,7 +205,7 @@ def decompress_file(
                     count += batch.num_rows
                     yield batch
 
-            write_batches(out, reader.header.schema, counted())
+            write_batches(out, reader.header.outer, counted())
             return count, [*reader.lost, *lost]
     except FileNotFoundError:
         raise CompressedFileError(f"{file}: no such file") from None

@@ -39,6 +39,7 @@ __all__ = [
     "rows_within",
     "shape_metadata",
     "suffix_of",
+    "without_notes",
 ]
 
 #: Key of an Arrow schema's metadata: the shape of the array whose cells are the columns x0, x1, ..., like b"28,28".
@@ -188,6 +189,12 @@ def left_out(schema: Any) -> dict[str, str]:
     """What a file holds beside its columns, and of which type it is or why it cannot be one."""
     said = (schema.metadata or {}).get(LEFT_OUT)
     return dict(json.loads(said)) if said else {}
+
+
+def without_notes(schema: Any) -> Any:
+    """A schema that says nothing of what a file holds beside it."""
+    notes = {k: v for k, v in (schema.metadata or {}).items() if k not in (LEFT_OUT, BESIDE)}
+    return schema.with_metadata(notes or None)
 
 
 def image_of(schema: Any) -> tuple[tuple[int, ...], list[str]] | None:

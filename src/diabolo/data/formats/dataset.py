@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diabolo.data.formats.base import SHAPE, Format, Source, explained, formats, suffix_of
+from diabolo.data.formats.base import SHAPE, Format, Source, explained, formats, suffix_of, without_notes
 from diabolo.data.formats.ragged import Data, Flat
 from diabolo.data.formats.remote import as_local, fetch, is_url
 from diabolo.errors import DataError, nearest
@@ -50,7 +50,8 @@ class Dataset:
             DataError: two files that do not agree; names file and column.
         """
         found = [self._described(source) for source in self.sources]
-        schemas = [s if nested else Flat(s, take, at).schema for (s, _), at in zip(found, self.sources, strict=True)]
+        flat = [Flat(schema, take, source) for (schema, _), source in zip(found, self.sources, strict=True)]
+        schemas = [without_notes(schema) for schema, _ in found] if nested else [f.schema for f in flat]
         rows = [n for _, n in found]
         total = None if any(n is None for n in rows) else sum(n for n in rows if n is not None)
         return _agreed(schemas, self.sources), total

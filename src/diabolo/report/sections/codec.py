@@ -61,11 +61,11 @@ def coded(source: Any, plan: Any) -> Report:
     from diabolo.data.formats import read_batches, schema_of
     from diabolo.errors import DataError
 
-    schema = schema_of(source)[0]
-    if schema.names != plan.schema.names or schema.types != plan.schema.types:
+    schema = schema_of(source, nested=True)[0]
+    if schema.names != plan.outer.names or schema.types != plan.outer.types:
         raise DataError("its columns or their types are not those that the codec was learnt from")
     batches, count = [], 0
-    for batch in read_batches(source):
+    for batch in read_batches(source, nested=True):
         batches.append(batch)
         count += batch.num_rows
         if count >= CODED:
