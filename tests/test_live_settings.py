@@ -21,7 +21,8 @@ from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, Variational
 from diabolo.config import Config
 from diabolo.data.sources import Rows
 from diabolo.data.table import as_table
-from diabolo.detect.scores import score_table, scores
+from diabolo.detect.scores import scores
+from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError, DiaboloError
 from diabolo.model.corruption import corruptions
 from diabolo.model.likelihood import likelihoods
@@ -302,7 +303,7 @@ def test_every_likelihood_acts(name, unit, mixed):
 
 
 def test_every_score_acts(mixed):
-    reference = AnomalyDetector(VariationalAutoencoder(**COMMON)).fit(mixed).reference_
+    reference = AnomalyDetector(VariationalAutoencoder(**COMMON)).fit(mixed).calibrated_.reference
     values = score_table(reference, values_of(reference.model, mixed), scores.names())
     for name, value in values.items():
         for other in set(values) - {name}:

@@ -1,4 +1,4 @@
-"""Structs, arrays of fixed shape and jagged columns: compressed value by value, within the bound, and back as they were."""
+"""Structs, fixed arrays and jagged columns: compressed value by value, within the bound, and back as they were."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def jets(seed=0, n=ROWS):
             "objects": pa.ListArray.from_arrays(pa.array(offsets), objects),
             "met": met,
             "cov": cov,
-            "met_x": pa.array(rng.normal(size=n)),
+            "ht": pa.array(rng.normal(size=n)),
             "deep": pa.array([[[1.0] * (i % 3)] * (i % 2) if i % 7 else None for i in range(n)]),
         }
     )
@@ -185,10 +185,10 @@ def test_any_nesting_is_compressed_without_loss(table):
 def test_a_parquet_file_of_structs_and_lists_comes_back_by_the_program(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = jets()
-    noted = table.schema.field("met_x").with_metadata({"unit": "GeV"})
-    table = table.cast(table.schema.set(table.schema.get_field_index("met_x"), noted))
+    noted = table.schema.field("ht").with_metadata({"unit": "GeV"})
+    table = table.cast(table.schema.set(table.schema.get_field_index("ht"), noted))
     pq.write_table(table, "rows.parquet")
-    done("fit", "rows.parquet", "-o", "m.diabolo", "--epochs", 1, "-q", "--only", "main", "--columns", "met_x,cov_0")
+    done("fit", "rows.parquet", "-o", "m.diabolo", "--epochs", 1, "-q", "--only", "main", "--columns", "ht,cov_0")
     said = done("compress", "m.diabolo", "rows.parquet", "-o", "rows.dbl", "--max-error", "1e-2")
     assert "objects_eta: " in said
     assert "bits per list, error at most 0.0" in said
@@ -196,10 +196,10 @@ def test_a_parquet_file_of_structs_and_lists_comes_back_by_the_program(tmp_path,
         done("decompress", "rows.dbl", "-o", name)
     back = pq.read_table("back.parquet")
     assert back.schema.equals(table.schema)
-    assert back.schema.field("met_x").metadata == {b"unit": b"GeV"}
+    assert back.schema.field("ht").metadata == {b"unit": b"GeV"}
     with pa.ipc.open_file("back.arrow") as file:
         assert file.read_all().equals(back)
-        assert file.schema.field("met_x").metadata == {b"unit": b"GeV"}
+        assert file.schema.field("ht").metadata == {b"unit": b"GeV"}
     assert within(table.to_pylist(), back.to_pylist(), 1e-2)
 
 

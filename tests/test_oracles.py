@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kinds import BlockOf, variants
+from kinds import BlockOf, quantile, variants
 from scipy import integrate, stats
 from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
@@ -25,17 +25,18 @@ from diabolo import (
 from diabolo.config import Config
 from diabolo.data.roles import ROLES, assign_roles
 from diabolo.data.sources import Rows
-from diabolo.detect.profile import code_scale, profile
+from diabolo.detect.choice import automatic
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import automatic, score_table
+from diabolo.detect.scores.profile import code_scale, profile
+from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError
-from diabolo.model import regularizer as regularizer_module
 from diabolo.model.corruption import corruptions
-from diabolo.model.latent import PointPosterior
-from diabolo.model.likelihood import Units, likelihoods
+from diabolo.model.latent.point import PointPosterior
+from diabolo.model.likelihood import Likelihood, Units, likelihoods
 from diabolo.model.objective import importance_weighted, loss_terms, neg_elbo, objective
 from diabolo.model.prior import priors
-from diabolo.model.regularizer import PAIRED, SCALES, Context, mmd_squared, regularizers
+from diabolo.model.regularizer import Context, mmd, regularizers
+from diabolo.model.regularizer.mmd import PAIRED, SCALES, mmd_squared
 from diabolo.train import loop
 
 
@@ -443,10 +444,8 @@ def test_mmd_accepts_the_prior_and_rejects_what_is_not(name):
 def test_mmd_of_many_rows_is_looked_at_in_pieces(monkeypatch):
     """The largest table of pairs stays small, and the mean over pieces is the same quantity."""
     largest = []
-    kernel = regularizer_module._kernel
-    monkeypatch.setattr(
-        regularizer_module, "_kernel", lambda a, b, w: (largest.append(a.shape[-2] * b.shape[-2]), kernel(a, b, w))[1]
-    )
+    kernel = mmd._kernel
+    monkeypatch.setattr(mmd, "_kernel", lambda a, b, w: (largest.append(a.shape[-2] * b.shape[-2]), kernel(a, b, w))[1])
     z = 0.5 * torch.randn(10_000, 2, generator=generator())
     omega = penalty("mmd", z)
     assert omega.shape == (10_000,)
@@ -569,7 +568,7 @@ def test_trained_bound_is_exact_for_an_exact_posterior(bound, build_model, encod
     for most in (loop.DECODED, 350):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, "DECODED", most)
-            assert float(loop._validate(model, stop)) == pytest.approx(-np.average(log_p, weights=weights), abs=2e-3)
+            assert float(loop.validate(model, stop)) == pytest.approx(-np.average(log_p, weights=weights), abs=2e-3)
 
 
 @pytest.mark.parametrize("bound", IWAE)
@@ -686,7 +685,7 @@ def test_binarized_cells_are_drawn_afresh_for_encoder_and_distance(build_model, 
     z = (drawn.mean(0) - rows.x) / (rows.x * (1 - rows.x) / len(drawn)).sqrt()
     assert float(z.square().mean()) == pytest.approx(1, abs=0.15)
     assert torch.equal(rows.x, encoded(model, X).x)
-    values = [loop._validate(model, Rows(rows, None)) for _ in range(2)]
+    values = [loop.validate(model, Rows(rows, None)) for _ in range(2)]
     assert torch.equal(*values)
     assert torch.equal(seen[-1], seen[-2])
     assert set(seen[-1].unique().tolist()) == {0.0, 1.0}
@@ -914,12 +913,65 @@ def test_multiplicity_sums_to_one_over_all_patterns(slots, gaps, rng):
     assert float((-nll).double().exp().sum()) == pytest.approx(1, abs=1e-5)
 
 
+def integral(likelihood, theta, own, units):
+    """∫ p(x) dx over the range that holds all but 1e-6 of the mass by the likelihood's own distribution."""
+    low, first, middle, third, high = (
+        quantile(likelihood, theta, own, units, p) for p in (5e-7, 0.25, 0.5, 0.75, 1 - 5e-7)
+    )
+    # x = middle + width sinh u: steps that grow with the distance reach the end of a heavy tail.
+    width = third - first
+    u = torch.linspace(*(math.asinh((end - middle) / width) for end in (low, high)), 240_001, dtype=torch.float64)
+    density = (-nll_at(likelihood, theta, own, middle + width * u.sinh()[:, None], units)).double().exp()
+    return float(torch.trapezoid(density * width * u.cosh(), u))
+
+
 @pytest.mark.parametrize("spec", [s for s in CONTINUOUS if "real" in likelihoods.create(s).kinds], ids=str)
 def test_real_likelihoods_integrate_to_one(spec):
-    likelihood, theta, own, units = one_column(spec)
-    x = torch.linspace(-60, 60, 240_001)[:, None]
-    density = (-nll_at(likelihood, theta, own, x, units)).double().exp()
-    assert float(torch.trapezoid(density, x[:, 0].double())) == pytest.approx(1, abs=1e-4)
+    assert integral(*one_column(spec)) == pytest.approx(1, abs=1e-4)
+
+
+class HeavyTail(Likelihood):
+    """A right Cauchy, whose tail holds 5e-3 of the mass beyond 60 of its widths."""
+
+    kinds = ("real",)
+    density = True
+
+    def nll(self, theta, own, x, units, memory=None):
+        return self.cost((x - theta).abs() / units.floor) + (torch.pi * units.floor).log()
+
+    def cost(self, far):
+        return far.square().log1p()
+
+    def mean(self, theta, units):
+        return theta
+
+    def sample(self, theta, own, units, generator):
+        return theta + units.floor * torch.tan(torch.pi * (torch.rand(theta.shape, generator=generator) - 0.5))
+
+    def cdf(self, theta, own, x, units):
+        return 0.5 + torch.atan((x.double() - theta.double()) / units.floor.double()) / torch.pi
+
+
+class FlatTail(HeavyTail):
+    """Wrong: cells beyond 100 widths all cost the same."""
+
+    def cost(self, far):
+        return super().cost(far.clamp_max(100))
+
+
+class ThinTail(HeavyTail):
+    """Wrong: cells beyond 100 widths cost as those of a density that falls with the third power."""
+
+    def cost(self, far):
+        return torch.where(far > 100, 3 * far.log() - math.log(100), super().cost(far))
+
+
+@pytest.mark.parametrize("cls", [HeavyTail, FlatTail, ThinTail])
+def test_a_right_heavy_tail_passes_and_a_wrong_one_fails(cls):
+    likelihood = cls()
+    block = BlockOf(likelihood, columns=1)
+    found = integral(likelihood, torch.tensor([[0.4]]), {}, block.units)
+    assert (abs(found - 1) < 1e-4) == (cls is HeavyTail)
 
 
 DISCRETE = [s for s in LIKELIHOODS if not likelihoods.create(s).density and s["name"] != "multiplicity"]

@@ -16,7 +16,17 @@ from diabolo.data.frames import arrow_table, is_pandas, pandas_column, pandas_co
 from diabolo.data.schema import Column, Schema
 from diabolo.errors import DataError, MissingExtraError, nearest
 
-__all__ = ["Container", "Table", "as_numbers", "as_table", "check_words", "from_values", "matched"]
+__all__ = [
+    "Container",
+    "Table",
+    "as_numbers",
+    "as_table",
+    "check_weights",
+    "check_words",
+    "from_values",
+    "like_schema",
+    "matched",
+]
 
 Container = Literal["numpy", "pandas", "arrow"]
 
@@ -46,12 +56,14 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
 
     Args:
         data: [n, C] numbers, truth values, text and dates: an array, a frame of pandas, polars or whatever else has
-            `__arrow_c_stream__`; an array of images [n, h, w] or [n, h, w, c].
+            `__arrow_c_stream__`; an array of images [n, h, w] or [n, h, w, c]; a `Table`.
         names: column names for data that has none.
 
     Raises:
         DataError: objects in a column, a wrong number of dimensions, no rows.
     """
+    if isinstance(data, Table):
+        return data
     if is_pandas(data):
         return _from_columns(pandas_columns(data), "pandas")
     frame = arrow_table(data)
@@ -281,12 +293,34 @@ def _positions(cells: np.ndarray, own: Sequence[str] | None, levels: Sequence[st
     return np.where(there, np.where(found, order[at], len(levels)), np.nan)
 
 
+def check_weights(weights: Any, n: int) -> np.ndarray | None:
+    """Weights [n], finite and not negative, with a positive sum; None for equal ones.
+
+    Raises:
+        DataError: names the first one that is not.
+    """
+    if weights is None:
+        return None
+    try:
+        w = np.asarray(weights, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"sample_weight: {error}; allowed are finite numbers from 0 up, one per row") from None
+    if w.shape != (n,):
+        raise DataError(f"sample_weight has shape {w.shape}; expected ({n},), one weight per row")
+    wrong = np.flatnonzero(~(np.isfinite(w) & (w >= 0)))
+    if len(wrong):
+        raise DataError(f"sample_weight of row {wrong[0]} is {w[wrong[0]]}; allowed are finite numbers from 0 up")
+    if not w.sum() > 0:
+        raise DataError("sample_weight sums to zero: every weight is zero; at least one row needs a positive weight")
+    return w
+
+
 def from_values(
     values: np.ndarray,
     names: Sequence[str],
     dtypes: Sequence[str],
     container: Container,
-    levels: dict[str, Sequence[str]] | None = None,
+    levels: Mapping[str, Sequence[str]] | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> Any:
     """Give values [n, C] back in the container and column types that fit was given."""
@@ -308,6 +342,12 @@ def from_values(
     return pd.DataFrame({n: c.to_pandas() for n, c in series.items()})
 
 
+def like_schema(schema: Schema, values: np.ndarray) -> Table:
+    """Rows [n, C] in a schema's order and levels as a table of its columns."""
+    levels = {name: list(words) for name, words in schema.levels.items()}
+    return Table(values, schema.names, [c.dtype for c in schema.columns], "arrow", True, levels)
+
+
 def _whole(column: Any) -> bool:
     """NumPy has no missing integer or truth value: such a column becomes floats."""
     import pyarrow as pa
@@ -319,7 +359,7 @@ def _array(
     values: np.ndarray,
     names: Sequence[str],
     dtypes: Sequence[str],
-    levels: dict[str, Sequence[str]],
+    levels: Mapping[str, Sequence[str]],
     shape: tuple[int, ...] | None,
 ) -> np.ndarray:
     if len(set(dtypes)) == 1 and dtypes[0].startswith("float"):

@@ -1,229 +1,81 @@
-"""Files to `*.dbl` files and back, and the codec section of a model file."""
+"""The section `codec`: grids and distributions of a compressor, laid out as in a `*.dbl` file."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diabolo.artifact import Section, read_sections, write_sections
+from diabolo.artifact import Section
 from diabolo.compress.columns import is_float, leaf
-from diabolo.compress.container import Header, Reader
+from diabolo.compress.container import Header
 from diabolo.compress.nested import Nest
 from diabolo.compress.plan import Plan
-from diabolo.compress.report import Report
-from diabolo.compress.rivals import Verdict, sample_of
-from diabolo.compress.rivals import verdict as compared
-from diabolo.compress.stream import CHUNK_ROWS, decompressed, rechunked, report_of, write_file
-from diabolo.data.formats import SHAPE, atomic, check_writable, format_of, read_batches, write_batches
-from diabolo.data.reading import as_fitted
-from diabolo.data.schema import Schema
-from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFileError, OutputError
-from diabolo.estimators.compressor import bounds_of, learned_plan
+from diabolo.errors import ModelFileError
 
-__all__ = ["codec_for", "codec_section", "compress_table", "decompress_file", "file_report"]
-
-#: Rows that a codec section is learnt from at most.
-LEARN_ROWS = 200_000
+__all__ = ["Codec", "asked_bounds", "codec_of", "codec_section"]
 
 
-def codec_for(
-    model: Path,
-    data: str,
-    schema: Any,
-    max_error: Any,
-    column_error: dict[str, Any],
-    seed: int,
-    external: bool = False,
-) -> tuple[Plan, int, str]:
-    """The plan for a table under bounds: of the model file, or learnt from the table's first rows and put there.
+@dataclasses.dataclass(frozen=True)
+class Codec:
+    """A plan, and the bounds that it was learnt for.
 
-    A section that files were written without is never replaced: they could not be read any more.
-
-    Args:
-        external: whether the file will be written without the section.
-
-    Returns:
-        The plan, how many rows it was learnt from (0 if the model file had it), and why it was not put there, if so.
-
-    Raises:
-        DataError: the table lacks a column of the model.
-        ConfigError: `external`, and the model file has a section of other columns or bounds that files need.
-        OutputError: `external`, and the model file cannot be written to.
+    Attributes:
+        plan: grids, distributions and bounds by column.
+        asked: (ε, whether it is relative) of each column of floats, None for no loss.
+        outside: whether files were written without it, which need it to be read.
+        parameters: of the `Compressor` that was saved; None of one that a command has put there.
     """
-    import pyarrow as pa
 
-    sections = read_sections(model)
-    # Lists are compressed as they are, and columns that the model took of them count as theirs.
-    as_fitted(data, Schema.from_json(sections["main"].card["encoding"]["schema"]))
-    bounds = bounds_of(schema, max_error, column_error)
-    kept = ""
-    if "codec" in sections:
-        old = sections["codec"]
-        plan = plan_of(model, old)
-        if _alike(plan.outer, schema) and old.card["bounds"] == _asked(bounds, schema):
-            if external and plan.codec and not old.card.get("outside"):
-                old.card["outside"] = True
-                # One that cannot be written to will not be replaced either.
-                with contextlib.suppress(OutputError):
-                    write_sections(model, sections)
-            return plan.with_outer(schema), 0, ""
-        if old.card.get("outside"):
-            kept = (
-                f"the section of {model} is of other columns or bounds, and files written with --external-model need it"
-            )
-            if external:
-                raise ConfigError(f"{kept}: give a copy of the model file, or leave --external-model out")
-    if not kept:
-        try:
-            check_writable(model)
-        except OutputError as error:
-            if external:
-                raise
-            kept = str(error).partition(";")[0]
-    batches, count = [], 0
-    for batch in read_batches(data, nested=True):
-        batches.append(batch)
-        count += batch.num_rows
-        if count >= LEARN_ROWS:
-            break
-    if not count:
-        raise DataError(f"{data}: has a header but no rows")
-    plan = learned_plan(pa.Table.from_batches(batches, schema).slice(0, LEARN_ROWS), bounds, seed)
-    if not kept:
-        sections["codec"] = codec_section(plan, bounds)
-        sections["codec"].card["outside"] = external and bool(plan.codec)
-        write_sections(model, sections)
-    return plan, min(count, LEARN_ROWS), kept
+    plan: Plan
+    asked: list[list[Any] | None]
+    outside: bool = False
+    parameters: dict[str, Any] | None = None
+    #: The bytes that were read; files written without them name their SHA-256.
+    read: bytes | None = None
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes, as a `*.dbl` file has them."""
+        return self.plan.codec if self.read is None else self.read
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two schemas are of the same columns and images; what else pandas and others note there aside."""
-    shapes = [(s.metadata or {}).get(SHAPE) for s in (one, other)]
-    return bool(one.equals(other)) and shapes[0] == shapes[1]
-
-
-def _asked(bounds: list[Any], schema: Any) -> list[list[Any] | None]:
+def asked_bounds(bounds: list[Any], schema: Any) -> list[list[Any] | None]:
     """The bounds of flat columns of floats, as a card has them."""
     floats = [b for b, f in zip(bounds, Nest(schema).flat, strict=True) if is_float(leaf(f.type))]
     return [None if b is None else [float(b.error), b.relative] for b in floats]
 
 
-def codec_section(plan: Plan, bounds: list[Any]) -> Section:
-    """A plan as a section of a model file: header and codec section as in a `*.dbl` file."""
+def codec_section(codec: Codec) -> Section:
+    """A codec as a section."""
+    plan, data = codec.plan, codec.data
     header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, {}, nested=plan.nested).to_bytes()
-    codec = plan.codec
-    card = {
-        "header": header.decode(),
-        "bytes": len(codec),
-        "bounds": _asked(bounds, plan.outer),
-    }
-    return Section(card, {"data": np.frombuffer(codec + bytes(-len(codec) % 8), "<u8").copy()})
+    card = {"header": header.decode(), "bytes": len(data), "bounds": codec.asked}
+    if codec.outside:
+        card["outside"] = True
+    if codec.parameters is not None:
+        card["parameters"] = codec.parameters
+    return Section(card, {"data": np.frombuffer(data + bytes(-len(data) % 8), "<u8").copy()})
 
 
-def plan_of(model: Path, section: Section) -> Plan:
-    """The plan of a model file's codec section.
+def codec_of(path: str | Path, section: Section) -> Codec:
+    """The codec of a section.
 
     Raises:
-        ModelFileError: it is damaged.
+        ModelFileError: the section is damaged.
     """
+    card = section.card
     try:
-        header = Header.from_bytes(section.card["header"].encode())
+        header = Header.from_bytes(card["header"].encode())
+        data = section.tensors["data"].tobytes()[: int(card["bytes"])]
         # Of a section of before lists were coded: what is written by it codes them.
-        return dataclasses.replace(header.plan(header.model(_codec_bytes(section))), lists=True)
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        raise ModelFileError(f"{model}: section 'codec' is damaged ({str(error)[:100]})") from None
-
-
-def _codec_bytes(section: Section) -> bytes:
-    return bytes(section.tensors["data"].tobytes()[: int(section.card["bytes"])])
-
-
-def compress_table(
-    batches: Iterable[Any],
-    plan: Plan,
-    out: Path,
-    external: bool = False,
-    progress: Callable[[int], None] | None = None,
-    verdict: bool = False,
-    **settings: Any,
-) -> tuple[Report, Verdict | None]:
-    """Write a `*.dbl` file, which appears only once it is whole.
-
-    Args:
-        verdict: compare with other compressors on the first rows.
-        settings: of `diabolo.compress.stream.write_file`.
-    """
-    first: list[Any] = []
-
-    def seen() -> Iterator[Any]:
-        for batch in rechunked(batches, plan.outer, CHUNK_ROWS):
-            if verdict and not first:
-                first.append(sample_of(batch))
-            yield batch
-
-    with atomic(out) as part, open(part, "wb") as target:
-        report = write_file(target, seen(), plan, {"container": "arrow"}, external, progress=progress, **settings)
-    if not first:
-        return report, None
-    return report, compared(plan, first[0], report.bytes_model * first[0].num_rows / report.rows)
-
-
-def decompress_file(
-    file: Path, out: str, model: Path | None, span: tuple[int, int] | None, salvage: bool, threads: int = 1
-) -> tuple[int, list[str]]:
-    """Write a file's rows as a table.
-
-    Returns:
-        Number of rows written, and what is said of chunks that were lost.
-
-    Raises:
-        CompressedFileError: names the file and the chunk.
-    """
-    format_of(out)
-    external = None
-    if model is not None:
-        sections = read_sections(model)
-        if "codec" not in sections:
-            raise ModelFileError(f"{model}: has no codec section; compress with --external-model puts one there")
-        external = _codec_bytes(sections["codec"])
-    lost: list[str] = []
-    count = 0
-    try:
-        with open(file, "rb") as data:
-            reader = Reader(data, file.stat().st_size, salvage)
-            if span is not None and reader.rows is not None and span[0] >= reader.rows:
-                raise CompressedFileError(f"has {reader.rows:,} rows; --rows begins at {span[0]:,}")
-
-            def counted() -> Iterator[Any]:
-                nonlocal count
-                for batch in decompressed(reader, external, span, lost if salvage else None, threads):
-                    count += batch.num_rows
-                    yield batch
-
-            write_batches(out, reader.header.outer, counted())
-            return count, [*reader.lost, *lost]
-    except FileNotFoundError:
-        raise CompressedFileError(f"{file}: no such file") from None
-    except CompressedFileError as error:
-        raise CompressedFileError(f"{file}: {error}") from None
-
-
-def file_report(file: Path) -> tuple[Report, Reader]:
-    """What a `*.dbl` file came to, as it says, and its reader, whose file is closed.
-
-    Raises:
-        CompressedFileError: names the file.
-    """
-    try:
-        with open(file, "rb") as data:
-            reader = Reader(data, file.stat().st_size)
-            return report_of(reader), reader
-    except FileNotFoundError:
-        raise CompressedFileError(f"{file}: no such file") from None
-    except CompressedFileError as error:
-        raise CompressedFileError(f"{file}: {error}") from None
+        plan = dataclasses.replace(header.plan(header.model(data)), lists=True)
+        asked = [None if b is None else [float(b[0]), bool(b[1])] for b in card["bounds"]]
+        outside, parameters = bool(card.get("outside", False)), card.get("parameters")
+        if parameters is not None and not isinstance(parameters, dict):
+            raise TypeError("parameters are no mapping")
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ModelFileError(f"{path}: section 'codec' is damaged ({str(error)[:100]})") from None
+    return Codec(plan, asked, outside, parameters, data)

@@ -6,19 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diabolo.data.formats.base import Source, formats, known, rows_within
-
-__all__ = ["Parquet"]
+from diabolo.data.formats.base import Format, Source, formats, known, rows_within
 
 
 @formats.register("parquet")
-class Parquet:
+class Parquet(Format):
     """Apache Parquet, read one row group's slice at a time."""
 
-    name = "parquet"
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
-    complete: ClassVar[bool] = True
-    arrays: ClassVar[bool] = True
+    complete = True
+    arrays = True
 
     def schema(self, source: Source) -> tuple[Any, int | None]:
         import pyarrow.parquet as pq
@@ -43,10 +40,15 @@ class Parquet:
 
         # A field may say how its values are laid out best; what it says is no part of the table.
         said = {f.name: f.metadata[b"encoding"].decode() for f in schema if f.metadata and b"encoding" in f.metadata}
-        plain = pa.schema([pa.field(f.name, f.type, f.nullable) for f in schema], schema.metadata)
+        plain = pa.schema([f.with_metadata(_notes(f)) for f in schema], schema.metadata)
         options: dict[str, Any] = {"write_page_checksum": True}
         if said:
             options |= {"use_dictionary": [n for n in schema.names if n not in said], "column_encoding": said}
         with pq.ParquetWriter(path, plain, compression="zstd", **options) as writer:
             for batch in batches:
                 writer.write_batch(batch.cast(plain) if said else batch)
+
+
+def _notes(field: Any) -> dict[bytes, bytes] | None:
+    """What a field says but for its layout: units, and whatever else its owner noted."""
+    return {k: v for k, v in (field.metadata or {}).items() if k != b"encoding"} or None

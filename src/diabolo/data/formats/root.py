@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from diabolo.data.formats.base import (
     COUNTS,
     LEFT_OUT,
+    Format,
     Source,
     formats,
     known,
@@ -20,8 +21,6 @@ from diabolo.data.formats.root_branches import Branches, branches_of
 from diabolo.data.formats.root_writing import write_tree
 from diabolo.errors import DataError, nearest
 
-__all__ = ["Root"]
-
 #: What the readers of uproot call a table.
 TABLES = ("TTree", "TNtuple", "TNtupleD", "TChain", "ROOT::RNTuple")
 #: A table of a time when its format was not settled, which uproot reads no more.
@@ -31,13 +30,11 @@ MOST_TREES = 20
 
 
 @formats.register("root")
-class Root:
+class Root(Format):
     """ROOT trees and RNTuples by uproot; FILE.root:TREE chooses among several; jagged branches are lists."""
 
-    name = "root"
     suffixes: ClassVar[tuple[str, ...]] = (".root",)
-    complete: ClassVar[bool] = False
-    arrays: ClassVar[bool] = True
+    arrays = True
 
     def _tree(self, source: Source, file: Any) -> Any:
         there = file.classnames(cycle=False)

@@ -4,7 +4,7 @@ A network is data, not code: `[Affine(57, 32), Rectify(), Affine(32, 3)]`. Batch
 exact integer evaluation and hand-off to other runtimes all walk that list.
 """
 
-from diabolo.model.networks import convolutional, dense
+from diabolo.model.networks.base import networks
 from diabolo.model.networks.execution import run
 from diabolo.model.networks.operations import (
     Affine,
@@ -15,7 +15,7 @@ from diabolo.model.networks.operations import (
     RowToImage,
     TransposedConvolution,
 )
-from diabolo.model.networks.protocol import Network, Shape, networks
+from diabolo.model.networks.protocol import Network, Shape
 from diabolo.model.networks.store import ParameterStore, parameter_shapes
 
 __all__ = [
@@ -29,8 +29,6 @@ __all__ = [
     "RowToImage",
     "Shape",
     "TransposedConvolution",
-    "convolutional",
-    "dense",
     "networks",
     "parameter_shapes",
     "run",

@@ -1,0 +1,51 @@
+"""A schema as a table: each column with its kind, type and range."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from diabolo.data.dtypes import is_date
+from diabolo.data.schema import Column, Schema
+
+__all__ = ["print_schema"]
+
+
+def print_schema(console: Console, schema: Schema) -> None:
+    """Print the columns, the levels of categories and the slots of a schema."""
+    if schema.shape is not None:
+        h, w, channels = schema.shape
+        c = schema.columns[0]
+        console.print(
+            f"  images        {h} × {w} × {channels}, {c.kind} pixels of {c.dtype} from {c.low:g} to {c.high:g}"
+        )
+        return
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("  column", "kind", "type", "lowest", "highest", "resolution", "missing"):
+        grid.add_column(heading, justify="left" if heading in ("  column", "kind", "type") else "right")
+    for c in schema.columns:
+        missing = f"{c.missing:.1%}" if c.missing else ""
+        resolution = f"{c.resolution:g}" if c.resolution else ""
+        grid.add_row(f"  {c.name}", c.kind, c.dtype, *_range(c), resolution, missing)
+    # A number that is cut off is another one, so that a wide table runs over the edge.
+    console.width = max(console.width, console.measure(grid, options=console.options.update(max_width=1 << 16)).maximum)
+    console.print(grid)
+    for c in (c for c in schema.columns if c.levels):
+        more = f", ... ({len(c.levels)} levels)" if len(c.levels) > 8 else ""
+        console.print(f"  {c.name}: {', '.join(c.levels[:8])}{more}")
+    for group in schema.groups:
+        console.print(f"  slots {group.name}: {len(group.slots)} objects of {len(group.slots[0])} columns")
+
+
+def _range(column: Column) -> tuple[str, str]:
+    """Lowest and highest value in words; none of a column that is never there."""
+    if column.missing == 1:
+        return "", ""
+    if column.levels:
+        return column.levels[0][:20], column.levels[-1][:20]
+    if is_date(column.dtype):
+        low, high = (datetime.fromtimestamp(v, UTC).strftime("%Y-%m-%d %H:%M:%S") for v in (column.low, column.high))
+        return low.removesuffix(" 00:00:00"), high.removesuffix(" 00:00:00")
+    return f"{column.low:.6g}", f"{column.high:.6g}"
