@@ -266,6 +266,8 @@ def block_batches(
 def _arrow(cells: np.ndarray, kind: Any) -> Any:
     import pyarrow as pa
 
+    if pa.types.is_boolean(kind):
+        cells = cells.astype(bool)
     if cells.dtype.kind in "iuf":
         return pa.Array.from_buffers(kind, len(cells), [None, pa.py_buffer(cells)])
     if cells.dtype.kind == "S":
