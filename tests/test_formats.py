@@ -365,7 +365,7 @@ def test_hdf5_by_h5py(hdf):
     assert back.column("pt").to_pylist() == [[], [1.5], [1.5, 2.5]] * 2
     table = read(f"{hdf}::table")
     assert table.column_names == ["a", "b", "c_0", "c_1"]
-    assert table.column("x1").to_pylist() == [-i for i in range(9)]
+    assert table.column("c_1").to_pylist() == [-i for i in range(9)]
     images = read(f"{hdf}::images")
     assert images.schema.metadata[SHAPE] == b"9,8,3"
     assert images.column("x25").to_pylist() == PICTURES[:, 1, 0, 1].tolist()

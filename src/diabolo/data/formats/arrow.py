@@ -16,6 +16,7 @@ class Arrow(Format):
     """Arrow IPC files and streams, also Feather version 2; mapped into memory, not loaded."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".arrow", ".feather", ".ipc", ".arrows")
+    named = suffixes
     complete = True
     arrays = True
 

@@ -81,6 +81,8 @@ class Format(Entry, abc.ABC):
     complete: ClassVar[bool] = False
     #: Whether an array of fixed shape can be written as one column.
     arrays: ClassVar[bool] = False
+    #: Ends of the names of files that hold named columns of numbers and text.
+    named: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def schema(self, source: Source) -> tuple[Any, int | None]:

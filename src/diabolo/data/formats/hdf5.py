@@ -36,6 +36,7 @@ class Hdf5(Format):
     """HDF5 datasets of one length (fields of compound ones too) as columns; FILE.h5::GROUP chooses among several."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
+    named = suffixes
 
     def _open(self, source: Source) -> Any:
         try:

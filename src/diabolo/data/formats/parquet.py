@@ -14,6 +14,7 @@ class Parquet(Format):
     """Apache Parquet, read one row group's slice at a time."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
+    named = suffixes
     complete = True
     arrays = True
 

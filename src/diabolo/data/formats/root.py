@@ -34,6 +34,7 @@ class Root(Format):
     """ROOT trees and RNTuples by uproot; FILE.root:TREE chooses among several; jagged branches are lists."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".root",)
+    named = suffixes
     arrays = True
 
     def _tree(self, source: Source, file: Any) -> Any:
