@@ -15,7 +15,8 @@ from diabolo.data.encoding import LIMIT, fit_encoding
 from diabolo.data.schema import Schema, Summary, infer_schema
 from diabolo.data.table import Table, check_words, matched
 from diabolo.errors import DataError
-from diabolo.model.autoencoder import Model, resolve
+from diabolo.model.autoencoder import Model
+from diabolo.model.checks import resolve
 
 __all__ = ["Prepared", "Totals", "prepare", "refuse_few", "refuse_infinite"]
 
