@@ -26,7 +26,7 @@ def kept_names(data: Data, words: Iterable[str], own: Iterable[str]) -> list[str
         DataError: the table has no such column.
         ConfigError: a name is one of `own`.
     """
-    there = schema_of(data)[0].names
+    there = [f.name for f in _fields(data)]
     names = [n for word in words for n in ([word] if word in there else [w.strip() for w in word.split(",")]) if n]
     for name in names:
         if name not in there:
@@ -38,10 +38,17 @@ def kept_names(data: Data, words: Iterable[str], own: Iterable[str]) -> list[str
 
 def with_kept(schema: Any, data: Data, names: Sequence[str]) -> Any:
     """A schema with the kept columns behind its first one, which numbers the rows."""
-    fields = schema_of(data)[0]
+    fields = {f.name: f for f in _fields(data)}
     for place, name in enumerate(names, 1):
-        schema = schema.insert(place, fields.field(name))
+        schema = schema.insert(place, fields[name])
     return schema
+
+
+def _fields(data: Data) -> list[Any]:
+    """Fields of a table: its columns, and the lists that columns are taken of."""
+    flat = list(schema_of(data)[0])
+    names = {f.name for f in flat}
+    return flat + [f for f in schema_of(str(data))[0] if f.name not in names]
 
 
 def as_held(out: str, schema: Any, batches: Iterator[Any], unknown: Sequence[str] = ()) -> tuple[Any, Iterator[Any]]:

@@ -81,15 +81,17 @@ class Flat:
             names = [n for n, _ in found]
             twice = sorted({n for n in names if names.count(n) > 1})
             raise DataError(f"{source}: duplicate column names: {', '.join(twice)}; rename them")
-        self.leaves = _taken(leaves, take or {}, source)
-        self.plain = list(self.leaves) == schema.names and not take
-        fields = []
+        taken = _taken(leaves, take or {}, source)
+        self.plain = list(taken) == schema.names and not take
+        #: Flat columns, and lists that are taken, which can be read as well.
+        self.leaves = {**leaves, **taken}
+        self.fields = {}
         for name, leaf in self.leaves.items():
             notes = dict(schema.field(leaf.source).metadata or {})
             if leaf.slot is not None:
                 notes[LIST] = leaf.group.encode()
-            fields.append(pa.field(name, leaf.kind, metadata=notes or None))
-        self.schema = schema if self.plain else pa.schema(fields, schema.metadata)
+            self.fields[name] = pa.field(name, leaf.kind, metadata=notes or None)
+        self.schema = schema if self.plain else pa.schema([self.fields[n] for n in taken], schema.metadata)
 
     def sources(self, columns: Sequence[str]) -> list[str]:
         """The file's columns that are needed for some flat ones."""
@@ -118,7 +120,7 @@ class Flat:
             lengths, values = lists[key]
             cells.append(_slot(lengths, values, leaf.slot, leaf.kind))
         self._check_alike(lists, columns, row)
-        return pa.RecordBatch.from_arrays(cells, schema=pa.schema([self.schema.field(n) for n in columns]))
+        return pa.RecordBatch.from_arrays(cells, schema=pa.schema([self.fields[n] for n in columns]))
 
     def _check_alike(self, lists: Mapping[Any, Any], columns: Sequence[str], row: int) -> None:
         """Lists of one collection tell of the same objects, so each row has as many in all of them."""
