@@ -46,6 +46,11 @@ class Prepared:
         schema: Schema = self.model.encoding.schema
         return schema
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether a cell of some row may be missing or absent."""
+        return bool(self.schema.groups) or any(c.missing > 0 for c in self.schema.columns)
+
     def recoded(self, values: np.ndarray) -> np.ndarray:
         """Rows [n, C] as they were read, in the schema's order and levels."""
         return matched(dataclasses.replace(self.head, values=values), self.schema, "the model").values
