@@ -13,9 +13,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.cards import jsonable
-from diabolo.compress.chunk import Plan
+from diabolo.compress.columns import is_float, leaf
 from diabolo.compress.fitting import bounds_of, learned_plan
 from diabolo.compress.frames import as_arrow, as_given
+from diabolo.compress.plan import Plan
 from diabolo.compress.report import Report
 from diabolo.compress.stream import decompressed, opened, write_file
 from diabolo.config import RandomState, seed_of
@@ -90,12 +91,12 @@ class Compressor(AroundAutoencoder, BaseEstimator):
                     raise DataError(f"no column {name!r} of the autoencoder: {nearest(name, table.column_names)}")
         bounds = bounds_of(table.schema, self.max_error, self.column_error)
         plan = learned_plan(table, bounds, seed_of(self.random_state), self.epochs)
-        return self._adopt(Codec(plan, asked_bounds(bounds, plan.schema)), given)
+        return self._adopt(Codec(plan, asked_bounds(bounds, plan.outer)), given)
 
     def _adopt(self, codec: Codec, ae: Autoencoder | None) -> Self:
         self.codec_, self.autoencoder_ = codec, ae
         self.plan_: Plan = codec.plan
-        self.n_features_in_ = len(codec.plan.schema)
+        self.n_features_in_ = len(codec.plan.outer)
         return self
 
     def compress(self, X: TableLike, verify: bool = True) -> bytes:
@@ -109,7 +110,7 @@ class Compressor(AroundAutoencoder, BaseEstimator):
         """
         check_is_fitted(self, "plan_")
         table, given = as_arrow(X)
-        said, came = self.plan_.schema, table.schema
+        said, came = self.plan_.outer, table.schema
         if said.names != came.names or said.types != came.types:
             other = next((f"{a.name} ({a.type})" for a, b in zip(came, said, strict=False) if a != b), "their number")
             raise DataError(f"the table's columns are not those of the fit: {other}; fit a compressor on its like")
@@ -137,7 +138,7 @@ class Compressor(AroundAutoencoder, BaseEstimator):
         codec, ae = file.codec, Autoencoder.from_file(file) if "main" in file else None
         own = codec.parameters
         if own is None:  # a command has put it there
-            floats = [f.name for f in codec.plan.schema if pa.types.is_floating(f.type)]
+            floats = [f.name for f in codec.plan.schema if is_float(leaf(f.type))]
             errors = [None if b is None else f"{100 * b[0]!r}%" if b[1] else b[0] for b in codec.asked]
             own = {"max_error": None, "column_error": dict(zip(floats, errors, strict=True))}
         try:
@@ -158,7 +159,7 @@ def decompress(data: bytes, model: bytes | None = None) -> TableOut:
     """
     reader = opened(data)
     batches = list(decompressed(reader, model))
-    table = pa.Table.from_batches(batches, reader.header.schema)
+    table = pa.Table.from_batches(batches, reader.header.outer)
     try:
         return as_given(table, reader.header.input)
     except (ValueError, LookupError, TypeError, pa.ArrowException) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import RandomState, seed_of
+from diabolo.data.keeping import table_of
 from diabolo.data.table import TableLike, as_table, check_weights, matched
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
@@ -236,6 +237,24 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     def decision_function(self, X: TableLike) -> np.ndarray:
         """threshold_ − anomaly_score: negative for an anomaly; −inf for a row that cannot be scored."""
         return self.threshold_ - self.anomaly_score(X)
+
+    def score_table(self, X: TableLike, keep: str | Sequence[str] | None = None) -> Any:
+        """score, p_value and is_anomaly of each row: a pandas frame with X's index where X is one, else an Arrow table.
+
+        Args:
+            X: rows in the columns of the fit, others beside them.
+            keep: names of columns of X that are carried into the result, like ids.
+
+        Raises:
+            DataError: X has no column of that name.
+        """
+        scores = self.anomaly_score(X)
+        told = {
+            "score": scores,
+            "p_value": self.calibrated_.calibration.p_values(scores),
+            "is_anomaly": ~np.isfinite(scores) | (scores > self.threshold_),
+        }
+        return table_of(X, told, keep)
 
     def discoveries(self, X: TableLike, fdr: float = 0.1) -> np.ndarray:
         """Rows to report if, on average, at most a share `fdr` of those reported may be normal: [n] bool.

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from diabolo.compress.chunk import Plan
 from diabolo.compress.fitting import bounds_of, learned_plan
+from diabolo.compress.plan import Plan
 from diabolo.data.formats import SHAPE, check_writable, read_batches
 from diabolo.data.reading import as_fitted
 from diabolo.errors import ConfigError, DataError, OutputError
@@ -53,12 +53,12 @@ def codec_for(
     kept = ""
     if "codec" in file:
         old = file.codec
-        if _alike(old.plan.schema, schema) and old.asked == asked_bounds(bounds, schema):
+        if _alike(old.plan.outer, schema) and old.asked == asked_bounds(bounds, schema):
             if external and old.plan.codec and not old.outside:
                 # A model file that cannot be written to keeps its section anyway.
                 with contextlib.suppress(OutputError):
                     file.update({"codec": codec_section(dataclasses.replace(old, outside=True))})
-            return dataclasses.replace(old.plan, schema=schema), 0, ""
+            return old.plan.with_outer(schema), 0, ""
         if old.outside:
             kept = (
                 f"the section of {file.path} is of other columns or bounds, and files written with --external-model "
@@ -76,7 +76,7 @@ def codec_for(
     first = _first_rows(data, schema)
     plan = learned_plan(first, bounds, seed)
     if not kept:
-        codec = Codec(plan, asked_bounds(bounds, plan.schema), external and bool(plan.codec))
+        codec = Codec(plan, asked_bounds(bounds, plan.outer), external and bool(plan.codec))
         file.update({"codec": codec_section(codec)})
     return plan, first.num_rows, kept
 
@@ -88,7 +88,7 @@ def _first_rows(data: str, schema: pa.Schema) -> pa.Table:
         DataError: it has none.
     """
     batches, count = [], 0
-    for batch in read_batches(data):
+    for batch in read_batches(data, nested=True):
         batches.append(batch)
         count += batch.num_rows
         if count >= LEARN_ROWS:

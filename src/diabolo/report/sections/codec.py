@@ -54,11 +54,11 @@ def coded_rows(source: Any, plan: Any) -> Report:
     Raises:
         DataError: its columns are not the plan's.
     """
-    schema = schema_of(source)[0]
-    if schema.names != plan.schema.names or schema.types != plan.schema.types:
+    schema = schema_of(source, nested=True)[0]
+    if schema.names != plan.outer.names or schema.types != plan.outer.types:
         raise DataError("its columns or their types are not those that the codec was learnt from")
     batches, count = [], 0
-    for batch in read_batches(source):
+    for batch in read_batches(source, nested=True):
         batches.append(batch)
         count += batch.num_rows
         if count >= CODED:
