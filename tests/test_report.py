@@ -51,7 +51,9 @@ def sound(flat):
 def look(model, X, detector=None, refits=False):
     table = matched(as_table(X), model.model_.encoding.schema, "the model")
     rows = ReportRows("X", table.values, np.arange(len(table)), len(table), fingerprint(hash_rows(table.values)))
-    return Evidence(Given("model", model, detector), rows, refits=refits)
+    state = None if detector is None else detector.calibrated_
+    given = Given("model", type(model).__name__, model.fitted_, model.sampler_, state)
+    return Evidence(given, rows, refits=refits)
 
 
 def status(model, X, *names):
