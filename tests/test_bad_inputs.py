@@ -749,7 +749,7 @@ MODELS = {
         "a safetensors file, but not a diabolo model",
         lambda d: safetensors({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
     ),
-    "newer": model("has format version '9'; this diabolo reads '1': upgrade", newer),
+    "newer": model("has format version '9'; this diabolo reads '1' and '2': upgrade", newer),
     "pickle": model("not a model file", lambda d: b"\x80\x04cos\nmkdir\n(S'sprung'\ntR."),
 }
 
@@ -845,7 +845,7 @@ VERBS = {
     "cluster-none": Case("cluster {vae} {data} -o l.csv --clusters 0", "--clusters 0: allowed are auto and whole"),
     "cluster-method": Case("cluster {vae} {data} -o l.csv --method mixtur", "did you mean 'mixture'"),
     "cluster-setting": Case("cluster {vae} {data} -o l.csv --set starts", "--set starts: expected NAME=VALUE"),
-    "cluster-keep": Case("cluster {vae} {data} -o l.csv --no-fit", "holds no clusters; find some"),
+    "cluster-keep": Case("cluster {vae} {data} -o l.csv --no-fit", "holds no clusters: it was saved by AnomalyDetector and holds main, detector, generator; find some"),
     "later": Case("serve {vae} {data}", "No such command 'serve'"),
     "option": Case("--fast", "No such option: --fast"),
 }
@@ -1011,7 +1011,7 @@ CALLS = {
     "draws": (of_fitted("reconstruct", ROWS, draws=0), ConfigError, "draws = 0; allowed are whole numbers from 1 up"),
     "sample": (of_fitted("sample", -1), ConfigError, "n = -1; allowed are whole numbers from 1 up"),
     "score": (of_fitted("anomaly_score", ROWS, score="msee"), ConfigError, "unknown score 'msee': did you mean 'mse'"),
-    "score-number": (of_fitted("anomaly_score", ROWS, score=3), ConfigError, "unknown score 3: allowed: nll"),
+    "score-number": (of_fitted("anomaly_score", ROWS, score=3), ConfigError, "unknown score 3: allowed: denoise, mae"),
     "setting": (fitted(latent=5), ConfigError, "latent = 5: input should be a valid string"),
     "seed": (fitted(random_state="x"), ConfigError, "random_state = 'x': input should be a valid integer"),
     "load": (lambda: load("nothing.diabolo"), ModelFileError, "nothing.diabolo: no such file"),

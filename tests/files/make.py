@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tables
 
 HERE, ROWS = Path(__file__).parent, 12
 
