@@ -375,7 +375,7 @@ FORMATS = {
     ),
     "root-empty": fit("a.root", "a.root: holds no tree; it holds nothing", root("a.root")),
     "root-two-trees": fit(
-        "a.root", "a.root: holds 2 trees: a (60 rows), b (60 rows); name one, like a.root:a", root("a.root", a=XY, b=XY)
+        "a.root", r"a.root: holds 2 trees: a \(60 rows\), b \(60 rows\); name one, like a.root:a", root("a.root", a=XY, b=XY)
     ),
     "root-wrong-tree": fit("a.root:event", "no tree 'event': did you mean 'events'", root("a.root", events=XY)),
     "root-cut-off": fit("a.root", "a.root: cannot be read: ", cut(root("a.root", a=XY), "a.root")),
