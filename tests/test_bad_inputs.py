@@ -760,10 +760,10 @@ OUTPUTS = {
             ("fit", "out.diabolo", "fit {{data}} --label truth --epochs 1 -q -o {out}"),
             ("score", "out.parquet", "score {{vae}} {{data}} -o {out}"),
             ("score-csv", "out.csv", "score {{vae}} {{data}} -o {out}"),
-            ("sample", "out.parquet", "sample {{vae}} -n 3000 -o {out}"),
-            ("sample-csv", "out.csv", "sample {{vae}} -n 3000 -o {out}"),
-            ("sample-npz", "out.npz", "sample {{vae}} -n 3000 -o {out}"),
-            ("sample-npy", "out.npy", "sample {{vae}} -n 3000 -o {out}"),
+            ("sample", "out.parquet", "sample {{vae}} -n 3000 --method prior -o {out}"),
+            ("sample-csv", "out.csv", "sample {{vae}} -n 3000 --method prior -o {out}"),
+            ("sample-npz", "out.npz", "sample {{vae}} -n 3000 --method prior -o {out}"),
+            ("sample-npy", "out.npy", "sample {{vae}} -n 3000 --method prior -o {out}"),
         )
         for trouble, said, make, during in (
             ("full-disk", "cannot write {out}: .*; nothing was left behind", lambda: None, room_for),
@@ -798,7 +798,7 @@ OUTPUTS = {
         for verb, words in (
             ("fit", "fit {data} -q -o"),
             ("score", "score {vae} {data} -o"),
-            ("sample", "sample {vae} -n 9 -o"),
+            ("sample", "sample {vae} -n 9 --method prior -o"),
         )
         for trouble, place, said in (
             (

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from diabolo.cluster.clusters import Clusters, Settings, find_clusters
+from diabolo.cluster.clusters import Clusters, ClusterSettings, find_clusters
 from diabolo.cluster.stability import most_likely
 from diabolo.config import seed_of
 from diabolo.data.formats import Data
@@ -30,7 +29,9 @@ LABELS = pa.schema(
 )
 
 
-def clustered(model: Model, data: Data, settings: Settings, most_bytes: int, report: Callable[[int], None]) -> Clusters:
+def clustered(
+    model: Model, data: Data, settings: ClusterSettings, most_bytes: int, report: Callable[[int], None]
+) -> Clusters:
     """Find clusters of a dataset, or of a uniform sample of so many bytes."""
     sample = sampled(data, model.encoding.schema, None, most_bytes, report)
     return find_clusters(model, sample.values, settings, seed_of(settings.random_state)).clusters
@@ -43,15 +44,15 @@ def labelled(
     sizes: list[int],
     report: Callable[[int], None],
     kept: Sequence[str] = (),
-) -> tuple[Any, Iterator[Any]]:
-    """The Arrow schema of labels, and batches of them; adds to `sizes` the rows of each cluster, last those of none.
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The Arrow schema of labels, and batches of them; the rows of each cluster are added to `sizes`, of none last.
 
     Args:
         kept: columns of the data that are carried beside the labels.
     """
     schema = with_kept(LABELS, data, kept)
 
-    def batches() -> Iterator[Any]:
+    def batches() -> Iterator[pa.RecordBatch]:
         at = 0
         for values, cells in ordered_chunks(data, model.encoding.schema, kept):
             labels, confidence = most_likely(found.proba(model, values))

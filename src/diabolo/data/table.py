@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,9 +16,16 @@ from diabolo.data.frames import arrow_table, is_pandas, pandas_column, pandas_co
 from diabolo.data.schema import Column, Schema
 from diabolo.errors import DataError, MissingExtraError, nearest
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import ArrayLike
+
 __all__ = [
     "Container",
     "Table",
+    "TableLike",
+    "TableOut",
     "as_numbers",
     "as_table",
     "check_weights",
@@ -29,6 +36,9 @@ __all__ = [
 ]
 
 Container = Literal["numpy", "pandas", "arrow"]
+#: A table [n, C] as a user gives it (nested lists are array-like), and in the container that a user gets back.
+TableLike: TypeAlias = "ArrayLike | pd.DataFrame | pa.Table | Table"
+TableOut: TypeAlias = "np.ndarray | pd.DataFrame | pa.Table"
 
 
 @dataclasses.dataclass

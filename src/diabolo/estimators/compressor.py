@@ -6,7 +6,7 @@ import dataclasses
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pyarrow as pa
 from sklearn.base import BaseEstimator
@@ -19,11 +19,11 @@ from diabolo.compress.frames import as_arrow, as_given
 from diabolo.compress.plan import Plan
 from diabolo.compress.report import Report
 from diabolo.compress.stream import decompressed, opened, write_file
-from diabolo.config import seed_of
+from diabolo.config import RandomState, seed_of
+from diabolo.data.table import TableLike, TableOut
 from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFileError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.faces import AroundAutoencoder
-from diabolo.estimators.settings import RandomState
 from diabolo.file.codec import Codec, asked_bounds, codec_section
 from diabolo.file.model_file import ModelFile, save_sections
 
@@ -48,7 +48,7 @@ class Compressor(AroundAutoencoder, BaseEstimator):
         epochs: passes over training images, from 1; None: 40, and at most 2,400 steps of 128 images.
 
     Raises:
-        ConfigError: a bound that is none, or of a column that is not there.
+        ConfigError: a wrong bound, or a bound of a column that is not there.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(500, 3))
@@ -71,7 +71,7 @@ class Compressor(AroundAutoencoder, BaseEstimator):
         self.random_state = random_state
         self.epochs = epochs
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: TableLike, y: object = None) -> Self:
         """Learn grids and distributions from rows X [n, C]; y is ignored.
 
         Raises:
@@ -99,11 +99,11 @@ class Compressor(AroundAutoencoder, BaseEstimator):
         self.n_features_in_ = len(codec.plan.outer)
         return self
 
-    def compress(self, X: Any, verify: bool = True) -> bytes:
-        """The table X [n, C] as the bytes of a `*.dbl` file; `report_` then tells what it came to.
+    def compress(self, X: TableLike, verify: bool = True) -> bytes:
+        """The table X [n, C] as the bytes of a `*.dbl` file; `report_` then holds their sizes and errors.
 
         Args:
-            verify: decode what was written and compare every cell, which also tells the errors.
+            verify: decode the bytes and compare every cell, which also gives the errors.
 
         Raises:
             DataError: other columns or types than those of the fit.
@@ -121,9 +121,9 @@ class Compressor(AroundAutoencoder, BaseEstimator):
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: str | Path) -> None:
-        """Write the section `codec`, and the autoencoder if there is one; a file of this very one keeps its others.
+        """Write the section `codec`, and the autoencoder if there is one, whose file keeps its other sections.
 
-        `decompress` needs no such file: the bytes that `compress` gives hold the codec.
+        `decompress` needs no such file: the bytes of `compress` hold the codec.
         """
         check_is_fitted(self, "plan_")
         own = {k: jsonable(v) for k, v in self.get_params(deep=False).items() if k != "autoencoder"}
@@ -146,13 +146,8 @@ class Compressor(AroundAutoencoder, BaseEstimator):
         except TypeError as error:
             raise ModelFileError(f"{file.path}: section 'codec' does not fit together: {error}") from None
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
-
-def decompress(data: bytes, model: bytes | None = None) -> Any:
+def decompress(data: bytes, model: bytes | None = None) -> TableOut:
     """The table that `Compressor.compress` took, in the container it came in.
 
     Args:

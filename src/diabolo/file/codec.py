@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from diabolo.artifact import Section
 from diabolo.compress.columns import is_float, leaf
 from diabolo.compress.container import Header
+from diabolo.compress.grid import Bound
 from diabolo.compress.nested import Nest
 from diabolo.compress.plan import Plan
 from diabolo.errors import ModelFileError
@@ -25,8 +27,8 @@ class Codec:
     Attributes:
         plan: grids, distributions and bounds by column.
         asked: (ε, whether it is relative) of each column of floats, None for no loss.
-        outside: whether files were written without it, which need it to be read.
-        parameters: of the `Compressor` that was saved; None of one that a command has put there.
+        outside: whether there are files that were written without it, and need it to be read.
+        parameters: of the `Compressor` that was saved; None where a command has added the codec.
     """
 
     plan: Plan
@@ -42,7 +44,7 @@ class Codec:
         return self.plan.codec if self.read is None else self.read
 
 
-def asked_bounds(bounds: list[Any], schema: Any) -> list[list[Any] | None]:
+def asked_bounds(bounds: list[Bound | None], schema: pa.Schema) -> list[list[Any] | None]:
     """The bounds of flat columns of floats, as a card has them."""
     floats = [b for b, f in zip(bounds, Nest(schema).flat, strict=True) if is_float(leaf(f.type))]
     return [None if b is None else [float(b.error), b.relative] for b in floats]

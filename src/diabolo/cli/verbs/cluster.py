@@ -35,7 +35,7 @@ def cluster(
 ) -> None:
     """Find clusters of rows by their codes, and keep them in MODEL; writes row, cluster (−1: none) and confidence."""
     from diabolo.cli.console import Progress, check_apart, say
-    from diabolo.cluster.clusters import Settings
+    from diabolo.cluster.clusters import ClusterSettings
     from diabolo.cluster.dataset import LABELS, clustered, labelled
     from diabolo.data.formats import check_writable, schema_of, write_batches
     from diabolo.data.keeping import kept_names
@@ -45,7 +45,7 @@ def cluster(
 
     check_apart(out, model, data)
     check_writable(out)
-    settings = Settings(_number(clusters), _method(method, set_), embedding, random_state=seed)
+    settings = ClusterSettings(_number(clusters), _method(method, set_), embedding, random_state=seed)
     file = ModelFile(model, own_network)
     net = file.autoencoder.model
     source = as_fitted(data, net.encoding.schema)

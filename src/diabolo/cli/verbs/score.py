@@ -45,7 +45,7 @@ def score(
     from diabolo.data.formats import schema_of, write_batches
     from diabolo.data.keeping import as_held, kept_names, with_kept
     from diabolo.data.reading import as_fitted, ordered_chunks
-    from diabolo.detect.choice import applicable, automatic
+    from diabolo.detect.choice import applicable, automatic_score
     from diabolo.detect.reference import Reference
     from diabolo.detect.scoring import score_table
     from diabolo.file.model_file import ModelFile
@@ -57,7 +57,7 @@ def score(
     if "detector" not in file and (explain or rate is not None or fdr is not None):
         raise ConfigError(f"{model} has no detector, so no false-alarm rate and no anomaly; fit without --only main")
     reference, rule, one = Reference(file.autoencoder.model), None, None if score_ == ALL else score_
-    name = automatic(reference) if one in (None, "auto") else str(one)
+    name = automatic_score(reference) if one in (None, "auto") else str(one)
     detector = None
     if "detector" in file:
         detector = file.detector.choosing(one, rate)
