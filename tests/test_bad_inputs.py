@@ -375,7 +375,9 @@ FORMATS = {
     ),
     "root-empty": fit("a.root", "a.root: holds no tree; it holds nothing", root("a.root")),
     "root-two-trees": fit(
-        "a.root", "a.root: holds 2 trees: a (60 rows), b (60 rows); name one, like a.root:a", root("a.root", a=XY, b=XY)
+        "a.root",
+        r"a.root: holds 2 trees: a \(60 rows\), b \(60 rows\); name one, like a.root:a",
+        root("a.root", a=XY, b=XY),
     ),
     "root-wrong-tree": fit("a.root:event", "no tree 'event': did you mean 'events'", root("a.root", events=XY)),
     "root-cut-off": fit("a.root", "a.root: cannot be read: ", cut(root("a.root", a=XY), "a.root")),
@@ -393,7 +395,7 @@ FORMATS = {
     ),
     "hdf5-empty": fit("a.h5", "a.h5: holds no dataset with rows", hdf5("a.h5")),
     "hdf5-5-d": fit(
-        "a.h5", "a.h5: 'x' has the shape .*; allowed are up to 4", hdf5("a.h5", x=np.zeros((5, 2, 2, 2, 2)))
+        "a.h5", "x \\(float64 in 5 dimensions; allowed are up to 4\\)", hdf5("a.h5", x=np.zeros((5, 2, 2, 2, 2)))
     ),
     "hdf5-wrong-part": fit(
         "a.h5::jests", "a.h5: no group or dataset 'jests': did you mean 'jets'", hdf5("a.h5", jets=NORMAL)
