@@ -58,23 +58,20 @@ class Model:
         self.latent_dim: int = config.latent_dim
         self.heads = build_heads(config, encoding, self.latent.stochastic)
         self.network = network = networks.create(config.network)
-        theta = self.heads[-1].stop
-        self.encoder = network.encoder(
-            encoding.width, config.hidden, self.latent.width(self.latent_dim), encoding.shape
-        )
-        self.decoder = network.decoder(self.latent_dim, config.hidden[::-1], theta, encoding.shape)
+        k, c, shape = self.latent_dim, len(encoding.schema.output_names), encoding.shape
+        self.encoder = network.encoder(encoding.width, config.hidden, self.latent.width(k), shape)
+        self.decoder = network.decoder(k, config.hidden[::-1], self.heads[-1].stop, shape)
         shapes = {**parameter_shapes("encoder", self.encoder), **parameter_shapes("decoder", self.decoder)}
         for head in self.heads:
             own = head.likelihood.own(len(head.block.columns))
             shapes.update({f"{head.prefix}.{name}": shape for name, shape in own.items()})
-        first = self.prior.own(self.latent_dim)
+        first = self.prior.own(k)
         shapes |= {f"prior.{name}": tuple(value.shape) for name, value in first.items()}
-        k, c = self.latent_dim, len(encoding.schema.output_names)
         kept = {"latent_mean": (k,), "latent_cov": (k, k), "typical_nll": (c,), "typical_squared_error": (c,)}
         if state is not None:
             check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
         self.store = ParameterStore(shapes, lead)
-        #: What training rows say of the fitted model; filled in when a fit ends.
+        #: Moments of the training codes and typical costs of columns; filled in when a fit ends.
         self.buffers: dict[str, Tensor] = {n: torch.zeros(*lead, *s) for n, s in kept.items()}
         if state is None:
             self.store.initialise("encoder", self.encoder, 2 * config.random_state)
@@ -112,8 +109,7 @@ class Model:
     @property
     def multiply_adds(self) -> int:
         """Multiplications that a row costs on its way through encoder and decoder, of all members."""
-        once = sum(operation.multiply_adds for operation in (*self.encoder, *self.decoder))
-        return once * math.prod(self.lead)
+        return sum(o.multiply_adds for o in (*self.encoder, *self.decoder)) * math.prod(self.lead)
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
 
@@ -132,18 +128,16 @@ class Model:
     def nll(self, theta: Tensor, rows: Encoded) -> list[Tensor]:
         """−log p(x|z) per head, [*, B, columns], standardised; cells that are not there cost 0.
 
-        Where rows carry memory, theta is taken as part of it, and may be overwritten.
+        Where rows carry memory, theta belongs to it, and may be overwritten.
         """
         out = []
         for head, own in zip(self.heads, self.own, strict=True):
-            x = head.inputs(rows.x)
-            part = theta[..., head.start : head.stop]
-            nll = head.likelihood.nll(part, own, x, head.units, rows.memory)
-            out.append(self._masked(nll, head, rows))
+            part, x = theta[..., head.start : head.stop], head.inputs(rows.x)
+            out.append(self._masked(head.likelihood.nll(part, own, x, head.units, rows.memory), head, rows))
         return out
 
     def observe(self, rows: Encoded, generator: torch.Generator) -> Encoded:
-        """Rows as one training step sees them: what a likelihood takes for a probability, drawn."""
+        """Rows as one training step sees them: a cell that a likelihood takes for a probability becomes a draw."""
         x = rows.x
         for head in self.heads:
             drawn = head.likelihood.observe(head.inputs(rows.x), generator)
@@ -181,7 +175,12 @@ class Model:
             out[..., list(head.block.columns)] += cell
         return out
 
-    # ── what scores and reports read ──────────────────────────────────────────────────────────────
+    # ── for scores and reports ────────────────────────────────────────────────────────────────────
+
+    @property
+    def _surprise(self) -> float:
+        """Price of an event that no training row had, by Laplace's rule, nats."""
+        return math.log(self.encoding.n_train + 2)
 
     def column_nll(self, theta: Tensor, rows: Encoded, missingness: bool = True) -> Tensor:
         """−log p(x|z) per output column, [*, B, C], nats, a density in original units.
@@ -199,13 +198,12 @@ class Model:
             elif head.block.kind == "missing" and not missingness:
                 cells[i] = torch.zeros_like(cells[i])
         nll = self._by_column(cells)
-        surprise = math.log(self.encoding.n_train + 2)
         if rows.missing is not None:
-            nll = nll + self._missing_cost(rows.missing, self.buffers["typical_nll"], surprise)
+            nll = nll + self._missing_cost(rows.missing, self.buffers["typical_nll"], self._surprise)
         if missingness and self.encoding.gappy:
             nll = nll.clone()
             nll[..., self.encoding.gappy] += self._gap_cost(rows, nll.device)
-        return self._with_changed(nll, rows, surprise)
+        return self._with_changed(nll, rows, self._surprise)
 
     def row_nll(self, theta: Tensor, rows: Encoded) -> Tensor:
         """−log p(x|z), [*, B], nats: `column_nll` summed over columns, in fewer passes over the cells."""
@@ -217,12 +215,11 @@ class Model:
             x = head.inputs(rows.x)
             sums.append(head.likelihood.row_nll(part, own, x, head.units, offset, present, rows.memory))
         total = sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
-        surprise = math.log(self.encoding.n_train + 2)
         if rows.missing is not None:
-            total = total + self._missing_cost(rows.missing, self.buffers["typical_nll"], surprise).sum(-1)
+            total = total + self._missing_cost(rows.missing, self.buffers["typical_nll"], self._surprise).sum(-1)
         if self.encoding.gappy:
             total = total + self._gap_cost(rows, total.device).sum(-1)
-        return total if rows.changed is None else total + surprise * rows.changed.sum(-1)
+        return total if rows.changed is None else total + self._surprise * rows.changed.sum(-1)
 
     def column_squared_error(self, theta: Tensor, rows: Encoded) -> Tensor:
         """Squared distance per output column, [*, B, C], standardised; an angle's is periodic."""
@@ -241,18 +238,18 @@ class Model:
 
     def _missing_cost(self, missing: Tensor, typical: Tensor, surprise: float) -> Tensor:
         """[*, B, C]: the typical cost of a missing cell; `surprise` where no training cell was missing."""
-        nullable = torch.zeros(missing.shape[-1], dtype=torch.bool, device=missing.device)
-        nullable[[*self.encoding.nullable, *self.encoding.gappy]] = True
         c = missing.shape[-1]
+        nullable = torch.zeros(c, dtype=torch.bool, device=missing.device)
+        nullable[[*self.encoding.nullable, *self.encoding.gappy]] = True
         cost = typical[..., None, :c] + torch.where(nullable, 0.0, surprise)
         cost = torch.where(missing, cost, 0.0)
         return functional.pad(cost, (0, typical.shape[-1] - c))
 
     def _gap_cost(self, rows: Encoded, device: torch.device) -> Tensor:
-        """What it costs that a constant is there or is missing, of which the network knows nothing, [B or 1, gappy]."""
+        """Cost of a constant that is there or missing, which the network does not see, [B or 1, gappy]."""
         columns, at = self.encoding.schema.columns, self.encoding.gappy
         share = torch.tensor([columns[c].missing for c in at], dtype=torch.float32, device=device)
-        # One that was never there has changed where it is.
+        # A constant that was never there counts as changed where it is there.
         there = torch.where(share < 1, -torch.log1p(-share), 0.0)[None]
         return there if rows.missing is None else torch.where(rows.missing[:, at], -share.log(), there)
 
