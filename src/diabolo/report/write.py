@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.data.formats import Data, Taken, atomic
@@ -21,9 +22,6 @@ from diabolo.estimators.detector import AnomalyDetector
 from diabolo.file.model_file import ModelFile
 from diabolo.report.evidence import Evidence, Given, ReportRows, most_scored, spaced
 from diabolo.report.page import page
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 __all__ = ["write_report"]
 
