@@ -1,4 +1,4 @@
-"""The class of all checks, and what each came to."""
+"""The class of all checks, and their findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Status = Literal["alarm", "note", "sound", "skipped"]
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What one check came to."""
+    """The result of one check."""
 
     title: str
     status: Status
