@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from diabolo.compress.chunk import Plan
 from diabolo.compress.fitting import bounds_of, learned_plan
-from diabolo.data.formats import SHAPE, check_writable, read_batches
+from diabolo.data.formats import SHAPE, Data, check_writable, read_batches
 from diabolo.data.reading import as_fitted
 from diabolo.errors import ConfigError, DataError, OutputError
 from diabolo.file.codec import Codec, asked_bounds, codec_section
@@ -25,7 +25,7 @@ LEARN_ROWS = 200_000
 
 def codec_for(
     file: ModelFile,
-    data: str,
+    data: Data,
     schema: Any,
     max_error: Any,
     column_error: Mapping[str, Any],
@@ -82,7 +82,7 @@ def codec_for(
     return plan, first.num_rows, kept
 
 
-def _first_rows(data: str, schema: Any) -> Any:
+def _first_rows(data: Data, schema: Any) -> Any:
     """The first rows of a table, at most `LEARN_ROWS`.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from diabolo.data.dialect.record import Reading
 from diabolo.errors import DataError, DiaboloError, MissingExtraError, nearest
 from diabolo.registry import Entry, Registry
 
@@ -58,6 +59,8 @@ class Source:
     inner: str = ""
     #: The files of a folder of images, which is one table.
     files: tuple[Path, ...] = ()
+    #: What is asked and known of a table written as text.
+    reading: Reading | None = None
 
     def __str__(self) -> str:
         return self.shown
