@@ -162,6 +162,7 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Self:
+        """The estimator of this class that an open model file holds; see `load`."""
         found = file.clusterer
         settings, ae = found.settings, Autoencoder.from_file(file)
         return cls(

@@ -102,7 +102,7 @@ class Model:
         self._decoder = [parameters[k] for k in parameters if k.startswith("decoder.")]
         learned = {k.removeprefix("prior."): parameters[k] for k in parameters if k.startswith("prior.")}
         self.prior = self.prior.bound(learned) if learned else self.prior
-        self._own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
+        self.own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
 
     def _value_heads(self) -> list[Head]:
         return [h for h in self.heads if h.block.kind != "missing"]
@@ -144,7 +144,7 @@ class Model:
         Where rows carry memory, theta is taken as part of it, and may be overwritten.
         """
         out = []
-        for head, own in zip(self.heads, self._own, strict=True):
+        for head, own in zip(self.heads, self.own, strict=True):
             x = head.inputs(rows.x)
             part = theta[..., head.start : head.stop]
             nll = head.likelihood.nll(part, own, x, head.units, rows.memory)
@@ -164,7 +164,7 @@ class Model:
     def mean_nll(self, theta: Tensor, rows: Encoded, share: Tensor | None) -> list[Tensor]:
         """Mean over rows of `nll`, weighted by `share` [B] (sum 1) if given: per head [*, columns]."""
         out = []
-        for head, own in zip(self.heads, self._own, strict=True):
+        for head, own in zip(self.heads, self.own, strict=True):
             part, x = theta[..., head.start : head.stop], head.inputs(rows.x)
             present = self._present(head, rows)
             out.append(head.likelihood.mean_nll(part, own, x, head.units, share, present, rows.memory))
@@ -219,7 +219,7 @@ class Model:
     def row_nll(self, theta: Tensor, rows: Encoded) -> Tensor:
         """−log p(x|z), [*, B], nats: `column_nll` summed over columns, in fewer passes over the cells."""
         sums = []
-        for head, own in zip(self.heads, self._own, strict=True):
+        for head, own in zip(self.heads, self.own, strict=True):
             part, present = theta[..., head.start : head.stop], self._present(head, rows)
             scaled = head.likelihood.density and head.block.kind in SCALED
             offset = head.units.scale.log().float() if scaled else torch.zeros((), device=theta.device)
@@ -297,7 +297,7 @@ class Model:
         """Draws from p(x|z) in original units, [*, B, columns of the table], float64; with `fill` none is missing."""
         parts = {
             i: h.likelihood.sample(theta[..., h.start : h.stop], own, h.units, generator)
-            for i, (h, own) in enumerate(zip(self.heads, self._own, strict=True))
+            for i, (h, own) in enumerate(zip(self.heads, self.own, strict=True))
         }
         return self._decode_heads(parts, fill)
 

@@ -1,61 +1,19 @@
-"""What may be wrong with a fitted autoencoder or with the rows it is shown, each check with what to do about it.
-
-A check has one measured number, the limit that it is held against, and advice; it says nothing of quality: that is for
-the reader to judge. Adding a check is one class here.
-"""
+"""Checks of the network: its code, its units, its training."""
 
 from __future__ import annotations
 
-import abc
 import dataclasses
-from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 
-from diabolo.data.hashing import hash_rows
-from diabolo.data.remarks import remarks
-from diabolo.model.networks import Rectify
-from diabolo.registry import Entry, Registry
+from diabolo.model.networks import Rectify, parameter_shapes
+from diabolo.report.alarms.base import Alarm, Finding, alarms
 from diabolo.report.bottleneck import active_units
 from diabolo.report.evidence import Evidence, share, spaced
-from diabolo.report.html import number, percent
+from diabolo.report.html import percent
 from diabolo.report.space import explained
 from diabolo.report.space import run as passed
-
-__all__ = ["Alarm", "Finding", "alarms", "findings"]
-
-Status = Literal["alarm", "note", "sound", "skipped"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """What one check came to."""
-
-    title: str
-    status: Status
-    measured: str
-    advice: str = ""
-
-
-class Alarm(Entry, abc.ABC):
-    """One check; `place` is its position on the page."""
-
-    title: ClassVar[str]
-
-    @abc.abstractmethod
-    def __call__(self, e: Evidence) -> Finding: ...
-
-    def found(self, status: Status, measured: str, advice: str = "") -> Finding:
-        return Finding(self.title, status, measured, advice)
-
-
-alarms: Registry[Alarm] = Registry("alarm", __package__)
-
-
-def findings(e: Evidence) -> dict[str, Finding]:
-    """Every check's finding by name, in the order of the registry."""
-    return {name: alarms.create(name)(e) for name in alarms}
 
 
 @alarms.register("collapse")
@@ -168,8 +126,6 @@ class Dead(Alarm):
 
 def _dead_by_layer(e: Evidence) -> list[tuple[str, int, int]]:
     """(layer, dead units, units) of every plain rectified layer, over at most 4,000 rows."""
-    from diabolo.model.networks import parameter_shapes
-
     values = np.ascontiguousarray(e.rows.values[e.looked[spaced(len(e.looked), 4_000)]])
     out = []
     with torch.inference_mode():
@@ -189,78 +145,6 @@ def _dead_by_layer(e: Evidence) -> list[tuple[str, int, int]]:
                 if plain and not e.model.lead:
                     out.append((f"{side} layer {(i + 1) // 2}", int((h.amax(dim=0) <= 0).sum()), h.shape[1]))
     return out
-
-
-@alarms.register("seen")
-class Seen(Alarm):
-    """Leakage of rows: a table that is taken for new holds rows that the model was trained on.
-
-    An alarm if more than 0.1 % of the rows of another table were trained or stopped on, by their 64-bit hashes.
-    """
-
-    place = 40
-    title = "Leakage of rows"
-    limit = 0.001
-
-    def __call__(self, e: Evidence) -> Finding:
-        if e.same_table:
-            hashes = hash_rows(e.rows.values)
-            fresh = hashes[~np.asarray(e.seen)]
-            again = float(np.isin(fresh, hashes[np.asarray(e.seen)]).mean()) if len(fresh) else 0.0
-            said = f"the training table itself; {percent(again)} of the rows kept apart equal a training row"
-            if again > self.limit and not _few_patterns(e):
-                return self.found(
-                    "alarm",
-                    said,
-                    "Rows occur more than once, so scores of rows kept apart look better than those of new ones will. "
-                    "Remove duplicates before the fit.",
-                )
-            return self.found("sound", said + "; numbers below are of rows kept apart")
-        if e.seen is None:
-            return self.found(
-                "skipped", "the file keeps no hashes of so many training rows, so it cannot tell (fits to 200,000 rows)"
-            )
-        known = float(e.seen.mean())
-        said = f"{percent(known)} of the rows were trained on"
-        if known > self.limit and not _few_patterns(e):
-            return self.found(
-                "alarm",
-                said,
-                f"{number(int(e.seen.sum()))} rows of this table were trained on: whatever is measured on them looks "
-                "better than it is. They are left out of the rates and errors on this page; evaluate on rows that the "
-                "model has not seen.",
-            )
-        return self.found("sound", said)
-
-
-def _few_patterns(e: Evidence) -> bool:
-    """Whether equal rows are to be expected: fewer different rows than half of them."""
-    hashes = hash_rows(e.rows.values[spaced(len(e.rows.values), 20_000)])
-    return len(np.unique(hashes)) < 0.5 * len(hashes)
-
-
-@alarms.register("columns")
-class Columns(Alarm):
-    """Leakage of columns: one that is named like a label, one that numbers the rows, one that copies another.
-
-    An alarm for a column of at most 20 values with a name that only labels have; for one whose rank correlation with
-    the row number exceeds 0.99; and for two that are the same numbers up to scale, or a few values that go with each
-    other one to one. A note for a name that is often a label's, like class, and for whole numbers that never repeat.
-    """
-
-    title = "Leakage of columns"
-
-    def __call__(self, e: Evidence) -> Finding:
-        if e.is_image:
-            return self.found("skipped", "pixels have no names, and neighbours may be alike")
-        names = e.schema.names
-        found = remarks(e.rows.values, names, [c.dtype for c in e.schema.columns], e.present)
-        if not found:
-            return self.found("sound", f"none of {len(names)} columns is a label, a row number or another's copy")
-        status: Status = "note" if all(r.kind in ("perhaps a label", "identifier") for r in found) else "alarm"
-        more = f"; and {len(found) - 6} more" if len(found) > 6 else ""
-        said = "; ".join(f"{r.column} {r.seen}" for r in found[:6]) + more
-        return self.found(status, said, " ".join(f"{r.remedy[0].upper()}{r.remedy[1:]}." for r in found[:6]))
 
 
 @alarms.register("unfinished")
