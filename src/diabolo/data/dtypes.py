@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from diabolo.data.times import DAY, TURN
 from diabolo.errors import DataError
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "arrow_dtype",
     "batch_values",
     "cells_of",
-    "clock",
     "float_type",
     "is_date",
     "is_duration",
@@ -27,8 +27,6 @@ __all__ = [
     "is_time",
     "mean_type",
     "meaning",
-    "moment",
-    "radians",
     "restored",
     "text_codes",
 ]
@@ -38,9 +36,6 @@ TEXT = ("str", "category")
 #: Columns that single precision holds exactly.
 SMALL = {"float32", "float16", "bool", "int8", "uint8", "int16", "uint16", *TEXT}
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-DAY = 86_400
-#: Radians of a second of the day.
-TURN = 2 * np.pi / DAY
 
 
 def is_time(dtype: str) -> bool:
@@ -83,41 +78,6 @@ def meaning(dtype: str) -> str:
     if is_duration(dtype):
         return "durations"
     return "text" if dtype in TEXT else "dates" if is_date(dtype) else "numbers"
-
-
-def moment(seconds: float) -> str:
-    """A date's number of seconds in words, in any year that 64 bits hold.
-
-    >>> moment(0.0), moment(253433923200.5)
-    ('1970-01-01', '10001-01-01 00:00:00')
-    """
-    text = str(np.datetime64(int(np.floor(seconds)), "s")).replace("T", " ")
-    return text.removesuffix(" 00:00:00") if seconds == int(seconds) else text
-
-
-def clock(angle: float) -> str:
-    """An angle's time of day.
-
-    >>> clock(np.pi), clock(2 * np.pi)
-    ('12:00:00', '24:00:00')
-    """
-    seconds = round(angle / TURN)
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-
-
-def radians(text: str) -> float | None:
-    """The angle of a time of day like 13:08 or 13:08:30; None for another text.
-
-    >>> radians("12:00") == np.pi, radians("noon")
-    (True, None)
-    """
-    try:
-        parts = [float(w) for w in text.split(":")]
-    except ValueError:
-        return None
-    if not 2 <= len(parts) <= 3 or not (0 <= parts[0] < 24 and all(0 <= p < 60 for p in parts[1:])):
-        return None
-    return TURN * sum(p * s for p, s in zip(parts, (3600, 60, 1), strict=False))
 
 
 def is_date(dtype: str) -> bool:

@@ -19,9 +19,9 @@ def look_lines(data: Data, names: Sequence[str], unfit: Mapping[str, str] | None
         names: of the columns that a model sees.
         unfit: columns that are left out because no model can be fitted on them, with why.
     """
-    lines = [f"{data}: {note}" for note in notes_of(data)]
-    lines += [f"{data}: {name!r} is left out: it {why}" for name, why in (unfit or {}).items()]
+    lines = [f"  {note}" for note in notes_of(data)]
+    lines += [f"  {name!r} is left out: it {why}" for name, why in (unfit or {}).items()]
     table = first_rows(data, names, LOOKED)
     if table.shape is None:
-        lines += [f"{data}: {remark.line}" for remark in remarks(table.values, table.names, table.dtypes)]
+        lines += [f"  {remark.line}" for remark in remarks(table.values, table.names, table.dtypes)]
     return lines

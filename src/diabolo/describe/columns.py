@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from diabolo.data.dtypes import clock, is_date, is_time, moment
+from diabolo.data.dtypes import is_date, is_time
 from diabolo.data.schema import Column, Schema
+from diabolo.data.times import clock, moment
 
 __all__ = ["print_schema"]
 

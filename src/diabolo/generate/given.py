@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.data.dtypes import TEXT, clock, is_date, is_time, radians
+from diabolo.data.dtypes import TEXT, is_date, is_time
 from diabolo.data.schema import Column, Schema
+from diabolo.data.times import clock, radians
 from diabolo.errors import ConfigError, nearest
 
 __all__ = ["given_cells"]

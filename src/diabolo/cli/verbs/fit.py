@@ -11,7 +11,7 @@ import typer
 from diabolo.cli.console import TABLE, check_apart, parse_slots, percent, say
 from diabolo.cli.verb import verb
 from diabolo.config import METHODS, Config
-from diabolo.errors import ColumnsError, ConfigError, DataError
+from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
     from diabolo.detect.calibrated import Calibrated
@@ -55,13 +55,12 @@ def fit(
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
     from diabolo.cli.checkpoint import kept
-    from diabolo.cli.training import Fit, byte_count, train
+    from diabolo.cli.training import Fit, byte_count, naming, train
     from diabolo.cli.verbs.compress import add_codec, compression_errors
     from diabolo.config import build_config
     from diabolo.data.choosing import choose_columns
     from diabolo.data.formats import check_writable, taken
     from diabolo.data.look import look_lines
-    from diabolo.data.usable import faults_of
     from diabolo.detect.calibrating import Choice
     from diabolo.estimators.named import CLASSES
     from diabolo.file.detector import detector_section
@@ -83,25 +82,18 @@ def fit(
     check_writable(out)
     source = taken(data, parse_slots(take, "--take"))
     names, unfit = choose_columns(source, columns, exclude, [label, weight], settings.get("kinds"))
-    for line in look_lines(source, names, unfit):
-        say(line)
     ae = CLASSES[method](**settings)
     choice = None if only is not None else Choice("auto", false_alarm_rate, seed, seed)
     with kept(out, resume) as keep:
-        try:
+        with naming(data):
             fitted, detector, rows = train(source, out, names, weight, Fit(chosen, choice, keep, quiet), most, cache)
-        except ColumnsError as error:
-            raise faults_of(error, data) from error
-        except DataError as error:
-            named = str(error).startswith(str(data))
-            raise error if named else DataError(f"{data}: {error}") from error
         sections = ae.from_fitted(fitted, ae.get_params(deep=False)).sections()
         if detector is not None:
             sections["detector"] = detector_section(detector)
         save_sections(out, type(ae).__name__ if detector is None else "AnomalyDetector", sections)
     if errors is not None:
         add_codec(out, source, *errors, seed)
-    say(summary(out, fitted, detector, rows))
+    say("\n".join([summary(out, fitted, detector, rows), *look_lines(source, names, unfit)]))
 
 
 def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -11,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from diabolo.data.dialect.block import Block, holds, is_plain
 from diabolo.data.dialect.dates import date_of
-from diabolo.data.dialect.forms import said, type_of
+from diabolo.data.dialect.forms import shown, type_of
 from diabolo.data.dialect.guess import country_codes, decimals_of, guess, is_grouped
-from diabolo.data.dialect.reader import open_text
 from diabolo.data.dialect.record import Dialect, Form, Reading
+from diabolo.data.dialect.saying import column_notes
 from diabolo.errors import DataError
 
 __all__ = ["FORM", "Findings", "look_at"]
@@ -74,8 +76,8 @@ class _Look:
     def __init__(self, path: Path, dialect: Dialect, reading: Reading) -> None:
         self.path, self.dialect, self.reading = path, dialect, reading
         self.names = list(dialect.names)
-        with open_text(path, dialect, self.names) as reader:
-            self.types = {f.name: f.type for f in reader.schema}
+        self.block = Block(path, dialect)
+        self.types = self.block.types
         self.asked = reading.asked.date_forms()
         self.kept = {} if reading.kept is None else reading.kept.forms
         self.forms: dict[str, Form] = {}
@@ -84,33 +86,7 @@ class _Look:
         self.left: dict[str, str] = {}
         self.own = dict(dialect.own)
         self.questions: dict[str, str] = {}
-        self.texts, self.whole = self._block([n for n in self.names if not _is_plain(self.types[n])])
-
-    def _block(self, columns: Sequence[str]) -> tuple[dict[str, Any], bool]:
-        """Text of some columns in the first block, and whether that is all of the file."""
-        import pyarrow as pa
-
-        if not columns:
-            return {}, self.path.stat().st_size < 1 << 21 and not self.path.name.endswith(".gz")
-        types = {n: pa.string() for n in columns}
-        with open_text(self.path, self.dialect, self.names, columns, types, null_text=False) as reader:
-            try:
-                batch = reader.read_next_batch()
-            except StopIteration:
-                return {n: pa.array([], pa.string()) for n in columns}, True
-            try:
-                more = reader.read_next_batch().num_rows > 0
-            except (StopIteration, pa.ArrowInvalid):
-                more = False
-        return {n: batch.column(n) for n in columns}, not more
-
-    def _words(self, name: str) -> list[str]:
-        """The different words of a column, blanks around them cut off, without those for a missing cell."""
-        import pyarrow.compute as pc
-
-        words = pc.unique(pc.utf8_trim_whitespace(self.texts[name])).to_pylist()
-        marks = self.dialect.marks_of(name)
-        return [w for w in words if w not in marks]
+        self.texts, self.whole = self.block.texts, self.block.whole
 
     def leave_out(self, name: str, place: int, head: str) -> None:
         """An unnamed column that counts the rows or is empty is no column."""
@@ -142,7 +118,7 @@ class _Look:
             verdict = country_codes(w for w in words if w not in self.dialect.marks)
             if verdict == "missing":
                 continue
-            numbers = any(_holds(t, "NA") for n, t in self.texts.items() if str(self.types[n]) != "string")
+            numbers = any(holds(t, "NA") for n, t in self.texts.items() if str(self.types[n]) != "string")
             if (verdict == "level" or "" in words) and not numbers and not self._other_na():
                 self.own[name] = ()
             else:
@@ -154,8 +130,8 @@ class _Look:
 
     def _other_na(self) -> bool:
         """Whether columns of numbers write a missing cell NA."""
-        columns = [n for n in self.names if _is_plain(self.types[n])]
-        return any(_holds(text, "NA") for text in self._block(columns)[0].values())
+        columns = [n for n in self.names if is_plain(self.types[n])]
+        return any(holds(text, "NA") for text in self.block.text(columns)[0].values())
 
     def find_form(self, name: str) -> None:
         import pyarrow as pa
@@ -171,19 +147,15 @@ class _Look:
         elif number and name in self.texts:
             self._whole_numbers(name)
         elif name in self.texts and (str(kind) == "string" or pa.types.is_time(kind)):
-            found = guess(self._words(name))
+            found = guess(self.block.words(name))
             if found.marks:
                 self.marks[name] = list(found.marks)
             if len(found.forms) == 1:
                 self.forms[name] = found.forms[0]
             elif found.forms:
                 self.open[name] = found.forms
-            elif found.marks or not self._words(name) or str(kind) == "string":
-                # Numbers with blanks around them, or that Arrow would read once it knows the marks.
-                if self._words(name):
-                    self.forms[name] = Form("number")
-                else:
-                    self.forms[name] = Form("text")
+            else:  # numbers with blanks around them or marks among them
+                self.forms[name] = Form("number" if self.block.words(name) else "text")
 
     def _whole_numbers(self, name: str) -> None:
         """Labels of digits with zeros before them, and dates like 20240131, are no numbers."""
@@ -207,33 +179,33 @@ class _Look:
         self._settle_doubles()
         decimal = self.reading.asked.decimal
         marks = {decimal} if decimal else self._decimals()
-        orders = {_order(f.pattern) for f in self.forms.values() if f.kind == "date"} - {""}
+        orders = {order_of(f.pattern) for f in self.forms.values() if f.kind == "date"} - {""}
         for name, forms in self.open.items():
             if forms[0].kind == "number":
                 able = [f for f in forms if {f.decimal} == marks]
-                words = self._words(name)
+                words = self.block.words(name)
                 example = next((w for w in words if "," in w or "." in w), words[0])
                 remedy = "--decimal . or --decimal , says which mark comes before the decimals"
-                readings = " or ".join(dict.fromkeys(_shown(example, f) for f in forms))
+                readings = " or ".join(dict.fromkeys(shown(example, f) for f in forms))
             else:
-                able = [f for f in forms if {_order(f.pattern)} == orders]
+                able = [f for f in forms if {order_of(f.pattern)} == orders]
                 example = self._telling(name, forms)
                 given = [shlex.quote(f"{name}={f.pattern}") for f in forms]
                 none = shlex.quote(f"{name}=none")
                 remedy = f"--date {' or --date '.join(given)} says it, --date {none} that it is no date"
-                readings = " or ".join(dict.fromkeys(_shown(example, f) for f in forms))
+                readings = " or ".join(dict.fromkeys(shown(example, f) for f in forms))
             if len(able) == 1:
                 self.forms[name] = able[0]
             else:
                 self.questions[name] = f"{example!r} may be {readings}: {remedy}"
 
     def _telling(self, name: str, forms: Sequence[Form]) -> str:
-        words = self._words(name)
-        return next((w for w in words if len({_shown(w, f) for f in forms}) == len(forms)), words[0])
+        words = self.block.words(name)
+        return next((w for w in words if len({shown(w, f) for f in forms}) == len(forms)), words[0])
 
     def _decimals(self) -> set[str]:
         """Decimal marks that the file's other columns leave no doubt of."""
-        found = {f.decimal for n, f in self.forms.items() if f.kind == "number" and decimals_of(self._words(n))}
+        found = {f.decimal for n, f in self.forms.items() if f.kind == "number" and decimals_of(self.block.words(n))}
         if self.open:
             found |= self._marks_of_doubles()
         return found
@@ -241,7 +213,7 @@ class _Look:
     def _doubles(self) -> dict[str, Any]:
         import pyarrow as pa
 
-        return self._block([n for n in self.names if pa.types.is_floating(self.types[n]) and n not in self.left])[0]
+        return self.block.text([n for n in self.names if pa.types.is_floating(self.types[n]) and n not in self.left])[0]
 
     def _marks_of_doubles(self) -> set[str]:
         return decimals_of(w for text in self._doubles().values() for w in text.slice(0, 2_000).to_pylist())
@@ -262,8 +234,6 @@ class _Look:
 
     def findings(self) -> Findings:
         """Dialect, schema, notes and questions."""
-        import json
-
         import pyarrow as pa
 
         marks = self._common_marks()
@@ -281,7 +251,7 @@ class _Look:
         dialect = dataclasses.replace(
             self.dialect, missing=marks, own=self.own, forms=dict(self.forms), left=dict(self.left)
         )
-        return Findings(dialect, pa.schema(fields), self._notes(marks), dict(self.questions))
+        return Findings(dialect, pa.schema(fields), column_notes(dialect, self.types, self.marks), dict(self.questions))
 
     def _type(self, name: str) -> Any:
         """Whole numbers keep their type where all are seen or none has a double; else a later one may be 1.5."""
@@ -304,7 +274,7 @@ class _Look:
         found = dict.fromkeys([*self.dialect.missing, *(m for marks in self.marks.values() for m in marks)])
         for name, form in self.forms.items():
             if form.kind == "text" and name in self.texts and name not in self.own:
-                words = self._words(name)
+                words = self.block.words(name)
                 if (
                     found
                     and words
@@ -314,31 +284,6 @@ class _Look:
                     self.own[name] = ()
         return tuple(found)
 
-    def _notes(self, marks: Sequence[str]) -> list[str]:
-        notes = [f"column {name!r} {why}: left out" for name, why in self.left.items()]
-        groups: dict[str, list[str]] = {}
-        for name, form in self.forms.items():
-            words = said(form)
-            zeros = form.kind == "text" and str(self.types[name]) != "string"
-            if form.kind != "text" or zeros:
-                groups.setdefault("labels of digits" if zeros else words, []).append(name)
-        for words, names in groups.items():
-            if words != "numbers":
-                notes.append(f"{_few(names)}: {words}")
-        for mark in marks:
-            where = [n for n, found in self.marks.items() if mark in found]
-            notes.append(f"missing cells are written {mark!r}" + (f" in {_few(where)}" if where else ""))
-        notes += [f"'NA' is a label in {name!r}, and no missing cell" for name, own in self.own.items() if not own]
-        return notes
-
-
-def _is_plain(kind: Any) -> bool:
-    """Types that text has in one way only."""
-    import pyarrow as pa
-
-    t = pa.types
-    return bool(t.is_floating(kind) or t.is_boolean(kind) or t.is_timestamp(kind) or t.is_date(kind) or t.is_null(kind))
-
 
 def _regular(cells: Any) -> Any:
     import pyarrow.compute as pc
@@ -346,26 +291,10 @@ def _regular(cells: Any) -> Any:
     return pc.match_substring_regex(cells, r"^\s*[-+]?\d+\s*$")
 
 
-def _holds(text: Any, word: str) -> bool:
-    import pyarrow.compute as pc
+def order_of(pattern: str) -> str:
+    """Order of day, month and year in a pattern.
 
-    return bool(pc.any(pc.equal(text, word)).as_py())
-
-
-def _order(pattern: str) -> str:
-    """Order of day, month and year in a pattern."""
-    return re.sub(r"[^dmbBYyq]", "", pattern.replace("Y", "y")).replace("B", "m").replace("b", "m").lower()
-
-
-def _shown(word: str, form: Form) -> str:
-    """A word as a form reads it."""
-    import pyarrow as pa
-
-    from diabolo.data.dialect.forms import read_form
-
-    value = read_form(pa.array([word]), form, ())[0].as_py()
-    return f"{value:.6g}" if isinstance(value, float) else f"{value:%-d %B %Y}" if value is not None else word
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(repr(n) for n in names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    >>> order_of("%d/%m/%Y"), order_of("%b %d, %y")
+    ('dmy', 'mdy')
+    """
+    return re.sub(r"[^dmy]", "", pattern.replace("%b", "m").replace("%B", "m").replace("%Y", "y"))

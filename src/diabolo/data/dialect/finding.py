@@ -13,6 +13,7 @@ from diabolo.data.dialect.columns import Findings, look_at
 from diabolo.data.dialect.layout import encoding_of, layout_of
 from diabolo.data.dialect.reader import explained_text
 from diabolo.data.dialect.record import Asked, Dialect, Reading
+from diabolo.data.dialect.saying import layout_notes
 from diabolo.errors import DataError, nearest
 
 __all__ = ["Found", "find"]
@@ -85,7 +86,12 @@ def _find(path: Path, reading: Reading, default: str, where: object) -> Found:
         raise DataError(f"{where}: --date: no column {unknown[0]!r}: {nearest(unknown[0], dialect.names, 'it has')}")
     with explained_text(path, dialect, where):
         seen: Findings = look_at(path, dialect, layout.names, reading, where)
-    said = [*_said_of_layout(dialect, default), *notes, *renamed, *seen.notes]
+    bare = [
+        f"column {i + 1} has no name, and is named {name!r}"
+        for i, (head, name) in enumerate(zip(layout.names, dialect.names, strict=True))
+        if not head and layout.header and name not in seen.dialect.left
+    ]
+    said = [*layout_notes(dialect, default), *notes, *renamed, *bare, *seen.notes]
     twice = tuple(sorted({n for n in layout.names if n and layout.names.count(n) > 1}))
     return Found(seen.dialect, seen.schema, tuple(said), seen.questions, twice)
 
@@ -113,21 +119,5 @@ def _named(layout: Dialect) -> tuple[Dialect, list[str]]:
             unique, k = f"{name or f'column{i + 1}'}_{k}", k + 1
         if name and unique != name:
             notes.append(f"column {i + 1} is a second {name!r}, and is named {unique!r}")
-        elif not name and layout.header:
-            notes.append(f"column {i + 1} has no name, and is named {unique!r}")
         names.append(unique)
     return dataclasses.replace(layout, names=tuple(names)), notes
-
-
-def _said_of_layout(dialect: Dialect, default: str) -> list[str]:
-    words = {"\t": "tabs", " ": "blanks", ",": "commas", ";": "semicolons", "|": "bars"}
-    said = []
-    if dialect.separator != default and len(dialect.names) > 1:
-        said.append(f"cells separated by {words.get(dialect.separator, repr(dialect.separator))}")
-    if dialect.encoding not in ("utf-8",):
-        said.append(f"encoding {dialect.encoding}")
-    if dialect.quote != '"':
-        said.append(f"cells quoted by {dialect.quote}")
-    if dialect.comment:
-        said.append(f"lines that begin with {dialect.comment} left out")
-    return said

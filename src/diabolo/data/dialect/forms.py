@@ -12,7 +12,17 @@ from diabolo.data.dialect.dates import date_of, time_of, written
 from diabolo.data.dialect.record import Form
 from diabolo.errors import DataError
 
-__all__ = ["DURATIONS", "BadCell", "number_expression", "read_form", "said", "type_of", "write_form"]
+__all__ = [
+    "DURATIONS",
+    "BadCell",
+    "check_cell",
+    "number_expression",
+    "read_form",
+    "said",
+    "shown",
+    "type_of",
+    "write_form",
+]
 
 #: Regular expressions of durations, each with the seconds that a unit of its groups stands for.
 DURATIONS = (
@@ -193,3 +203,15 @@ def check_cell(error: BadCell, form: Form, name: str, row: int) -> DataError:
     else:
         what = f"is not one of {said(form)}, as those before are"
     return DataError(f"row {row}, column {name!r}: {error.text[:40]!r} {what}")
+
+
+def shown(word: str, form: Form) -> str:
+    """A word as a form reads it.
+
+    >>> shown("1,234", Form("number", "", ",")), shown("1/5/2019", Form("date", "%d/%m/%Y"))
+    ('1.234', '1 May 2019')
+    """
+    import pyarrow as pa
+
+    value = read_form(pa.array([word]), form, ())[0].as_py()
+    return f"{value:.6g}" if isinstance(value, float) else f"{value:%-d %B %Y}" if value is not None else word
