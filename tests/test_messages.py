@@ -88,7 +88,7 @@ def test_a_vector_beside_a_matrix_is_no_feature_unasked(tmp_path, suffix):
             for name, array in arrays.items():
                 file[name] = array
     line = refused("fit", path, "-o", tmp_path / "m.diabolo")
-    assert f"xy.{suffix}: y beside an array of more dimensions may be a label" in line
+    assert f"xy.{suffix}: column 'y' beside an array of more dimensions may be a label" in line
     columns = {
         "--label y": 3,
         "--exclude y": 3,

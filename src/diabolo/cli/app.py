@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from diabolo.cli.reading import reads_text
+from diabolo.cli.reading import text_options
 from diabolo.cli.verb import verbs
 from diabolo.errors import DiaboloError
 from diabolo.version import __version__
@@ -59,7 +59,7 @@ def top(ctx: typer.Context, version: bool = typer.Option(False, "--version", hel
 
 
 for _name in verbs:
-    app.command(_name)(reads_text(verbs.get(_name).run))
+    app.command(_name)(text_options(verbs.get(_name).run))
 
 
 def main(arguments: list[str] | None = None) -> None:

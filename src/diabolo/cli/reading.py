@@ -1,4 +1,4 @@
-"""The options of every verb that reads a table: how its text is written, where a sample does not tell."""
+"""The options of every verb that reads or writes a table: how its text is written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-__all__ = ["reads_text"]
+__all__ = ["text_options"]
 
 OPTIONS: dict[str, tuple[Any, Any]] = {
     "separator": (str | None, typer.Option(None, help="Of text: between cells, like ';', or tab, pipe, space.")),
@@ -26,33 +26,49 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
         typer.Option([], help="Of text: COLUMN=FORMAT, like day=%d/%m/%Y, t=epoch, id=none; repeatable."),
     ),
 }
+#: Of verbs whose `out` may be a text table.
+SAFE_CSV: tuple[Any, Any] = (
+    bool,
+    typer.Option(False, "--safe-csv", help="Of text: an apostrophe before what a spreadsheet would run."),
+)
 
 
-def reads_text(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb the options of text tables; what is asked goes with its argument `data` or `path`, if it has one."""
+def text_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options of text tables: what is asked of one goes with its argument `data` or `path`."""
     signature = inspect.signature(verb)
     table = next((name for name in ("data", "path") if name in signature.parameters), None)
-    if table is None:
-        return verb
+    writes = signature.parameters.get("out")
+    options = dict(OPTIONS) if table is not None else {}
+    if writes is not None and "str" in str(writes.annotation):
+        options["safe_csv"] = SAFE_CSV
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in OPTIONS.items()
+        for name, (kind, default) in options.items()
     ]
 
     @functools.wraps(verb)
     def run(**given: Any) -> None:
-        said = {name: given.pop(name) for name in OPTIONS}
+        safe = given.pop("safe_csv", False)
+        said = {name: given.pop(name) for name in OPTIONS if table is not None}
         if any(said.values()):
             from diabolo.data.dialect.record import Asked, Reading
             from diabolo.data.formats import with_reading
 
             dates, missing = tuple(said.pop("date")), tuple(said.pop("missing"))
-            given[table] = with_reading(given[table], Reading(Asked(**said, missing=missing, dates=dates)))
-        verb(**given)
+            given[str(table)] = with_reading(given[str(table)], Reading(Asked(**said, missing=missing, dates=dates)))
+        if not safe:
+            return verb(**given)
+        from diabolo.data.formats.writing import SAFE
+
+        token = SAFE.set(True)
+        try:
+            verb(**given)
+        finally:
+            SAFE.reset(token)
 
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()]
     hints = typing.get_type_hints(verb)
     run.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
-    run.__annotations__ = {**hints, **{name: kind for name, (kind, _) in OPTIONS.items()}}
+    run.__annotations__ = {**hints, **{name: kind for name, (kind, _) in options.items()}}
     del run.__wrapped__  # type: ignore[attr-defined]
     return run

@@ -49,7 +49,7 @@ def number_expression(decimal: str, thousands: str, sign: str = "") -> str:
     whole = rf"(?:[1-9]\d{{0,2}}(?:{_blanks(t)}\d{{3}})+|\d+)" if thousands else r"\d+"
     digits = rf"(?:{whole}(?:{d}\d*)?|{d}\d+)(?:[eE][-+]?\d+)?"
     if not sign:
-        return rf"^[-+]?{digits}$"
+        return rf"^(?:[-+]?{digits}|\({digits}\))$"
     mark = re.escape(sign)
     return rf"^(?:[-+]?{mark}?\s?[-+]?{digits}\s?{mark}?|\({mark}?\s?{digits}\s?{mark}?\))$"
 
@@ -126,7 +126,7 @@ def _numbers(cells: Any, form: Form, there: np.ndarray) -> Any:
     _check(cells, there, fits.fill_null(False).to_numpy(zero_copy_only=False))
     if form.pattern:
         cells = pc.replace_substring_regex(cells, rf"\s?{re.escape(form.pattern)}\s?", "")
-        cells = pc.replace_substring_regex(cells, r"^\((.*)\)$", r"-\1")
+    cells = pc.replace_substring_regex(cells, r"^\((.*)\)$", r"-\1")
     if form.thousands:
         cells = pc.replace_substring_regex(cells, _blanks(re.escape(form.thousands)), "")
     if form.decimal != ".":

@@ -49,7 +49,8 @@ def encoding_of(start: bytes, whole: bool, asked: str | None, kept: str | None, 
             return "utf-8"  # a character that the sample cuts in two
     if kept not in (None, "utf-8"):
         return str(kept)
-    words = re.findall(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*", start)
+    # Signs like € and ° are the same in most encodings; letters are not.
+    words = re.findall(rb"[A-Za-z\x81-\x9f\xc0-\xff]*[\x81-\x9f\xc0-\xff][A-Za-z\x81-\x9f\xc0-\xff]*", start)
     mixed = sum(2 * sum(b < 0x80 for b in word) >= len(word) for word in words)
     unknown = any(b in b"\x81\x8d\x8f\x90\x9d" for b in start)
     # Western words have an accented letter among plain ones; words of other scripts are high bytes throughout.
@@ -203,13 +204,11 @@ def _chosen(lines: Sequence[str], asked: Asked, kept: Dialect | None, default: s
 
 
 def _starts_alike(layout: Layout) -> bool:
-    """Whether the first row that is as wide as the others comes soon: a header, maybe below a title."""
+    """Whether the first line has as many cells as the others, or one less above names of rows, maybe below a title."""
     widths = [len(r) for r in layout.rows[:40]]
-    return (
-        any(w in (layout.width, layout.width - 1) and w > 1 for w in widths[:1])
-        or (layout.width > 2 and layout.width in widths)
-        or (layout.width == 2 and widths[:1] == [1] and not layout.rows[0][0].strip().count(" "))
-    )
+    if layout.separator == " ":
+        return widths[0] > 1 and widths[0] in (layout.width, layout.width - 1)
+    return widths[0] in (layout.width, layout.width - 1) or (layout.width > 2 and layout.width in widths)
 
 
 def _single_quotes(lines: Sequence[str]) -> bool:

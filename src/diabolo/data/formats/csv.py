@@ -15,6 +15,7 @@ from diabolo.data.dialect.forms import BadCell, check_cell, read_form, write_for
 from diabolo.data.dialect.reader import explained_text, open_text
 from diabolo.data.dialect.record import Asked, Form, Reading
 from diabolo.data.formats.base import Format, Source, cannot_hold, formats, known
+from diabolo.data.formats.writing import SAFE
 from diabolo.errors import DataError
 
 __all__ = ["Csv", "Text"]
@@ -74,7 +75,7 @@ class Csv(Format):
         import pyarrow.csv as pc
 
         kept, missing = _written_types(schema), set(pc.ConvertOptions().null_values)
-        safe = SAFE in (schema.metadata or {})
+        safe = SAFE.get()
         forms = {f.name: Form(**json.loads(f.metadata[FORM])) for f in schema if f.metadata and FORM in f.metadata}
         options = pc.WriteOptions(delimiter=_delimiter(path))
         with contextlib.ExitStack() as stack:
@@ -104,10 +105,6 @@ class Text(Csv):
 
     def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
         raise DataError(f"{path}: text under this name is read only; write .csv or .tsv")
-
-
-#: Metadata of a schema: text that a spreadsheet would run is written with an apostrophe before it.
-SAFE = b"diabolo.safe"
 
 
 def _and_one(batches: Iterator[Any], schema: Any) -> Iterator[Any]:
@@ -171,11 +168,12 @@ def _check_text(batch: Any, missing: set[str]) -> None:
 
 
 def _harmless(batch: Any) -> Any:
-    """Cells of text that a spreadsheet would run as a formula get an apostrophe before them."""
+    """Names and cells of text that a spreadsheet would run as a formula get an apostrophe before them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     columns = []
+    names = [f"'{n}" if n.startswith(RUN) else n for n in batch.schema.names]
     for column in batch.columns:
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             runs = pc.starts_with(column, RUN[0])
@@ -183,4 +181,4 @@ def _harmless(batch: Any) -> Any:
                 runs = pc.or_(runs, pc.starts_with(column, mark))
             column = pc.if_else(runs, pc.binary_join_element_wise("'", column, ""), column)
         columns.append(column)
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+    return pa.RecordBatch.from_arrays(columns, names=names)
