@@ -27,8 +27,9 @@ PARTS = [
     *[{"latent": n} for n in latents],
     *[{"corruption": n} for n in corruptions],
     *[{"prior": n, "regularizer": "kl", **GAUSSIAN} for n in priors],
-    *[{"regularizer": n, **GAUSSIAN} for n in regularizers],
-    *[{"likelihood": n} for n in likelihoods],
+    *[{"regularizer": n, "prior": "laplace", **GAUSSIAN} for n in regularizers],
+    # The others are those of columns that have no choice.
+    *[{"likelihood": n} for n in likelihoods if {"real", "integer", "count"} & set(likelihoods.get(n).kinds)],
     *[{"robust": n} for n in robusts],
 ]
 ROWS = 160

@@ -130,12 +130,8 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         self.model_, self.config_, self.history_ = fitted.model, fitted.model.config, fitted.history
         self.suspects_ = fitted.suspects
         self.n_train_, self.n_stop_ = fitted.roles.counts["train"], fitted.roles.counts["stop"]
-        names = fitted.model.encoding.schema.names
-        self.n_features_in_, self._n_features_out = len(names), fitted.model.latent_dim
-        if fitted.input.named:
-            self.feature_names_in_ = np.array(names, dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self._n_features_out = fitted.model.latent_dim
+        self.remember_columns(fitted)
         return self
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────

@@ -122,11 +122,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     def _adopt(self, calibrated: Calibrated, ae: Autoencoder) -> Self:
         self._state, self.autoencoder_ = calibrated, ae
         self.n_calibration_, self.n_excluded_ = calibrated.n_calibration, calibrated.n_excluded
-        self.n_features_in_ = ae.n_features_in_
-        if hasattr(ae, "feature_names_in_"):
-            self.feature_names_in_ = ae.feature_names_in_
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self.remember_columns(ae.fitted_)
         return self
 
     def calibrate(self, X: Any, sample_weight: Any = None) -> Self:

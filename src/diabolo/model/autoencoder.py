@@ -20,24 +20,15 @@ from diabolo.config import Config
 from diabolo.data.encoding import SCALED, Encoded, Encoding
 from diabolo.errors import ConfigError
 from diabolo.memory import Memory
+from diabolo.model.checks import check_parts, check_state
 from diabolo.model.corruption import corruptions
 from diabolo.model.heads import Head, build_heads
 from diabolo.model.latent import Posterior, latents
-from diabolo.model.networks import ParameterStore, Shape, networks, parameter_shapes, run
+from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
-from diabolo.registry import spec_of
 
-__all__ = ["Head", "Model", "resolve"]
-
-
-def resolve(config: Config, columns: int, inputs: int, shape: Shape | None = None) -> Config:
-    """Fill in what was left open: K = round(√C), never over-complete unasked; widths."""
-    latent_dim = config.latent_dim or max(1, min(round(math.sqrt(columns)), columns - 1))
-    hidden = config.hidden
-    if hidden is None:
-        hidden = networks.create(config.network).default_hidden(inputs, shape)
-    return dataclasses.replace(config, latent_dim=latent_dim, hidden=tuple(hidden))
+__all__ = ["Head", "Model"]
 
 
 class Model:
@@ -61,7 +52,7 @@ class Model:
         self.prior = priors.create(config.prior)
         self.corruption = corruptions.create(config.corruption)
         self.regularizer = regularizers.create(config.regularizer)
-        _check_parts(self)
+        check_parts(self.config, self.latent, self.prior, self.regularizer)
         if config.latent_dim is None or config.hidden is None:
             raise ConfigError("the model needs its widths: call resolve(config, ...) first")
         self.latent_dim: int = config.latent_dim
@@ -81,7 +72,7 @@ class Model:
         k, c = self.latent_dim, len(encoding.schema.output_names)
         kept = {"latent_mean": (k,), "latent_cov": (k, k), "typical_nll": (c,), "typical_squared_error": (c,)}
         if state is not None:
-            _check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
+            check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
         self.store = ParameterStore(shapes, lead)
         #: What training rows say of the fitted model; filled in when a fit ends.
         self.buffers: dict[str, Tensor] = {n: torch.zeros(*lead, *s) for n, s in kept.items()}
@@ -317,45 +308,3 @@ class Model:
         root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)).to(torch.float32)
         noise = torch.randn(*self.lead, n, self.latent_dim, generator=generator)
         return self.buffers["latent_mean"].unsqueeze(-2) + torch.matmul(noise, root.mT)
-
-
-def _check_parts(model: Model) -> None:
-    """Refuse parts that do not fit together, or would have no effect."""
-    config, regularizer = model.config, model.regularizer
-    if regularizer.needs_stochastic and not model.latent.stochastic:
-        raise ConfigError(
-            f"regularizer {regularizer.name!r} needs a latent with a width: set latent='gaussian', "
-            "or take regularizer 'prior' or 'lp' for a point latent"
-        )
-    void = regularizer.void(model.prior)
-    if void:
-        raise ConfigError(f"regularizer {regularizer.name!r} would have no effect: {void}")
-    if config.draws > 1 and not model.latent.stochastic:
-        raise ConfigError(f"draws = {config.draws} needs latent='gaussian'; a point latent has one value")
-    if config.bound == "elbo":
-        if config.bound_after:
-            raise ConfigError(
-                f"bound_after = {config.bound_after} waits for a bound beyond the ELBO: set bound='iwae' or 'dreg'"
-            )
-        return
-    if config.epochs is not None and config.bound_after >= config.epochs:
-        raise ConfigError(f"bound_after = {config.bound_after} leaves {config.bound!r} none of {config.epochs} epochs")
-    if not model.latent.stochastic or regularizer != regularizers.create("kl") or config.beta == 0:
-        raise ConfigError(
-            f"bound {config.bound!r} weighs draws by p(x|z) (π(z)/q(z|x))^beta: it needs latent='gaussian', "
-            f"regularizer='kl' without free_bits and beta > 0 (method vae); got latent={model.latent.name!r}, "
-            f"regularizer={spec_of(regularizer)!r}, beta={config.beta:g}"
-        )
-
-
-def _check_state(state: Mapping[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:
-    """Compare a file's tensors with what the config implies, before anything is allocated."""
-    if set(state) != set(shapes):
-        odd = sorted(set(state) ^ set(shapes))[0]
-        raise ConfigError(f"tensor {odd!r} is {'left over' if odd in state else 'missing'}")
-    for name, shape in shapes.items():
-        array = state[name]
-        if array.shape != shape or array.dtype != np.float32:
-            raise ConfigError(f"tensor {name!r} has shape {list(array.shape)}; the config implies {list(shape)} F32")
-        if not np.isfinite(array).all():
-            raise ConfigError(f"tensor {name!r} has a number that is not finite")
