@@ -43,7 +43,10 @@ READ = {
     "tabs-in-csv": ("a\tb\n1\tx y\n2\tz\n", {"a": [1, 2], "b": ["x y", "z"]}),
     "bars": ("a|b\n1|2\n3|4\n", {"a": [1, 3], "b": [2, 4]}),
     "runs-of-blanks": ("  x   y\n  1   2\n 10  20\n", {"x": [1, 10], "y": [2, 20]}),
-    "names-of-rows": ('"x" "y"\n"Mazda RX4" 21 6\n"Datsun" 22 4\n', {"column1": ["Mazda RX4", "Datsun"], "x": [21, 22], "y": [6, 4]}),
+    "names-of-rows": (
+        '"x" "y"\n"Mazda RX4" 21 6\n"Datsun" 22 4\n',
+        {"column1": ["Mazda RX4", "Datsun"], "x": [21, 22], "y": [6, 4]},
+    ),
     "an-index": (",x,y\n0,1.5,a\n1,2.5,b\n", {"x": [1.5, 2.5], "y": ["a", "b"]}),
     "an-index-of-R": ('"","x"\n"1",1.5\n"2",2.5\n', {"x": [1.5, 2.5]}),
     "unnamed-but-no-index": (",x\n7,1.5\n3,2.5\n", {"column1": [7, 3], "x": [1.5, 2.5]}),
@@ -61,7 +64,10 @@ READ = {
     "thousands-of-apostrophes": ("p;x\n1'234.5;1\n2'000.0;2\n", {"p": [1234.5, 2000.0], "x": [1, 2]}),
     "percent": ("p\n45%\n3.5 %\n", {"p": [45, 3.5]}),
     "currency": ('p\n"$1,200.50"\n-$3\n($4)\n', {"p": [1200.5, -3, -4]}),
-    "blanks-around-numbers": ('p,x\n"25,649   ",1.5\n"850 ",2\n" 1,234,567",3\n', {"p": [25649, 850, 1234567], "x": [1.5, 2, 3]}),
+    "blanks-around-numbers": (
+        'p,x\n"25,649   ",1.5\n"850 ",2\n" 1,234,567",3\n',
+        {"p": [25649, 850, 1234567], "x": [1.5, 2, 3]},
+    ),
     "truth": ("y,z\nyes,ON\nno,OFF\nyes,\n", {"y": [True, False, True], "z": [True, False, None]}),
     "only-yes": ("y,z\nyes,1\nyes,2\n", {"y": ["yes", "yes"], "z": [1, 2]}),
     "digits-with-zeros": ("zip,x\n00501,1\n94043,2\n", {"zip": ["00501", "94043"], "x": [1, 2]}),
@@ -81,24 +87,45 @@ READ = {
     ),
     "dashes": ("d\n17-08-1984\n01-02-1985\n", {"d": [DAY(1984, 8, 17), DAY(1985, 2, 1)]}),
     "year-first": ("d\n2018/10/15\n2018/1/2\n", {"d": [DAY(2018, 10, 15), DAY(2018, 1, 2)]}),
-    "names-of-months": ("d,e\nJan-1-1995,14 March 2025\nFeb-13-1996,2 April 2024\n", {"d": [DAY(1995, 1, 1), DAY(1996, 2, 13)], "e": [DAY(2025, 3, 14), DAY(2024, 4, 2)]}),
+    "names-of-months": (
+        "d,e\nJan-1-1995,14 March 2025\nFeb-13-1996,2 April 2024\n",
+        {"d": [DAY(1995, 1, 1), DAY(1996, 2, 13)], "e": [DAY(2025, 3, 14), DAY(2024, 4, 2)]},
+    ),
     "months": ("d,x\n2000-01,1\n2000-11,2\n", {"d": [DAY(2000, 1, 1), DAY(2000, 11, 1)], "x": [1, 2]}),
     "seasons-are-no-months": ("d,x\n2000-01,1\n2001-02,2\n", {"d": ["2000-01", "2001-02"], "x": [1, 2]}),
     "quarters": ("d,x\n1974Q1,1\n1974Q4,2\n", {"d": [DAY(1974, 1, 1), DAY(1974, 10, 1)], "x": [1, 2]}),
-    "eight-digits": ("d,x\n19580329,1\n19580405,2\n19580412,3\n", {"d": [DAY(1958, 3, 29), DAY(1958, 4, 5), DAY(1958, 4, 12)], "x": [1, 2, 3]}),
+    "eight-digits": (
+        "d,x\n19580329,1\n19580405,2\n19580412,3\n",
+        {"d": [DAY(1958, 3, 29), DAY(1958, 4, 5), DAY(1958, 4, 12)], "x": [1, 2, 3]},
+    ),
     "eight-digits-that-are-no-days": ("d\n19580329\n19580431\n19580412\n", {"d": [19580329, 19580431, 19580412]}),
-    "moments": ("t\n3/14/2025 1:20\n12/1/2025 13:05\n", {"t": [datetime.datetime(2025, 3, 14, 1, 20), datetime.datetime(2025, 12, 1, 13, 5)]}),
-    "afternoon": ("t\n3/14/2025 1:20 PM\n12/1/2025 12:05 AM\n", {"t": [datetime.datetime(2025, 3, 14, 13, 20), datetime.datetime(2025, 12, 1, 0, 5)]}),
+    "moments": (
+        "t\n3/14/2025 1:20\n12/1/2025 13:05\n",
+        {"t": [datetime.datetime(2025, 3, 14, 1, 20), datetime.datetime(2025, 12, 1, 13, 5)]},
+    ),
+    "afternoon": (
+        "t\n3/14/2025 1:20 PM\n12/1/2025 12:05 AM\n",
+        {"t": [datetime.datetime(2025, 3, 14, 13, 20), datetime.datetime(2025, 12, 1, 0, 5)]},
+    ),
     "times-of-day": ("t,x\n13:08,1\n09:15,2\n", {"t": [datetime.time(13, 8), datetime.time(9, 15)], "x": [1, 2]}),
     "durations": ("t,x\n26:30:00,1\n1 day 01:00:00,2\n-0:01:30,3\n", {"t": [95400, 90000, -90], "x": [1, 2, 3]}),
-    "single-quotes": ("0.23,5.07,'-1'\n0.15,-0.16,'-1'\n0.3,0.4,'1'\n", {"column1": [0.23, 0.15, 0.3], "column2": [5.07, -0.16, 0.4], "column3": [-1, -1, 1]}),
+    "single-quotes": (
+        "0.23,5.07,'-1'\n0.15,-0.16,'-1'\n0.3,0.4,'1'\n",
+        {"column1": [0.23, 0.15, 0.3], "column2": [5.07, -0.16, 0.4], "column3": [-1, -1, 1]},
+    ),
     "lines-in-cells": ('a,b\n1,"x\ny"\n2,"z"\n', {"a": [1, 2], "b": ["x\ny", "z"]}),
-    "years-as-names": ("country,1990,1991,1992\nFR,1,2,3\nDE,2,3,4\n", {"country": ["FR", "DE"], "1990": [1, 2], "1991": [2, 3], "1992": [3, 4]}),
-    "no-header-beside-text": ("M,0.455,15\nM,0.35,7\nF,0.53,9\n", {"column1": ["M", "M", "F"], "column2": [0.455, 0.35, 0.53], "column3": [15, 7, 9]}),
+    "years-as-names": (
+        "country,1990,1991,1992\nFR,1,2,3\nDE,2,3,4\n",
+        {"country": ["FR", "DE"], "1990": [1, 2], "1991": [2, 3], "1992": [3, 4]},
+    ),
+    "no-header-beside-text": (
+        "M,0.455,15\nM,0.35,7\nF,0.53,9\n",
+        {"column1": ["M", "M", "F"], "column2": [0.455, 0.35, 0.53], "column3": [15, 7, 9]},
+    ),
     "no-header-rising": ("108,392.5\n19,46.2\n13,15.7\n", {"column1": [108, 19, 13], "column2": [392.5, 46.2, 15.7]}),
     "numbers-in-single": ("1.51e+02\n7.5e+01\n1.41e+02\n", {"column1": [151, 75, 141]}),
     "years-beyond-four-digits": ("d,x\n24/08/10001,1\n1/5/2019,2\n", {"d": None, "x": [1, 2]}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", READ)
@@ -168,7 +195,7 @@ def test_epochs_and_further_marks(tmp_path):
     read = cells(table(text, tmp_path, dates=("t=epoch",), missing=("<0.006",)))
     assert read["t"][0] == datetime.datetime(2020, 9, 13, 12, 26, 40)
     assert read["x"] == [1.5, None, 2.5]
-    with pytest.raises(DataError, match="--date: no column 'when': did you mean 't'|it has"):
+    with pytest.raises(DataError, match=r"--date: no column 'when': did you mean 't'|it has"):
         schema_of(table(text, tmp_path, dates=("when=epoch",)))
 
 
@@ -311,7 +338,7 @@ def test_later_rows_of_a_large_table_may_hold_what_the_first_block_does_not(tmp_
     lines = "1,1\n" * 1_200_000
     data = table(f"x,y\n{lines}2,1.5\n", tmp_path)
     assert [str(f.type) for f in schema_of(data)[0]] == ["double", "double"]
-    with pytest.raises(DataError, match="row 1200000, column 'y': .*--missing oops says so"):
+    with pytest.raises(DataError, match=r"row 1200000, column 'y': .*--missing oops says so"):
         cells(table(f"x,y\n{lines}2,oops\n", tmp_path, "b.csv"))
 
 
