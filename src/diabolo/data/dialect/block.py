@@ -49,6 +49,8 @@ class Block:
         """The different words of a column, blanks around them cut off, without those for a missing cell."""
         import pyarrow.compute as pc
 
+        if name not in self.texts:
+            self.texts |= self.text([name])[0]
         words = pc.unique(pc.utf8_trim_whitespace(self.texts[name])).to_pylist()
         marks = self.dialect.marks_of(name)
         return [w for w in words if w not in marks]

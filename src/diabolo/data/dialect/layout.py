@@ -192,15 +192,12 @@ def _chosen(lines: Sequence[str], asked: Asked, kept: Dialect | None, default: s
     found = [_under(lines, sep, quote) for sep in dict.fromkeys([default, *CANDIDATES])]
     able = [c for c in found if c.width > 1 and c.share >= 0.8 and _starts_alike(c)]
     able = [c for c in able if c.separator != " " or c.clean >= 0.5]
-    if kept is not None:
-        like = next((c for c in able if c.separator == kept.separator), None)
-        if like is not None:
-            return like
     if not able:
         return found[0]
-    # The most cells that are something; the name's separator and then the order of the list where that ties.
-    best = max(c.clean for c in able)
-    return next(c for c in able if c.clean > best - 0.02)
+    # The most cells that are something; where that ties, the model's separator, the name's, and the order of the list.
+    best = [c for c in able if c.clean > max(other.clean for other in able) - 0.02]
+    like = next((c for c in best if kept is not None and c.separator == kept.separator), None)
+    return like or best[0]
 
 
 def _starts_alike(layout: Layout) -> bool:
