@@ -45,8 +45,7 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
         if name in unfit:
             console.print(f"  {name!r} {unfit[name]}")
     if unfit:
-        verb = "is left out by" if len(unfit) == 1 else "are left out by"
-        console.print(f"  what cannot be fitted {verb} {flags('--exclude', [n for n in names if n in unfit])}")
+        console.print(f"  leave out what cannot be fitted: {flags('--exclude', [n for n in names if n in unfit])}")
 
 
 def _counted(table: Table | None) -> str:
