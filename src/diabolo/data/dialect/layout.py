@@ -122,6 +122,8 @@ def layout_of(
         names = [w.strip() for w in rows[0]] if header else [""] * width
         skip = lead + ends[0] if header else lead + ends[0] - 1
     body = rows[1:] if header else rows
+    if header and len(names) == width + 1 and not names[-1]:
+        names.pop()  # a separator at the end of the header alone
     if header and len(names) == width - 1 and body and all(len(r) == width for r in body[:20]):
         trailing = all(not r[-1].strip() for r in body)
         names = [*names, ""] if trailing else ["", *names]
