@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diabolo.data.formats import LIST, Data, schema_of
+from diabolo.data.formats import LIST, Data, counters, schema_of
 from diabolo.data.usable import faults_of, type_faults, unusable
 from diabolo.errors import ColumnsError, DataError, nearest
 
@@ -48,7 +48,8 @@ def choose_columns(
             raise DataError(f"{path}: no column {name!r}: {nearest(name, names, 'it has')}")
         if wanted.count(name) > 1:
             raise DataError(f"--columns names {name!r} twice; name each column once")
-    chosen = [n for n in wanted if n not in left_out and n not in apart]
+    counting = {} if columns else counters(schema)
+    chosen = [n for n in wanted if n not in left_out and n not in apart and n not in counting]
     faults = type_faults(path, chosen, beside=not columns)
     if faults or leave:
         faults = unusable(path, chosen, kinds, beside=not columns)

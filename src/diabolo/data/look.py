@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from diabolo.data.formats import Data, notes_of
-from diabolo.data.reading import first_rows
+from diabolo.data.reading import first_rows, notes_on
 from diabolo.data.remarks import LOOKED, remarks
 
 __all__ = ["look_lines"]
@@ -20,6 +20,7 @@ def look_lines(data: Data, names: Sequence[str], unfit: Mapping[str, str] | None
         unfit: columns that are left out because no model can be fitted on them, with why.
     """
     lines = [f"  {note}" for note in notes_of(data)]
+    lines += notes_on(data)
     lines += [f"  {name!r} is left out: it {why}" for name, why in (unfit or {}).items()]
     table = first_rows(data, names, LOOKED)
     if table.shape is None:

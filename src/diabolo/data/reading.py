@@ -14,7 +14,9 @@ from diabolo.data.formats import (
     SHAPE,
     Data,
     Taken,
+    counters,
     jagged,
+    left_out,
     read_batches,
     schema_of,
     taken,
@@ -32,10 +34,30 @@ __all__ = [
     "chunks",
     "dialect_of",
     "first_rows",
+    "notes_on",
     "ordered_chunks",
     "read_table",
     "row_shape",
 ]
+
+
+def notes_on(data: Data, most: int | None = 8) -> list[str]:
+    """What a file holds that is no column of its table, and which columns a fit leaves out by itself; a line each.
+
+    Args:
+        most: names in a line; None for all.
+    """
+    schema = schema_of(data)[0]
+    said = {
+        "left out, as no column can hold them": [f"{name} ({why})" for name, why in left_out(schema).items()],
+        "left out, as the slots tell how many there are": [f"{n} (of {of})" for n, of in counters(schema).items()],
+    }
+    lines = []
+    for heading, words in said.items():
+        more = f", and {len(words) - most} more" if most and len(words) > most else ""
+        if words:
+            lines.append(f"  {len(words)} {heading}: {', '.join(words[:most])}{more}")
+    return lines
 
 
 def as_fitted(data: Data, schema: Schema, more: Sequence[str] = ()) -> Data:

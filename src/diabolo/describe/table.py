@@ -10,7 +10,7 @@ from rich.text import Text
 from diabolo.config import Config
 from diabolo.data.dtypes import TEXT
 from diabolo.data.formats import Data, is_list, notes_of, schema_of
-from diabolo.data.reading import first_rows
+from diabolo.data.reading import first_rows, notes_on
 from diabolo.data.remarks import remarks
 from diabolo.data.schema import infer_schema
 from diabolo.data.table import Table
@@ -40,6 +40,8 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
     if lists:
         group = re.split(r"[_.]", lists[0])[0]
         console.print(f"  lists, of which --take {group}:10 would make columns: {', '.join(lists)}")
+    for line in notes_on(path, None):
+        console.print(line)
     unfit = {n: why for n, why in faults.items() if n not in lists}
     for name in names:
         if name in unfit:

@@ -38,7 +38,12 @@ def is_units(body: Sequence[tuple[str, ...]], width: int) -> bool:
     first = [c.strip() for c in body[0]]
     over = [c for c, t in zip(first, types, strict=False) if t == "number"]
     words = [c for c in over if c and c not in MISSING]
-    return bool(words) and not any(NUMBERISH.fullmatch(c) for c in over) and len(over) > 1 and (2 * len(words) >= len(over) or len(words) > 1)
+    return (
+        bool(words)
+        and not any(NUMBERISH.fullmatch(c) for c in over)
+        and len(over) > 1
+        and (2 * len(words) >= len(over) or len(words) > 1)
+    )
 
 
 def has_header(rows: Sequence[tuple[str, ...]], asked: Asked, kept: Dialect | None, where: object) -> bool:

@@ -87,6 +87,9 @@ class Dialect:
     forms: dict[str, Form] = dataclasses.field(default_factory=dict)
     left: dict[str, str] = dataclasses.field(default_factory=dict)
 
+    def __hash__(self) -> int:
+        return hash((self.separator, self.encoding, self.skip, self.names))
+
     @property
     def marks(self) -> tuple[str, ...]:
         """All words for a missing cell."""

@@ -29,6 +29,7 @@ class Csv(Format):
     """Text with a separator between cells, also gzipped; empty cells, NA and NaN are missing."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+    named = suffixes
     complete = True
 
     def found(self, source: Source) -> Found:
