@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from diabolo.registry import Entry, Registry
 from diabolo.report.evidence import Evidence
 
-__all__ = ["Alarm", "Finding", "alarms", "findings"]
+__all__ = ["Alarm", "Finding", "Status", "alarms", "findings"]
 
 Status = Literal["alarm", "note", "sound", "skipped"]
 
