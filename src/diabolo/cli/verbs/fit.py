@@ -57,7 +57,6 @@ def fit(
     from diabolo.cli.verbs.compress import add_codec, compression_errors
     from diabolo.config import build_config
     from diabolo.data.formats import Taken, check_writable
-    from diabolo.data.reading import choose_columns, notes_on
     from diabolo.detect.calibrating import Choice
     from diabolo.estimators.named import CLASSES
     from diabolo.file.detector import detector_section
@@ -78,9 +77,7 @@ def fit(
     check_apart(out, data)
     check_writable(out)
     source = data if take is None else Taken(data, parse_slots(take, "--take"))
-    names = choose_columns(source, columns, exclude, [label, weight])
-    for line in notes_on(source):
-        say(line)
+    names = _columns(source, columns, exclude, [label, weight])
     ae = CLASSES[method](**settings)
     choice = None if only is not None else Choice("auto", false_alarm_rate, seed, seed)
     with kept(out, resume) as keep:
@@ -158,6 +155,16 @@ def _whole(text: str, flag: str) -> int:
         return int(text)
     except ValueError:
         raise ConfigError(f"{flag}: {text!r} is not a whole number") from None
+
+
+def _columns(source: Any, columns: str | None, exclude: str | None, apart: list[str | None]) -> list[str]:
+    """Columns to fit; what a file holds beside them is said."""
+    from diabolo.data.reading import choose_columns, notes_on
+
+    names = choose_columns(source, columns, exclude, apart)
+    for line in notes_on(source):
+        say(line)
+    return names
 
 
 def _settings(config: Path | None, pairs: list[str], method: str) -> dict[str, Any]:
