@@ -843,10 +843,7 @@ VERBS = {
     "cluster-none": Case("cluster {vae} {data} -o l.csv --clusters 0", "--clusters 0: allowed are auto and whole"),
     "cluster-method": Case("cluster {vae} {data} -o l.csv --method mixtur", "did you mean 'mixture'"),
     "cluster-setting": Case("cluster {vae} {data} -o l.csv --set starts", "--set starts: expected NAME=VALUE"),
-    "cluster-keep": Case(
-        "cluster {vae} {data} -o l.csv --no-fit",
-        "holds no clusters: it was saved by AnomalyDetector and holds main, detector, generator; find some",
-    ),
+    "cluster-keep": Case("cluster {vae} {data} -o l.csv --no-fit", "holds no clusters: .*; find some"),
     "later": Case("serve {vae} {data}", "No such command 'serve'"),
     "option": Case("--fast", "No such option: --fast"),
 }
