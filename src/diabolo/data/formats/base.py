@@ -37,8 +37,6 @@ __all__ = [
     "rows_within",
     "shape_metadata",
     "suffix_of",
-    "index_notes",
-    "without_index",
 ]
 
 #: Key of an Arrow schema's metadata: the shape of the array whose cells are the columns x0, x1, ..., like b"28,28".
@@ -135,23 +133,6 @@ def known(columns: Sequence[str] | None, names: Sequence[str], source: Source) -
         if column not in there:
             raise DataError(f"{source}: no column {column!r}: {nearest(column, names, 'it has')}")
     return list(names if columns is None else columns)
-
-
-#: What pandas calls an index without a name among the columns of a file.
-INDEX = re.compile(r"__index_level_\d+__")
-
-
-def without_index(schema: Any) -> Any:
-    """An Arrow schema without the nameless index of a data frame, which numbers or names its rows."""
-    import pyarrow as pa
-
-    kept = [f for f in schema if not INDEX.fullmatch(f.name)]
-    return schema if len(kept) in (0, len(schema)) else pa.schema(kept, schema.metadata)
-
-
-def index_notes(schema: Any) -> list[str]:
-    """What a person is to know of columns that are none."""
-    return [f"column {n!r} is pandas' index: left out" for n in schema.names if INDEX.fullmatch(n)]
 
 
 def rows_within(rows: int, width: int) -> int:
