@@ -704,7 +704,6 @@ SCORES = {
     "model-is-folder": Case("score . {data} -o s.parquet", ".: cannot be read: Is a directory"),
     "no-data": Case("score {vae} none.csv -o s.parquet", "none.csv: no such file"),
     "suffix": Case("score {vae} {data} -o s.doc", "s.doc: unknown file type '.doc'; allowed: "),
-    "numpy": Case("score {vae} {data} -o s.npz", "s.npz: scores have a column of text; allowed: .*[.]parquet"),
     "name": Case("score {vae} {data} -o s.parquet --score nell", "score 'nell': did you mean 'nll'"),
     "name-main": Case("score {ae} {data} -o s.parquet --score msee", "unknown score 'msee': did you mean 'mse'"),
     "needs-vae": Case(
