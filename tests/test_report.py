@@ -389,6 +389,8 @@ def test_bad_calls(flat, sound, tmp_path):
         write_report(sound["ae"], np.full((4, 8), np.inf), tmp_path / "r.html")
     with pytest.raises(DataError, match="no such column"):
         write_report(sound["ae"], flat[1], tmp_path / "r.html", label="truth")
+    with pytest.raises(ConfigError, match="allowed is the name of a column"):
+        write_report(sound["ae"], tmp_path / "table.csv", tmp_path / "r.html", label=np.zeros(300))
     assert not (tmp_path / "r.html").exists()
 
 

@@ -51,7 +51,7 @@ class Calibrated:
     random_state: int | None = 0
 
     def choosing(self, score: str | None = None, false_alarm_rate: float | None = None) -> Calibrated:
-        """The same calibration with another score or rate; None keeps what was chosen."""
+        """The same calibration with another score or rate; None keeps the chosen one."""
         return dataclasses.replace(
             self,
             score=self.score if score is None else score,

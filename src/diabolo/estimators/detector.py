@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import RandomState, seed_of
 from diabolo.data.keeping import table_of
-from diabolo.data.table import TableLike, as_table, check_weights, matched
+from diabolo.data.table import TableLike, TableOut, as_table, check_weights, matched
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
 from diabolo.detect.explaining import Explanation, explain
@@ -25,6 +25,7 @@ from diabolo.errors import CalibrationError, ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.named import VariationalAutoencoder
+from diabolo.estimators.score_parameter import ScoreParameter
 from diabolo.file.detector import detector_section
 from diabolo.file.model_file import ModelFile, save_sections
 from diabolo.fitted.keep import keep_of
@@ -32,23 +33,6 @@ from diabolo.train.progress import print_epoch
 from diabolo.train.robust import Suspects
 
 __all__ = ["AnomalyDetector"]
-
-
-class _ScoreParameter:
-    """Keeps the parameter `score` apart from the method that scikit-learn calls by the same name."""
-
-    def __set__(self, detector: AnomalyDetector, value: str) -> None:
-        detector.__dict__["score"] = value
-
-    @overload
-    def __get__(self, detector: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, detector: AnomalyDetector, owner: type) -> Callable[..., float]: ...
-    def __get__(self, detector: AnomalyDetector | None, owner: type) -> Self | Callable[..., float]:
-        if detector is None:
-            return self
-        # For model selection: the mean of `score_samples`.
-        return lambda X, y=None: float(np.mean(detector.score_samples(X)))
 
 
 class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
@@ -75,7 +59,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     [1, -1]
     """
 
-    score = _ScoreParameter()
+    score = ScoreParameter()
 
     def __init__(
         self,
@@ -237,12 +221,12 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         """threshold_ − anomaly_score: negative for an anomaly; −inf for a row that cannot be scored."""
         return self.threshold_ - self.anomaly_score(X)
 
-    def score_table(self, X: TableLike, keep: str | Sequence[str] | None = None) -> Any:
+    def score_table(self, X: TableLike, keep: str | Sequence[str] | None = None) -> TableOut:
         """score, p_value and is_anomaly of each row: a pandas frame with X's index where X is one, else an Arrow table.
 
         Args:
             X: rows in the columns of the fit, others beside them.
-            keep: names of columns of X that are carried into the result, like ids.
+            keep: names of columns of X to carry into the result, like ids.
 
         Raises:
             DataError: X has no column of that name.
