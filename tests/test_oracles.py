@@ -25,7 +25,7 @@ from diabolo import (
 from diabolo.config import Config
 from diabolo.data.roles import ROLES, assign_roles
 from diabolo.data.sources import Rows
-from diabolo.detect.choice import automatic
+from diabolo.detect.choice import automatic_score
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores.profile import code_scale, profile
 from diabolo.detect.scoring import score_table
@@ -662,7 +662,7 @@ def test_importance_weighted_score_lies_between_the_elbo_and_the_density(build_m
             assert -5e-3 < gaps["neg_log_likelihood"] < 0.3 * gaps["neg_elbo"]
         else:
             np.testing.assert_allclose(score["neg_log_likelihood"], -log_p, atol=2e-3)
-        assert automatic(Reference(model)) == "neg_log_likelihood"
+        assert automatic_score(Reference(model)) == "neg_log_likelihood"
 
 
 # ── cells that are probabilities ──────────────────────────────────────────────────────────────────

@@ -308,7 +308,7 @@ def test_other_versions_threads_and_jobs_are_refused(kept, monkeypatch):
     ae = VariationalAutoencoder(**SMALL)
     refused(AnomalyDetector(ae), r"roles\.calibrate = 0\.0 there, 0\.\d+ here")
     with monkeypatch.context() as patched:
-        patched.setattr("diabolo.__version__", "9.9.9")
+        patched.setattr("diabolo.version.__version__", "9.9.9")
         refused(ae, r"versions\.diabolo = \S+ there, 9\.9\.9 here")
     with monkeypatch.context() as patched:
         patched.setattr(module.torch, "get_num_threads", lambda: 3)

@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
-from diabolo.compress.chunk import Plan, Tally, decode_chunk, encode_chunk
+import pyarrow as pa
+
+from diabolo.compress.chunk import decode_chunk, encode_chunk
 from diabolo.compress.container import Chunk, Header, Reader, Writer
+from diabolo.compress.plan import Plan, Tally
 from diabolo.compress.report import Report, summary, summary_read
 from diabolo.compress.verify import verify
 from diabolo.errors import CompressedFileError, DataError
@@ -23,7 +26,6 @@ CHUNK_ROWS = 131_072
 
 def rechunked(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
     """Record batches of exactly `rows` rows, the last one shorter."""
-    import pyarrow as pa
 
     waiting, count = [], 0
     for batch in batches:
@@ -41,7 +43,6 @@ def rechunked(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
 
 
 def _one(table: Any, schema: Any) -> Any:
-    import pyarrow as pa
 
     columns = []
     for column in table.columns:
@@ -76,7 +77,7 @@ def write_file(
     """
     codec = plan.codec
     name = hashlib.sha256(codec).hexdigest() if codec else ""
-    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, given, name)
+    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, given, name, plan.nested)
     inside = b"" if external else codec
     writer, tally, came = Writer(out, header, inside), Tally.of(len(plan.schema)), 0
     tally.verified = verified
@@ -90,7 +91,8 @@ def write_file(
             verify(read, batch, payload, part)
         return batch, payload, part
 
-    for batch, payload, part in _mapped(encode, rechunked(batches, plan.schema, rows), threads):
+    flat = map(plan.nest.split, rechunked(batches, plan.outer, rows))
+    for batch, payload, part in _mapped(encode, flat, threads):
         writer.add(batch.num_rows, payload)
         tally.add(part)
         came += batch.nbytes
@@ -158,8 +160,8 @@ def decompressed(
         if isinstance(payload, CompressedFileError):
             return payload
         try:
-            batch = decode_chunk(plan, payload, chunk.rows)
-        except CompressedFileError as error:
+            batch = plan.nest.join(decode_chunk(plan, payload, chunk.rows))
+        except (CompressedFileError, pa.ArrowException, ValueError) as error:
             return CompressedFileError(f"chunk {chunk.number} (rows {chunk.first:,} on) is damaged: {error}")
         if span is not None:
             low, high = max(span[0] - chunk.first, 0), min(span[1] - chunk.first, chunk.rows)

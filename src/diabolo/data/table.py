@@ -6,28 +6,41 @@ import dataclasses
 import math
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from diabolo.data.dtypes import TEXT, arrow_dtype, cells_of, float_type, is_date, restored
+from diabolo.data.dialect.record import Dialect
+from diabolo.data.dtypes import TEXT, arrow_dtype, cells_of, float_type, meaning, restored
+from diabolo.data.frames import arrow_table, is_pandas, pandas_column, pandas_columns
 from diabolo.data.schema import Column, Schema
 from diabolo.errors import DataError, MissingExtraError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import ArrayLike
 
 __all__ = [
     "Container",
     "Table",
+    "TableLike",
+    "TableOut",
     "as_numbers",
     "as_table",
     "check_weights",
-    "check_words",
     "from_values",
     "like_schema",
     "matched",
+    "word_faults",
 ]
 
 Container = Literal["numpy", "pandas", "arrow"]
+#: A table [n, C] as a user gives it (nested lists are array-like), and in the container that a user gets back.
+TableLike: TypeAlias = "ArrayLike | pd.DataFrame | pa.Table | Table"
+TableOut: TypeAlias = "np.ndarray | pd.DataFrame | pa.Table"
 
 
 @dataclasses.dataclass
@@ -42,6 +55,7 @@ class Table:
     levels: dict[str, list[str]] = dataclasses.field(default_factory=dict)  #: of text columns
     shape: tuple[int, ...] | None = None  #: (h, w) or (h, w, c) where rows are images, flattened in C order
     start: int = 0  #: number of its first row in the file that it is a chunk of
+    dialect: Dialect | None = None  #: how its text is read, if it came as text
 
     def __len__(self) -> int:
         return len(self.values)
@@ -54,7 +68,8 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
     """Read an array, data frame, Arrow table or nested list as a table of numbers.
 
     Args:
-        data: [n, C] numbers, truth values, text and dates; an array of images [n, h, w] or [n, h, w, c]; a `Table`.
+        data: [n, C] numbers, truth values, text and dates: an array, a frame of pandas, polars or whatever else has
+            `__arrow_c_stream__`; an array of images [n, h, w] or [n, h, w, c]; a `Table`.
         names: column names for data that has none.
 
     Raises:
@@ -62,16 +77,11 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
     """
     if isinstance(data, Table):
         return data
-    if type(data).__module__.startswith("pandas") and hasattr(data, "columns"):
-        columns = {str(c): data[c] for c in data.columns}
-        if len(columns) < len(data.columns):
-            raise DataError("duplicate column names in the data frame; rename them")
-        return _from_columns(columns, "pandas")
-    if type(data).__module__.startswith("pyarrow") and hasattr(data, "column_names"):
-        twice = sorted({n for n in data.column_names if data.column_names.count(n) > 1})
-        if twice:
-            raise DataError(f"duplicate column names in the Arrow table: {', '.join(twice)}; rename them")
-        return _from_columns({n: data.column(i) for i, n in enumerate(data.column_names)}, "arrow")
+    if is_pandas(data):
+        return _from_columns(pandas_columns(data), "pandas")
+    frame = arrow_table(data)
+    if frame is not None:
+        return _from_columns({n: frame.column(i) for i, n in enumerate(frame.column_names)}, "arrow")
     if type(data).__module__.startswith("torch"):
         data = data.detach().cpu().numpy()
     if isinstance(data, np.ma.MaskedArray):
@@ -142,6 +152,7 @@ def _arrow_cells(name: str, column: Any, levels: dict[str, list[str]]) -> tuple[
 
 
 def _pandas_cells(name: str, column: Any, levels: dict[str, list[str]]) -> tuple[np.ndarray, str]:
+    column = pandas_column(name, column)
     kind = column.dtype
     if getattr(kind, "kind", "O") in "fiub":
         # Nullable extension types carry their missing cells apart; as floats they become NaN.
@@ -153,7 +164,9 @@ def _pandas_cells(name: str, column: Any, levels: dict[str, list[str]]) -> tuple
 
     try:
         return _arrow_cells(name, pa.array(column, from_pandas=True), levels)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except DataError:
+        raise
+    except (pa.ArrowException, TypeError, ValueError) as error:
         what = " ".join(str(error).split())[:120]
         raise DataError(
             f"column {name!r} holds {kind} of mixed kinds ({what}); allowed are numbers, truth values, text and dates, "
@@ -213,7 +226,7 @@ def _recoded(table: Table, schema: Schema) -> Table:
                 continue
         if column.kind == "ordinal":
             if own is not None:
-                raise DataError(f"{_first_word(table, i, own)}; the model was fitted on numbers there")
+                raise _no_number(table, i, own)
             continue
         if column.dtype in TEXT and own is None and table.dtypes[i] not in TEXT:
             if not np.isnan(values[:, i]).all():
@@ -237,40 +250,48 @@ def _check_kind(table: Table, i: int, column: Column, own: Sequence[str] | None)
     Raises:
         DataError: names the column, and the first word where a number should be.
     """
-    dated = is_date(column.dtype)
-    if not table.named or (own is None and dated == is_date(table.dtypes[i])) or np.isnan(table.values[:, i]).all():
+    known, came = meaning(column.dtype), meaning(table.dtypes[i])
+    if not table.named or (own is None and known == came) or np.isnan(table.values[:, i]).all():
         return
-    if own is not None and not dated:
-        raise DataError(f"{_first_word(table, i, own)}; the model was fitted on numbers there")
+    if own is not None and known == "numbers":
+        raise _no_number(table, i, own)
     what = "text" if own is not None else table.dtypes[i]
-    raise DataError(
-        f"column {column.name!r} holds {what}; the model was fitted on {'dates' if dated else 'numbers'} there"
-    )
+    raise DataError(f"column {column.name!r} holds {what}; the model was fitted on {known} there")
 
 
-def check_words(table: Table, kinds: Mapping[str, str]) -> None:
-    """Refuse a text column that is numbers but for a few stray words, rather than making each number a level.
+def word_faults(table: Table, kinds: Mapping[str, str]) -> dict[str, str]:
+    """Text columns that are numbers but for a few stray words, each with the first, as sentences without a subject.
 
-    Raises:
-        DataError: names the first row whose cell is no number.
+    Fitted as they are, each of their numbers would be a level.
     """
+    out = {}
     for i, name in enumerate(table.names):
         words = table.levels.get(name)
         numbers = sum(_is_number(w) for w in words or ())
         if words and kinds.get(name) != "categorical" and len(words) > numbers >= max(3, len(words) / 2):
-            raise DataError(
-                f"{_first_word(table, i, words)}; the column's other cells are: mend it, leave the column out "
-                f'(--exclude {name}), or say that it is a category (kinds.{name} = "categorical")'
-            )
+            odd = [w for w in words if not _is_number(w)]
+            way = f"--set {shlex.quote(f'kinds.{name}=categorical')} makes it a category"
+            if table.dialect is not None and len(odd) <= 5:
+                marks = " ".join(f"--missing {shlex.quote(f'{name}={w}' if '=' in w else w)}" for w in odd)
+                way = f"{marks} says that it stands for a missing cell, {way}"
+            where, said = _first_word(table, i, words)
+            out[name] = f"has {said}, which is not a number, {where}and its other cells are: mend it; {way}"
+    return out
 
 
-def _first_word(table: Table, i: int, words: Sequence[str]) -> str:
-    """Say where the first cell of a column stands that is no number."""
+def _first_word(table: Table, i: int, words: Sequence[str]) -> tuple[str, str]:
+    """Where the first cell of a column stands that is no number, and its text."""
     odd = [k for k, word in enumerate(words) if not _is_number(word)] or [0]
     rows = np.flatnonzero(np.isin(table.values[:, i], odd))
-    row = f"row {table.start + int(rows[0])}, " if len(rows) else ""
+    row = f"in row {table.start + int(rows[0])}, " if len(rows) else ""
     word = words[int(table.values[rows[0], i])] if len(rows) else words[odd[0]]
-    return f"{row}column {table.names[i]!r}: {word[:40]!r} is not a number"
+    return row, repr(word[:40])
+
+
+def _no_number(table: Table, i: int, words: Sequence[str]) -> DataError:
+    row, word = _first_word(table, i, words)
+    where = row.removeprefix("in ")
+    return DataError(f"{where}column {table.names[i]!r}: {word} is not a number; the model was fitted on numbers there")
 
 
 def _is_number(text: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from diabolo.detect.choice import automatic, check_score
+from diabolo.detect.choice import automatic_score, check_score
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.detect.health import Monitor
@@ -28,14 +28,14 @@ class Calibrated:
         fitted: the autoencoder.
         reference: the model, and the rows stored beside it.
         calibrations: of each score that was calibrated, by its name.
-        columns: costs of calibration rows by column; None of a file that kept none.
+        columns: costs of calibration rows by column; None where a file kept none.
         marginals: of the columns of the calibration rows.
         n_excluded: rows left out because the autoencoder was trained on them.
         n_unscorable: rows left out because they could not be scored.
         epochs: epochs of the autoencoder when it was calibrated.
         score: name of the score to use, or "auto".
         false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n_calibration + 1)).
-        random_state: seed of the split; None for one that nobody chose.
+        random_state: seed of the split; None where none was chosen.
     """
 
     fitted: Fitted
@@ -66,7 +66,7 @@ class Calibrated:
     @property
     def score_name(self) -> str:
         """The score in use: `score`, with "auto" resolved."""
-        return automatic(self.reference) if self.score == "auto" else self.score
+        return automatic_score(self.reference) if self.score == "auto" else self.score
 
     @property
     def calibration(self) -> Calibration:

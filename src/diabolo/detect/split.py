@@ -1,4 +1,4 @@
-"""Which rows a detector keeps, and which it calibrates on."""
+"""The rows that a detector keeps, and those that it calibrates on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diabolo.detect.reference import Stored
 from diabolo.errors import CalibrationError
 from diabolo.fitted.record import Apart, Fitted, most_kept
 
-__all__ = ["apart_of_any_table", "apart_of_fitted_table", "refuse_few", "unseen_rows"]
+__all__ = ["apart_of_any_table", "apart_of_fitted_table", "refuse_few_to_calibrate", "unseen_rows"]
 
 
 def apart_of_fitted_table(fitted: Fitted, table: Table, weights: np.ndarray | None) -> Apart:
@@ -49,7 +49,7 @@ def apart_of_any_table(
     if roles.rows == len(free) and roles.fingerprint == fingerprint(hashes):
         parts = apart_of_fitted_table(fitted, table, weights)
         excluded = roles.counts["train"] + roles.counts["stop"]
-        refuse_few(len(parts.calibrate), len(table), excluded)
+        refuse_few_to_calibrate(len(parts.calibrate), len(table), excluded)
         return parts, excluded
     seen = np.zeros(len(free), bool)
     if fitted.row_hashes is not None:
@@ -58,7 +58,7 @@ def apart_of_any_table(
         _warn_unknown(fitted, stacklevel + 1)
     known, new = ranked(free[seen], seed), ranked(free[~seen], seed)
     n, most = len(new), most_kept(table.values.shape[1], table.values.itemsize)
-    refuse_few(n, len(table), len(known))
+    refuse_few_to_calibrate(n, len(table), len(known))
     to_store = max(0, min(most - len(known), n // 2, n - FEWEST)) if len(known) < FEWEST else 0
     stored, calibrate = np.concatenate([known[:most], new[:to_store]]), new[to_store:]
     return _apart(table, weights, np.sort(stored), np.sort(calibrate)), len(known)
@@ -94,7 +94,7 @@ def unseen_rows(
     return free
 
 
-def refuse_few(left: int, rows: int, excluded: int) -> None:
+def refuse_few_to_calibrate(left: int, rows: int, excluded: int) -> None:
     """Refuse to calibrate a fitted autoencoder on fewer rows than 1 % needs.
 
     Raises:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.config import seed_of
-from diabolo.data.table import as_table, check_weights, matched
+from diabolo.config import RandomState, seed_of
+from diabolo.data.keeping import table_of
+from diabolo.data.table import TableLike, as_table, check_weights, matched
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
 from diabolo.detect.explaining import Explanation, explain
@@ -23,7 +25,6 @@ from diabolo.errors import CalibrationError, ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.named import VariationalAutoencoder
-from diabolo.estimators.settings import RandomState
 from diabolo.file.detector import detector_section
 from diabolo.file.model_file import ModelFile, save_sections
 from diabolo.fitted.keep import keep_of
@@ -36,11 +37,18 @@ __all__ = ["AnomalyDetector"]
 class _ScoreParameter:
     """Keeps the parameter `score` apart from the method that scikit-learn calls by the same name."""
 
-    def __set__(self, detector: AnomalyDetector, value: Any) -> None:
+    def __set__(self, detector: AnomalyDetector, value: str) -> None:
         detector.__dict__["score"] = value
 
-    def __get__(self, detector: AnomalyDetector | None, owner: type) -> Any:
-        return self if detector is None else functools.partial(mean_score, detector)
+    @overload
+    def __get__(self, detector: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, detector: AnomalyDetector, owner: type) -> Callable[..., float]: ...
+    def __get__(self, detector: AnomalyDetector | None, owner: type) -> Self | Callable[..., float]:
+        if detector is None:
+            return self
+        # For model selection: the mean of `score_samples`.
+        return lambda X, y=None: float(np.mean(detector.score_samples(X)))
 
 
 class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
@@ -90,9 +98,9 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
 
     def fit(
         self,
-        X: Any,
-        y: Any = None,
-        sample_weight: Any = None,
+        X: TableLike,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
         *,
         checkpoint: str | Path | None = None,
         resume: bool = False,
@@ -100,7 +108,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         """Fit on rows X [n, C] without labels (y is ignored), and calibrate on rows kept apart.
 
         Args:
-            checkpoint, resume: as in `Autoencoder.fit`; a fitted autoencoder has nothing to keep.
+            checkpoint, resume: as in `Autoencoder.fit`; without effect for a fitted autoencoder.
 
         Raises:
             CalibrationError: fewer than 99 rows are left to calibrate a fitted autoencoder on, or
@@ -115,24 +123,19 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         if given is not None and hasattr(given, "model_"):
             return self._adopt(around(given.fitted_, table, weights, choice, type(self).__name__, 3), given)
         ae = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
-        report = print_epoch if ae.verbose else None
-        found = fit_detector(table, weights, ae.settings(), choice, report, keep)
+        found = fit_detector(table, weights, ae.settings(), choice, print_epoch if ae.verbose else None, keep)
         return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)))
 
     def _adopt(self, calibrated: Calibrated, ae: Autoencoder) -> Self:
         self._state, self.autoencoder_ = calibrated, ae
         self.n_calibration_, self.n_excluded_ = calibrated.n_calibration, calibrated.n_excluded
-        self.n_features_in_ = ae.n_features_in_
-        if hasattr(ae, "feature_names_in_"):
-            self.feature_names_in_ = ae.feature_names_in_
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self.remember_columns(ae.fitted_)
         return self
 
-    def calibrate(self, X: Any, sample_weight: Any = None) -> Self:
+    def calibrate(self, X: TableLike, sample_weight: ArrayLike | None = None) -> Self:
         """Renew the p-values on other rows X [n, C] of normal data; nothing that the fit has learnt changes.
 
-        Rows that the autoencoder was trained on are left out; a detector that fails here stays as it was.
+        Rows that the autoencoder was trained on are left out. If the call fails, the detector stays as it was.
 
         Args:
             X: rows in the columns of the fit.
@@ -141,11 +144,10 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         Raises:
             CalibrationError: fewer than 99 rows are left, or `false_alarm_rate` needs more than there are.
         """
-        before = self.calibrated_
-        table = matched(as_table(X), before.reference.model.encoding.schema, type(self).__name__)
-        weights = check_weights(sample_weight, len(table))
-        used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
-        values, weights = table.values[used], None if weights is None else weights[used]
+        before, values = self.calibrated_, self._values(X)
+        weights = check_weights(sample_weight, len(values))
+        used = np.arange(len(values)) if weights is None else np.flatnonzero(weights > 0)
+        values, weights = values[used], None if weights is None else weights[used]
         free = unseen_rows(before.fitted, before.reference.stored, values, stacklevel=3)
         return self._adopt(recalibrated(before, values, weights, free), self.autoencoder_)
 
@@ -169,7 +171,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
             )
         return dataclasses.replace(state, score=self._score, false_alarm_rate=self.false_alarm_rate)
 
-    def _values(self, X: Any) -> np.ndarray:
+    def _values(self, X: TableLike) -> np.ndarray:
         """Rows X in the schema's order, [n, C]."""
         check_is_fitted(self)
         return matched(as_table(X), self._state.reference.model.encoding.schema, type(self).__name__).values
@@ -201,47 +203,63 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         """−threshold_: decision_function = score_samples − offset_."""
         return -self.threshold_
 
-    def anomaly_score(self, X: Any) -> np.ndarray:
+    def anomaly_score(self, X: TableLike) -> np.ndarray:
         """The score, [n] float64, up = more anomalous; +inf for a row that cannot be scored."""
         detector = self.calibrated_
         _ = detector.calibration  # refuses a score that is not calibrated
         return detector.scores(self._values(X))
 
-    def p_values(self, X: Any) -> np.ndarray:
+    def p_values(self, X: TableLike) -> np.ndarray:
         """Conformal p-value per row, [n] float64, from 1/(n_calibration + 1) to 1; small = anomalous."""
         scores = self.anomaly_score(X)
         return self.calibrated_.calibration.p_values(scores)
 
-    def explain(self, X: Any, neighbors: int = 3) -> list[Explanation]:
+    def explain(self, X: TableLike, neighbors: int = 3) -> list[Explanation]:
         """Why each of the rows X [n, C], or one row [C], has its score.
 
-        The columns that have to change for the row to be normal come first, then the others by contribution; each with
-        its seen and expected value and a conformal p-value; and the nearest normal training rows (see
+        The columns that have to change for the row to be normal come first, then the others by contribution. Each has
+        its seen value, its expected value and a conformal p-value. The nearest normal training rows come beside (see
         `diabolo.detect.repair`).
 
         Raises:
-            CalibrationError: the detector was saved by a version that did not keep what is needed.
+            CalibrationError: the detector was saved by a version that kept no costs or rows to explain by.
         """
         detector = self.calibrated_
         if isinstance(X, np.ndarray | list | tuple) and np.ndim(X) == 1:
             X = np.asarray(X)[None]
         return explain(detector, self._values(X), neighbors)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: TableLike) -> np.ndarray:
         """−1 for an anomaly, +1 for a normal row."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: TableLike) -> np.ndarray:
         """threshold_ − anomaly_score: negative for an anomaly; −inf for a row that cannot be scored."""
-        scores = self.anomaly_score(X)
-        readable = np.isfinite(scores)
-        return np.where(readable, self.threshold_ - np.where(readable, scores, 0.0), -np.inf)
+        return self.threshold_ - self.anomaly_score(X)
 
-    def discoveries(self, X: Any, fdr: float = 0.1) -> np.ndarray:
+    def score_table(self, X: TableLike, keep: str | Sequence[str] | None = None) -> Any:
+        """score, p_value and is_anomaly of each row: a pandas frame with X's index where X is one, else an Arrow table.
+
+        Args:
+            X: rows in the columns of the fit, others beside them.
+            keep: names of columns of X that are carried into the result, like ids.
+
+        Raises:
+            DataError: X has no column of that name.
+        """
+        scores = self.anomaly_score(X)
+        told = {
+            "score": scores,
+            "p_value": self.calibrated_.calibration.p_values(scores),
+            "is_anomaly": ~np.isfinite(scores) | (scores > self.threshold_),
+        }
+        return table_of(X, told, keep)
+
+    def discoveries(self, X: TableLike, fdr: float = 0.1) -> np.ndarray:
         """Rows to report if, on average, at most a share `fdr` of those reported may be normal: [n] bool.
 
         Benjamini-Hochberg over the table's p-values (`diabolo.detect.fdr`). A row that cannot be scored is always
-        reported, and is no test: the share is one of the others.
+        reported; it is no test, so the share is of the other rows.
 
         Args:
             X: all rows that are looked at together.
@@ -255,7 +273,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         found.add(scores)
         return np.asarray((scores > found.threshold) | ~np.isfinite(scores))
 
-    def health(self, X: Any, level: float = 0.01) -> Health:
+    def health(self, X: TableLike, level: float = 0.01) -> Health:
         """Whether new rows X still look like the calibration rows: their scores, the false-alarm rate, each column.
 
         Args:
@@ -269,7 +287,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         monitor.add(self._values(X))
         return monitor.report()
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: TableLike) -> np.ndarray:
         """−anomaly_score, scikit-learn's sign: up = more normal."""
         return -self.anomaly_score(X)
 
@@ -288,8 +306,8 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     @classmethod
     def from_calibrated(cls, calibrated: Calibrated, ae: Autoencoder) -> Self:
         """An estimator with a calibration that was made elsewhere, around its autoencoder."""
-        c = calibrated
-        return cls(ae, c.score, c.false_alarm_rate, c.random_state)._adopt(c, ae)
+        settings = calibrated.score, calibrated.false_alarm_rate, calibrated.random_state
+        return cls(ae, *settings)._adopt(calibrated, ae)
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Self:
@@ -298,13 +316,3 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_state" in vars(self)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
-
-def mean_score(detector: AnomalyDetector, X: Any, y: Any = None) -> float:
-    """Mean of score_samples over rows X, for model selection."""
-    return float(np.mean(detector.score_samples(X)))
