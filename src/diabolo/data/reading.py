@@ -15,7 +15,16 @@ from diabolo.data.schema import Schema
 from diabolo.data.table import Table, matched
 from diabolo.errors import DataError, nearest
 
-__all__ = ["as_fitted", "check_columns", "choose_columns", "chunks", "ordered_chunks", "read_table", "row_shape"]
+__all__ = [
+    "as_fitted",
+    "check_columns",
+    "choose_columns",
+    "chunks",
+    "ordered_chunks",
+    "read_column",
+    "read_table",
+    "row_shape",
+]
 
 
 def choose_columns(path: Data, columns: str | None, exclude: str | None, apart: Sequence[str | None]) -> list[str]:
@@ -149,6 +158,14 @@ def read_table(path: Data, columns: Sequence[str], weight: str | None = None) ->
         raise DataError(f"{path}: has a header but no rows")
     table = Table(values, list(columns), dtypes, "arrow", True, levels, row_shape(schema, columns))
     return table, np.concatenate(weights) if weight else None
+
+
+def read_column(path: Data, name: str) -> Any:
+    """One column's cells as they are, an Arrow array in chunks."""
+    import pyarrow as pa
+
+    kind = schema_of(path)[0].field(name).type
+    return pa.chunked_array([batch.column(name) for batch in read_batches(path, [name])], kind)
 
 
 def row_shape(schema: Any, columns: Sequence[str]) -> tuple[int, ...] | None:

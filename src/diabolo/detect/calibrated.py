@@ -10,6 +10,7 @@ import numpy as np
 from diabolo.detect.choice import automatic, check_score
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
+from diabolo.detect.doubts import Doubt
 from diabolo.detect.health import Monitor
 from diabolo.detect.marginals import Marginals
 from diabolo.detect.reference import Reference
@@ -34,8 +35,9 @@ class Calibrated:
         n_unscorable: rows left out because they could not be scored.
         epochs: epochs of the autoencoder when it was calibrated.
         score: name of the score to use, or "auto".
-        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n_calibration + 1)).
+        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)) of n calibration rows or groups.
         random_state: seed of the split; None for one that nobody chose.
+        doubts: signs that calibration rows are not exchangeable with new ones; no file keeps them.
     """
 
     fitted: Fitted
@@ -49,6 +51,7 @@ class Calibrated:
     score: str = "auto"
     false_alarm_rate: float | None = None
     random_state: int | None = 0
+    doubts: tuple[Doubt, ...] = ()
 
     def choosing(self, score: str | None = None, false_alarm_rate: float | None = None) -> Calibrated:
         """The same calibration with another score or rate; None keeps what was chosen."""
@@ -93,7 +96,7 @@ class Calibrated:
     def rate(self) -> float:
         """The false-alarm rate in use: `false_alarm_rate`, with None resolved."""
         chosen = self.false_alarm_rate
-        return default_rate(self.n_calibration) if chosen is None else self.calibration.check_rate(chosen)
+        return default_rate(self.calibration.units) if chosen is None else self.calibration.check_rate(chosen)
 
     @property
     def threshold(self) -> float:
@@ -104,6 +107,10 @@ class Calibrated:
         """Score rows [n, C] in the schema's order, [n] float64, up = more anomalous; +inf where there is none."""
         name = self.score_name
         return score_table(self.reference, values, [name])[name]
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Conformal p-values of scores [m], NaN for a row that cannot be scored."""
+        return np.where(np.isfinite(scores), self.calibration.p_values(scores), np.nan)
 
     def monitor(self, level: float) -> Monitor:
         """A monitor of rows that come to the detector.

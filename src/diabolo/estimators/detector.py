@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import seed_of
+from diabolo.data.split import CONTENT, split_of
 from diabolo.data.table import as_table, check_weights, matched
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
@@ -19,7 +21,7 @@ from diabolo.detect.explaining import Explanation, explain
 from diabolo.detect.fdr import Discoveries
 from diabolo.detect.health import Health
 from diabolo.detect.split import unseen_rows
-from diabolo.errors import CalibrationError, ConfigError
+from diabolo.errors import CalibrationError, ConfigError, PromiseWarning
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.named import VariationalAutoencoder
@@ -31,6 +33,9 @@ from diabolo.train.progress import print_epoch
 from diabolo.train.robust import Suspects
 
 __all__ = ["AnomalyDetector"]
+
+#: A rate above this, where none was asked for, is warned of.
+LARGE = 0.05
 
 
 class _ScoreParameter:
@@ -46,8 +51,8 @@ class _ScoreParameter:
 class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     """Flags rows at a guaranteed false-alarm rate, by split-conformal p-values.
 
-    p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a normal row has P(p ≤ α) ≤ α (see
-    `diabolo.detect.conformal`).
+    p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a row exchangeable with the calibration rows has P(p ≤ α) ≤ α,
+    on average over calibrations (see `diabolo.detect.conformal`).
 
     Args:
         autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (rows it
@@ -57,7 +62,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
             (docs/detection.md). With fewer than 20 of them, and for rows of objects (slots) if the latent is Gaussian,
             it takes neg_elbo for a Gaussian latent (neg_log_likelihood if it was trained on an importance-weighted
             bound), nll for a point. Acts at once.
-        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n_calibration + 1)). Acts at once, no refit.
+        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)), n calibration rows or groups. Acts at once.
         random_state: seed of the split, and of the autoencoder if None was given.
 
     >>> import numpy as np
@@ -94,15 +99,25 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         y: Any = None,
         sample_weight: Any = None,
         *,
+        groups: Any = None,
+        time: Any = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
     ) -> Self:
         """Fit on rows X [n, C] without labels (y is ignored), and calibrate on rows kept apart.
 
         Args:
+            groups: [n] numbers, text or dates, equal for rows that are not independent of each other; "content" for
+                groups of equal rows. A group plays one part, and the rate is that of rows of new groups.
+            time: [n] numbers or dates; the last rows calibrate. Later drift is not covered.
             checkpoint, resume: as in `Autoencoder.fit`; a fitted autoencoder has nothing to keep.
 
+        Warns:
+            PromiseWarning: signs that the rows are not exchangeable (`diabolo.detect.doubts`); fewer than 19
+                calibration rows or groups where no `false_alarm_rate` is given.
+
         Raises:
+            ConfigError: `time` with a fitted autoencoder.
             CalibrationError: fewer than 99 rows are left to calibrate a fitted autoencoder on, or
                 `false_alarm_rate` is below what the calibration rows can guarantee.
         """
@@ -112,20 +127,40 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         if given is not None and not isinstance(given, Autoencoder):
             raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders")
         choice = Choice(self._score, self.false_alarm_rate, seed, None if self.random_state is None else seed)
+        split = split_of(table.values, groups, time)
         if given is not None and hasattr(given, "model_"):
-            return self._adopt(around(given.fitted_, table, weights, choice, type(self).__name__, 3), given)
+            if time is not None:
+                raise ConfigError(
+                    "time splits the rows of a fit, and this autoencoder is fitted: give the last rows alone"
+                )
+            name = type(self).__name__
+            return self._adopt(around(given.fitted_, table, weights, choice, name, 3, split.groups), given)._warned()
         ae = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
         report = print_epoch if ae.verbose else None
-        found = fit_detector(table, weights, ae.settings(), choice, report, keep)
-        return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)))
+        found = fit_detector(table, weights, ae.settings(), choice, report, keep, split)
+        return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)))._warned()
 
     def _adopt(self, calibrated: Calibrated, ae: Autoencoder) -> Self:
         self._state, self.autoencoder_ = calibrated, ae
         self.n_calibration_, self.n_excluded_ = calibrated.n_calibration, calibrated.n_excluded
+        self.n_calibration_groups_ = next(iter(calibrated.calibrations.values())).groups
         self.remember_columns(ae.fitted_)
         return self
 
-    def calibrate(self, X: Any, sample_weight: Any = None) -> Self:
+    def _warned(self) -> Self:
+        """Say to the caller of a public method how far the rate can be trusted."""
+        for doubt in self._state.doubts:
+            warnings.warn(doubt.in_python, PromiseWarning, stacklevel=3)
+        if self.false_alarm_rate is None and (rate := self.false_alarm_rate_) > LARGE:
+            warnings.warn(
+                f"{self.calibrated_.calibration.said} promise a false-alarm rate of {100 * rate:.3g} % at best, not "
+                "the default of 1 %; give more rows, or false_alarm_rate",
+                PromiseWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def calibrate(self, X: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Renew the p-values on other rows X [n, C] of normal data; nothing that the fit has learnt changes.
 
         Rows that the autoencoder was trained on are left out; a detector that fails here stays as it was.
@@ -133,17 +168,31 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         Args:
             X: rows in the columns of the fit.
             sample_weight: [n] from 0 up; rows of weight 0 play no part.
+            groups: as in `fit`; needed where the fit had groups other than "content".
+
+        Warns:
+            PromiseWarning: as in `fit`.
 
         Raises:
-            CalibrationError: fewer than 99 rows are left, or `false_alarm_rate` needs more than there are.
+            CalibrationError: fewer than 99 rows are left, `false_alarm_rate` needs more than there are, or groups are
+                missing.
         """
         before = self.calibrated_
         table = matched(as_table(X), before.reference.model.encoding.schema, type(self).__name__)
         weights = check_weights(sample_weight, len(table))
+        if groups is None and self.n_calibration_groups_ is not None:
+            if before.fitted.roles.split != CONTENT:
+                raise CalibrationError(
+                    "the rate is one of new groups: give groups of the rows (np.arange(len(X)) if none belong together)"
+                )
+            groups = CONTENT
+        split = split_of(table.values, groups, None)
         used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
         values, weights = table.values[used], None if weights is None else weights[used]
         free = unseen_rows(before.fitted, before.reference.stored, values, stacklevel=3)
-        return self._adopt(recalibrated(before, values, weights, free), self.autoencoder_)
+        return self._adopt(
+            recalibrated(before, values, weights, free, split.among(used).groups), self.autoencoder_
+        )._warned()
 
     @property
     def _score(self) -> str:
@@ -204,9 +253,11 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         return detector.scores(self._values(X))
 
     def p_values(self, X: Any) -> np.ndarray:
-        """Conformal p-value per row, [n] float64, from 1/(n_calibration + 1) to 1; small = anomalous."""
-        scores = self.anomaly_score(X)
-        return self.calibrated_.calibration.p_values(scores)
+        """Conformal p-value per row, [n] float64, from 1/(n + 1) to 1, n calibration rows or groups; small = anomalous.
+
+        NaN for a row that cannot be scored.
+        """
+        return self.calibrated_.p_values(self.anomaly_score(X))
 
     def explain(self, X: Any, neighbors: int = 3) -> list[Explanation]:
         """Why each of the rows X [n, C], or one row [C], has its score.
@@ -236,12 +287,12 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     def discoveries(self, X: Any, fdr: float = 0.1) -> np.ndarray:
         """Rows to report if, on average, at most a share `fdr` of those reported may be normal: [n] bool.
 
-        Benjamini-Hochberg over the table's p-values (`diabolo.detect.fdr`). A row that cannot be scored is always
-        reported, and is no test: the share is one of the others.
+        Benjamini-Hochberg over the table's p-values (`diabolo.detect.fdr`). A row that cannot be scored has none and
+        is never reported; `predict` flags it.
 
         Args:
             X: all rows that are looked at together.
-            fdr: false discovery rate q in (0, 1), at least 1/(n_calibration + 1).
+            fdr: false discovery rate q in (0, 1), at least 1/(n + 1) of n calibration rows or groups.
 
         Raises:
             CalibrationError: q outside (0, 1), or below what the calibration rows can show.
@@ -249,7 +300,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         scores = self.anomaly_score(X)
         found = Discoveries(self.calibrated_.calibration, fdr)
         found.add(scores)
-        return np.asarray((scores > found.threshold) | ~np.isfinite(scores))
+        return np.asarray((scores > found.threshold) & np.isfinite(scores))
 
     def health(self, X: Any, level: float = 0.01) -> Health:
         """Whether new rows X still look like the calibration rows: their scores, the false-alarm rate, each column.

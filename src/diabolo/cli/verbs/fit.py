@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from diabolo.cli.console import TABLE, check_apart, parse_slots, percent, say
+from diabolo.cli.console import TABLE, check_apart, parse_slots, say
+from diabolo.cli.promise import columns_of_split, condition, promised
 from diabolo.cli.verb import verb
 from diabolo.config import METHODS, Config
 from diabolo.errors import ConfigError, DataError
@@ -40,6 +44,8 @@ def fit(
     exclude: str | None = typer.Option(None, help="Columns to leave out."),
     label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
     weight: str | None = typer.Option(None, help="Column of row weights."),
+    group: str | None = typer.Option(None, help="Column of groups that belong together; 'content': equal rows."),
+    time: str | None = typer.Option(None, help="Column of time: the last rows calibrate."),
     slots: str | None = typer.Option(None, help="Zero-padded objects, like e:4,mu:4,j:10."),
     take: str | None = typer.Option(None, help="Objects of jagged columns to take, like jets:10 of jets_pt."),
     config: Path | None = typer.Option(None, help="TOML file of settings (docs/settings.md)."),
@@ -78,15 +84,13 @@ def fit(
     check_apart(out, data)
     check_writable(out)
     source = data if take is None else Taken(data, parse_slots(take, "--take"))
-    names = choose_columns(source, columns, exclude, [label, weight])
+    names = choose_columns(source, columns, exclude, [label, weight, *columns_of_split(group, time)])
     ae = CLASSES[method](**settings)
     choice = None if only is not None else Choice("auto", false_alarm_rate, seed, seed)
+    wanted = partial(Fit, chosen, choice, quiet, group, time)
     with kept(out, resume) as keep:
-        try:
-            fitted, detector, rows = train(source, out, names, weight, Fit(chosen, choice, keep, quiet), most, cache)
-        except DataError as error:
-            named = str(error).startswith(str(data))
-            raise error if named else DataError(f"{data}: {error}") from error
+        with _naming(data):
+            fitted, detector, rows = train(source, out, names, weight, wanted(keep), most, cache)
         sections = ae.from_fitted(fitted, ae.get_params(deep=False)).sections()
         if detector is not None:
             sections["detector"] = detector_section(detector)
@@ -94,6 +98,15 @@ def fit(
     if errors is not None:
         add_codec(out, data, *errors, seed)
     say(summary(out, fitted, detector, rows))
+
+
+@contextlib.contextmanager
+def _naming(data: str) -> Iterator[None]:
+    """Errors of rows and columns name their file."""
+    try:
+        yield
+    except DataError as error:
+        raise error if str(error).startswith(data) else DataError(f"{data}: {error}") from error
 
 
 def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -> str:
@@ -108,11 +121,7 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -
         f"(epoch {max(e['epoch'] for e in history if e['best'])} of {len(history)}, loss {best:.4f})",
     ]
     if detector is not None:
-        default = "" if detector.false_alarm_rate is not None else " (the default)"
-        lines.append(
-            f"  {detector.n_calibration:,} rows calibrated {detector.score_name}: above {detector.threshold:.4f} is an "
-            f"anomaly, at a false-alarm rate of {percent(detector.rate)}{default}"
-        )
+        lines += [f"  {promised(detector)}", *condition(detector, fitted.roles.split)]
     if counts["train"] < FEW:
         lines.append(
             f"  {counts['train']:,} training rows are few: with less than {FEW}, a score says little; give more if "

@@ -74,8 +74,9 @@ def score(
             if strict and flags:
                 raise DataError(f"{data}: row {at + min(flags)} cannot be scored: {flags[min(flags)]}")
             p, anomaly = pa.nulls(n, pa.float64()), pa.nulls(n, pa.bool_())
-            if rule is not None:
-                p, anomaly = pa.array(rule.calibration.p_values(s)), pa.array(rule.decide(s))
+            if rule is not None and detector is not None:
+                p = pa.array(detector.p_values(s), from_pandas=True)  # no p-value is null
+                anomaly = pa.array(rule.decide(s))
             counts["rows"] += n
             counts["flagged"] += len(flags)
             progress.add(n)
@@ -115,9 +116,7 @@ def _summary(out: str, name: str, counts: dict[str, int], rule: Rule | None) -> 
     if rule is not None:
         lines += rule.said(counts["rows"])
     if counts["flagged"]:
-        lines.append(
-            f"  {counts['flagged']:,} rows could not be scored: the column flag says why; none counts as normal"
-        )
+        lines.append(f"  {counts['flagged']:,} rows could not be scored: the column flag says why")
     return "\n".join(lines)
 
 
