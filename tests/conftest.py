@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from program import done, left_behind, table, write
+from stem import Stem
 
 from diabolo.config import build_config
 from diabolo.data.encoding import fit_encoding
@@ -110,6 +111,14 @@ def encoded():
         return model.encoding.encode(torch.from_numpy(np.array(values)))
 
     return encode
+
+
+@pytest.fixture(scope="session")
+def stem():
+    """Processes of their own that need not import everything first."""
+    found = Stem()
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")

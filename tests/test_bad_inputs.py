@@ -374,7 +374,9 @@ FORMATS = {
         "a.root", "a.root: holds no tree; it holds h .TH1D", root("a.root", h=np.histogram([1.0, 2.0]))
     ),
     "root-empty": fit("a.root", "a.root: holds no tree; it holds nothing", root("a.root")),
-    "root-two-trees": fit("a.root", "a.root: holds 2 trees: a, b; name one, like a.root:a", root("a.root", a=XY, b=XY)),
+    "root-two-trees": fit(
+        "a.root", "a.root: holds 2 trees: a (60 rows), b (60 rows); name one, like a.root:a", root("a.root", a=XY, b=XY)
+    ),
     "root-wrong-tree": fit("a.root:event", "no tree 'event': did you mean 'events'", root("a.root", events=XY)),
     "root-cut-off": fit("a.root", "a.root: cannot be read: ", cut(root("a.root", a=XY), "a.root")),
     "root-no-root": fit("a.root", "a.root: cannot be read: ", text("a.root", "x,y\n1,2\n")),
@@ -758,10 +760,10 @@ OUTPUTS = {
             ("fit", "out.diabolo", "fit {{data}} --label truth --epochs 1 -q -o {out}"),
             ("score", "out.parquet", "score {{vae}} {{data}} -o {out}"),
             ("score-csv", "out.csv", "score {{vae}} {{data}} -o {out}"),
-            ("sample", "out.parquet", "sample {{vae}} -n 3000 -o {out}"),
-            ("sample-csv", "out.csv", "sample {{vae}} -n 3000 -o {out}"),
-            ("sample-npz", "out.npz", "sample {{vae}} -n 3000 -o {out}"),
-            ("sample-npy", "out.npy", "sample {{vae}} -n 3000 -o {out}"),
+            ("sample", "out.parquet", "sample {{vae}} -n 3000 --method prior -o {out}"),
+            ("sample-csv", "out.csv", "sample {{vae}} -n 3000 --method prior -o {out}"),
+            ("sample-npz", "out.npz", "sample {{vae}} -n 3000 --method prior -o {out}"),
+            ("sample-npy", "out.npy", "sample {{vae}} -n 3000 --method prior -o {out}"),
         )
         for trouble, said, make, during in (
             ("full-disk", "cannot write {out}: .*; nothing was left behind", lambda: None, room_for),
@@ -796,7 +798,7 @@ OUTPUTS = {
         for verb, words in (
             ("fit", "fit {data} -q -o"),
             ("score", "score {vae} {data} -o"),
-            ("sample", "sample {vae} -n 9 -o"),
+            ("sample", "sample {vae} -n 9 --method prior -o"),
         )
         for trouble, place, said in (
             (
@@ -843,7 +845,7 @@ VERBS = {
     "cluster-none": Case("cluster {vae} {data} -o l.csv --clusters 0", "--clusters 0: allowed are auto and whole"),
     "cluster-method": Case("cluster {vae} {data} -o l.csv --method mixtur", "did you mean 'mixture'"),
     "cluster-setting": Case("cluster {vae} {data} -o l.csv --set starts", "--set starts: expected NAME=VALUE"),
-    "cluster-keep": Case("cluster {vae} {data} -o l.csv --keep", "holds no clusters; find some"),
+    "cluster-keep": Case("cluster {vae} {data} -o l.csv --no-fit", "holds no clusters; find some"),
     "later": Case("serve {vae} {data}", "No such command 'serve'"),
     "option": Case("--fast", "No such option: --fast"),
 }

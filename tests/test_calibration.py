@@ -330,8 +330,8 @@ def test_an_unknown_score_lists_those_that_the_model_can_give_once_each(detector
     with pytest.raises(ConfigError, match="unknown score 'nlll': did you mean 'nll'") as failure:
         detector.predict(fresh)
     detector.set_params(score="auto")
-    assert str(failure.value).partition("Allowed: ")[2].split(", ") == applicable(detector.reference_)
-    assert {"auto", "profile", "neighbours"} <= set(applicable(detector.reference_))
+    assert str(failure.value).partition("Allowed: ")[2].split(", ") == applicable(detector.calibrated_.reference)
+    assert {"auto", "profile", "neighbours"} <= set(applicable(detector.calibrated_.reference))
 
 
 def test_default_rate_says_which_it_is(detector):

@@ -315,7 +315,7 @@ def test_the_program_labels_rows_and_keeps_the_clusters(tmp_path):
     assert sections["main"].sha256("main") == before
     again = LatentClusterer.load(model)
     assert np.array_equal(again.predict(table), labels["cluster"].to_numpy())
-    assert done("cluster", model, data, "-o", tmp_path / "again.parquet", "--keep", "-q") == ""
+    assert done("cluster", model, data, "-o", tmp_path / "again.parquet", "--no-fit", "-q") == ""
     assert pq.read_table(tmp_path / "again.parquet").equals(labels)
 
 

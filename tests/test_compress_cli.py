@@ -130,7 +130,7 @@ def test_a_model_file_that_cannot_be_written_to(folder, monkeypatch, capsys):
     def refuse(path):
         raise OutputError(f"cannot write {path}: Permission denied; choose a folder that exists and is writable")
 
-    monkeypatch.setattr("diabolo.file.codec.check_writable", refuse)
+    monkeypatch.setattr("diabolo.file.compressing.check_writable", refuse)
     model = without_codec(folder, "closed.diabolo")
     before = model.read_bytes()
     words = ["compress", model, folder / "t.parquet", "-o", folder / "r.dbl", "--max-error", "0.03"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table as Grid
 
 from diabolo.data.formats import atomic
 from diabolo.data.reading import choose_columns, read_table
@@ -19,7 +21,7 @@ from diabolo.evaluation import Rivals
 from diabolo.metrics import auroc
 from diabolo.report import write_report
 
-__all__ = ["SLOTS", "run"]
+__all__ = ["SLOTS", "run_demo"]
 
 #: Zero-padded objects of the events: up to 4 electrons, 4 muons and 10 jets.
 SLOTS = {"e": 4, "mu": 4, "j": 10}
@@ -31,11 +33,8 @@ SHOWN = 150
 SIGNALS = {"signal_LQ_btau": "leptoquarks → b τ", "signal_h0_tautau": "h⁰ → τ τ"}
 
 
-def run(out: Path, epochs: int | None = None) -> None:
+def run_demo(out: Path, epochs: int | None = None) -> None:
     """Fit, score held-back background and two signals, print a table, write model, figure and report."""
-    from rich.console import Console
-    from rich.table import Table as Grid
-
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,7 +62,7 @@ def run(out: Path, epochs: int | None = None) -> None:
         grid.add_column(heading, justify="left" if heading == "sample" else "right")
     flagged = int((normal["diabolo"] > detector.threshold_).sum())
     grid.add_row("background, held back", f"{len(held_back):,}", f"{flagged:,}", f"{flagged / len(held_back):.2%}")
-    judged = {}
+    judged: dict[str, dict[str, np.ndarray]] = {}
     for name, title in SIGNALS.items():
         found = judged[title] = _judge(detector, forest, _read(name))
         n = len(found["diabolo"])
@@ -98,8 +97,6 @@ def _judge(detector: AnomalyDetector, rivals: Rivals, rows: Table) -> dict[str, 
 
 def _report(model: Path, held_back: Table, path: Path) -> str:
     """The page on held-back background with a few of each signal among it."""
-    import pyarrow as pa
-
     parts = {"background": held_back, **{title: _read(name).rows(slice(0, SHOWN)) for name, title in SIGNALS.items()}}
     values = np.concatenate([part.values for part in parts.values()])
     rows = from_values(values, held_back.names, held_back.dtypes, "arrow")
@@ -109,7 +106,11 @@ def _report(model: Path, held_back: Table, path: Path) -> str:
 
 
 def _figure(
-    path: Path, normal: dict[str, np.ndarray], judged: dict[str, Any], threshold: float, console: Any
+    path: Path,
+    normal: dict[str, np.ndarray],
+    judged: dict[str, dict[str, np.ndarray]],
+    threshold: float,
+    console: Console,
 ) -> list[str]:
     """Score distributions with the threshold, and ROC curves beside the forest's."""
     try:

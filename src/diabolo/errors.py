@@ -93,7 +93,7 @@ class PromiseWarning(UserWarning):
 
 
 def nearest(word: object, names: Iterable[str], said: str = "allowed:") -> str:
-    """Say what is allowed, or what there is, and which of it was probably meant.
+    """Name the allowed words, or those there are, and the one that was probably meant.
 
     >>> nearest("gausian", ["gaussian", "mask"])
     "did you mean 'gaussian'? Allowed: gaussian, mask"

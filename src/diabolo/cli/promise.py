@@ -33,8 +33,8 @@ def promised(detector: Calibrated) -> str:
     if detector.false_alarm_rate is None:
         default = " (the default)" if rate <= DEFAULT else " (the smallest that they promise; 1 % needs 99)"
     return (
-        f"{c.counted} calibrated {detector.score_name}: above {detector.threshold:.4f} is an anomaly, at a false-alarm rate of "
-        f"{percent(rate)}{default} for rows exchangeable with them"
+        f"{c.counted} calibrated {detector.score_name}: above {detector.threshold:.4f} is an anomaly, at a false-alarm "
+        f"rate of {percent(rate)}{default} for rows exchangeable with them"
     )
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
-from diabolo.compress.chunk import Plan, Tally, decode_chunk, encode_chunk
+from diabolo.compress.chunk import decode_chunk, encode_chunk
 from diabolo.compress.container import Chunk, Header, Reader, Writer
+from diabolo.compress.plan import Plan, Tally
 from diabolo.compress.report import Report, summary, summary_read
 from diabolo.compress.verify import verify
 from diabolo.errors import CompressedFileError, DataError
@@ -76,7 +77,7 @@ def write_file(
     """
     codec = plan.codec
     name = hashlib.sha256(codec).hexdigest() if codec else ""
-    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, given, name)
+    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, given, name, plan.nested)
     inside = b"" if external else codec
     writer, tally, came = Writer(out, header, inside), Tally.of(len(plan.schema)), 0
     tally.verified = verified
@@ -90,7 +91,8 @@ def write_file(
             verify(read, batch, payload, part)
         return batch, payload, part
 
-    for batch, payload, part in _mapped(encode, rechunked(batches, plan.schema, rows), threads):
+    flat = map(plan.nest.split, rechunked(batches, plan.outer, rows))
+    for batch, payload, part in _mapped(encode, flat, threads):
         writer.add(batch.num_rows, payload)
         tally.add(part)
         came += batch.nbytes
@@ -164,7 +166,7 @@ def decompressed(
         if span is not None:
             low, high = max(span[0] - chunk.first, 0), min(span[1] - chunk.first, chunk.rows)
             batch = batch.slice(low, high - low)
-        return batch
+        return plan.nest.join(batch)
 
     for batch in _mapped(decode, payloads(), threads):
         if not isinstance(batch, CompressedFileError):

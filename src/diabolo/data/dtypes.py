@@ -102,7 +102,8 @@ def text_codes(column: Any, known: list[str]) -> np.ndarray:
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     words = column.dictionary.to_pylist()
-    index = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    # Positions are often unsigned, and then hold no −1.
+    index = column.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
     place = {word: i for i, word in enumerate(known)}
     used = np.unique(index)
     to = np.full(len(words) + 1, np.nan, np.float32)  # the last place is that of -1
@@ -135,9 +136,12 @@ def _seconds(column: Any) -> np.ndarray:
 
 def batch_values(batch: Any, columns: Sequence[str], levels: dict[str, list[str]] | None = None) -> np.ndarray:
     """A record batch's columns as one C-ordered matrix, [n, C] float32 or float64, NaN for null."""
+    import pyarrow as pa
+
     kinds = [batch.schema.field(n).type for n in columns]
     dtypes = [arrow_dtype(k, n) for k, n in zip(kinds, columns, strict=True)]
-    if len(set(dtypes)) == 1 and dtypes[0] in ("float32", "float64") and len({str(k) for k in kinds}) == 1:
+    # By type, not by its name: decimals count as doubles.
+    if len(set(kinds)) == 1 and dtypes[0] in ("float32", "float64") and pa.types.is_floating(kinds[0]):
         tensor = batch.select(list(columns)).to_tensor(null_to_nan=True, row_major=True)
         return np.asarray(tensor.to_numpy())
     values = np.empty((batch.num_rows, len(columns)), float_type(dtypes))

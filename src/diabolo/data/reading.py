@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 
 from diabolo.data.dtypes import TEXT, arrow_dtype, batch_values, float_type, is_date
-from diabolo.data.formats import BESIDE, LIST, SHAPE, Data, Taken, jagged, read_batches, schema_of
+from diabolo.data.formats import (
+    BESIDE,
+    LIST,
+    SHAPE,
+    Data,
+    Taken,
+    counters,
+    jagged,
+    left_out,
+    read_batches,
+    schema_of,
+)
 from diabolo.data.schema import Schema
 from diabolo.data.table import Table, matched
 from diabolo.errors import DataError, nearest
@@ -20,6 +31,7 @@ __all__ = [
     "check_columns",
     "choose_columns",
     "chunks",
+    "notes_on",
     "ordered_chunks",
     "read_column",
     "read_table",
@@ -39,13 +51,14 @@ def choose_columns(path: Data, columns: str | None, exclude: str | None, apart: 
     if twice:
         raise DataError(f"{path}: duplicate column names: {', '.join(twice)}; rename them")
     wanted = names if columns is None else _spread(columns.split(","), schema)
-    left_out = set() if exclude is None else set(_spread(exclude.split(","), schema))
-    for name in [*wanted, *left_out, *(a for a in apart if a)]:
+    excluded = set() if exclude is None else set(_spread(exclude.split(","), schema))
+    for name in [*wanted, *excluded, *(a for a in apart if a)]:
         if name not in names:
             raise DataError(f"{path}: no column {name!r}: {nearest(name, names, 'it has')}")
         if wanted.count(name) > 1:
             raise DataError(f"--columns names {name!r} twice; name each column once")
-    chosen = [n for n in wanted if n not in left_out and n not in apart]
+    counting = counters(schema) if columns is None else {}
+    chosen = [n for n in wanted if n not in excluded and n not in apart and n not in counting]
     for name in chosen:
         group = re.split(r"[_.]", name)[0]
         if name in jagged(schema, group):
@@ -58,6 +71,25 @@ def choose_columns(path: Data, columns: str | None, exclude: str | None, apart: 
     if not chosen:
         raise DataError(f"{path}: no column is left to fit; it has {', '.join(names[:10])}")
     return chosen
+
+
+def notes_on(data: Data, most: int | None = 8) -> list[str]:
+    """What a file holds that is no column of its table, and which columns a fit leaves out by itself; a line each.
+
+    Args:
+        most: names in a line; None for all.
+    """
+    schema = schema_of(data)[0]
+    said = {
+        "left out, as no column can hold them": [f"{name} ({why})" for name, why in left_out(schema).items()],
+        "left out, as the slots tell how many there are": [f"{n} (of {of})" for n, of in counters(schema).items()],
+    }
+    lines = []
+    for heading, words in said.items():
+        more = f", and {len(words) - most} more" if most and len(words) > most else ""
+        if words:
+            lines.append(f"  {len(words)} {heading}: {', '.join(words[:most])}{more}")
+    return lines
 
 
 def _refuse_beside(path: Data, schema: Any, chosen: Sequence[str]) -> None:

@@ -7,17 +7,25 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from diabolo.data.dtypes import TEXT, arrow_dtype, cells_of, float_type, is_date, restored
+from diabolo.data.frames import arrow_table, is_pandas, pandas_column, pandas_columns
 from diabolo.data.schema import Column, Schema
 from diabolo.errors import DataError, MissingExtraError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import ArrayLike
 
 __all__ = [
     "Container",
     "Table",
+    "TableLike",
+    "TableOut",
     "as_numbers",
     "as_table",
     "check_weights",
@@ -28,6 +36,9 @@ __all__ = [
 ]
 
 Container = Literal["numpy", "pandas", "arrow"]
+#: A table [n, C] as a user gives it (nested lists are array-like), and in the container that a user gets back.
+TableLike: TypeAlias = "ArrayLike | pd.DataFrame | pa.Table | Table"
+TableOut: TypeAlias = "np.ndarray | pd.DataFrame | pa.Table"
 
 
 @dataclasses.dataclass
@@ -54,7 +65,8 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
     """Read an array, data frame, Arrow table or nested list as a table of numbers.
 
     Args:
-        data: [n, C] numbers, truth values, text and dates; an array of images [n, h, w] or [n, h, w, c]; a `Table`.
+        data: [n, C] numbers, truth values, text and dates: an array, a frame of pandas, polars or whatever else has
+            `__arrow_c_stream__`; an array of images [n, h, w] or [n, h, w, c]; a `Table`.
         names: column names for data that has none.
 
     Raises:
@@ -62,16 +74,11 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
     """
     if isinstance(data, Table):
         return data
-    if type(data).__module__.startswith("pandas") and hasattr(data, "columns"):
-        columns = {str(c): data[c] for c in data.columns}
-        if len(columns) < len(data.columns):
-            raise DataError("duplicate column names in the data frame; rename them")
-        return _from_columns(columns, "pandas")
-    if type(data).__module__.startswith("pyarrow") and hasattr(data, "column_names"):
-        twice = sorted({n for n in data.column_names if data.column_names.count(n) > 1})
-        if twice:
-            raise DataError(f"duplicate column names in the Arrow table: {', '.join(twice)}; rename them")
-        return _from_columns({n: data.column(i) for i, n in enumerate(data.column_names)}, "arrow")
+    if is_pandas(data):
+        return _from_columns(pandas_columns(data), "pandas")
+    frame = arrow_table(data)
+    if frame is not None:
+        return _from_columns({n: frame.column(i) for i, n in enumerate(frame.column_names)}, "arrow")
     if type(data).__module__.startswith("torch"):
         data = data.detach().cpu().numpy()
     if isinstance(data, np.ma.MaskedArray):
@@ -140,6 +147,7 @@ def _arrow_cells(name: str, column: Any, levels: dict[str, list[str]]) -> tuple[
 
 
 def _pandas_cells(name: str, column: Any, levels: dict[str, list[str]]) -> tuple[np.ndarray, str]:
+    column = pandas_column(name, column)
     kind = column.dtype
     if getattr(kind, "kind", "O") in "fiub":
         # Nullable extension types carry their missing cells apart; as floats they become NaN.
@@ -151,7 +159,9 @@ def _pandas_cells(name: str, column: Any, levels: dict[str, list[str]]) -> tuple
 
     try:
         return _arrow_cells(name, pa.array(column, from_pandas=True), levels)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except DataError:
+        raise
+    except (pa.ArrowException, TypeError, ValueError) as error:
         what = " ".join(str(error).split())[:120]
         raise DataError(
             f"column {name!r} holds {kind} of mixed kinds ({what}); allowed are numbers, truth values, text and dates, "

@@ -29,7 +29,7 @@ def print_schema(console: Console, schema: Schema) -> None:
         missing = f"{c.missing:.1%}" if c.missing else ""
         resolution = f"{c.resolution:g}" if c.resolution else ""
         grid.add_row(f"  {c.name}", c.kind, c.dtype, *_range(c), resolution, missing)
-    # A number that is cut off is another one, so that a wide table runs over the edge.
+    # Numbers are never cut off; a wide table runs over the edge instead.
     console.width = max(console.width, console.measure(grid, options=console.options.update(max_width=1 << 16)).maximum)
     console.print(grid)
     for c in (c for c in schema.columns if c.levels):
@@ -40,7 +40,7 @@ def print_schema(console: Console, schema: Schema) -> None:
 
 
 def _range(column: Column) -> tuple[str, str]:
-    """Lowest and highest value in words; none of a column that is never there."""
+    """Lowest and highest value as text; empty for a column without values."""
     if column.missing == 1:
         return "", ""
     if column.levels:

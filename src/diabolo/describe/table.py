@@ -11,7 +11,7 @@ from rich.text import Text
 from diabolo.config import Config
 from diabolo.data.dtypes import TEXT, arrow_dtype
 from diabolo.data.formats import Data, is_list, schema_of
-from diabolo.data.reading import chunks, row_shape
+from diabolo.data.reading import chunks, notes_on, row_shape
 from diabolo.data.schema import infer_schema
 from diabolo.describe.columns import print_schema
 from diabolo.errors import DataError
@@ -66,3 +66,5 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
         console.print(f"  lists, of which --take {group}:10 would make columns: {', '.join(lists)}")
     if other:
         console.print(f"  not of one value each, so left out with --exclude or named with --label: {', '.join(other)}")
+    for line in notes_on(path, None):
+        console.print(line)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from diabolo.detect.choice import automatic, check_score
+from diabolo.detect.choice import automatic_score, check_score
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.detect.doubts import Doubt
@@ -29,14 +29,14 @@ class Calibrated:
         fitted: the autoencoder.
         reference: the model, and the rows stored beside it.
         calibrations: of each score that was calibrated, by its name.
-        columns: costs of calibration rows by column; None of a file that kept none.
+        columns: costs of calibration rows by column; None where a file kept none.
         marginals: of the columns of the calibration rows.
         n_excluded: rows left out because the autoencoder was trained on them.
         n_unscorable: rows left out because they could not be scored.
         epochs: epochs of the autoencoder when it was calibrated.
         score: name of the score to use, or "auto".
         false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)) of n calibration rows or groups.
-        random_state: seed of the split; None for one that nobody chose.
+        random_state: seed of the split; None where none was chosen.
         doubts: signs that calibration rows are not exchangeable with new ones; no file keeps them.
     """
 
@@ -67,9 +67,24 @@ class Calibrated:
         return len(next(iter(self.calibrations.values())))
 
     @property
+    def n_groups(self) -> int | None:
+        """Groups that they come in; None where each stands alone."""
+        return next(iter(self.calibrations.values())).groups
+
+    @property
+    def n_units(self) -> int:
+        """What the rate is promised by: calibration groups, else rows."""
+        return self.n_calibration if self.n_groups is None else self.n_groups
+
+    @property
+    def counted(self) -> str:
+        """Calibration rows in words, with their groups."""
+        return next(iter(self.calibrations.values())).said
+
+    @property
     def score_name(self) -> str:
         """The score in use: `score`, with "auto" resolved."""
-        return automatic(self.reference) if self.score == "auto" else self.score
+        return automatic_score(self.reference) if self.score == "auto" else self.score
 
     @property
     def calibration(self) -> Calibration:
@@ -96,7 +111,7 @@ class Calibrated:
     def rate(self) -> float:
         """The false-alarm rate in use: `false_alarm_rate`, with None resolved."""
         chosen = self.false_alarm_rate
-        return default_rate(self.calibration.units) if chosen is None else self.calibration.check_rate(chosen)
+        return default_rate(self.n_units) if chosen is None else self.calibration.check_rate(chosen)
 
     @property
     def threshold(self) -> float:

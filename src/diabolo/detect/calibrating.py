@@ -14,14 +14,20 @@ from diabolo.data.split import CONTENT, Split
 from diabolo.data.stream import Stream
 from diabolo.data.table import Table, like_schema, matched
 from diabolo.detect.calibrated import Calibrated
-from diabolo.detect.choice import automatic, check_score, routine
+from diabolo.detect.choice import automatic_score, check_score, routine
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, by_group
 from diabolo.detect.doubts import doubts_of
 from diabolo.detect.health import calibration_marginals
 from diabolo.detect.reference import Reference, Stored
 from diabolo.detect.scoring import score_table
-from diabolo.detect.split import apart_of_any_table, apart_of_fitted_table, known_groups, refuse_few, unseen_rows
+from diabolo.detect.split import (
+    apart_of_any_table,
+    apart_of_fitted_table,
+    known_groups,
+    refuse_few_to_calibrate,
+    unseen_rows,
+)
 from diabolo.errors import CalibrationError
 from diabolo.fitted.keep import Keep
 from diabolo.fitted.record import Apart, Fitted, scorable
@@ -34,7 +40,7 @@ __all__ = ["Choice", "around", "fit_detector", "fit_detector_stream", "recalibra
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The settings of a detector: its score, its false-alarm rate, the seed of the split and how it was given."""
+    """The settings of a detector: score, false-alarm rate, seed of the split, and the `random_state` that gave it."""
 
     score: str = "auto"
     false_alarm_rate: float | None = None
@@ -117,12 +123,12 @@ def recalibrated(
     if groups is not None:
         free = free & ~known_groups(groups, ~free)
     excluded = int((~free).sum())
-    refuse_few(len(free) - excluded, len(free), excluded)
+    refuse_few_to_calibrate(len(free) - excluded, len(free), excluded)
     check_score(before.reference, before.score_name)
     weights, groups = (None if a is None else a[free] for a in (weights, groups))
     apart = Apart(values[:0], values[free], weights, groups)
     choice = Choice(before.score, before.false_alarm_rate, random_state=before.random_state)
-    return _on(before.fitted, before.reference, apart, choice, excluded, *before.calibrations)
+    return _measured_on(before.fitted, before.reference, apart, choice, excluded, *before.calibrations)
 
 
 def renewed(
@@ -145,14 +151,14 @@ def renewed(
         free = unseen_rows(fitted, stored, sample.values, 3, sample.positions, sample.fingerprint)
         return recalibrated(before, sample.values, sample.weights, free, groups)
     if groups is None and len(sample.values) < sample.rows and fitted.roles.tells(sample.fingerprint):
-        # A sample of the table of the fit is by itself another one, of which only hashes tell what was trained on.
+        # Taken for itself, a sample of the fit's table is another table, in which only hashes tell the trained rows.
         free = fitted.roles.calibrates(sample.positions)
-        refuse_few(int(free.sum()), len(free), int((~free).sum()))
+        refuse_few_to_calibrate(int(free.sum()), len(free), int((~free).sum()))
         weights = None if sample.weights is None else sample.weights[free]
         sample = dataclasses.replace(sample, values=sample.values[free], weights=weights)
     table = like_schema(fitted.model.encoding.schema, sample.values)
     found = around(fitted, table, sample.weights, choice, "the model", 3, groups)
-    _ = found.calibration  # refuses a score that there is not
+    _ = found.calibration  # refuses a score that is not calibrated
     return found
 
 
@@ -176,13 +182,15 @@ def _calibrated(fitted: Fitted, apart: Apart, choice: Choice, excluded: int) -> 
     good = scorable(fitted.model.encoding, apart.stored)
     stored = Stored(np.require(apart.stored[good], requirements=("C", "W"))) if good.any() else None
     reference = Reference(fitted.model, stored)
-    return _on(fitted, reference, apart, choice, excluded)
+    return _measured_on(fitted, reference, apart, choice, excluded)
 
 
-def _on(fitted: Fitted, reference: Reference, apart: Apart, choice: Choice, excluded: int, *more: str) -> Calibrated:
-    """Take the scores and the columns of rows that have played no other part for those of normal rows."""
+def _measured_on(
+    fitted: Fitted, reference: Reference, apart: Apart, choice: Choice, excluded: int, *more: str
+) -> Calibrated:
+    """Calibrate on rows, taken for normal ones, that have played no other part."""
     values, weights, groups = apart.calibrate, apart.calibrate_weights, apart.calibrate_groups
-    resolved = choice.score if choice.score != "auto" else automatic(reference)
+    resolved = choice.score if choice.score != "auto" else automatic_score(reference)
     table = score_table(reference, values, routine(reference, resolved, *more))
     # A row that cannot be scored is always flagged; among the calibration scores it would only hide others.
     readable = np.all([np.isfinite(s) for s in table.values()], axis=0)

@@ -112,12 +112,12 @@ class Calibration:
         return math.ceil(rows * self.units / len(self))
 
     def realised(self, rate: float, confidence: float = 0.95) -> tuple[float, float]:
-        """Where the share of flagged normal rows lies for these very calibration rows, not on average over them.
+        """Interval of the share of normal rows that is flagged, given these calibration rows.
 
         Beta(l, n + 1 − l) with l = ⌊rate (n + 1)⌋, exact for scores without ties; n is `size` where rows have weights.
 
         Returns:
-            (low, high), which hold the share with probability `confidence`.
+            (low, high); the share lies between them with probability `confidence`.
         """
         from scipy.stats import beta
 

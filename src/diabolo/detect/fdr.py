@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ __all__ = ["Discoveries", "benjamini_hochberg"]
 ROUNDING = 1 + 1e-12
 
 
-def _check(q: Any) -> float:
+def _check(q: object) -> float:
     if not (isinstance(q, numbers.Real) and not isinstance(q, bool) and 0 < float(q) < 1):
         raise CalibrationError(f"fdr = {q!r}; allowed are numbers above 0 and below 1")
     return float(q)
@@ -56,7 +55,7 @@ def benjamini_hochberg(p: np.ndarray, q: float) -> np.ndarray:
 
 
 class Discoveries:
-    """Benjamini-Hochberg over a table of any length: n + 1 counts are all that it needs to know of the rows.
+    """Benjamini-Hochberg over a table of any length: of its rows it needs n + 1 counts alone.
 
     Among n calibration scores a row has one of n + 1 places, and its place decides its p-value. A row that cannot be
     scored is no test, and no discovery.

@@ -35,7 +35,7 @@ __all__ = ["ColumnDrift", "Health", "Monitor", "RateNow", "calibration_marginals
 
 @dataclasses.dataclass(frozen=True)
 class RateNow:
-    """What the promised false-alarm rate has become."""
+    """The false-alarm rate among new rows, beside the promised one."""
 
     promised: float
     now: float  #: share of the new rows that is flagged
@@ -104,7 +104,7 @@ def _plain(value: Any) -> Any:
 
 
 def calibration_marginals(reference: Reference, values: np.ndarray, weights: np.ndarray | None) -> Marginals:
-    """What a monitor needs to know of calibration rows [n, C] that can be scored."""
+    """Marginals of calibration rows [n, C] that can be scored, for a monitor."""
     return Marginals.of(_features(reference, values), weights)
 
 
@@ -116,7 +116,7 @@ def _features(reference: Reference, values: np.ndarray) -> np.ndarray:
 def _costs(reference: Reference, values: np.ndarray) -> np.ndarray:
     """−log p(x_c|z) per column at the posterior mean, [n, output columns] nats; NaN where it overflows.
 
-    To a thousandth: a machine that rounds otherwise shall not pull equal costs apart.
+    Rounded to a thousandth, so that equal costs stay equal on a machine that rounds differently.
     """
     model = reference.model
     out = np.empty((len(values), len(model.encoding.schema.output_names)), np.float64)
@@ -133,7 +133,7 @@ class Monitor:
     """Counts new rows, as many as there are, in bounded memory; then says whether they fit.
 
     Args:
-        reference: what the score is computed from.
+        reference: model and stored rows, for the score.
         score: its name.
         calibration: of that score.
         marginals: of the calibration rows.
@@ -189,7 +189,7 @@ class Monitor:
             self._counts.add(_features(self._reference, values))
 
     def report(self) -> Health:
-        """What the rows so far say.
+        """The verdict on the rows so far.
 
         Raises:
             DataError: there were none.
@@ -280,7 +280,7 @@ def _quantile(q: float, at: int, n: float, m: int) -> int:
     return low
 
 
-def _checked(level: Any) -> float:
+def _checked(level: object) -> float:
     if not (isinstance(level, numbers.Real) and not isinstance(level, bool) and 0 < float(level) < 1):
         raise ConfigError(f"level = {level!r}; allowed are numbers above 0 and below 1")
     return float(level)

@@ -1,4 +1,4 @@
-"""Which rows a detector keeps, and which it calibrates on."""
+"""The rows that a detector keeps, and those that it calibrates on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from diabolo.detect.reference import Stored
 from diabolo.errors import CalibrationError
 from diabolo.fitted.record import Apart, Fitted, most_kept
 
-__all__ = ["apart_of_any_table", "apart_of_fitted_table", "known_groups", "refuse_few", "unseen_rows"]
+__all__ = ["apart_of_any_table", "apart_of_fitted_table", "known_groups", "refuse_few_to_calibrate", "unseen_rows"]
 
 
 def apart_of_fitted_table(fitted: Fitted, table: Table, weights: np.ndarray | None, split: Split) -> Apart:
     """The parts of the very table that an autoencoder was fitted to: the roles that the fit gave its rows.
 
-    Of the rows trained or stopped on, those of the smallest hashes are stored. Where `split` has a time, calibration rows
-    come in its order.
+    Of the rows trained or stopped on, those of the smallest hashes are stored. Calibration rows come in the table's
+    order, or that of the split's time.
     """
     used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
     rule = fitted.roles.rule if fitted.assigned is None else fitted.assigned
@@ -61,7 +61,7 @@ def apart_of_any_table(
     if groups is None and roles.rows == len(free) and roles.tells(fingerprint(hashes)):
         parts = apart_of_fitted_table(fitted, table, weights, Split())
         excluded = roles.counts["train"] + roles.counts["stop"]
-        refuse_few(len(parts.calibrate), len(table), excluded)
+        refuse_few_to_calibrate(len(parts.calibrate), len(table), excluded)
         return parts, excluded
     seen = np.zeros(len(free), bool)
     if fitted.row_hashes is not None:
@@ -74,7 +74,7 @@ def apart_of_any_table(
     if groups is not None:  # whole groups, in a random order
         new = new[np.argsort(mix(mix(groups[new]) ^ np.uint64(seed)), kind="stable")]
     n, most = len(new), most_kept(table.values.shape[1], table.values.itemsize)
-    refuse_few(n, len(table), len(known))
+    refuse_few_to_calibrate(n, len(table), len(known))
     to_store = max(0, min(most - len(known), n // 2, n - FEWEST)) if len(known) < FEWEST else 0
     if groups is not None and to_store:
         to_store = int(np.flatnonzero(groups[new] == groups[new[to_store]])[0])
@@ -118,7 +118,7 @@ def known_groups(groups: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return np.asarray((2 * np.bincount(of, seen) >= np.bincount(of))[of])
 
 
-def refuse_few(left: int, rows: int, excluded: int) -> None:
+def refuse_few_to_calibrate(left: int, rows: int, excluded: int) -> None:
     """Refuse to calibrate a fitted autoencoder on fewer rows than 1 % needs.
 
     Raises:

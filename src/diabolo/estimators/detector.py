@@ -3,49 +3,53 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.config import seed_of
-from diabolo.data.split import CONTENT, split_of
-from diabolo.data.table import as_table, check_weights, matched
+from diabolo.config import RandomState, seed_of
+from diabolo.data.keeping import table_of
+from diabolo.data.split import split_of
+from diabolo.data.table import TableLike, as_table, check_weights, matched
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
 from diabolo.detect.explaining import Explanation, explain
 from diabolo.detect.fdr import Discoveries
 from diabolo.detect.health import Health
 from diabolo.detect.split import unseen_rows
-from diabolo.errors import CalibrationError, ConfigError, PromiseWarning
+from diabolo.errors import CalibrationError, ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.named import VariationalAutoencoder
-from diabolo.estimators.settings import RandomState
+from diabolo.estimators.promise import groups_to_calibrate, warn_of_promise
 from diabolo.file.detector import detector_section
 from diabolo.file.model_file import ModelFile, save_sections
 from diabolo.fitted.keep import keep_of
 from diabolo.train.progress import print_epoch
 from diabolo.train.robust import Suspects
 
-__all__ = ["AnomalyDetector"]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
-#: A rate above this, where none was asked for, is warned of.
-LARGE = 0.05
+__all__ = ["AnomalyDetector"]
 
 
 class _ScoreParameter:
     """Keeps the parameter `score` apart from the method that scikit-learn calls by the same name."""
 
-    def __set__(self, detector: AnomalyDetector, value: Any) -> None:
+    def __set__(self, detector: AnomalyDetector, value: str) -> None:
         detector.__dict__["score"] = value
 
-    def __get__(self, detector: AnomalyDetector | None, owner: type) -> Any:
-        return self if detector is None else functools.partial(mean_score, detector)
+    @overload
+    def __get__(self, detector: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, detector: AnomalyDetector, owner: type) -> Callable[..., float]: ...
+    def __get__(self, detector: AnomalyDetector | None, owner: type) -> Self | Callable[..., float]:
+        return self if detector is None else detector.mean_score
 
 
 class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
@@ -95,12 +99,12 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
 
     def fit(
         self,
-        X: Any,
-        y: Any = None,
-        sample_weight: Any = None,
+        X: TableLike,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
         *,
-        groups: Any = None,
-        time: Any = None,
+        groups: ArrayLike | str | None = None,
+        time: ArrayLike | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
     ) -> Self:
@@ -110,7 +114,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
             groups: [n] numbers, text or dates, equal for rows that are not independent of each other; "content" for
                 groups of equal rows. A group plays one part, and the rate is that of rows of new groups.
             time: [n] numbers or dates; the last rows calibrate. Later drift is not covered.
-            checkpoint, resume: as in `Autoencoder.fit`; a fitted autoencoder has nothing to keep.
+            checkpoint, resume: as in `Autoencoder.fit`; without effect for a fitted autoencoder.
 
         Warns:
             PromiseWarning: signs that the rows are not exchangeable (`diabolo.detect.doubts`); fewer than 19
@@ -130,40 +134,29 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         split = split_of(table.values, groups, time)
         if given is not None and hasattr(given, "model_"):
             if time is not None:
-                raise ConfigError(
-                    "time splits the rows of a fit, and this autoencoder is fitted: give the last rows alone"
-                )
+                raise ConfigError("time splits the rows of a fit, and this autoencoder is fitted: give the last rows")
             name = type(self).__name__
-            return self._adopt(around(given.fitted_, table, weights, choice, name, 3, split.groups), given)._warned()
+            return self._adopt(around(given.fitted_, table, weights, choice, name, 3, split.groups), given, 3)
         ae = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
         report = print_epoch if ae.verbose else None
         found = fit_detector(table, weights, ae.settings(), choice, report, keep, split)
-        return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)))._warned()
+        return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)), 3)
 
-    def _adopt(self, calibrated: Calibrated, ae: Autoencoder) -> Self:
+    def _adopt(self, calibrated: Calibrated, ae: Autoencoder, stacklevel: int | None = None) -> Self:
         self._state, self.autoencoder_ = calibrated, ae
         self.n_calibration_, self.n_excluded_ = calibrated.n_calibration, calibrated.n_excluded
-        self.n_calibration_groups_ = next(iter(calibrated.calibrations.values())).groups
+        self.n_calibration_groups_ = calibrated.n_groups
         self.remember_columns(ae.fitted_)
+        if stacklevel is not None:
+            warn_of_promise(calibrated, stacklevel + 1)
         return self
 
-    def _warned(self) -> Self:
-        """Say to the caller of a public method how far the rate can be trusted."""
-        for doubt in self._state.doubts:
-            warnings.warn(doubt.in_python, PromiseWarning, stacklevel=3)
-        if self.false_alarm_rate is None and (rate := self.false_alarm_rate_) > LARGE:
-            warnings.warn(
-                f"{self.calibrated_.calibration.said} promise a false-alarm rate of {100 * rate:.3g} % at best, not "
-                "the default of 1 %; give more rows, or false_alarm_rate",
-                PromiseWarning,
-                stacklevel=3,
-            )
-        return self
-
-    def calibrate(self, X: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+    def calibrate(
+        self, X: TableLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | str | None = None
+    ) -> Self:
         """Renew the p-values on other rows X [n, C] of normal data; nothing that the fit has learnt changes.
 
-        Rows that the autoencoder was trained on are left out; a detector that fails here stays as it was.
+        Rows that the autoencoder was trained on are left out. If the call fails, the detector stays as it was.
 
         Args:
             X: rows in the columns of the fit.
@@ -180,19 +173,12 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         before = self.calibrated_
         table = matched(as_table(X), before.reference.model.encoding.schema, type(self).__name__)
         weights = check_weights(sample_weight, len(table))
-        if groups is None and self.n_calibration_groups_ is not None:
-            if before.fitted.roles.split != CONTENT:
-                raise CalibrationError(
-                    "the rate is one of new groups: give groups of the rows (np.arange(len(X)) if none belong together)"
-                )
-            groups = CONTENT
-        split = split_of(table.values, groups, None)
+        keys = groups_to_calibrate(before, table.values, groups)
         used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
         values, weights = table.values[used], None if weights is None else weights[used]
         free = unseen_rows(before.fitted, before.reference.stored, values, stacklevel=3)
-        return self._adopt(
-            recalibrated(before, values, weights, free, split.among(used).groups), self.autoencoder_
-        )._warned()
+        renewed = recalibrated(before, values, weights, free, None if keys is None else keys[used])
+        return self._adopt(renewed, self.autoencoder_, 3)
 
     @property
     def _score(self) -> str:
@@ -214,7 +200,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
             )
         return dataclasses.replace(state, score=self._score, false_alarm_rate=self.false_alarm_rate)
 
-    def _values(self, X: Any) -> np.ndarray:
+    def _values(self, X: TableLike) -> np.ndarray:
         """Rows X in the schema's order, [n, C]."""
         check_is_fitted(self)
         return matched(as_table(X), self._state.reference.model.encoding.schema, type(self).__name__).values
@@ -246,45 +232,61 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         """−threshold_: decision_function = score_samples − offset_."""
         return -self.threshold_
 
-    def anomaly_score(self, X: Any) -> np.ndarray:
+    def anomaly_score(self, X: TableLike) -> np.ndarray:
         """The score, [n] float64, up = more anomalous; +inf for a row that cannot be scored."""
         detector = self.calibrated_
         _ = detector.calibration  # refuses a score that is not calibrated
         return detector.scores(self._values(X))
 
-    def p_values(self, X: Any) -> np.ndarray:
+    def p_values(self, X: TableLike) -> np.ndarray:
         """Conformal p-value per row, [n] float64, from 1/(n + 1) to 1, n calibration rows or groups; small = anomalous.
 
         NaN for a row that cannot be scored.
         """
         return self.calibrated_.p_values(self.anomaly_score(X))
 
-    def explain(self, X: Any, neighbors: int = 3) -> list[Explanation]:
+    def explain(self, X: TableLike, neighbors: int = 3) -> list[Explanation]:
         """Why each of the rows X [n, C], or one row [C], has its score.
 
-        The columns that have to change for the row to be normal come first, then the others by contribution; each with
-        its seen and expected value and a conformal p-value; and the nearest normal training rows (see
+        The columns that have to change for the row to be normal come first, then the others by contribution. Each has
+        its seen value, its expected value and a conformal p-value. The nearest normal training rows come beside (see
         `diabolo.detect.repair`).
 
         Raises:
-            CalibrationError: the detector was saved by a version that did not keep what is needed.
+            CalibrationError: the detector was saved by a version that kept no costs or rows to explain by.
         """
         detector = self.calibrated_
         if isinstance(X, np.ndarray | list | tuple) and np.ndim(X) == 1:
             X = np.asarray(X)[None]
         return explain(detector, self._values(X), neighbors)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: TableLike) -> np.ndarray:
         """−1 for an anomaly, +1 for a normal row."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: TableLike) -> np.ndarray:
         """threshold_ − anomaly_score: negative for an anomaly; −inf for a row that cannot be scored."""
-        scores = self.anomaly_score(X)
-        readable = np.isfinite(scores)
-        return np.where(readable, self.threshold_ - np.where(readable, scores, 0.0), -np.inf)
+        return self.threshold_ - self.anomaly_score(X)
 
-    def discoveries(self, X: Any, fdr: float = 0.1) -> np.ndarray:
+    def score_table(self, X: TableLike, keep: str | Sequence[str] | None = None) -> Any:
+        """score, p_value and is_anomaly of each row: a pandas frame with X's index where X is one, else an Arrow table.
+
+        Args:
+            X: rows in the columns of the fit, others beside them.
+            keep: names of columns of X that are carried into the result, like ids.
+
+        Raises:
+            DataError: X has no column of that name.
+        """
+        scores = self.anomaly_score(X)
+        told = {
+            "score": scores,
+            "p_value": self.calibrated_.p_values(scores),
+            "is_anomaly": ~np.isfinite(scores) | (scores > self.threshold_),
+        }
+        return table_of(X, told, keep)
+
+    def discoveries(self, X: TableLike, fdr: float = 0.1) -> np.ndarray:
         """Rows to report if, on average, at most a share `fdr` of those reported may be normal: [n] bool.
 
         Benjamini-Hochberg over the table's p-values (`diabolo.detect.fdr`). A row that cannot be scored has none and
@@ -302,7 +304,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         found.add(scores)
         return np.asarray((scores > found.threshold) & np.isfinite(scores))
 
-    def health(self, X: Any, level: float = 0.01) -> Health:
+    def health(self, X: TableLike, level: float = 0.01) -> Health:
         """Whether new rows X still look like the calibration rows: their scores, the false-alarm rate, each column.
 
         Args:
@@ -316,9 +318,13 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         monitor.add(self._values(X))
         return monitor.report()
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: TableLike) -> np.ndarray:
         """−anomaly_score, scikit-learn's sign: up = more normal."""
         return -self.anomaly_score(X)
+
+    def mean_score(self, X: TableLike, y: object = None) -> float:
+        """Mean of score_samples over rows X, for model selection; `score` is this method on a detector."""
+        return float(np.mean(self.score_samples(X)))
 
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 
@@ -345,13 +351,3 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_state" in vars(self)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
-
-def mean_score(detector: AnomalyDetector, X: Any, y: Any = None) -> float:
-    """Mean of score_samples over rows X, for model selection."""
-    return float(np.mean(detector.score_samples(X)))

@@ -41,7 +41,7 @@ class DenoisingAutoencoder(Autoencoder):
 
 
 class SparseAutoencoder(Autoencoder):
-    """Adds −log π(z̄), λ Σ|z̄_i| for the Laplace prior, so that few code dimensions speak at a time.
+    """Adds −log π(z̄), λ Σ|z̄_i| for the Laplace prior, so that few code dimensions are active at a time.
 
     >>> SparseAutoencoder().prior
     'laplace'

@@ -78,7 +78,7 @@ def calibrated_of(path: str | Path, section: Section, fitted: Fitted) -> Calibra
     Raises:
         ModelFileError: the section is damaged, or does not fit the autoencoder.
     """
-    card: DetectorCard = card_of(path, DetectorCard, section.card)
+    card = card_of(path, DetectorCard, section.card)
     left = sorted(set(section.tensors) - {"calibration", "weights", "stored", "columns", "column_weights", *MARGINALS})
     if left:
         raise ModelFileError(f"{path}: section 'detector': tensor {left[0]!r} is left over")
@@ -144,7 +144,7 @@ def _marginals(path: str | Path, model: Model, tensors: dict[str, np.ndarray], s
         if t is None or t.dtype != np.float64 or t.shape != shape or np.isnan(t).any():
             raise ModelFileError(f"{path}: tensor 'detector/{name}' must be {list(shape)} F64")
     edges, share, missing = (tensors[name] for name in MARGINALS)
-    # Not by their differences: that of two infinities is none.
+    # Compared, not subtracted: the difference of two infinities is NaN.
     rising = (edges[:, 1:] >= edges[:, :-1]).all() and (share[:, 1:] >= share[:, :-1]).all()
     shares = np.concatenate([share.ravel(), missing])
     if not rising or not ((shares >= 0) & (shares <= 1 + 1e-9)).all():

@@ -1,4 +1,4 @@
-"""The section `main`: a fitted autoencoder, and the estimator that it was; a reader trusts nothing unchecked."""
+"""The section `main`: a fitted autoencoder and the estimator of it; a reader trusts nothing unchecked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from diabolo.fitted.record import Fitted, Input, Roles, Training
 from diabolo.model.autoencoder import Model
 from diabolo.model.networks.permission import OwnNetworkCard, check_permission, own_network_card
 
-__all__ = ["EstimatorCard", "fitted_of", "main_section", "schema_of"]
+__all__ = ["EstimatorCard", "fitted_of", "main_section", "main_schema"]
 
 #: Tensors of `main` that are neither parameters nor buffers of the model.
 EXTRA = ("center", "scale", "row_hashes")
@@ -46,7 +46,7 @@ class TrainingCard:
 
 @dataclasses.dataclass
 class EstimatorCard:
-    """Class of the autoencoder that was fitted, and its parameters, from which it would be fitted again."""
+    """Class and parameters of the autoencoder that was fitted; with them it could be fitted again."""
 
     type: str
     parameters: dict[str, Any]
@@ -93,7 +93,7 @@ def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) 
 
 
 def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fitted, EstimatorCard]:
-    """The fitted autoencoder of the section, and the estimator that it was.
+    """The fitted autoencoder of the section, and the card of its estimator.
 
     Args:
         own_network: import the user's own network that the file names; without, such a file is refused.
@@ -101,7 +101,7 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
     Raises:
         ModelFileError: the first fault of the section, in one line; nothing in it is ever run.
     """
-    card: MainCard = card_of(path, MainCard, section.card)
+    card = card_of(path, MainCard, section.card)
     check_permission(path, card.config.network, card.estimator.parameters, card.own_network, own_network)
     tensors = section.tensors
     columns = len(card.encoding.schema.columns)
@@ -136,13 +136,13 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
     return Fitted(model, history, card.roles, training, card.input, hashes), card.estimator
 
 
-def schema_of(path: str | Path, section: Section) -> Schema:
+def main_schema(path: str | Path, section: Section) -> Schema:
     """The columns of the section's autoencoder.
 
     Raises:
         ModelFileError: the section is damaged.
     """
-    card: MainCard = card_of(path, MainCard, section.card)
+    card = card_of(path, MainCard, section.card)
     try:
         return _sound(card.encoding.schema)
     except (ConfigError, TypeError, ValueError) as error:
@@ -150,7 +150,7 @@ def schema_of(path: str | Path, section: Section) -> Schema:
 
 
 def _sound(schema: Schema) -> Schema:
-    """Refuse what the types alone cannot: unknown dtypes, duplicate names, slots out of range."""
+    """Refuse faults that types do not show: unknown dtypes, duplicate names, slots out of range."""
     n = len(schema.columns)
     if not n or len(set(schema.names)) < n:
         raise ConfigError("the schema has no columns, or two of one name")

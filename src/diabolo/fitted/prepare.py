@@ -43,8 +43,7 @@ class Prepared:
 
     @property
     def schema(self) -> Schema:
-        schema: Schema = self.model.encoding.schema
-        return schema
+        return self.model.encoding.schema
 
     @property
     def has_gaps(self) -> bool:
@@ -67,7 +66,7 @@ def prepare(
     """Describe columns, scale them, choose widths, and build a model of fresh weights.
 
     Args:
-        table: the table; of a stream, a sample of its training rows and the rows with rare levels.
+        table: the table, or a sample of a stream's training rows with its rows of rare levels.
         config: settings, widths possibly left open.
         weights: [n] of the rows that the scaling is taken from, or None.
         rows: positions of the training rows [n]; None for all.
@@ -79,7 +78,7 @@ def prepare(
         ConfigError: settings that do not fit the columns.
     """
     head = table.rows(slice(0, 0))
-    # The rows of a sample have other numbers than those of the dataset, so no row is named there.
+    # Row numbers of a sample are not those of the dataset, so no row is named there.
     check_words(table if totals is None else head, config.kinds or {})
     table = table if rows is None else table.rows(rows)
     seen = None if totals is None else totals.seen

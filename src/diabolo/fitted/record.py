@@ -1,4 +1,4 @@
-"""What a fit leaves: the model, the roles of its rows, its history, and the rows that are kept."""
+"""The record of a fit: the model, the roles of its rows, its history, and the rows that are kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from annotated_types import Ge
 
+from diabolo.cards import Count
 from diabolo.data.encoding import Encoding
 from diabolo.data.roles import ROLES, GivenRoles, RoleRule
 from diabolo.data.table import Container
@@ -28,12 +29,10 @@ FEWEST_KEPT = 1_000
 #: The same for rows that new ones are drawn from.
 MOST_DRAWN, DRAWN_BYTES, FEWEST_DRAWN = 20_000, 16 << 20, 100
 
-Count = Annotated[int, Ge(0)]
-
 
 @dataclasses.dataclass(frozen=True)
 class Roles:
-    """The part that each row of the table played, as a rule of few numbers."""
+    """The role of each row of the table in the fit, as a rule of few numbers."""
 
     seed: Count
     rows: Count
@@ -88,7 +87,7 @@ class Fitted:
         suspects: training and stop rows that look out of place; None where no table was in memory.
         kept: rows trained or stopped on [R, C], in the schema's order and levels, each of which can be scored.
         drawn: positions in `kept` of the rows that new ones are drawn from, by their weights.
-        pace: what `partial_fit` keeps between two calls.
+        pace: state of `partial_fit` between two calls.
         assigned: the roles of the fit's rows where positions do not tell them; not kept in a file.
     """
 
@@ -139,7 +138,7 @@ class Apart:
 
 
 def most_kept(columns: int, itemsize: int) -> int:
-    """How many rows of so many cells are kept.
+    """Number of rows kept, by the cells of a row.
 
     >>> most_kept(21, 8), most_kept(784, 4)
     (20000, 10699)

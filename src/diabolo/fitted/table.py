@@ -41,7 +41,7 @@ def fit_table(
         table: n rows.
         weights: [n] or None; a row of weight 0 plays no part.
         config: settings, widths possibly left open.
-        calibrate: share of rows kept away from everything here.
+        calibrate: share of rows that no part of the fit sees.
         report: called after each epoch.
         role_seed: seed of the roles; None for the config's.
         keep: the fit's checkpoint, if it has one.

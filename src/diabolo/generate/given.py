@@ -1,4 +1,4 @@
-"""Values that drawn rows are to have, as cells of the table."""
+"""Given values of drawn rows, as cells of the table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def given_cells(schema: Schema, given: Mapping[str, Any] | None) -> dict[int, fl
     return out
 
 
-def _cell(column: Column, value: Any) -> tuple[float | None, str]:
+def _cell(column: Column, value: object) -> tuple[float | None, str]:
     """A value as a cell, None if it is none; and what is allowed."""
     said = str(value).strip()
     words = column.levels
@@ -65,7 +65,7 @@ def _cell(column: Column, value: Any) -> tuple[float | None, str]:
 
 
 def _without_zone(said: str) -> str:
-    """A date in UTC, as cells are, of one that says its distance from UTC."""
+    """A date with an offset from UTC, as one in UTC, like the cells."""
     try:
         stamp = datetime.fromisoformat(said)
     except ValueError:

@@ -16,7 +16,7 @@ from diabolo.detect.choice import density, score_of
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
 from diabolo.errors import DataError
-from diabolo.report.space import Components, Pass, Space, components, explained, run
+from diabolo.report.space import Pass, PrincipalComponents, Space, explained_variance, pass_rows, principal_components
 
 if TYPE_CHECKING:
     from diabolo.cluster.clusters import Clusters
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from diabolo.fitted.record import Fitted
     from diabolo.generate.methods import Sampler
 
-__all__ = ["Evidence", "Given", "Rows", "most_scored", "share", "spaced"]
+__all__ = ["Evidence", "Given", "ReportRows", "most_scored", "share", "spaced"]
 
 #: Rows scored, looked at column by column, compared by size, and drawn on the map, at most.
 MOST_SCORED, MOST_LOOKED, MOST_COMPARED, MOST_MAPPED = 100_000, 10_000, 3_000, 3_000
@@ -50,7 +50,7 @@ class Given:
 
 
 @dataclasses.dataclass
-class Rows:
+class ReportRows:
     """Rows of the table, perhaps a uniform sample of them."""
 
     name: str
@@ -77,7 +77,7 @@ def spaced(n: int, most: int) -> np.ndarray:
 class Evidence:
     """Everything that sections and alarms read; a property is computed when it is first asked for."""
 
-    def __init__(self, given: Given, rows: Rows, seed: int = 0, refits: bool | None = None) -> None:
+    def __init__(self, given: Given, rows: ReportRows, seed: int = 0, refits: bool | None = None) -> None:
         self.given, self.rows, self.seed, self.refits = given, rows, seed, refits
         self.fitted, self.detector = given.fitted, given.detector
         self.model, self.config = given.fitted.model, given.fitted.model.config
@@ -176,7 +176,7 @@ class Evidence:
 
     @functools.cached_property
     def passed(self) -> Pass:
-        return run(self.model, self.rows.values[self.looked])
+        return pass_rows(self.model, self.rows.values[self.looked])
 
     @functools.cached_property
     def explained(self) -> np.ndarray:
@@ -186,7 +186,7 @@ class Evidence:
     @functools.cached_property
     def _explained(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         p = self.passed
-        return explained(p.x, p.x_hat, p.there, self.space.column, len(self.schema.names))
+        return explained_variance(p.x, p.x_hat, p.there, self.space.column, len(self.schema.names))
 
     @functools.cached_property
     def overall(self) -> float:
@@ -251,7 +251,7 @@ class Evidence:
         return self.rows.values[self.looked[::2]], "half of the rows looked at"
 
     @functools.cached_property
-    def components(self) -> Components:
+    def components(self) -> PrincipalComponents:
         """Principal components of the network's inputs, of rows that the model was trained on where there are any."""
         import torch
 
@@ -262,7 +262,7 @@ class Evidence:
                 rows = self.encoding.encode(torch.from_numpy(values[start : start + 4096]))
                 x = rows.clipped(self.encoding.clip).x
                 parts.append((x if rows.bad is None else x[~rows.bad]).numpy())
-        return components(np.concatenate(parts), 64)
+        return principal_components(np.concatenate(parts), 64)
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
 
@@ -284,7 +284,7 @@ class Evidence:
 
     @functools.cached_property
     def mapped_pass(self) -> Pass:
-        return run(self.model, self.rows.values[self.mapped])
+        return pass_rows(self.model, self.rows.values[self.mapped])
 
     def present(self, values: np.ndarray) -> np.ndarray:
         """[n, C] bool: cells that are there."""
@@ -292,7 +292,7 @@ class Evidence:
 
 
 def share(sums: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
-    """Of `explained`'s sums: the share of all columns together."""
+    """Of the sums of `explained_variance`: the share of all columns together."""
     _, error, variance = sums
     whole = variance.sum()
     return float(1 - error.sum() / whole) if whole > 0 else float("nan")

@@ -19,7 +19,7 @@ from diabolo.errors import ConfigError, DataError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.detector import AnomalyDetector
 from diabolo.file.model_file import ModelFile
-from diabolo.report.evidence import Evidence, Given, Rows, most_scored, spaced
+from diabolo.report.evidence import Evidence, Given, ReportRows, most_scored, spaced
 from diabolo.report.page import page
 
 __all__ = ["write_report"]
@@ -93,7 +93,7 @@ def _given(model: Any, own_network: bool) -> Given:
     return Given(file.path.name, file.estimator.type, file.autoencoder, file.generator, detector, clusters, file)
 
 
-def _rows(given: Given, X: Any, label: Any) -> Rows:
+def _rows(given: Given, X: Any, label: Any) -> ReportRows:
     schema = given.fitted.model.encoding.schema
     if isinstance(X, str | os.PathLike | Taken):
         return _read(given, X if isinstance(X, Taken) else str(X), label)
@@ -106,7 +106,7 @@ def _rows(given: Given, X: Any, label: Any) -> Rows:
             raise DataError(f"label has {len(cells):,} values for {len(table):,} rows")
         truth = np.array([_word(c) for c in cells[at].tolist()])
     total = len(table)
-    return Rows(f"{total:,} rows", table.values[at], at, total, fingerprint(hash_rows(table.values)), name, truth)
+    return ReportRows(f"{total:,} rows", table.values[at], at, total, fingerprint(hash_rows(table.values)), name, truth)
 
 
 def _cells(X: Any, label: str) -> np.ndarray:
@@ -124,7 +124,7 @@ def _word(cell: Any) -> str:
     return f"{cell:g}" if isinstance(cell, float) else str(cell)
 
 
-def _read(given: Given, data: Data, label: str | None) -> Rows:
+def _read(given: Given, data: Data, label: str | None) -> ReportRows:
     schema = given.fitted.model.encoding.schema
     source = as_fitted(data, schema, [label] if label else [])
     found = sampled(
@@ -132,4 +132,4 @@ def _read(given: Given, data: Data, label: str | None) -> Rows:
     )
     truth = np.array([_word(c) for c in found.more[label].tolist()]) if label else None
     name = str(data).rstrip("/").rpartition("/")[2] or str(data)
-    return Rows(name, found.values, found.positions, found.rows, found.fingerprint, label, truth, source)
+    return ReportRows(name, found.values, found.positions, found.rows, found.fingerprint, label, truth, source)

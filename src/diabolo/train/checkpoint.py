@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from annotated_types import Ge
 
-from diabolo.artifact import Kind, Section, read_sections, write_sections
+from diabolo.artifact import FileKind, Section, read_sections, write_sections
 from diabolo.errors import CheckpointError, ConfigError, OutputError
 from diabolo.registry import validated
 from diabolo.train.state import Epoch, State
 
 __all__ = ["CHECKPOINT", "Checkpoint", "seconds_between"]
 
-CHECKPOINT = Kind("diabolo-checkpoint", "1", ("fit",), "checkpoint", CheckpointError)
+CHECKPOINT = FileKind("diabolo-checkpoint", "1", ("fit",), "checkpoint", CheckpointError)
 #: Seconds before the first checkpoint, and between two.
 FIRST, EVERY = 1.0, 10.0
 #: A checkpoint waits until training has taken this many times as long as the last one took to write.

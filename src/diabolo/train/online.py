@@ -15,7 +15,7 @@ from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
 from diabolo.train.engine import Engine, choose_device
 from diabolo.train.loop import describe_codes, run_epoch, validate
-from diabolo.train.schedule import Plan, default_rate
+from diabolo.train.schedule import Schedule, default_learning_rate
 from diabolo.train.state import Epoch, State
 
 __all__ = ["Pace", "step_on"]
@@ -60,9 +60,9 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
     count = math.ceil(n / (config.batch_size or ROWS))
     # Calls count as epochs do in a fit.
     beta = config.beta * (min(1.0, (call + 1) / config.warmup) if config.warmup else 1.0)
-    rate = config.learning_rate or default_rate(config.hidden or ())
+    rate = config.learning_rate or default_learning_rate(config.hidden or ())
     early = FOREVER if call < config.bound_after else 0
-    plan = Plan(FOREVER, count, math.ceil(n / count), rate, False, beta, warmup_steps=0, elbo_steps=early)
+    plan = Schedule(FOREVER, count, math.ceil(n / count), rate, False, beta, warmup_steps=0, elbo_steps=early)
     kept = {name: tensor.clone() for name, tensor in model.buffers.items()} if before else {}
     with threads_for(3 * plan.rows_per_step * model.store.flat.numel()):
         device = choose_device(config.device)

@@ -54,7 +54,7 @@ robusts: Registry[Robust] = Registry("robust", __package__)
 
 
 @robusts.register("none")
-class Nothing(Robust):
+class NotRobust(Robust):
     """Every row counts."""
 
     def weights(self, losses: Tensor, given: Tensor | None) -> Tensor | None:

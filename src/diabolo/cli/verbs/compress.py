@@ -34,6 +34,7 @@ def compress(
     from diabolo.compress.files import compress_table
     from diabolo.compress.report import report_lines
     from diabolo.data.formats import check_writable, read_batches, schema_of
+    from diabolo.data.reading import notes_on
     from diabolo.errors import ConfigError
     from diabolo.file.compressing import codec_for
     from diabolo.file.model_file import ModelFile
@@ -43,18 +44,25 @@ def compress(
         raise ConfigError(f"{out}: a compressed file is called *.dbl")
     check_writable(out)
     errors = dict(_pair(said) for said in column_error)
-    schema, rows = schema_of(data)
+    schema, rows = schema_of(data, nested=True)
     plan, learnt, kept = codec_for(ModelFile(model), data, schema, max_error, errors, seed, external_model)
     progress = Progress("compressing", rows)
     report, beside = compress_table(
-        read_batches(data), plan, out, external_model, progress.add, verdict, threads=threads, verified=verify
+        read_batches(data, nested=True),
+        plan,
+        out,
+        external_model,
+        progress.add,
+        verdict,
+        threads=threads,
+        verified=verify,
     )
     progress.end()
     if learnt:
         say(f"{out if kept else model}: learnt a codec section from the first {learnt:,} rows")
     if kept:
         say(f"  it is in this file alone: {kept}")
-    for line in report_lines(str(out), report):
+    for line in [*notes_on(data), *report_lines(str(out), report)]:
         say(line)
     for line in [] if beside is None else beside.lines():
         say(line)
@@ -88,7 +96,7 @@ def add_codec(model: Path, data: str, max_error: str | None, errors: dict[str, A
     from diabolo.file.compressing import codec_for
     from diabolo.file.model_file import ModelFile
 
-    _, learnt, _ = codec_for(ModelFile(model), data, schema_of(data)[0], max_error, errors, seed)
+    _, learnt, _ = codec_for(ModelFile(model), data, schema_of(data, nested=True)[0], max_error, errors, seed)
     say(f"{model}: learnt a codec section from the first {learnt:,} rows")
 
 

@@ -63,7 +63,7 @@ def fit(
     from diabolo.cli.verbs.compress import add_codec, compression_errors
     from diabolo.config import build_config
     from diabolo.data.formats import Taken, check_writable
-    from diabolo.data.reading import choose_columns
+    from diabolo.data.reading import choose_columns, notes_on
     from diabolo.detect.calibrating import Choice
     from diabolo.estimators.named import CLASSES
     from diabolo.file.detector import detector_section
@@ -85,6 +85,8 @@ def fit(
     check_writable(out)
     source = data if take is None else Taken(data, parse_slots(take, "--take"))
     names = choose_columns(source, columns, exclude, [label, weight, *columns_of_split(group, time)])
+    for line in notes_on(source):
+        say(line)
     ae = CLASSES[method](**settings)
     choice = None if only is not None else Choice("auto", false_alarm_rate, seed, seed)
     wanted = partial(Fit, chosen, choice, quiet, group, time)

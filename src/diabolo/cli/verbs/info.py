@@ -39,6 +39,6 @@ def demo(
     epochs: int | None = typer.Option(None, min=1, help="Passes over the training rows."),
 ) -> None:
     """Fit, calibrate and score the sample of simulated LHC events that ships with the package."""
-    from diabolo.demo import run
+    from diabolo.demo import run_demo
 
-    run(out, epochs)
+    run_demo(out, epochs)

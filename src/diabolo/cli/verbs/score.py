@@ -22,7 +22,10 @@ ALL = "all"
 def score(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
-    out: str = typer.Option(..., "-o", "--out", help="Scores to write: .parquet, .csv or .arrow, also to a URL."),
+    out: str = typer.Option(
+        ..., "-o", "--out", help="Scores to write: .parquet, .csv, .arrow, .root, .h5, .npz; a URL too."
+    ),
+    keep: list[str] = typer.Option([], help="Columns to carry beside them, like run,event; repeat for more."),
     score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them), or all."),
     false_alarm_rate: float | None = typer.Option(None, help="Share of normal rows that may be flagged."),
     fdr: float | None = typer.Option(None, help="Share of flagged rows that may be normal, on average, instead."),
@@ -40,8 +43,9 @@ def score(
     from diabolo.cli.rules import check_one, rule_of
     from diabolo.cli.verbs.explain import top_columns
     from diabolo.data.formats import schema_of, write_batches
+    from diabolo.data.keeping import as_held, kept_names, with_kept
     from diabolo.data.reading import as_fitted, ordered_chunks
-    from diabolo.detect.choice import applicable, automatic
+    from diabolo.detect.choice import applicable, automatic_score
     from diabolo.detect.reference import Reference
     from diabolo.detect.scoring import score_table
     from diabolo.file.model_file import ModelFile
@@ -53,7 +57,7 @@ def score(
     if "detector" not in file and (explain or rate is not None or fdr is not None):
         raise ConfigError(f"{model} has no detector, so no false-alarm rate and no anomaly; fit without --only main")
     reference, rule, one = Reference(file.autoencoder.model), None, None if score_ == ALL else score_
-    name = automatic(reference) if one in (None, "auto") else str(one)
+    name = automatic_score(reference) if one in (None, "auto") else str(one)
     detector = None
     if "detector" in file:
         detector = file.detector.choosing(one, rate)
@@ -65,9 +69,11 @@ def score(
     progress = Progress("scoring", schema_of(source)[1])
     counts = {"rows": 0, "flagged": 0}
     schema = _score_schema(explain, more)
+    kept = kept_names(source, keep, schema.names)
+    schema = with_kept(schema, source, kept)
 
     def batches() -> Any:
-        for values, _ in ordered_chunks(source, known):
+        for values, cells in ordered_chunks(source, known, kept):
             table = score_table(reference, values, more or [name])
             s, n, at = table[name], len(values), counts["rows"]
             flags = _flags(encoding, values, s)
@@ -81,11 +87,12 @@ def score(
             counts["flagged"] += len(flags)
             progress.add(n)
             why = pa.array([flags.get(i) for i in range(n)], pa.string()) if flags else pa.nulls(n, pa.string())
-            first = [pa.array(np.arange(at, at + n)), pa.array(s), p, anomaly, why]
+            first = [pa.array(np.arange(at, at + n)), *(cells[k] for k in kept), pa.array(s), p, anomaly, why]
             beside = top_columns(detector, values, np.flatnonzero(anomaly)) if explain and detector else []
             yield pa.record_batch([*first, *(pa.array(table[other]) for other in more), *beside], schema=schema)
 
-    write_batches(out, schema, batches() if rule is None else rule.settled(batches()))
+    found, unknown = (batches(), ["p_value", "is_anomaly"]) if rule is None else (rule.settled(batches()), [])
+    write_batches(out, *as_held(out, schema, found, unknown))
     progress.end()
     if not quiet:
         say(_summary(out, name, counts, rule))
@@ -95,9 +102,9 @@ def _check_out(out: str, model: Path, data: str) -> None:
     from diabolo.cli.console import check_apart
     from diabolo.data.formats import check_writable, format_of, formats
 
-    if not format_of(out).complete:
-        allowed = ", ".join(formats.get(n).suffixes[0] for n in formats if formats.get(n).complete)
-        raise ConfigError(f"{out}: scores have a column of text; allowed: {allowed}")
+    if not out.lower().endswith(format_of(out).named):
+        allowed = ", ".join(formats.get(n).named[0] for n in formats if formats.get(n).named)
+        raise ConfigError(f"{out}: scores have names and a column of text; allowed: {allowed}")
     check_apart(out, model, data)
     check_writable(out)
 

@@ -21,6 +21,7 @@ class Csv(Format):
     """Comma- or tab-separated text with a header, also gzipped; empty cells, NA and NaN are missing."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+    named = suffixes
     complete = True
 
     def _open(self, source: Source, columns: Sequence[str] | None, serial: bool = False) -> Any:

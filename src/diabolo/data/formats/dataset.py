@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diabolo.data.formats.base import SHAPE, Format, Source, explained, formats, suffix_of
+from diabolo.data.formats.base import SHAPE, Format, Source, explained, formats, suffix_of, without_notes
 from diabolo.data.formats.ragged import Data, Flat
 from diabolo.data.formats.remote import as_local, fetch, is_url
 from diabolo.errors import DataError, nearest
@@ -38,38 +39,51 @@ class Dataset:
     format: Format
     sources: tuple[Source, ...]
 
-    def schema(self, take: Mapping[str, int] | None) -> tuple[Any, int | None]:
+    def schema(self, take: Mapping[str, int] | None, nested: bool = False) -> tuple[Any, int | None]:
         """Arrow schema of all files and number of rows.
+
+        Args:
+            take: objects of each jagged collection that become columns.
+            nested: columns as the files have them, structs and arrays of fixed shape among them.
 
         Raises:
             DataError: two files that do not agree; names file and column.
         """
         found = [self._described(source) for source in self.sources]
         flat = [Flat(schema, take, source) for (schema, _), source in zip(found, self.sources, strict=True)]
+        schemas = [without_notes(schema) for schema, _ in found] if nested else [f.schema for f in flat]
         rows = [n for _, n in found]
         total = None if any(n is None for n in rows) else sum(n for n in rows if n is not None)
-        return _agreed([f.schema for f in flat], self.sources), total
+        return _agreed(schemas, self.sources), total
 
-    def read(self, columns: Sequence[str] | None, take: Mapping[str, int] | None, rows: int) -> Iterator[Any]:
+    def read(
+        self, columns: Sequence[str] | None, take: Mapping[str, int] | None, rows: int, nested: bool = False
+    ) -> Iterator[Any]:
         """Batches of all files, one after another."""
-        agreed = self.schema(take)[0] if len(self.sources) > 1 else None
+        agreed = self.schema(take, nested)[0] if len(self.sources) > 1 else None
         if agreed is not None and columns is None:
             columns = agreed.names
         at = 0
         for source in self.sources:
-            for batch in self._read_one(source, columns, take, rows, at):
+            for batch in self._read_one(source, columns, take, rows, at, nested):
                 at += batch.num_rows
                 yield _cast(batch, agreed, source) if agreed is not None else batch
 
     def _described(self, source: Source) -> tuple[Any, int | None]:
         with explained(source):
-            return self.format.schema(source)
+            return _described(self.format.name, source, _state(source))
 
     def _read_one(
-        self, source: Source, columns: Sequence[str] | None, take: Mapping[str, int] | None, rows: int, at: int
+        self,
+        source: Source,
+        columns: Sequence[str] | None,
+        take: Mapping[str, int] | None,
+        rows: int,
+        at: int,
+        nested: bool,
     ) -> Iterator[Any]:
-        flat = Flat(self._described(source)[0], take, source)
-        if flat.plain:
+        flat = None if nested else Flat(self._described(source)[0], take, source)
+        if flat is None or flat.plain:
             with explained(source):
                 yield from self.format.read(source, columns, rows)
             return
@@ -82,6 +96,17 @@ class Dataset:
             for batch in self.format.read(source, flat.sources(wanted), rows):
                 yield flat.batch(batch, wanted, at)
                 at += batch.num_rows
+
+
+def _state(source: Source) -> tuple[int, ...]:
+    """What changes when a file does."""
+    return tuple(n for p in (source.files or (source.path,)) for n in (p.stat().st_mtime_ns, p.stat().st_size))
+
+
+@functools.lru_cache(maxsize=64)
+def _described(name: str, source: Source, state: tuple[int, ...]) -> tuple[Any, int | None]:
+    """The schema of a file, which a verb asks for several times, and which takes seconds for hundreds of branches."""
+    return formats.create(name).schema(source)
 
 
 def locate(data: Data) -> Dataset:

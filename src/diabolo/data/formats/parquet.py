@@ -14,7 +14,9 @@ class Parquet(Format):
     """Apache Parquet, read one row group's slice at a time."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
+    named = suffixes
     complete = True
+    arrays = True
 
     def schema(self, source: Source) -> tuple[Any, int | None]:
         import pyarrow.parquet as pq
@@ -39,10 +41,15 @@ class Parquet(Format):
 
         # A field may say how its values are laid out best; what it says is no part of the table.
         said = {f.name: f.metadata[b"encoding"].decode() for f in schema if f.metadata and b"encoding" in f.metadata}
-        plain = pa.schema([pa.field(f.name, f.type, f.nullable) for f in schema], schema.metadata)
+        plain = pa.schema([f.with_metadata(_notes(f)) for f in schema], schema.metadata)
         options: dict[str, Any] = {"write_page_checksum": True}
         if said:
             options |= {"use_dictionary": [n for n in schema.names if n not in said], "column_encoding": said}
         with pq.ParquetWriter(path, plain, compression="zstd", **options) as writer:
             for batch in batches:
                 writer.write_batch(batch.cast(plain) if said else batch)
+
+
+def _notes(field: Any) -> dict[bytes, bytes] | None:
+    """What a field says but for its layout: units, and whatever else its owner noted."""
+    return {k: v for k, v in (field.metadata or {}).items() if k != b"encoding"} or None

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diabolo.data.formats.base import Source, numbered
+from diabolo.data.formats.base import COUNTS, Source, numbered
 from diabolo.errors import DataError, nearest
 
-__all__ = ["LIST", "Data", "Flat", "Taken", "is_list", "jagged"]
+__all__ = ["LIST", "Data", "Flat", "Taken", "counters", "flattened", "is_list", "jagged"]
 
 #: Key of a field's metadata: the jagged column that it was taken from.
 LIST = b"diabolo.list"
@@ -64,28 +65,33 @@ class Flat:
         take: how many objects of each jagged collection become columns: {"jets": 10} makes jets1_pt, jets1_eta, ...,
             jets10_eta of the lists jets_pt and jets_eta; 0 (false) where a row has fewer.
         source: for messages.
+        arrays: whether the cells of arrays of fixed shape become columns, or each array stays one.
 
     Raises:
         DataError: duplicate names; no list belongs to a collection of `take`.
     """
 
-    def __init__(self, schema: Any, take: Mapping[str, int] | None, source: Source) -> None:
+    def __init__(self, schema: Any, take: Mapping[str, int] | None, source: Source, arrays: bool = True) -> None:
         import pyarrow as pa
 
         self.source = source
-        found = [pair for field in schema for pair in _leaves(field.name, field.name, (), field.type, source)]
+        found = [pair for field in schema for pair in _leaves(field.name, field.name, (), field.type, source, arrays)]
         leaves = dict(found)
         if len(leaves) < len(found):
             names = [n for n, _ in found]
             twice = sorted({n for n in names if names.count(n) > 1})
             raise DataError(f"{source}: duplicate column names: {', '.join(twice)}; rename them")
-        self.leaves = _taken(leaves, take or {}, source)
-        self.plain = list(self.leaves) == schema.names and not take
-        fields = []
+        taken = _taken(leaves, take or {}, source)
+        self.plain = list(taken) == schema.names and not take
+        #: Flat columns, and lists that are taken, which can be read as well.
+        self.leaves = {**leaves, **taken}
+        self.fields = {}
         for name, leaf in self.leaves.items():
-            of = {LIST: leaf.group.encode()} if leaf.slot is not None else None
-            fields.append(pa.field(name, leaf.kind, metadata=of))
-        self.schema = schema if self.plain else pa.schema(fields, schema.metadata)
+            notes = dict(schema.field(leaf.source).metadata or {})
+            if leaf.slot is not None:
+                notes[LIST] = leaf.group.encode()
+            self.fields[name] = pa.field(name, leaf.kind, metadata=notes or None)
+        self.schema = schema if self.plain else pa.schema([self.fields[n] for n in taken], schema.metadata)
 
     def sources(self, columns: Sequence[str]) -> list[str]:
         """The file's columns that are needed for some flat ones."""
@@ -96,20 +102,25 @@ class Flat:
         import pyarrow as pa
 
         lists: dict[tuple[str, tuple[int, ...]], Any] = {}
+        blocks: dict[tuple[str, tuple[int, ...]], Any] = {}
         cells = []
         for name in columns:
             leaf = self.leaves[name]
             column = batch.column(leaf.source)
-            if leaf.slot is None:
-                cells.append(_fixed(_walk(column, leaf.way), leaf))
-                continue
             key = (leaf.source, leaf.way)
+            if leaf.slot is None:
+                if key not in blocks:
+                    blocks[key] = _walk(column, leaf.way)
+                    if leaf.cell:
+                        blocks[key] = _block(blocks[key])
+                cells.append(blocks[key][leaf.cell] if leaf.cell else blocks[key])
+                continue
             if key not in lists:
                 lists[key] = _lengths_and_values(column, leaf.way)
             lengths, values = lists[key]
             cells.append(_slot(lengths, values, leaf.slot, leaf.kind))
         self._check_alike(lists, columns, row)
-        return pa.RecordBatch.from_arrays(cells, schema=pa.schema([self.schema.field(n) for n in columns]))
+        return pa.RecordBatch.from_arrays(cells, schema=pa.schema([self.fields[n] for n in columns]))
 
     def _check_alike(self, lists: Mapping[Any, Any], columns: Sequence[str], row: int) -> None:
         """Lists of one collection tell of the same objects, so each row has as many in all of them."""
@@ -128,6 +139,26 @@ class Flat:
                 )
 
 
+def counters(schema: Any) -> dict[str, str]:
+    """Columns that count the objects of lists that are taken, whose number the slots tell, and one list of each."""
+    taken = [f.metadata[LIST].decode() for f in schema if f.metadata and LIST in f.metadata]
+    found = {}
+    for field in schema:
+        for counted in json.loads((field.metadata or {}).get(COUNTS, b"[]")):
+            if any(name == counted or name.startswith(f"{counted}_") for name in taken):
+                found[field.name] = counted
+    return found
+
+
+def flattened(schema: Any, batches: Iterator[Any], source: Source, arrays: bool = True) -> tuple[Any, Iterator[Any]]:
+    """A table whose structs, and arrays of fixed shape, are columns, for a file that holds none."""
+    flat = Flat(schema, None, source, arrays)
+    if flat.plain:
+        return schema, batches
+    names = flat.schema.names
+    return flat.schema, (flat.batch(batch, names, 0) for batch in batches)
+
+
 def jagged(schema: Any, group: str) -> list[str]:
     """Columns that are lists of numbers and belong to a collection: jets_pt, jets.eta or jets for `jets`."""
     pattern = re.compile(rf"{re.escape(group)}([_.].+)?")
@@ -138,7 +169,9 @@ def _stem(name: str) -> str:
     return re.split(r"[_.]", name, maxsplit=1)[0]
 
 
-def _leaves(name: str, source: str, way: tuple[int, ...], kind: Any, where: Source) -> list[tuple[str, Leaf]]:
+def _leaves(
+    name: str, source: str, way: tuple[int, ...], kind: Any, where: Source, arrays: bool
+) -> list[tuple[str, Leaf]]:
     import pyarrow as pa
 
     inner = kind.value_type if is_list(kind) else kind
@@ -147,10 +180,10 @@ def _leaves(name: str, source: str, way: tuple[int, ...], kind: Any, where: Sour
         for i in range(inner.num_fields):
             field = inner.field(i)
             own = pa.list_(field.type) if inner is not kind else field.type
-            found += _leaves(f"{name}_{field.name}", source, (*way, i), own, where)
+            found += _leaves(f"{name}_{field.name}", source, (*way, i), own, where, arrays)
         return found
     shape, cell = [], kind
-    while pa.types.is_fixed_size_list(cell):
+    while arrays and pa.types.is_fixed_size_list(cell):
         shape.append(cell.list_size)
         cell = cell.value_type
     if not shape:
@@ -237,9 +270,19 @@ def _slot(lengths: np.ndarray, values: Any, k: int, kind: Any) -> Any:
     return pa.array(padded, kind)
 
 
-def _fixed(column: Any, leaf: Leaf) -> Any:
-    import pyarrow.compute as pc
+def _block(column: Any) -> dict[tuple[int, ...], Any]:
+    """The cells of arrays of fixed shape by position, each as a column; those of a missing array are missing."""
+    import pyarrow as pa
 
-    for i in leaf.cell:
-        column = pc.list_element(column, i)
-    return column
+    n, size, kind = len(column), column.type.list_size, column.type.value_type
+    values = column.values.slice(column.offset * size, n * size)
+    if not column.null_count and not values.null_count and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        turned = np.ascontiguousarray(values.to_numpy().reshape(n, size).T)
+        return {(j,): pa.Array.from_buffers(kind, n, [None, pa.py_buffer(cells)]) for j, cells in enumerate(turned)}
+    gone = column.is_null().to_numpy(zero_copy_only=False)
+    found: dict[tuple[int, ...], Any] = {}
+    for j in range(size):
+        cells = values.take(pa.array(np.arange(n) * size + j, mask=gone))
+        inner = _block(cells) if pa.types.is_fixed_size_list(kind) else {(): cells}
+        found |= {(j, *rest): one for rest, one in inner.items()}
+    return found

@@ -13,7 +13,7 @@ from diabolo.model.corruption.base import Corruption, corruptions
 
 
 @corruptions.register("none")
-class Nothing(Corruption):
+class NoCorruption(Corruption):
     """x̃ = x."""
 
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Own, Units, likelihoods
-from diabolo.model.likelihood.scaled import Scale, Scaled, decoded
+from diabolo.model.likelihood.scaled import Scale, Scaled, location_and_log_scale
 from diabolo.model.prior import HALF_LOG_2PI
 
 __all__ = ["Gaussian"]
@@ -76,7 +76,7 @@ class Gaussian(Scaled):
         if self.sigma == "learned":
             return (units.floor.square() + (2 * own["log_sigma"]).exp()).unsqueeze(-2)
         if self.sigma == "decoded":
-            return units.floor.square() + (2 * decoded(theta)[1]).exp()
+            return units.floor.square() + (2 * location_and_log_scale(theta)[1]).exp()
         return units.floor.clamp_min(float(self.sigma)).square()
 
     def law(self, theta: Tensor, own: Own, units: Units) -> tuple[Tensor, Tensor]:

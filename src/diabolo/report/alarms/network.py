@@ -12,8 +12,7 @@ from diabolo.report.alarms.base import Alarm, Finding, alarms
 from diabolo.report.bottleneck import active_units
 from diabolo.report.evidence import Evidence, share, spaced
 from diabolo.report.html import percent
-from diabolo.report.space import explained
-from diabolo.report.space import run as passed
+from diabolo.report.space import explained_variance, pass_rows
 
 
 @alarms.register("collapse")
@@ -69,8 +68,8 @@ class Identity(Alarm):
     def __call__(self, e: Evidence) -> Finding:
         if len(e.units) < 2:
             return self.found("skipped", "a single column has no other to be compared with")
-        p = passed(e.model, e.shuffled)
-        shuffled = share(explained(p.x, p.x_hat, p.there, e.space.column, len(e.schema.names)))
+        p = pass_rows(e.model, e.shuffled)
+        shuffled = share(explained_variance(p.x, p.x_hat, p.there, e.space.column, len(e.schema.names)))
         said = f"{percent(e.overall)} of the variance of rows explained, {percent(shuffled)} of shuffled rows"
         if shuffled > self.limit:
             return self.found(

@@ -10,11 +10,11 @@ from diabolo.registry import Entry, Registry
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, join, tag
 
-__all__ = ["Missing", "Part", "Section", "grid", "sections"]
+__all__ = ["Missing", "Shown", "PageSection", "grid", "sections"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class Shown:
     """A section's content; `lead` is text or markup."""
 
     lead: Any
@@ -31,17 +31,17 @@ class Missing:
     command: str = ""
 
 
-class Section(Entry, abc.ABC):
+class PageSection(Entry, abc.ABC):
     """One heading of the page; `place` is its position, in tens that leave room between."""
 
     title: ClassVar[str]
     short: ClassVar[str]  #: for the bar of links
 
     @abc.abstractmethod
-    def __call__(self, e: Evidence) -> Part | Missing: ...
+    def __call__(self, e: Evidence) -> Shown | Missing: ...
 
 
-sections: Registry[Section] = Registry("section", __package__)
+sections: Registry[PageSection] = Registry("section", __package__)
 
 
 def grid(*cards: Any) -> Html:

@@ -13,28 +13,28 @@ from diabolo.data.formats import read_batches, schema_of
 from diabolo.errors import DataError, DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, Sorted, columns_table, number, tag
-from diabolo.report.sections.base import Missing, Part, Section, sections
+from diabolo.report.sections.base import Missing, PageSection, Shown, sections
 
 #: Rows coded.
 CODED = 8_192
 
 
 @sections.register("codec")
-class Codec(Section):
+class CodecSection(PageSection):
     """Bits per value and errors of each column."""
 
     place = 100
     title = "Compression by column"
     short = "Compression"
 
-    def __call__(self, e: Evidence) -> Part | Missing:
+    def __call__(self, e: Evidence) -> Shown | Missing:
         file = e.given.file
         if file is None or "codec" not in file:
             return Missing("The file has no codec.", "diabolo compress MODEL DATA -o FILE.dbl --max-error 1e-3")
         if e.rows.source is None:
             return Missing("The codec reads tables from a file, and these rows are from Python.")
         try:
-            found = coded(e.rows.source, file.codec.plan)
+            found = coded_rows(e.rows.source, file.codec.plan)
         except DiaboloError as error:
             return Missing(f"The codec cannot take this table: {error}")
         r = found
@@ -45,20 +45,20 @@ class Codec(Section):
             "per file. "
             "Every cell was decoded and compared."
         )
-        return Part(lead, [tag("div", _table(r), class_="card")])
+        return Shown(lead, [tag("div", _table(r), class_="card")])
 
 
-def coded(source: Any, plan: Any) -> Report:
+def coded_rows(source: Any, plan: Any) -> Report:
     """The first rows of a table under a plan; nothing is written.
 
     Raises:
         DataError: its columns are not the plan's.
     """
-    schema = schema_of(source)[0]
-    if schema.names != plan.schema.names or schema.types != plan.schema.types:
+    schema = schema_of(source, nested=True)[0]
+    if schema.names != plan.outer.names or schema.types != plan.outer.types:
         raise DataError("its columns or their types are not those that the codec was learnt from")
     batches, count = [], 0
-    for batch in read_batches(source):
+    for batch in read_batches(source, nested=True):
         batches.append(batch)
         count += batch.num_rows
         if count >= CODED:

@@ -11,7 +11,7 @@ from diabolo.report.charts import Axis, Chart
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
 from diabolo.report.png import as_bytes, sheet, uri
-from diabolo.report.sections.base import Part, Section, sections
+from diabolo.report.sections.base import PageSection, Shown, sections
 
 #: Latent numbers that may be axes, columns that may be colours, levels of a column that have a name.
 MOST_AXES, MOST_COLUMNS, MOST_LEVELS = 12, 60, 12
@@ -22,14 +22,14 @@ NONE = 65_535
 
 
 @sections.register("latent")
-class Latent(Section):
+class LatentSection(PageSection):
     """A map of codes."""
 
     place = 50
     title = "Latent map"
     short = "Map"
 
-    def __call__(self, e: Evidence) -> Part:
+    def __call__(self, e: Evidence) -> Shown:
         codes = e.mapped_pass.codes
         axes, said = _axes(codes)
         fields = [*axes, *_marks(e), *_columns(e)]
@@ -43,7 +43,7 @@ class Latent(Section):
         some = "the most anomalous ones, and others evenly spaced"
         whole = len(codes) == int(np.isfinite(e.scores).sum())
         lead = f"{number(len(codes))} rows by their code: {'all that can be scored' if whole else some}. {said}"
-        return Part(lead, [_card(e, codes, axes)], {"map": data})
+        return Shown(lead, [_card(e, codes, axes)], {"map": data})
 
 
 def _axes(codes: np.ndarray) -> tuple[list[dict[str, Any]], str]:

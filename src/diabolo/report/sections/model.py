@@ -9,7 +9,7 @@ from diabolo.data.roles import ROLES
 from diabolo.registry import spec_of
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
-from diabolo.report.sections.base import Part, Section, grid, sections
+from diabolo.report.sections.base import PageSection, Shown, grid, sections
 
 ROLE_WORDS = {
     "train": "trained on",
@@ -22,14 +22,14 @@ LATENT_WORDS = {"point": "a point", "gaussian": "a Gaussian"}
 
 
 @sections.register("model")
-class Model(Section):
+class ModelSection(PageSection):
     """The card of the model."""
 
     place = 10
     title = "What was trained on what"
     short = "Model"
 
-    def __call__(self, e: Evidence) -> Part:
+    def __call__(self, e: Evidence) -> Shown:
         fitted = e.fitted
         counts = {role: fitted.roles.counts.get(role, 0) for role in ROLES}
         columns = len(e.schema.names)
@@ -38,7 +38,7 @@ class Model(Section):
             f"{e.given.estimator} with a latent of {e.model.latent_dim} numbers, fitted to "
             f"{number(counts['train'])} rows of {what} in {fitted.training.seconds:.1f}\N{NO-BREAK SPACE}s."
         )
-        return Part(lead, [grid(_network(e), _roles(counts)), grid(_parts(e), _provenance(e))])
+        return Shown(lead, [grid(_network(e), _roles(counts)), grid(_parts(e), _provenance(e))])
 
 
 def _images(e: Evidence) -> str:

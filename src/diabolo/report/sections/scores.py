@@ -8,20 +8,20 @@ from diabolo.detect.conformal import Calibration
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent
-from diabolo.report.sections.base import Part, Section, grid, sections
+from diabolo.report.sections.base import PageSection, Shown, grid, sections
 
 BINS = 60
 
 
 @sections.register("scores")
-class Scores(Section):
+class ScoresSection(PageSection):
     """Scores, threshold and rates."""
 
     place = 30
     title = "Anomaly scores"
     short = "Scores"
 
-    def __call__(self, e: Evidence) -> Part:
+    def __call__(self, e: Evidence) -> Shown:
         d = e.detector
         scored = f"{number(len(e.scores))} rows" + (
             f", a sample of {number(e.rows.total)}," if e.rows.total > len(e.scores) else ""
@@ -31,7 +31,7 @@ class Scores(Section):
                 f"{scored} scored by {e.score_name}. The file has no detector, so there is no threshold: "
                 "diabolo calibrate MODEL DATA adds one without training."
             )
-            return Part(lead, [grid(_histogram(e), *_by_truth(e))])
+            return Shown(lead, [grid(_histogram(e), *_by_truth(e))])
         flags = e.flagged[e.judged] if e.flagged is not None else np.zeros(0, bool)
         share, n = float(flags.mean()), len(flags)
         whose = _whose(e)
@@ -40,7 +40,7 @@ class Scores(Section):
             "which promises "
             f"at most {percent(d.rate, 2)} of normal rows. Scored by {e.score_name}."
         )
-        return Part(lead, [grid(_histogram(e), _rates(e), *_by_truth(e))])
+        return Shown(lead, [grid(_histogram(e), _rates(e), *_by_truth(e))])
 
 
 def _whose(e: Evidence) -> str:

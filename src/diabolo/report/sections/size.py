@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from diabolo.report.bottleneck import ACTIVE, Point, Sizes, active_units, sizes_of
+from diabolo.report.bottleneck import ACTIVE, LatentSizes, SizePoint, active_units, compared_sizes
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, prose, tag
-from diabolo.report.sections.base import Part, Section, grid, sections
+from diabolo.report.sections.base import PageSection, Shown, grid, sections
 
 #: What a size of the latent has to gain on explained variance for it to be worth a number more.
 WORTH = 0.01
 
 
 @sections.register("size")
-class Size(Section):
+class SizeSection(PageSection):
     """The bottleneck advisor and the certificate against principal components."""
 
     place = 110
     title = "Size of the latent"
     short = "Size"
 
-    def __call__(self, e: Evidence) -> Part:
-        sizes = sizes_of(e)
+    def __call__(self, e: Evidence) -> Shown:
+        sizes = compared_sizes(e)
         cards = [
             _curve(sizes, "explained", "Variance explained", "share explained"),
             _curve(sizes, "bits", "Bits", "bits per row"),
@@ -31,10 +31,10 @@ class Size(Section):
             _units(e),
         ]
         why = [tag("p", prose(sizes.why_none), class_="fine")] if sizes.why_none else []
-        return Part(_advice(e, sizes), [grid(*cards), *why, _certificate(e, sizes)])
+        return Shown(_advice(e, sizes), [grid(*cards), *why, _certificate(e, sizes)])
 
 
-def _advice(e: Evidence, sizes: Sizes) -> str:
+def _advice(e: Evidence, sizes: LatentSizes) -> str:
     k, own = e.model.latent_dim, sizes.own
     said = f"{k} numbers explain {percent(own.explained)} of the variance and carry {own.bits:.1f} bits of a row"
     pca = next((p for p in sizes.pca if p.k == k), None)
@@ -46,7 +46,7 @@ def _advice(e: Evidence, sizes: Sizes) -> str:
     return f"{said}. {_recommendation(sizes, k, active)}"
 
 
-def _recommendation(sizes: Sizes, k: int, active: int | None) -> str:
+def _recommendation(sizes: LatentSizes, k: int, active: int | None) -> str:
     """One sentence on the size, by the quick refits where there are some, else by principal components."""
     curve, whose = (sizes.refits, "quick refits") if len(sizes.refits) > 1 else (sizes.pca, "principal components")
     if active is not None and active < k:
@@ -70,7 +70,7 @@ def _recommendation(sizes: Sizes, k: int, active: int | None) -> str:
     return f"By {whose}, neither more nor fewer numbers gain much."
 
 
-def _curve(sizes: Sizes, key: str, title: str, label: str) -> Html:
+def _curve(sizes: LatentSizes, key: str, title: str, label: str) -> Html:
     series = [(sizes.pca, "c2", "principal components"), (sizes.refits, "c3", "quick refits")]
     every = [getattr(p, key) for s, _, _ in series for p in s] + [getattr(sizes.own, key)]
     ks = [p.k for s, _, _ in series for p in s] + [sizes.own.k]
@@ -117,7 +117,7 @@ SAID = {
 }
 
 
-def _row(p: Point) -> tuple[str, str, str]:
+def _row(p: SizePoint) -> tuple[str, str, str]:
     return percent(p.explained), number(round(p.bits, 2)), f"{p.detection:.3f}"
 
 
@@ -162,7 +162,7 @@ def _units(e: Evidence) -> Html:
     return figure(chart, "Use of the latent", text, table)
 
 
-def _certificate(e: Evidence, sizes: Sizes) -> Html:
+def _certificate(e: Evidence, sizes: LatentSizes) -> Html:
     """The model beside principal components of the same size: angle between subspaces, error."""
     k = min(e.model.latent_dim, e.components.axes.shape[1])
     angle, what = subspace_angle(e)
