@@ -22,7 +22,7 @@ from diabolo.data.dtypes import TEXT, is_date
 from diabolo.data.hashing import hash_rows
 from diabolo.data.schema import Schema
 
-__all__ = ["Doubt", "doubts_of"]
+__all__ = ["Doubt", "doubts_of", "equal_by_chance"]
 
 #: Share of calibration rows with a copy from which on it is said.
 COPIES = 0.03
@@ -76,24 +76,7 @@ def doubts_of(values: np.ndarray, schema: Schema, known: np.ndarray | None, spli
     return tuple(d for d in found if d is not None)
 
 
-def _copies(values: np.ndarray, known: np.ndarray | None, grouped: bool) -> Doubt | None:
-    hashes = hash_rows(values)
-    _, of, times = np.unique(hashes, return_inverse=True, return_counts=True)
-    again = np.zeros(len(values), bool) if known is None else np.isin(hashes, known)
-    if not grouped:
-        again |= times[of] > 1
-    share = float(again.mean()) if len(again) else 0.0
-    if share <= COPIES or 2 * _by_chance(values, len(values) + (0 if known is None else len(known))) >= share:
-        return None
-    return Doubt(
-        f"{100 * share:.3g} % of the calibration rows equal a row that was trained on, or each other, so new rows are "
-        "flagged more often than promised unless values repeat by nature",
-        "--group content keeps equal rows together, and promises the rate for rows that equal none of them",
-        'fit(X, groups="content") keeps equal rows together, and promises the rate for rows that equal none of them',
-    )
-
-
-def _by_chance(values: np.ndarray, rows: int) -> float:
+def equal_by_chance(values: np.ndarray, rows: int) -> float:
     """Share of rows that would equal another of so many, were the columns independent."""
     n, log = len(values), 0.0
     for column in values.T:
@@ -103,6 +86,23 @@ def _by_chance(values: np.ndarray, rows: int) -> float:
             return 0.0
         log += math.log(alike)
     return -math.expm1(-rows * math.exp(log))
+
+
+def _copies(values: np.ndarray, known: np.ndarray | None, grouped: bool) -> Doubt | None:
+    hashes = hash_rows(values)
+    _, of, times = np.unique(hashes, return_inverse=True, return_counts=True)
+    again = np.zeros(len(values), bool) if known is None else np.isin(hashes, known)
+    if not grouped:
+        again |= times[of] > 1
+    share = float(again.mean()) if len(again) else 0.0
+    if share <= COPIES or 2 * equal_by_chance(values, len(values) + (0 if known is None else len(known))) >= share:
+        return None
+    return Doubt(
+        f"{100 * share:.3g} % of the calibration rows equal a row that was trained on, or each other, so new rows are "
+        "flagged more often than promised unless values repeat by nature",
+        "--group content keeps equal rows together, and promises the rate for rows that equal none of them",
+        'fit(X, groups="content") keeps equal rows together, and promises the rate for rows that equal none of them',
+    )
 
 
 def _order(values: np.ndarray, schema: Schema) -> Doubt | None:
