@@ -314,16 +314,22 @@ def chain(data: str, folder: Path, back: str, epochs: int = 2) -> Chain:
 WELL = ("info", "fit", "score", "compress", "decompress", "sample")
 
 
+def _sent(send: Any, data: str, folder: Path, back: str) -> None:
+    send.send(chain(data, folder, back))
+
+
 def chains(jobs: Sequence[tuple[str, str]], limit: float) -> Iterator[Chain]:
     """The chain of each (data, suffix that comes back), in a process of its own that ends after `limit` seconds."""
     import multiprocessing
     import tempfile
 
-    context = multiprocessing.get_context("fork")
+    # Forked from a process that has run no threads yet.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["diabolo.cli", "diabolo.estimators.detector", "diabolo.demo"])
     for data, back in jobs:
         with tempfile.TemporaryDirectory() as folder:
             receive, send = context.Pipe(duplex=False)
-            worker = context.Process(target=lambda: send.send(chain(data, Path(folder), back)))  # noqa: B023
+            worker = context.Process(target=_sent, args=(send, data, Path(folder), back))
             worker.start()
             found = Chain(data, line=f"not done in {limit:g} s, or killed")
             if receive.poll(limit):

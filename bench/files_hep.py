@@ -65,7 +65,8 @@ def _has_numbers(tree: object) -> bool:
                 branch.array(library="np")
             except Exception:
                 continue
-        if array.dtype.kind in "iufb" and len(array):
+        # A leaf list is a dictionary of arrays.
+        if any(a.dtype.kind in "iufb" and len(a) for a in (array.values() if isinstance(array, dict) else [array])):
             return True
     return False
 

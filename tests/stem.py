@@ -18,7 +18,7 @@ IMPORTS = (
     "pyarrow.parquet",
     "pydantic",
     "rich.progress",
-    "diabolo.cli.fit",
+    "diabolo.cli.verbs.fit",
     "diabolo.fitted.stream",
     "diabolo.file.detector",
     "diabolo.train.checkpoint",

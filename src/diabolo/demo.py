@@ -11,8 +11,9 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table as Grid
 
+from diabolo.data.choosing import choose_columns
 from diabolo.data.formats import atomic
-from diabolo.data.reading import choose_columns, read_table
+from diabolo.data.reading import read_table
 from diabolo.data.table import Table, from_values
 from diabolo.errors import OutputError
 from diabolo.estimators.detector import AnomalyDetector
@@ -85,7 +86,7 @@ def run_demo(out: Path, epochs: int | None = None) -> None:
 
 def _read(name: str) -> Table:
     with as_file(files("diabolo") / "sample" / f"{name}.parquet") as path:
-        return read_table(path, choose_columns(path, None, None, ["process"]))[0]
+        return read_table(path, choose_columns(path, apart=["process"])[0])[0]
 
 
 def _judge(detector: AnomalyDetector, rivals: Rivals, rows: Table) -> dict[str, np.ndarray]:

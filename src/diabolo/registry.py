@@ -147,7 +147,7 @@ class Registry(Generic[AnyPart]):
             raise ConfigError(f"unknown {self.concept} {name!r}: {nearest(name, self._entries)}")
         return self._entries[name]
 
-    def create(self, spec: Spec | Any) -> AnyPart:
+    def create(self, spec: Spec) -> AnyPart:
         """Build a part from its name, a mapping with `name` and settings, or itself.
 
         Raises:

@@ -8,20 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tables
 
 HERE, ROWS = Path(__file__).parent, 12
-
-
-class Event(tables.IsDescription):
-    name = tables.StringCol(8, pos=0)
-    x = tables.Float64Col(shape=(2,), pos=1)
-    good = tables.BoolCol(pos=2)
-
-    class nested(tables.IsDescription):
-        _v_pos = 3
-        u = tables.Float32Col()
-        v = tables.Int64Col()
 
 
 def frame():
@@ -43,6 +31,18 @@ def frame():
 
 
 def main(folder):
+    import tables  # not among the tools of the tests
+
+    class Event(tables.IsDescription):
+        name = tables.StringCol(8, pos=0)
+        x = tables.Float64Col(shape=(2,), pos=1)
+        good = tables.BoolCol(pos=2)
+
+        class nested(tables.IsDescription):
+            _v_pos = 3
+            u = tables.Float32Col()
+            v = tables.Int64Col()
+
     rows = frame()
     rows.drop(columns="k").to_hdf(folder / "fixed.h5", key="df", mode="w")
     rows.to_hdf(folder / "table.h5", key="df", mode="w", format="table", index=False)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diabolo.cli.console import Progress
-from diabolo.errors import ConfigError
+from diabolo.errors import ColumnsError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from diabolo.config import Config
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from diabolo.fitted.keep import Keep
     from diabolo.fitted.record import Fitted
 
-__all__ = ["Fit", "byte_count", "train"]
+__all__ = ["Fit", "byte_count", "naming", "train"]
 
 #: Powers of a thousand, or of 1,024 with an i.
 UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -50,6 +52,20 @@ class Fit:
     group: str | None  #: column that --group names, or "content"
     time: str | None  #: column that --time names
     keep: Keep | None
+
+
+@contextlib.contextmanager
+def naming(data: Data) -> Iterator[None]:
+    """Put the dataset's name before an error of its rows, and the remedy behind one of its columns."""
+    from diabolo.data.usable import faults_of
+
+    try:
+        yield
+    except ColumnsError as error:
+        raise faults_of(error, data) from error
+    except DataError as error:
+        named = str(error).startswith(str(data))
+        raise error if named else DataError(f"{data}: {error}") from error
 
 
 def train(

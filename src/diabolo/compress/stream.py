@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+
 from diabolo.compress.chunk import decode_chunk, encode_chunk
 from diabolo.compress.container import Chunk, Header, Reader, Writer
 from diabolo.compress.plan import Plan, Tally
@@ -24,7 +26,6 @@ CHUNK_ROWS = 131_072
 
 def rechunked(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
     """Record batches of exactly `rows` rows, the last one shorter."""
-    import pyarrow as pa
 
     waiting, count = [], 0
     for batch in batches:
@@ -42,7 +43,6 @@ def rechunked(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
 
 
 def _one(table: Any, schema: Any) -> Any:
-    import pyarrow as pa
 
     columns = []
     for column in table.columns:
@@ -160,13 +160,13 @@ def decompressed(
         if isinstance(payload, CompressedFileError):
             return payload
         try:
-            batch = decode_chunk(plan, payload, chunk.rows)
-        except CompressedFileError as error:
+            batch = plan.nest.join(decode_chunk(plan, payload, chunk.rows))
+        except (CompressedFileError, pa.ArrowException, ValueError) as error:
             return CompressedFileError(f"chunk {chunk.number} (rows {chunk.first:,} on) is damaged: {error}")
         if span is not None:
             low, high = max(span[0] - chunk.first, 0), min(span[1] - chunk.first, chunk.rows)
             batch = batch.slice(low, high - low)
-        return plan.nest.join(batch)
+        return batch
 
     for batch in _mapped(decode, payloads(), threads):
         if not isinstance(batch, CompressedFileError):

@@ -6,12 +6,14 @@ import dataclasses
 import math
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from diabolo.data.dtypes import TEXT, arrow_dtype, cells_of, float_type, is_date, restored
+from diabolo.data.dialect.record import Dialect
+from diabolo.data.dtypes import TEXT, arrow_dtype, cells_of, float_type, meaning, restored
 from diabolo.data.frames import arrow_table, is_pandas, pandas_column, pandas_columns
 from diabolo.data.schema import Column, Schema
 from diabolo.errors import DataError, MissingExtraError, nearest
@@ -29,10 +31,10 @@ __all__ = [
     "as_numbers",
     "as_table",
     "check_weights",
-    "check_words",
     "from_values",
     "like_schema",
     "matched",
+    "word_faults",
 ]
 
 Container = Literal["numpy", "pandas", "arrow"]
@@ -53,6 +55,7 @@ class Table:
     levels: dict[str, list[str]] = dataclasses.field(default_factory=dict)  #: of text columns
     shape: tuple[int, ...] | None = None  #: (h, w) or (h, w, c) where rows are images, flattened in C order
     start: int = 0  #: number of its first row in the file that it is a chunk of
+    dialect: Dialect | None = None  #: how its text is read, if it came as text
 
     def __len__(self) -> int:
         return len(self.values)
@@ -221,7 +224,7 @@ def _recoded(table: Table, schema: Schema) -> Table:
                 continue
         if column.kind == "ordinal":
             if own is not None:
-                raise DataError(f"{_first_word(table, i, own)}; the model was fitted on numbers there")
+                raise _no_number(table, i, own)
             continue
         if column.dtype in TEXT and own is None and table.dtypes[i] not in TEXT:
             if not np.isnan(values[:, i]).all():
@@ -245,40 +248,48 @@ def _check_kind(table: Table, i: int, column: Column, own: Sequence[str] | None)
     Raises:
         DataError: names the column, and the first word where a number should be.
     """
-    dated = is_date(column.dtype)
-    if not table.named or (own is None and dated == is_date(table.dtypes[i])) or np.isnan(table.values[:, i]).all():
+    known, came = meaning(column.dtype), meaning(table.dtypes[i])
+    if not table.named or (own is None and known == came) or np.isnan(table.values[:, i]).all():
         return
-    if own is not None and not dated:
-        raise DataError(f"{_first_word(table, i, own)}; the model was fitted on numbers there")
+    if own is not None and known == "numbers":
+        raise _no_number(table, i, own)
     what = "text" if own is not None else table.dtypes[i]
-    raise DataError(
-        f"column {column.name!r} holds {what}; the model was fitted on {'dates' if dated else 'numbers'} there"
-    )
+    raise DataError(f"column {column.name!r} holds {what}; the model was fitted on {known} there")
 
 
-def check_words(table: Table, kinds: Mapping[str, str]) -> None:
-    """Refuse a text column that is numbers but for a few stray words, rather than making each number a level.
+def word_faults(table: Table, kinds: Mapping[str, str]) -> dict[str, str]:
+    """Text columns that are numbers but for a few stray words, each with the first, as sentences without a subject.
 
-    Raises:
-        DataError: names the first row whose cell is no number.
+    Fitted as they are, each of their numbers would be a level.
     """
+    out = {}
     for i, name in enumerate(table.names):
         words = table.levels.get(name)
         numbers = sum(_is_number(w) for w in words or ())
         if words and kinds.get(name) != "categorical" and len(words) > numbers >= max(3, len(words) / 2):
-            raise DataError(
-                f"{_first_word(table, i, words)}; the column's other cells are: mend it, leave the column out "
-                f'(--exclude {name}), or say that it is a category (kinds.{name} = "categorical")'
-            )
+            odd = [w for w in words if not _is_number(w)]
+            way = f"--set {shlex.quote(f'kinds.{name}=categorical')} makes it a category"
+            if table.dialect is not None and len(odd) <= 5:
+                marks = " ".join(f"--missing {shlex.quote(f'{name}={w}' if '=' in w else w)}" for w in odd)
+                way = f"{marks} says that it stands for a missing cell, {way}"
+            where, said = _first_word(table, i, words)
+            out[name] = f"has {said}, which is not a number, {where}and its other cells are: mend it; {way}"
+    return out
 
 
-def _first_word(table: Table, i: int, words: Sequence[str]) -> str:
-    """Say where the first cell of a column stands that is no number."""
+def _first_word(table: Table, i: int, words: Sequence[str]) -> tuple[str, str]:
+    """Where the first cell of a column stands that is no number, and its text."""
     odd = [k for k, word in enumerate(words) if not _is_number(word)] or [0]
     rows = np.flatnonzero(np.isin(table.values[:, i], odd))
-    row = f"row {table.start + int(rows[0])}, " if len(rows) else ""
+    row = f"in row {table.start + int(rows[0])}, " if len(rows) else ""
     word = words[int(table.values[rows[0], i])] if len(rows) else words[odd[0]]
-    return f"{row}column {table.names[i]!r}: {word[:40]!r} is not a number"
+    return row, repr(word[:40])
+
+
+def _no_number(table: Table, i: int, words: Sequence[str]) -> DataError:
+    row, word = _first_word(table, i, words)
+    where = row.removeprefix("in ")
+    return DataError(f"{where}column {table.names[i]!r}: {word} is not a number; the model was fitted on numbers there")
 
 
 def _is_number(text: str) -> bool:

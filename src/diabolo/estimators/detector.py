@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -32,9 +33,6 @@ from diabolo.fitted.keep import keep_of
 from diabolo.train.progress import print_epoch
 from diabolo.train.robust import Suspects
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
 __all__ = ["AnomalyDetector"]
 
 
@@ -49,7 +47,10 @@ class _ScoreParameter:
     @overload
     def __get__(self, detector: AnomalyDetector, owner: type) -> Callable[..., float]: ...
     def __get__(self, detector: AnomalyDetector | None, owner: type) -> Self | Callable[..., float]:
-        return self if detector is None else detector.mean_score
+        if detector is None:
+            return self
+        # For model selection: the mean of `score_samples`.
+        return lambda X, y=None: float(np.mean(detector.score_samples(X)))
 
 
 class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
@@ -138,8 +139,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
             name = type(self).__name__
             return self._adopt(around(given.fitted_, table, weights, choice, name, 3, split.groups), given, 3)
         ae = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
-        report = print_epoch if ae.verbose else None
-        found = fit_detector(table, weights, ae.settings(), choice, report, keep, split)
+        found = fit_detector(table, weights, ae.settings(), choice, print_epoch if ae.verbose else None, keep, split)
         return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)), 3)
 
     def _adopt(self, calibrated: Calibrated, ae: Autoencoder, stacklevel: int | None = None) -> Self:
@@ -170,12 +170,10 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
             CalibrationError: fewer than 99 rows are left, `false_alarm_rate` needs more than there are, or groups are
                 missing.
         """
-        before = self.calibrated_
-        table = matched(as_table(X), before.reference.model.encoding.schema, type(self).__name__)
-        weights = check_weights(sample_weight, len(table))
-        keys = groups_to_calibrate(before, table.values, groups)
-        used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
-        values, weights = table.values[used], None if weights is None else weights[used]
+        before, values = self.calibrated_, self._values(X)
+        weights, keys = check_weights(sample_weight, len(values)), groups_to_calibrate(before, values, groups)
+        used = np.arange(len(values)) if weights is None else np.flatnonzero(weights > 0)
+        values, weights = values[used], None if weights is None else weights[used]
         free = unseen_rows(before.fitted, before.reference.stored, values, stacklevel=3)
         renewed = recalibrated(before, values, weights, free, None if keys is None else keys[used])
         return self._adopt(renewed, self.autoencoder_, 3)
@@ -322,10 +320,6 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         """−anomaly_score, scikit-learn's sign: up = more normal."""
         return -self.anomaly_score(X)
 
-    def mean_score(self, X: TableLike, y: object = None) -> float:
-        """Mean of score_samples over rows X, for model selection; `score` is this method on a detector."""
-        return float(np.mean(self.score_samples(X)))
-
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: str | Path) -> None:
@@ -341,8 +335,8 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     @classmethod
     def from_calibrated(cls, calibrated: Calibrated, ae: Autoencoder) -> Self:
         """An estimator with a calibration that was made elsewhere, around its autoencoder."""
-        c = calibrated
-        return cls(ae, c.score, c.false_alarm_rate, c.random_state)._adopt(c, ae)
+        settings = calibrated.score, calibrated.false_alarm_rate, calibrated.random_state
+        return cls(ae, *settings)._adopt(calibrated, ae)
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Self:

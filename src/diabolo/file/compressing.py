@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from diabolo.compress.fitting import bounds_of, learned_plan
 from diabolo.compress.plan import Plan
-from diabolo.data.formats import SHAPE, check_writable, read_batches
+from diabolo.data.formats import SHAPE, Data, check_writable, read_batches
 from diabolo.data.reading import as_fitted
 from diabolo.errors import ConfigError, DataError, OutputError
 from diabolo.file.codec import Codec, asked_bounds, codec_section
@@ -24,7 +24,7 @@ LEARN_ROWS = 200_000
 
 def codec_for(
     file: ModelFile,
-    data: str,
+    data: Data,
     schema: pa.Schema,
     max_error: float | str | None,
     column_error: Mapping[str, float | str | None],
@@ -81,7 +81,7 @@ def codec_for(
     return plan, first.num_rows, kept
 
 
-def _first_rows(data: str, schema: pa.Schema) -> pa.Table:
+def _first_rows(data: Data, schema: pa.Schema) -> pa.Table:
     """The first rows of a table, at most `LEARN_ROWS`.
 
     Raises:

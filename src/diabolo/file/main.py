@@ -15,7 +15,8 @@ from annotated_types import Ge, Le
 from diabolo.artifact import Section
 from diabolo.cards import Count, card_of, finite, jsonable
 from diabolo.config import Config, build_config
-from diabolo.data.dtypes import TEXT, TICKS, is_date
+from diabolo.data.dialect.record import Dialect
+from diabolo.data.dtypes import TEXT, is_known
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Schema
 from diabolo.errors import ConfigError, DiaboloError, ModelFileError
@@ -61,6 +62,7 @@ class MainCard:
     roles: Roles
     training: TrainingCard
     own_network: OwnNetworkCard | None = None
+    dialect: Dialect | None = None
 
 
 def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) -> Section:
@@ -86,6 +88,8 @@ def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) 
         "roles": {k: v for k, v in dataclasses.asdict(fitted.roles).items() if (k, v) != ("split", "position")},
         "training": {**dataclasses.asdict(fitted.training), "history": history},
     }
+    if model.encoding.schema.dialect is not None:
+        card["dialect"] = dataclasses.asdict(model.encoding.schema.dialect)
     own = own_network_card(model.network)
     if own is not None:
         card["own_network"] = dataclasses.asdict(own)
@@ -113,7 +117,11 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
         raise ModelFileError(f"{path}: tensor 'main/scale' must be positive")
     try:
         encoding = Encoding(
-            _sound(card.encoding.schema), tensors["center"], tensors["scale"], card.encoding.clip, card.encoding.n_train
+            _with_dialect(card),
+            tensors["center"],
+            tensors["scale"],
+            card.encoding.clip,
+            card.encoding.n_train,
         )
         state = {k: v for k, v in tensors.items() if k not in EXTRA}
         model = Model(card.config, encoding, state=state)
@@ -144,9 +152,16 @@ def main_schema(path: str | Path, section: Section) -> Schema:
     """
     card = card_of(path, MainCard, section.card)
     try:
-        return _sound(card.encoding.schema)
+        return _with_dialect(card)
     except (ConfigError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: section 'main' does not fit together: {error}") from None
+
+
+def _with_dialect(card: MainCard) -> Schema:
+    """The columns, and how their text is read."""
+    if card.dialect is not None:
+        card.dialect.check()
+    return dataclasses.replace(_sound(card.encoding.schema), dialect=card.dialect)
 
 
 def _sound(schema: Schema) -> Schema:
@@ -155,7 +170,7 @@ def _sound(schema: Schema) -> Schema:
     if not n or len(set(schema.names)) < n:
         raise ConfigError("the schema has no columns, or two of one name")
     for column in schema.columns:
-        if not _known_type(column.dtype):
+        if not is_known(column.dtype):
             raise ConfigError(f"column {column.name!r} has type {column.dtype!r}")
         levels = column.levels
         if len(set(levels)) < len(levels) or (column.kind == "categorical" and len(levels) < 2):
@@ -174,12 +189,3 @@ def _sound(schema: Schema) -> Schema:
     if any(not g.slots or len({len(s) for s in g.slots}) != 1 or not 0 <= g.gaps <= 1 for g in schema.groups):
         raise ConfigError("a slot group has no slots, unequal ones, or a wrong share of gaps")
     return schema
-
-
-def _known_type(dtype: str) -> bool:
-    if dtype in TEXT:
-        return True
-    if is_date(dtype):
-        name, _, zone = dtype.partition(" ")
-        return name in {f"datetime64[{unit}]" for unit in (*TICKS, "D")} and (not zone or zone.isprintable())
-    return np.dtype(dtype).kind in "fiub"

@@ -13,8 +13,8 @@ import numpy as np
 from diabolo.config import Config
 from diabolo.data.encoding import LIMIT, fit_encoding
 from diabolo.data.schema import Schema, Summary, infer_schema
-from diabolo.data.table import Table, check_words, matched
-from diabolo.errors import DataError
+from diabolo.data.table import Table, matched, word_faults
+from diabolo.errors import ColumnsError, DataError
 from diabolo.model.autoencoder import Model
 from diabolo.model.checks import resolve
 
@@ -79,10 +79,16 @@ def prepare(
     """
     head = table.rows(slice(0, 0))
     # Row numbers of a sample are not those of the dataset, so no row is named there.
-    check_words(table if totals is None else head, config.kinds or {})
+    faults = word_faults(table if totals is None else head, config.kinds or {})
     table = table if rows is None else table.rows(rows)
     seen = None if totals is None else totals.seen
-    schema = infer_schema(table.values, table.names, table.dtypes, config, table.levels, table.shape, seen)
+    try:
+        schema = infer_schema(table.values, table.names, table.dtypes, config, table.levels, table.shape, seen)
+    except ColumnsError as error:
+        raise ColumnsError({**error.faults, **faults}) from None
+    if faults:
+        raise ColumnsError(faults)
+    schema = dataclasses.replace(schema, dialect=table.dialect)
     if totals is not None:
         groups = [dataclasses.replace(g, gaps=float(s)) for g, s in zip(schema.groups, totals.gaps, strict=True)]
         schema = dataclasses.replace(schema, groups=tuple(groups))

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.data.dtypes import TEXT, is_date
+from diabolo.data.dtypes import TEXT, is_date, is_time
 from diabolo.data.schema import Column, Schema
+from diabolo.data.times import clock, radians
 from diabolo.errors import ConfigError, nearest
 
 __all__ = ["given_cells"]
@@ -52,10 +53,12 @@ def _cell(column: Column, value: object) -> tuple[float | None, str]:
     if is_date(column.dtype):
         low, high = (np.datetime64(int(v), "s") for v in (column.low, column.high))
         try:
-            ticks = np.datetime64(_without_zone(said), "ns").astype(np.int64)
+            ticks = np.datetime64(_without_zone(said), "us").astype(np.int64)
         except ValueError:
             return None, f"dates from {low} to {high}"
-        return float(ticks) / 1e9, f"dates from {low} to {high}"
+        return float(ticks) / 1e6, f"dates from {low} to {high}"
+    if is_time(column.dtype):
+        return radians(said), f"times of day from {clock(column.low)} to {clock(column.high)}"
     if column.kind == "boolean":
         return TRUTH.get(said.lower()), "true and false"
     if column.kind == "ordinal":

@@ -3,7 +3,7 @@
 All three are judged on the same rows by the same yardsticks, so that they can be compared:
 
     explained = 1 − Σ (x − x̂)² / Σ (x − x̄)²             over standardised inputs that are there
-    bits      = ½ Σ_c n_c/n log2 1 / (1 − explained_c)   what a Gaussian code saves by knowing z; n_c cells are there
+    bits      = ½ Σ_c n_c/n log2 1 / (1 − explained_c)   savings of a Gaussian code that knows z; n_c cells are there
     detection = AUROC of the error, damaged rows against whole ones
 
 A damaged row has one column in eight, at least one, from another row: each cell is plausible, together they are not.
@@ -34,7 +34,7 @@ ACTIVE = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class SizePoint:
-    """What a latent of one size comes to."""
+    """Figures of a latent of one size."""
 
     k: int
     explained: float
@@ -45,7 +45,7 @@ class SizePoint:
 
 @dataclasses.dataclass(frozen=True)
 class LatentSizes:
-    """Principal components by size, the model itself, quick refits by size, and why there are none."""
+    """Figures of principal components by size, of the model, and of quick refits by size, or why there are none."""
 
     pca: list[SizePoint]
     own: SizePoint
@@ -136,7 +136,7 @@ def _refits(e: Evidence, whole: np.ndarray, broken: np.ndarray) -> tuple[list[Si
 
 
 def _refit_values(e: Evidence) -> np.ndarray:
-    """Rows to refit on: those that nothing here is judged by."""
+    """Rows to refit on: none that a figure is judged by."""
     apart = np.zeros(len(e.rows.values), bool)
     apart[e.compared] = True
     free = np.flatnonzero(~apart & np.isfinite(e.scores))
@@ -162,7 +162,7 @@ def _refit(e: Evidence, k: int, values: np.ndarray, whole: np.ndarray, broken: n
         latent_dim=k,
         epochs=REFIT_EPOCHS,
         batch_size=REFIT_BATCH,
-        # Without a rise of beta, so short a training may end where the code says nothing.
+        # Without a rise of beta, a training as short may end with an empty code.
         warmup=REFIT_EPOCHS // 2 if e.model.latent.stochastic else 0,
         bound_after=0,
         robust="none",

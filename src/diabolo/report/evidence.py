@@ -1,12 +1,13 @@
-"""What a report is made from: a model, rows, and what one says of the other, each computed once."""
+"""Everything that a report shows: a model, rows, and the figures of both, each computed once."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from diabolo.cluster.stability import most_likely
 from diabolo.data.hashing import hash_rows
@@ -20,6 +21,7 @@ from diabolo.report.space import Pass, PrincipalComponents, Space, explained_var
 
 if TYPE_CHECKING:
     from diabolo.cluster.clusters import Clusters
+    from diabolo.data.formats import Data
     from diabolo.data.schema import Schema
     from diabolo.detect.calibrated import Calibrated
     from diabolo.file.model_file import ModelFile
@@ -38,7 +40,7 @@ MOST_CELLS = 6_000_000
 
 @dataclasses.dataclass
 class Given:
-    """The model: its autoencoder, perhaps its detector, and the file it came from."""
+    """The model: its autoencoder and, where there are any, its detector, its clusters and its file."""
 
     name: str
     estimator: str  #: name of the autoencoder's class
@@ -60,11 +62,11 @@ class ReportRows:
     fingerprint: str
     label: str | None = None
     truth: np.ndarray | None = None  #: [n] cells of the label's column, as text
-    source: Any = None  #: what may be read again, for the codec
+    source: Data | None = None  #: the dataset, which the codec reads again
 
 
 def most_scored(given: Given) -> int:
-    """How many rows of a table are scored: as many as take some seconds."""
+    """Number of rows scored: as many as take some seconds."""
     name = density(given.fitted.model) if given.detector is None else given.detector.score_name
     return FEWER_SCORED if score_of(name).costly else MOST_SCORED
 
@@ -86,8 +88,7 @@ class Evidence:
 
     @property
     def schema(self) -> Schema:
-        schema: Schema = self.encoding.schema
-        return schema
+        return self.encoding.schema
 
     @property
     def is_image(self) -> bool:
@@ -109,7 +110,7 @@ class Evidence:
 
     @functools.cached_property
     def seen(self) -> np.ndarray | None:
-        """[n] bool: rows that the model was trained or stopped on; None where its file does not know."""
+        """[n] bool: rows that the model was trained or stopped on; None where its file does not tell."""
         if self.roles is not None:
             return np.asarray(self.roles <= ROLES.index("stop"))
         known = self.fitted.row_hashes
@@ -117,7 +118,7 @@ class Evidence:
 
     @functools.cached_property
     def judged(self) -> np.ndarray:
-        """[n] bool: rows that say something about new ones: not trained on, stored or combined on."""
+        """[n] bool: rows that stand for new ones: not trained on, stored or combined on."""
         if self.roles is not None:
             fresh = self.roles == ROLES.index("calibrate")
             return fresh if fresh.any() else np.ones(len(fresh), bool)
@@ -239,7 +240,7 @@ class Evidence:
 
     @functools.cached_property
     def training_values(self) -> tuple[np.ndarray, str]:
-        """Rows that principal components are fitted to, and what they are."""
+        """Rows that principal components are fitted to, and their description."""
         most = max(500, int(1e10 / max(1, self.space.width) ** 2))
         if self.roles is not None:
             at = np.flatnonzero((self.roles == 0) & np.isfinite(self.scores))
@@ -253,8 +254,6 @@ class Evidence:
     @functools.cached_property
     def components(self) -> PrincipalComponents:
         """Principal components of the network's inputs, of rows that the model was trained on where there are any."""
-        import torch
-
         values = np.ascontiguousarray(self.training_values[0])
         parts = []
         with torch.inference_mode():

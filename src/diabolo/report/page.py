@@ -28,9 +28,8 @@ def page(e: Evidence, today: date) -> str:
     data = {k: v for part in parts.values() if isinstance(part, Shown) for k, v in part.data.items()}
     style, script = (_asset(f"page.{kind}") for kind in ("css", "js"))
     policy = (
-        f"default-src 'none'; script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; img-src "
-        "data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
     head = tag(
         "head",

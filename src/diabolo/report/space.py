@@ -15,15 +15,15 @@ from diabolo.threads import threads_for
 
 __all__ = ["PrincipalComponents", "Pass", "Space", "principal_components", "explained_variance", "pass_rows"]
 
-#: Inputs up to which the covariance is solved; beyond, the rows' own products are.
+#: Inputs up to which the covariance is decomposed; beyond, the rows' own products are.
 MOST_SOLVED = 1_500
-#: Cells that a column's share is told from, at least.
+#: Fewest cells of a column that give a share.
 FEWEST_CELLS = 20
 
 
 @dataclasses.dataclass
 class Pass:
-    """What one pass of rows through a model gives; K latent dimensions, D inputs."""
+    """The results of a pass of rows through a model; K latent dimensions, D inputs."""
 
     codes: np.ndarray  #: [n, K] posterior means
     spread: np.ndarray | None  #: [n, K] posterior standard deviations of a Gaussian latent
@@ -108,7 +108,7 @@ def pass_rows(model: Model, values: np.ndarray) -> Pass:
 
 
 def _alone(values: torch.Tensor) -> np.ndarray:
-    """Without member axes, which are averaged over."""
+    """The mean over member axes."""
     return np.asarray(values.reshape(-1, *values.shape[-2:]).mean(0).numpy())
 
 
@@ -157,12 +157,12 @@ class PrincipalComponents:
 
     def reconstruct(self, x: np.ndarray, ks: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (k, x̂ of the first k components) for rising k."""
-        centred = x - self.mean
+        centered = x - self.mean
         out = np.broadcast_to(self.mean, x.shape).copy()
         done = 0
         for k in ks:
             more = self.axes[:, done:k].astype(np.float32)
-            out += (centred @ more) @ more.T
+            out += (centered @ more) @ more.T
             done = k
             yield k, out
 

@@ -1,6 +1,6 @@
-"""A fit on disk: written by atomic rename while it runs, so that one that was killed goes on where it was.
+"""A fit on disk, written by atomic rename while it runs, so that a killed fit can go on where it was.
 
-docs/format.md specifies the file; docs/reproducibility.md says what is promised of a resumed fit.
+docs/format.md specifies the file; docs/reproducibility.md has the guarantees for a resumed fit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHECKPOINT = FileKind("diabolo-checkpoint", "1", ("fit",), "checkpoint", Checkpo
 FIRST, EVERY = 1.0, 10.0
 #: A checkpoint waits until training has taken this many times as long as the last one took to write.
 PATIENCE = 50
-#: How the numbers of an epoch, doubles in the file, become what they were.
+#: Types of an epoch's numbers, which are doubles in the file.
 TYPES = {"int": int, "float": float, "bool": bool}
 
 
@@ -68,7 +68,7 @@ class Checkpoint:
 
     Args:
         path: the file.
-        identity: what makes it this fit and no other: settings, columns, fingerprints, versions; plain JSON.
+        identity: the facts that tell this fit from others: settings, columns, fingerprints, versions; plain JSON.
         resume: continue from the file, if there is one.
         every: seconds between two writes, 0 for one after each piece of rows; None for the default.
     """
@@ -139,7 +139,7 @@ class Checkpoint:
         try:
             self.write(state)
         except OutputError as error:
-            # Training that a full disk would end is not safer for its checkpoints; the last whole one stays.
+            # A full disk must not end the training; the last whole checkpoint stays.
             warnings.warn(f"no checkpoint: {error}", RuntimeWarning, stacklevel=2)
         ended = time.perf_counter()
         self.due = ended + max(self.every, self.pause * (ended - began))

@@ -1,4 +1,4 @@
-"""What is said of a fit that has diverged: the epoch, the columns, and what to try."""
+"""The error of a fit that has diverged: the epoch, the columns, and settings to try."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _columns(model: Model, cost: Tensor, rows: Rows) -> str:
 
     Args:
         cost: [*, columns of the heads].
-        rows: where to look for the values; one that is too large spoils the distances of other columns too.
+        rows: have the values; a value that is too large spoils the distances of other columns too.
     """
     names = [model.encoding.schema.output_names[c] for h in model.heads for c in h.block.columns]
     cost = cost.reshape(-1, len(names))

@@ -1,4 +1,4 @@
-"""The one training loop: steps, epochs, early stopping per member, and what a finished fit knows of itself."""
+"""The one training loop: steps, epochs, early stopping per member, and the buffers of a finished fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many steps, how large, with which weight of Ω, and when to end: pure functions of the step."""
+"""Number and size of steps, learning rate and weight of Ω: pure functions of the step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Schedule", "schedule_of"]
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """The numbers that a config leaves to the data's size."""
+    """The course of a fit: the numbers that a config leaves to the data's size are filled in."""
 
     epochs: int
     steps_per_epoch: int

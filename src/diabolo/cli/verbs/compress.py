@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from diabolo.cli.console import TABLE, Progress, check_apart, say
 from diabolo.cli.verb import verb
+
+if TYPE_CHECKING:
+    from diabolo.data.formats import Data
 
 __all__ = ["add_codec", "compress", "compression_errors", "decompress"]
 
@@ -34,7 +37,7 @@ def compress(
     from diabolo.compress.files import compress_table
     from diabolo.compress.report import report_lines
     from diabolo.data.formats import check_writable, read_batches, schema_of
-    from diabolo.data.reading import notes_on
+    from diabolo.data.reading import as_kept, notes_on
     from diabolo.errors import ConfigError
     from diabolo.file.compressing import codec_for
     from diabolo.file.model_file import ModelFile
@@ -44,11 +47,13 @@ def compress(
         raise ConfigError(f"{out}: a compressed file is called *.dbl")
     check_writable(out)
     errors = dict(_pair(said) for said in column_error)
-    schema, rows = schema_of(data, nested=True)
-    plan, learnt, kept = codec_for(ModelFile(model), data, schema, max_error, errors, seed, external_model)
+    file = ModelFile(model)
+    source = as_kept(data, file.schema.dialect) if "main" in file else data
+    schema, rows = schema_of(source, nested=True)
+    plan, learnt, kept = codec_for(file, source, schema, max_error, errors, seed, external_model)
     progress = Progress("compressing", rows)
     report, beside = compress_table(
-        read_batches(data, nested=True),
+        read_batches(source, nested=True),
         plan,
         out,
         external_model,
@@ -69,7 +74,7 @@ def compress(
 
 
 def compression_errors(
-    aim: str | None, max_error: str | None, column_error: list[str], rate: float | None, take: str | None
+    aim: str | None, max_error: str | None, column_error: list[str], rate: float | None, take: bool
 ) -> tuple[str | None, dict[str, Any]] | None:
     """The bounds of `fit --for compression`; None for a fit without that aim."""
     from diabolo.compress.grid import Bound
@@ -80,7 +85,7 @@ def compression_errors(
     if aim != "compression":
         said = "--max-error and --column-error need --for compression" if aim is None else f"--for {aim}"
         raise ConfigError(f"{said}: allowed is --for compression")
-    if rate is not None or take is not None:
+    if rate is not None or take:
         flag = "--false-alarm-rate" if rate is not None else "--take"
         raise ConfigError(f"{flag} goes with no --for compression, which fits no detector and takes tables as they are")
     errors = dict(_pair(said) for said in column_error)
@@ -90,7 +95,7 @@ def compression_errors(
     return max_error, errors
 
 
-def add_codec(model: Path, data: str, max_error: str | None, errors: dict[str, Any], seed: int) -> None:
+def add_codec(model: Path, data: Data, max_error: str | None, errors: dict[str, Any], seed: int) -> None:
     """Learn the codec section of a model file: distributions for the least rate at these bounds."""
     from diabolo.data.formats import schema_of
     from diabolo.file.compressing import codec_for

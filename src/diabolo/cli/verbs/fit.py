@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from diabolo.cli.console import TABLE, check_apart, parse_slots, say
 from diabolo.cli.promise import columns_of_split, condition, promised
 from diabolo.cli.verb import verb
 from diabolo.config import METHODS, Config
-from diabolo.errors import ConfigError, DataError
+from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
     from diabolo.detect.calibrated import Calibrated
@@ -40,14 +38,16 @@ def fit(
     for_: str | None = typer.Option(None, "--for", help="'compression' learns a codec section, and fits no detector."),
     max_error: str | None = typer.Option(None, help="With --for compression: bound of all floats, as of compress."),
     column_error: list[str] = typer.Option([], help="With --for compression: bound of one column, as of compress."),
-    columns: str | None = typer.Option(None, help="Columns to use, like pt,eta,phi; all by default."),
-    exclude: str | None = typer.Option(None, help="Columns to leave out."),
+    columns: list[str] = typer.Option([], help="Columns to use, like pt,eta,phi; all by default; repeatable."),
+    exclude: list[str] = typer.Option(
+        [], help="Columns to leave out, or unusable for those no fit can take; repeatable."
+    ),
     label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
     weight: str | None = typer.Option(None, help="Column of row weights."),
     group: str | None = typer.Option(None, help="Column of groups that belong together; 'content': equal rows."),
     time: str | None = typer.Option(None, help="Column of time: the last rows calibrate."),
-    slots: str | None = typer.Option(None, help="Zero-padded objects, like e:4,mu:4,j:10."),
-    take: str | None = typer.Option(None, help="Objects of jagged columns to take, like jets:10 of jets_pt."),
+    slots: list[str] = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10; repeatable."),
+    take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
     config: Path | None = typer.Option(None, help="TOML file of settings (docs/settings.md)."),
     set_: list[str] = typer.Option([], "--set", help="One setting, like learning_rate=1e-3 or corruption.std=0.2."),
     false_alarm_rate: float | None = typer.Option(None, help="Default rate of the detector."),
@@ -59,11 +59,12 @@ def fit(
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
     from diabolo.cli.checkpoint import kept
-    from diabolo.cli.training import Fit, byte_count, train
+    from diabolo.cli.training import Fit, byte_count, naming, train
     from diabolo.cli.verbs.compress import add_codec, compression_errors
     from diabolo.config import build_config
-    from diabolo.data.formats import Taken, check_writable
-    from diabolo.data.reading import choose_columns, notes_on
+    from diabolo.data.choosing import choose_columns
+    from diabolo.data.formats import check_writable, taken
+    from diabolo.data.look import look_lines
     from diabolo.detect.calibrating import Choice
     from diabolo.estimators.named import CLASSES
     from diabolo.file.detector import detector_section
@@ -77,38 +78,28 @@ def fit(
         settings["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
     settings |= _slots(settings, slots, take)
     _check_choices(method, only, false_alarm_rate)
-    errors = compression_errors(for_, max_error, column_error, false_alarm_rate, take)
+    errors = compression_errors(for_, max_error, column_error, false_alarm_rate, bool(take))
     only = only if errors is None else "main"
     most = byte_count(memory, "--memory")
     chosen = build_config(settings, method)  # every wrong setting is named before the table is read
     check_apart(out, data)
     check_writable(out)
-    source = data if take is None else Taken(data, parse_slots(take, "--take"))
-    names = choose_columns(source, columns, exclude, [label, weight, *columns_of_split(group, time)])
-    for line in notes_on(source):
-        say(line)
+    source = taken(data, parse_slots(take, "--take"))
+    apart = [label, weight, *columns_of_split(group, time)]
+    names, unfit = choose_columns(source, columns, exclude, apart, settings.get("kinds"))
     ae = CLASSES[method](**settings)
     choice = None if only is not None else Choice("auto", false_alarm_rate, seed, seed)
     wanted = partial(Fit, chosen, choice, quiet, group, time)
     with kept(out, resume) as keep:
-        with _naming(data):
+        with naming(data):
             fitted, detector, rows = train(source, out, names, weight, wanted(keep), most, cache)
         sections = ae.from_fitted(fitted, ae.get_params(deep=False)).sections()
         if detector is not None:
             sections["detector"] = detector_section(detector)
         save_sections(out, type(ae).__name__ if detector is None else "AnomalyDetector", sections)
     if errors is not None:
-        add_codec(out, data, *errors, seed)
-    say(summary(out, fitted, detector, rows))
-
-
-@contextlib.contextmanager
-def _naming(data: str) -> Iterator[None]:
-    """Errors of rows and columns name their file."""
-    try:
-        yield
-    except DataError as error:
-        raise error if str(error).startswith(data) else DataError(f"{data}: {error}") from error
+        add_codec(out, source, *errors, seed)
+    say("\n".join([summary(out, fitted, detector, rows), *look_lines(source, names, unfit)]))
 
 
 def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -> str:
@@ -155,11 +146,11 @@ def _check_choices(method: Any, only: str | None, false_alarm_rate: float | None
         raise ConfigError("--false-alarm-rate is the detector's, which --only main leaves out; drop one of the two")
 
 
-def _slots(settings: dict[str, Any], slots: str | None, take: str | None) -> dict[str, Any]:
+def _slots(settings: dict[str, Any], slots: list[str], take: list[str]) -> dict[str, Any]:
     """What is taken of jagged columns is a slot group; `--slots` and a configuration name more."""
-    given = settings.get("slots") if slots is None else parse_slots(slots)
-    taken = {} if take is None else parse_slots(take, "--take")
-    return {"slots": {**taken, **(given or {})}} if given or taken else {}
+    given = parse_slots(slots) if slots else settings.get("slots")
+    objects = parse_slots(take, "--take")
+    return {"slots": {**objects, **(given or {})}} if given or objects else {}
 
 
 def _whole(text: str, flag: str) -> int:

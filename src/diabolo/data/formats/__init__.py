@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diabolo.data.dialect.finding import Found
+from diabolo.data.dialect.record import Reading
 from diabolo.data.formats import writing
 from diabolo.data.formats.base import BESIDE, SHAPE, Format, Source, formats, left_out, shape_metadata
 from diabolo.data.formats.dataset import format_of, locate
@@ -36,8 +38,12 @@ __all__ = [
     "jagged",
     "left_out",
     "local_files",
+    "notes_of",
     "read_batches",
     "schema_of",
+    "taken",
+    "text_of",
+    "with_reading",
     "shape_metadata",
     "write_batches",
 ]
@@ -74,6 +80,28 @@ def schema_of(data: Data, take: Mapping[str, int] | None = None, nested: bool = 
     the metadata `LIST` of a field is the jagged column that it was taken from.
     """
     return locate(data).schema(_take(data, take), nested)
+
+
+def text_of(data: Data) -> Found | None:
+    """How a table written as text is read: dialect, notes for a person, questions; None for other formats."""
+    return locate(data).text()
+
+
+def notes_of(data: Data) -> list[str]:
+    """What a person is to know of how a table is read: how its text is written, which columns are none."""
+    return locate(data).notes()
+
+
+def taken(data: Data, take: Mapping[str, int]) -> Data:
+    """A table of whose jagged collections the first objects are columns."""
+    if not take:
+        return data
+    return Taken(str(data), take, data.reading if isinstance(data, Taken) else None)
+
+
+def with_reading(data: Data, reading: Reading) -> Taken:
+    """A table with what is asked and known of how its text is read."""
+    return Taken(str(data), data.take if isinstance(data, Taken) else {}, reading)
 
 
 def _take(data: Data, take: Mapping[str, int] | None) -> Mapping[str, int] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diabolo.data.formats.base import Format, Source, formats, known
+from diabolo.data.formats.base import Format, Source, formats, index_notes, known, without_index
 from diabolo.errors import DataError
 
 
@@ -38,14 +38,19 @@ class Arrow(Format):
     def schema(self, source: Source) -> tuple[Any, int | None]:
         with self._open(source) as (reader, seekable):
             if not seekable:
-                return reader.schema, None
+                return without_index(reader.schema), None
             import pyarrow.dataset as ds
 
-            return reader.schema, ds.dataset(source.path, format="ipc").count_rows()
+            return without_index(reader.schema), ds.dataset(source.path, format="ipc").count_rows()
+
+    def notes(self, source: Source) -> list[str]:
+        """What a person is to know of how it is read."""
+        with self._open(source) as (reader, _):
+            return index_notes(reader.schema)
 
     def read(self, source: Source, columns: Sequence[str] | None, rows: int) -> Iterator[Any]:
         with self._open(source) as (reader, seekable):
-            names = known(columns, reader.schema.names, source)
+            names = known(columns, without_index(reader.schema).names, source)
             batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if seekable else reader
             for batch in batches:
                 batch = batch.select(names)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from diabolo.data.dialect.record import Reading
 from diabolo.errors import DataError, DiaboloError, MissingExtraError, nearest
 from diabolo.registry import Entry, Registry
 
@@ -40,6 +41,8 @@ __all__ = [
     "rows_within",
     "shape_metadata",
     "suffix_of",
+    "index_notes",
+    "without_index",
     "without_notes",
 ]
 
@@ -67,6 +70,8 @@ class Source:
     inner: str = ""
     #: The files of a folder of images, which is one table.
     files: tuple[Path, ...] = ()
+    #: What is asked and known of a table written as text.
+    reading: Reading | None = None
 
     def __str__(self) -> str:
         return self.shown
@@ -139,6 +144,23 @@ def known(columns: Sequence[str] | None, names: Sequence[str], source: Source) -
         if column not in there:
             raise DataError(f"{source}: no column {column!r}: {nearest(column, names, 'it has')}")
     return list(names if columns is None else columns)
+
+
+#: What pandas calls an index without a name among the columns of a file.
+INDEX = re.compile(r"__index_level_\d+__")
+
+
+def without_index(schema: Any) -> Any:
+    """An Arrow schema without the nameless index of a data frame, which numbers or names its rows."""
+    import pyarrow as pa
+
+    kept = [f for f in schema if not INDEX.fullmatch(f.name)]
+    return schema if len(kept) in (0, len(schema)) else pa.schema(kept, schema.metadata)
+
+
+def index_notes(schema: Any) -> list[str]:
+    """What a person is to know of columns that are none."""
+    return [f"column {n!r} is pandas' index: left out" for n in schema.names if INDEX.fullmatch(n)]
 
 
 def rows_within(rows: int, width: int) -> int:

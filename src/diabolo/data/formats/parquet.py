@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diabolo.data.formats.base import Format, Source, formats, known, rows_within
+from diabolo.data.formats.base import Format, Source, formats, index_notes, known, rows_within, without_index
 
 
 @formats.register("parquet")
@@ -22,7 +22,14 @@ class Parquet(Format):
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(source.path) as file:
-            return file.schema_arrow, file.metadata.num_rows
+            return without_index(file.schema_arrow), file.metadata.num_rows
+
+    def notes(self, source: Source) -> list[str]:
+        """What a person is to know of how it is read."""
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(source.path) as file:
+            return index_notes(file.schema_arrow)
 
     def read(self, source: Source, columns: Sequence[str] | None, rows: int) -> Iterator[Any]:
         import pyarrow as pa
@@ -31,7 +38,7 @@ class Parquet(Format):
         # Reading ahead would keep the whole file in memory.
         options = {"pre_buffer": False, "buffer_size": 1 << 16, "page_checksum_verification": True}
         with pq.ParquetFile(source.path, **options) as file:
-            names = known(columns, file.schema_arrow.names, source)
+            names = known(columns, without_index(file.schema_arrow).names, source)
             step = rows_within(rows, 8 * len(names))
             yield from file.iter_batches(step, columns=names, use_threads=pa.cpu_count() > 1)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from diabolo.data.dialect.record import Reading
 from diabolo.data.formats.base import COUNTS, Source, numbered
 from diabolo.errors import DataError, nearest
 
@@ -22,16 +23,23 @@ LIST = b"diabolo.list"
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """A table of whose jagged collections the first objects are columns; goes wherever a path goes."""
+    """A table with what is known of how to read it; goes wherever a path goes.
+
+    Attributes:
+        data: a file, folder, pattern or URL.
+        take: how many objects of its jagged collections are columns.
+        reading: what is asked and known of a table written as text.
+    """
 
     data: str
-    take: Mapping[str, int]
+    take: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    reading: Reading | None = None
 
     def __str__(self) -> str:
         return self.data
 
 
-#: What names a table: a file, folder, pattern or URL, with or without what to take of its lists.
+#: What names a table: a file, folder, pattern or URL, with or without what is known of how to read it.
 Data = str | Path | Taken
 
 

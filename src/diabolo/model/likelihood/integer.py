@@ -14,7 +14,7 @@ from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 from diabolo.model.likelihood.scaled import Scaled, location_and_log_scale
 
-#: log of a rate stays below this: e^40 counts are none that a table holds.
+#: log of a rate stays below this; no table has counts of e^40.
 LOG_RATE = 40.0
 
 
@@ -78,7 +78,7 @@ def _log_rate(theta: Tensor, units: Units) -> Tensor:
 
 
 class _Rate(Likelihood):
-    """What laws of counts share: one number for each column, the log of its mean."""
+    """Laws of counts with one number for each column, the log of its mean."""
 
     kinds = ("count",)
 

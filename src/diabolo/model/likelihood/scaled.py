@@ -45,7 +45,7 @@ class Scaled(Likelihood):
         return location_and_log_scale(theta)[0] if self.given == "decoded" else theta
 
     def spread(self, theta: Tensor, own: Own, units: Units) -> Tensor:
-        """The scale, [*, 1 or B, columns]; what is trained is added to the floor of σ, which nothing falls below."""
+        """The scale, [*, 1 or B, columns]; a trained scale is added to the floor of σ, so it never falls below it."""
         if self.given == "learned":
             return (units.floor + own[f"log_{self.scaled_by}"].exp()).unsqueeze(-2)
         if self.given == "decoded":

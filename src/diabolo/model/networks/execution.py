@@ -15,8 +15,8 @@ from diabolo.model.networks.operations import Affine, Operation, Rectify
 
 __all__ = ["run"]
 
-#: Rows that pass through other operations at once where no gradient is asked for: what lies between stays in the
-#: cache, and the tiles of a score are a multiple of it.
+#: Rows that pass through other operations at once where no gradient is asked for: results between operations stay in
+#: the cache. The tiles of a score are a multiple of it.
 PART = 256
 
 

@@ -39,9 +39,8 @@ class Collapse(Alarm):
                 "alarm",
                 said,
                 f"The decoder ignores the code. Lower beta (now {e.config.beta:g}), raise it slowly from 0 with "
-                "warmup, "
-                "leave each unit some free bits (regularizer = {name = 'kl', free_bits = 0.1}), or make the decoder "
-                "smaller.",
+                "warmup, leave each unit some free bits (regularizer = {name = 'kl', free_bits = 0.1}), or make the "
+                "decoder smaller.",
             )
         if active < k:
             return self.found(
@@ -76,9 +75,8 @@ class Identity(Alarm):
                 "alarm",
                 said,
                 f"The network can copy any input ({e.model.latent_dim} latent numbers for {len(e.units)} free "
-                "columns): "
-                "anomalies are reconstructed too. Make the latent smaller, or limit it otherwise: corruption (method "
-                "denoising), a penalty (method sparse), or a Gaussian latent (method vae).",
+                "columns): anomalies are reconstructed too. Make the latent smaller, or limit it otherwise: corruption "
+                "(method denoising), a penalty (method sparse), or a Gaussian latent (method vae).",
             )
         return self.found("sound", said)
 
@@ -117,8 +115,7 @@ class Dead(Alarm):
                 "alarm",
                 said,
                 f"Part of the network does nothing.{where} Lower the learning rate, choose narrower layers, or look "
-                "for "
-                "inputs far out of scale (clip); a smaller latent if its numbers do not move.",
+                "for inputs far out of scale (clip); a smaller latent if its numbers do not move.",
             )
         return self.found("sound", said)
 

@@ -1,9 +1,8 @@
-"""The most anomalous rows, with what was expected of them."""
+"""The most anomalous rows, beside their expected cells."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -92,7 +91,7 @@ def _by_columns(e: Evidence, detector: Calibrated, rows: np.ndarray) -> list[Exp
     return out
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return number(value) if isinstance(value, int | float) else show(value)
 
 

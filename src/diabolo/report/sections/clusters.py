@@ -1,4 +1,4 @@
-"""Clusters of the codes: how many, how large, how stable, and what a typical row of each looks like."""
+"""Clusters of the codes: number, sizes, stability, and a typical row of each."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""What was trained on what: parts, widths, rows by role, versions."""
+"""The model and its training rows: parts, widths, rows by role, versions."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from diabolo.data.roles import ROLES
 from diabolo.registry import spec_of
@@ -17,7 +16,7 @@ ROLE_WORDS = {
     "combine": "combined scores",
     "calibrate": "set the threshold",
 }
-#: What the registries' entries are in a few words.
+#: Entries of the registry of latents in a few words.
 LATENT_WORDS = {"point": "a point", "gaussian": "a Gaussian"}
 
 
@@ -46,7 +45,7 @@ def _images(e: Evidence) -> str:
     return f"{h} × {w} images" + (f" of {c} channels" if c > 1 else "")
 
 
-def _said(part: Any) -> str:
+def _said(part: object) -> str:
     spec = part if isinstance(part, dict) else spec_of(part)
     settings = ", ".join(
         f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in spec.items() if k != "name"

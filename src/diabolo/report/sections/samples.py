@@ -32,7 +32,7 @@ class SamplesSection(PageSection):
         drawn, real = draws(e, 60 if e.is_image else DRAWN), e.rows.values[e.looked]
         if e.is_image:
             return Shown(
-                "Images of the table, and images that the model makes of nothing but numbers.",
+                "Images of the table, and images that the model has drawn.",
                 [_images(e, real, drawn)],
             )
         found = column_distances(real, drawn, e.schema)
@@ -44,8 +44,7 @@ class SamplesSection(PageSection):
             f"{number(len(drawn))} rows drawn from the model beside {number(len(real))} of the table"
             f"{QUICKLY if by_trees(e) else ''}. The median column is "
             f"{number(typical, 2)} away ({number(float(chance), 2)} would be chance alone), {found[order[0]].column} "
-            "is "
-            f"farthest with {number(found[order[0]].distance, 2)}. {_copies(e, real, drawn)}"
+            f"is farthest with {number(found[order[0]].distance, 2)}. {_copies(e, real, drawn)}"
         )
         often = e.present(real).mean(axis=0)
         able = [i for i in order if e.schema.columns[i].kind not in ("constant", "date") and often[i] > 0.2]

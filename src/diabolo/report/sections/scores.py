@@ -1,4 +1,4 @@
-"""The distribution of scores with the threshold, and the rate that is realised beside the one that is promised."""
+"""The distribution of scores with the threshold, and the realised rate beside the promised one."""
 
 from __future__ import annotations
 
@@ -143,16 +143,14 @@ def _rates(e: Evidence) -> Html:
     at = interval(int((p <= rate).sum()), len(p))
     said = (
         f"Share flagged at every rate that could have been promised. At {percent(rate, 2)} it is "
-        f"{percent(flagged(rate), 2)} "
-        f"(95 % interval {percent(at[0], 2)} to {percent(at[1], 2)}). A line within the band is what normal rows "
-        "give; above it, "
-        "the table holds anomalies, or is not what the detector was calibrated on (diabolo health)."
+        f"{percent(flagged(rate), 2)} (95 % interval {percent(at[0], 2)} to {percent(at[1], 2)}). Exchangeable rows "
+        "give a line within the band; above it, the table holds anomalies, or is unlike the calibration rows "
+        "(diabolo health)."
     )
     if e.same_table:
         said = (
             "Share flagged at every rate that could have been promised. These rows set the threshold, so the line is "
-            "the promise "
-            "itself; give a table that the model has not seen to test it."
+            "the promise itself; give a table that the model has not seen to test it."
         )
     shown = (0.001, 0.003, 0.01, 0.03, 0.1)
     rows = [

@@ -10,7 +10,7 @@ from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, prose, tag
 from diabolo.report.sections.base import PageSection, Shown, grid, sections
 
-#: What a size of the latent has to gain on explained variance for it to be worth a number more.
+#: Gain in explained variance that makes one more latent number worth it.
 WORTH = 0.01
 
 
@@ -110,8 +110,8 @@ def _curve(sizes: LatentSizes, key: str, title: str, label: str) -> Html:
 SAID = {
     "explained": "Share of the variance that the code explains, on rows that nothing was fitted to if there are such. "
     "Quick refits are the same model, trained for a moment on a few rows: their shape counts, not their level.",
-    "bits": "Bits of a row that its code carries, ½ Σ log2 1/(1 − explained) over columns: what a Gaussian code "
-    "saves by knowing z.",
+    "bits": "Bits of a row that its code carries, ½ Σ log2 1/(1 − explained) over columns: savings of a Gaussian "
+    "code that knows z.",
     "detection": "How well the reconstruction error finds rows in which one column in eight is from another row; "
     "0.5 is chance. A latent that is too large reconstructs them too.",
 }
@@ -122,7 +122,7 @@ def _row(p: SizePoint) -> tuple[str, str, str]:
 
 
 def _units(e: Evidence) -> Html:
-    """What each latent number does."""
+    """The use of each latent number."""
     variance = e.passed.codes.var(axis=0)
     kl = None if e.passed.kl is None else e.passed.kl.mean(axis=0) / np.log(2)
     shown = kl if kl is not None else np.sqrt(variance)
@@ -191,9 +191,8 @@ def _certificate(e: Evidence, sizes: LatentSizes) -> Html:
         verdict = "The latent is larger than the number of components that there are."
     items = [tag("div", tag("dt", a), tag("dd", b)) for a, b in facts]
     note = (
-        f"{what} against principal components of {e.training_values[1]}. The minimum of a linear autoencoder's "
-        "squared error is the "
-        "principal subspace (Baldi, Hornik 1989), so its angle is 0° once it is trained to the end."
+        f"{what} against principal components of {e.training_values[1]}. The minimum of a linear autoencoder's squared "
+        "error is the principal subspace (Baldi, Hornik 1989), so its angle is 0° once it is trained to the end."
     )
     return tag(
         "section",
@@ -206,7 +205,7 @@ def _certificate(e: Evidence, sizes: LatentSizes) -> Html:
 
 
 def subspace_angle(e: Evidence) -> tuple[float, str]:
-    """The largest principal angle, degrees, between what the decoder spans and the principal subspace of its size.
+    """The largest principal angle, degrees, between the decoder's span and the principal subspace of its size.
 
     The decoder's span is that of its weights if it is one affine map; else of the leading components of its outputs
     (Björck, Golub 1973).
@@ -222,10 +221,9 @@ def subspace_angle(e: Evidence) -> tuple[float, str]:
         mine = mine[:, np.linalg.norm(mine, axis=0) > 1e-12]
     else:
         hat = np.where(e.passed.there, e.passed.x_hat, e.passed.x).astype(np.float64)
-        centred = hat - hat.mean(axis=0)
-        values, axes = np.linalg.eigh(centred.T @ centred)
-        mine, what = axes[:, ::-1][:, :k], "The leading directions of the reconstructions"
-        del values
+        centered = hat - hat.mean(axis=0)
+        mine = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :k]
+        what = "The leading directions of the reconstructions"
     if not mine.shape[1]:
         return 90.0, what
     return float(np.degrees(subspace_angles(mine, e.components.axes[:, :k]).max())), what

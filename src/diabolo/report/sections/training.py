@@ -34,8 +34,7 @@ class TrainingSection(PageSection):
         seconds = sum(h.get("seconds") or 0.0 for h in history)
         lead = (
             f"{len(history)} epochs in {seconds:.1f}\N{NO-BREAK SPACE}s; the weights kept are those of epoch "
-            f"{best['epoch']}, with "
-            f"{number(best['validation'])} nats per row on the stop rows."
+            f"{best['epoch']}, with {number(best['validation'])} nats per row on the stop rows."
         )
         return Shown(lead, [grid(_loss(history, best), _terms(history))])
 
@@ -68,8 +67,7 @@ def _loss(history: list[dict[str, Any]], best: dict[str, Any]) -> Html:
     chart.vertical(float(best["epoch"]), "rule", "kept", before=best["epoch"] > 0.8 * epochs[-1])
     said = (
         f"Loss per row. It fell from {number(float(stop[0]))} to {number(float(np.nanmin(stop)))} nats on the stop "
-        "rows. "
-        "Training rows are met with noise and weights in motion, so their curve may lie above the other."
+        "rows. Training rows are met with noise and weights in motion, so their curve may lie above the other."
     )
     rows = [
         (number(h["epoch"]), *(number(float(v)) for v in (t, s))) for h, t, s in zip(history, train, stop, strict=True)
