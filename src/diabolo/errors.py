@@ -13,6 +13,8 @@ DiaboloError
 ├── OutputError        a result that could not be written                        (also OSError)
 └── MissingExtraError  an optional package is not installed                      (also ImportError)
 
+PromiseWarning       a false-alarm rate that may not hold, or is large        (a UserWarning)
+
 A message says what came, what is allowed and what to do, in one line.
 """
 
@@ -32,6 +34,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "OutputError",
+    "PromiseWarning",
     "SettingError",
     "TrainingError",
     "nearest",
@@ -97,6 +100,10 @@ class MissingExtraError(DiaboloError, ImportError):
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed: pip install 'diabolo[{extra}]'"
         )
+
+
+class PromiseWarning(UserWarning):
+    """The false-alarm rate of a detector may not hold for new rows, or is larger than the default."""
 
 
 def nearest(word: object, names: Iterable[str], said: str = "allowed:") -> str:

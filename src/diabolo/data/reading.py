@@ -36,6 +36,7 @@ __all__ = [
     "first_rows",
     "notes_on",
     "ordered_chunks",
+    "read_column",
     "read_table",
     "row_shape",
 ]
@@ -172,6 +173,14 @@ def read_table(path: Data, columns: Sequence[str], weight: str | None = None) ->
     shape, dialect = row_shape(schema, columns), dialect_of(path)
     table = Table(values, list(columns), dtypes, "arrow", True, levels, shape, dialect=dialect)
     return table, np.concatenate(weights) if weight else None
+
+
+def read_column(path: Data, name: str) -> Any:
+    """One column's cells as they are, an Arrow array in chunks."""
+    import pyarrow as pa
+
+    kind = schema_of(path)[0].field(name).type
+    return pa.chunked_array([batch.column(name) for batch in read_batches(path, [name])], kind)
 
 
 def row_shape(schema: Any, columns: Sequence[str]) -> tuple[int, ...] | None:

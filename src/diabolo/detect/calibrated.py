@@ -10,6 +10,7 @@ import numpy as np
 from diabolo.detect.choice import automatic_score, check_score
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
+from diabolo.detect.doubts import Doubt
 from diabolo.detect.health import Monitor
 from diabolo.detect.marginals import Marginals
 from diabolo.detect.reference import Reference
@@ -34,8 +35,9 @@ class Calibrated:
         n_unscorable: rows left out because they could not be scored.
         epochs: epochs of the autoencoder when it was calibrated.
         score: name of the score to use, or "auto".
-        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n_calibration + 1)).
+        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)) of n calibration rows or groups.
         random_state: seed of the split; None where none was chosen.
+        doubts: signs that calibration rows are not exchangeable with new ones; no file keeps them.
     """
 
     fitted: Fitted
@@ -49,6 +51,7 @@ class Calibrated:
     score: str = "auto"
     false_alarm_rate: float | None = None
     random_state: int | None = 0
+    doubts: tuple[Doubt, ...] = ()
 
     def choosing(self, score: str | None = None, false_alarm_rate: float | None = None) -> Calibrated:
         """The same calibration with another score or rate; None keeps the chosen one."""
@@ -62,6 +65,21 @@ class Calibrated:
     def n_calibration(self) -> int:
         """Calibration rows."""
         return len(next(iter(self.calibrations.values())))
+
+    @property
+    def n_groups(self) -> int | None:
+        """Groups that they come in; None where each stands alone."""
+        return next(iter(self.calibrations.values())).groups
+
+    @property
+    def n_units(self) -> int:
+        """What the rate is promised by: calibration groups, else rows."""
+        return self.n_calibration if self.n_groups is None else self.n_groups
+
+    @property
+    def counted(self) -> str:
+        """Calibration rows in words, with their groups."""
+        return next(iter(self.calibrations.values())).said
 
     @property
     def score_name(self) -> str:
@@ -93,7 +111,7 @@ class Calibrated:
     def rate(self) -> float:
         """The false-alarm rate in use: `false_alarm_rate`, with None resolved."""
         chosen = self.false_alarm_rate
-        return default_rate(self.n_calibration) if chosen is None else self.calibration.check_rate(chosen)
+        return default_rate(self.n_units) if chosen is None else self.calibration.check_rate(chosen)
 
     @property
     def threshold(self) -> float:
@@ -104,6 +122,10 @@ class Calibrated:
         """Score rows [n, C] in the schema's order, [n] float64, up = more anomalous; +inf where there is none."""
         name = self.score_name
         return score_table(self.reference, values, [name])[name]
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Conformal p-values of scores [m], NaN for a row that cannot be scored."""
+        return np.where(np.isfinite(scores), self.calibration.p_values(scores), np.nan)
 
     def monitor(self, level: float) -> Monitor:
         """A monitor of rows that come to the detector.

@@ -47,10 +47,11 @@ class ColumnCalibration:
     [[0.25, 0.75]]
     """
 
-    def __init__(self, costs: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Costs [n, C] of calibration rows, and their weights [n]."""
+    def __init__(self, costs: np.ndarray, weights: np.ndarray | None = None, groups: int | None = None) -> None:
+        """Costs [n, C] of calibration rows, and their weights [n]; `groups` as of `Calibration`."""
         self.costs, self.weights = np.asarray(costs, np.float32), weights
-        self._columns = [Calibration(column, weights) for column in self.costs.T]
+        groups = None if groups is None else min(groups, len(costs))
+        self._columns = [Calibration(column, weights, groups) for column in self.costs.T]
 
     def __len__(self) -> int:
         return len(self.costs)
@@ -61,8 +62,10 @@ class ColumnCalibration:
         return np.stack(found, axis=1)
 
     @staticmethod
-    def of(model: Model, values: np.ndarray, weights: np.ndarray | None = None) -> ColumnCalibration:
+    def of(
+        model: Model, values: np.ndarray, weights: np.ndarray | None = None, groups: int | None = None
+    ) -> ColumnCalibration:
         """From calibration rows [n, C]; of very many, evenly spaced ones are kept."""
         most = max(100, min(MOST_ROWS, MOST_CELLS // max(1, values.shape[1])))
         rows = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).astype(np.int64))
-        return ColumnCalibration(column_costs(model, values[rows]), None if weights is None else weights[rows])
+        return ColumnCalibration(column_costs(model, values[rows]), None if weights is None else weights[rows], groups)

@@ -118,7 +118,7 @@ def explain(detector: Calibrated, values: np.ndarray, neighbors: int, start: int
     names = encoding.schema.names
     scores = detector.scores(values)
     found = _repaired(detector, values, scores)
-    p, p_columns = detector.calibration.p_values(scores), _column_p_values(detector, values, found)
+    p, p_columns = detector.p_values(scores), _column_p_values(detector, values, found)
     wholes = np.stack([f.row for f in found])
     expected = plain_rows(_expected(model, wholes), encoding, mean=True)
     seen = seen_rows(values, encoding)
@@ -211,7 +211,7 @@ def _repaired(detector: Calibrated, values: np.ndarray, scores: np.ndarray) -> l
         _neighborhood(detector),
         detector.threshold,
         _suspects(detector, values[at]),
-        detector.calibration.threshold(ORDINARY) if detector.n_calibration * ORDINARY >= 1 else None,
+        detector.calibration.threshold(ORDINARY) if detector.calibration.units * ORDINARY >= 1 else None,
     )
     taken = dict(zip(at.tolist(), found, strict=True))
     blank = [Repair(math.inf, math.inf, v.astype(np.float64), (), c) for v, c in zip(values, infinite, strict=True)]

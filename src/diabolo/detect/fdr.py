@@ -3,7 +3,7 @@
 For m p-values p_(1) ≤ ... ≤ p_(m), reject the k smallest, k the largest with p_(k) ≤ q k / m (Benjamini, Hochberg
 1995). Conformal p-values of one calibration set depend on each other, but positively (PRDS), and then the rule still
 keeps E[false / max(1, rejected)] ≤ q (Bates, Candès, Lei, Romano, Sesia 2023, arXiv:2104.08279, theorem 2). That proof
-is for calibration rows of equal weight.
+is for calibration rows of equal weight, so not for groups.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Discoveries:
     """Benjamini-Hochberg over a table of any length: of its rows it needs n + 1 counts alone.
 
     Among n calibration scores a row has one of n + 1 places, and its place decides its p-value. A row that cannot be
-    scored is no test: it is always flagged, and counts neither among the m rows nor among the discoveries.
+    scored is no test, and no discovery.
 
     Args:
         calibration: of the score that `add` is given.
@@ -69,13 +69,9 @@ class Discoveries:
     """
 
     def __init__(self, calibration: Calibration, q: float) -> None:
-        self.q, self.calibration, n = _check(q), calibration, len(calibration)
-        if q * (n + 1) * ROUNDING < 1:
-            raise CalibrationError(
-                f"a false discovery rate of {q:g} needs at least {math.ceil(1 / q - 1 - 1e-9):,} calibration rows, "
-                f"there are {n:,}; calibrate on more rows, or allow {1 / (n + 1):.3g} or more"
-            )
-        self._counts = np.zeros(n + 1, np.int64)
+        self.q, self.calibration = _check(q), calibration
+        calibration.refuse_below("false discovery rate", q)
+        self._counts = np.zeros(len(calibration) + 1, np.int64)
 
     def add(self, scores: np.ndarray) -> None:
         """Count rows, [b] scores; those that are not finite are passed over."""
@@ -90,7 +86,7 @@ class Discoveries:
     @property
     def needed(self) -> int:
         """Rows at the smallest p-value, 1/(n+1), without which nothing can be rejected: ⌈m / (q (n+1))⌉, at least 1."""
-        return max(1, math.ceil(self.tests / (self.q * len(self._counts) * ROUNDING)))
+        return max(1, math.ceil(self.tests / (self.q * (self.calibration.units + 1) * ROUNDING)))
 
     @property
     def threshold(self) -> float:

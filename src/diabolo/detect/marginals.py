@@ -105,9 +105,12 @@ def _edges(cell: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Counts:
     """New rows, counted between the edges of their features."""
 
-    def __init__(self, marginals: Marginals, values: int | None = None) -> None:
-        """Features from the number `values` on, which are computed, are never tested value by value."""
-        self.marginals, self._used = marginals, marginals.used
+    def __init__(self, marginals: Marginals, values: int | None = None, unit: float = 1.0) -> None:
+        """Features from the number `values` on, which are computed, are never tested value by value.
+
+        A row counts as so much of a `unit`: less than 1 where rows come in groups.
+        """
+        self.marginals, self._used, self._unit = marginals, marginals.used, unit
         most = len(marginals) if values is None else values
         self._few = [f < most and marginals.few(f) for f in range(len(marginals))]
         shape = (len(marginals), EDGES + 1)
@@ -137,19 +140,21 @@ class Counts:
     def differ(self, f: int) -> Difference:
         """How the feature's cells that are there differ from the calibration rows'."""
         known, used = self.marginals, int(self._used[f])
-        there = int(self.within[f].sum())
+        within, exact = (np.rint(a[f] * self._unit).astype(np.int64) for a in (self.within, self.exact))
+        there = int(within.sum())
         size = known.size * (1 - float(known.missing[f]))
         if not there or not used or size < 1:
             return Difference(1.0, 0.0, float("nan"), float("nan"), float("nan"), "at or below")
         edges, share = known.edges[f, :used], known.share[f, :used]
         if self._few[f]:
-            return _by_value(edges, share, size, self.exact[f, :used], there)
-        return _by_shares(edges, share, size, np.cumsum(self.within[f, :used]), there)
+            return _by_value(edges, share, size, exact[:used], there)
+        return _by_shares(edges, share, size, np.cumsum(within[:used]), there)
 
     def lacks(self, f: int) -> Difference:
         """How the feature's share of missing cells differs."""
         before, now = float(self.marginals.missing[f]), int(self.missing[f])
-        p = fisher(before * self.marginals.size, self.marginals.size, now, self.rows)
+        counts = round(now * self._unit), round(self.rows * self._unit)
+        p = fisher(before * self.marginals.size, self.marginals.size, *counts)
         share = now / max(self.rows, 1)
         return Difference(p, abs(share - before), float("nan"), before, share, "missing")
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import RandomState, seed_of
 from diabolo.data.keeping import table_of
+from diabolo.data.split import split_of
 from diabolo.data.table import TableLike, TableOut, as_table, check_weights, matched
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
@@ -25,6 +26,7 @@ from diabolo.errors import CalibrationError, ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.named import VariationalAutoencoder
+from diabolo.estimators.promise import groups_to_calibrate, warn_of_promise
 from diabolo.estimators.score_parameter import ScoreParameter
 from diabolo.file.detector import detector_section
 from diabolo.file.model_file import ModelFile, save_sections
@@ -38,8 +40,8 @@ __all__ = ["AnomalyDetector"]
 class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     """Flags rows at a guaranteed false-alarm rate, by split-conformal p-values.
 
-    p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a normal row has P(p ≤ α) ≤ α (see
-    `diabolo.detect.conformal`).
+    p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a row exchangeable with the calibration rows has P(p ≤ α) ≤ α,
+    on average over calibrations (see `diabolo.detect.conformal`).
 
     Args:
         autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (rows it
@@ -49,7 +51,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
             (docs/detection.md). With fewer than 20 of them, and for rows of objects (slots) if the latent is Gaussian,
             it takes neg_elbo for a Gaussian latent (neg_log_likelihood if it was trained on an importance-weighted
             bound), nll for a point. Acts at once.
-        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n_calibration + 1)). Acts at once, no refit.
+        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)), n calibration rows or groups. Acts at once.
         random_state: seed of the split, and of the autoencoder if None was given.
 
     >>> import numpy as np
@@ -86,15 +88,25 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         y: object = None,
         sample_weight: ArrayLike | None = None,
         *,
+        groups: ArrayLike | str | None = None,
+        time: ArrayLike | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
     ) -> Self:
         """Fit on rows X [n, C] without labels (y is ignored), and calibrate on rows kept apart.
 
         Args:
+            groups: [n] numbers, text or dates, equal for rows that are not independent of each other; "content" for
+                groups of equal rows. A group plays one part, and the rate is that of rows of new groups.
+            time: [n] numbers or dates; the last rows calibrate. Later drift is not covered.
             checkpoint, resume: as in `Autoencoder.fit`; without effect for a fitted autoencoder.
 
+        Warns:
+            PromiseWarning: signs that the rows are not exchangeable (`diabolo.detect.doubts`); fewer than 19
+                calibration rows or groups where no `false_alarm_rate` is given.
+
         Raises:
+            ConfigError: `time` with a fitted autoencoder.
             CalibrationError: fewer than 99 rows are left to calibrate a fitted autoencoder on, or
                 `false_alarm_rate` is below what the calibration rows can guarantee.
         """
@@ -104,19 +116,28 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         if given is not None and not isinstance(given, Autoencoder):
             raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders")
         choice = Choice(self._score, self.false_alarm_rate, seed, None if self.random_state is None else seed)
+        split = split_of(table.values, groups, time)
         if given is not None and hasattr(given, "model_"):
-            return self._adopt(around(given.fitted_, table, weights, choice, type(self).__name__, 3), given)
+            if time is not None:
+                raise ConfigError("time splits the rows of a fit, and this autoencoder is fitted: give the last rows")
+            name = type(self).__name__
+            return self._adopt(around(given.fitted_, table, weights, choice, name, 3, split.groups), given, 3)
         ae = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
-        found = fit_detector(table, weights, ae.settings(), choice, print_epoch if ae.verbose else None, keep)
-        return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)))
+        found = fit_detector(table, weights, ae.settings(), choice, print_epoch if ae.verbose else None, keep, split)
+        return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)), 3)
 
-    def _adopt(self, calibrated: Calibrated, ae: Autoencoder) -> Self:
+    def _adopt(self, calibrated: Calibrated, ae: Autoencoder, stacklevel: int | None = None) -> Self:
         self._state, self.autoencoder_ = calibrated, ae
         self.n_calibration_, self.n_excluded_ = calibrated.n_calibration, calibrated.n_excluded
+        self.n_calibration_groups_ = calibrated.n_groups
         self.remember_columns(ae.fitted_)
+        if stacklevel is not None:
+            warn_of_promise(calibrated, stacklevel + 1)
         return self
 
-    def calibrate(self, X: TableLike, sample_weight: ArrayLike | None = None) -> Self:
+    def calibrate(
+        self, X: TableLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | str | None = None
+    ) -> Self:
         """Renew the p-values on other rows X [n, C] of normal data; nothing that the fit has learnt changes.
 
         Rows that the autoencoder was trained on are left out. If the call fails, the detector stays as it was.
@@ -124,16 +145,22 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         Args:
             X: rows in the columns of the fit.
             sample_weight: [n] from 0 up; rows of weight 0 play no part.
+            groups: as in `fit`; needed where the fit had groups other than "content".
+
+        Warns:
+            PromiseWarning: as in `fit`.
 
         Raises:
-            CalibrationError: fewer than 99 rows are left, or `false_alarm_rate` needs more than there are.
+            CalibrationError: fewer than 99 rows are left, `false_alarm_rate` needs more than there are, or groups are
+                missing.
         """
         before, values = self.calibrated_, self._values(X)
-        weights = check_weights(sample_weight, len(values))
+        weights, keys = check_weights(sample_weight, len(values)), groups_to_calibrate(before, values, groups)
         used = np.arange(len(values)) if weights is None else np.flatnonzero(weights > 0)
         values, weights = values[used], None if weights is None else weights[used]
         free = unseen_rows(before.fitted, before.reference.stored, values, stacklevel=3)
-        return self._adopt(recalibrated(before, values, weights, free), self.autoencoder_)
+        renewed = recalibrated(before, values, weights, free, None if keys is None else keys[used])
+        return self._adopt(renewed, self.autoencoder_, 3)
 
     @property
     def _score(self) -> str:
@@ -194,9 +221,11 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         return detector.scores(self._values(X))
 
     def p_values(self, X: TableLike) -> np.ndarray:
-        """Conformal p-value per row, [n] float64, from 1/(n_calibration + 1) to 1; small = anomalous."""
-        scores = self.anomaly_score(X)
-        return self.calibrated_.calibration.p_values(scores)
+        """Conformal p-value per row, [n] float64, from 1/(n + 1) to 1, n calibration rows or groups; small = anomalous.
+
+        NaN for a row that cannot be scored.
+        """
+        return self.calibrated_.p_values(self.anomaly_score(X))
 
     def explain(self, X: TableLike, neighbors: int = 3) -> list[Explanation]:
         """Why each of the rows X [n, C], or one row [C], has its score.
@@ -234,7 +263,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         scores = self.anomaly_score(X)
         told = {
             "score": scores,
-            "p_value": self.calibrated_.calibration.p_values(scores),
+            "p_value": self.calibrated_.p_values(scores),
             "is_anomaly": ~np.isfinite(scores) | (scores > self.threshold_),
         }
         return table_of(X, told, keep)
@@ -242,12 +271,12 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     def discoveries(self, X: TableLike, fdr: float = 0.1) -> np.ndarray:
         """Rows to report if, on average, at most a share `fdr` of those reported may be normal: [n] bool.
 
-        Benjamini-Hochberg over the table's p-values (`diabolo.detect.fdr`). A row that cannot be scored is always
-        reported; it is no test, so the share is of the other rows.
+        Benjamini-Hochberg over the table's p-values (`diabolo.detect.fdr`). A row that cannot be scored has none and
+        is never reported; `predict` flags it.
 
         Args:
             X: all rows that are looked at together.
-            fdr: false discovery rate q in (0, 1), at least 1/(n_calibration + 1).
+            fdr: false discovery rate q in (0, 1), at least 1/(n + 1) of n calibration rows or groups.
 
         Raises:
             CalibrationError: q outside (0, 1), or below what the calibration rows can show.
@@ -255,7 +284,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         scores = self.anomaly_score(X)
         found = Discoveries(self.calibrated_.calibration, fdr)
         found.add(scores)
-        return np.asarray((scores > found.threshold) | ~np.isfinite(scores))
+        return np.asarray((scores > found.threshold) & np.isfinite(scores))
 
     def health(self, X: TableLike, level: float = 0.01) -> Health:
         """Whether new rows X still look like the calibration rows: their scores, the false-alarm rate, each column.

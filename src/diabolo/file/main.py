@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,7 +85,7 @@ def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) 
         "config": model.config.to_json(),
         "encoding": {k: encoding[k] for k in ("schema", "clip", "n_train")},
         "input": dataclasses.asdict(fitted.input),
-        "roles": dataclasses.asdict(fitted.roles),
+        "roles": {k: v for k, v in dataclasses.asdict(fitted.roles).items() if (k, v) != ("split", "position")},
         "training": {**dataclasses.asdict(fitted.training), "history": history},
     }
     if model.encoding.schema.dialect is not None:
@@ -137,6 +138,8 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
         raise ModelFileError(f"{path}: tensor 'main/row_hashes' must be [n] U64")
     if not {"train", "stop", "calibrate"} <= set(card.roles.counts):
         raise ModelFileError(f"{path}: section 'main': roles have no counts")
+    if not re.fullmatch(r"position|content|(group|time)( .*)?", card.roles.split, re.DOTALL):
+        raise ModelFileError(f"{path}: section 'main': roles by {card.roles.split[:40]!r} are unknown; upgrade diabolo")
     training = Training(card.training.device, card.training.seconds, card.training.versions)
     return Fitted(model, history, card.roles, training, card.input, hashes), card.estimator
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diabolo.data.roles import GivenRoles
 from diabolo.errors import ConfigError
 from diabolo.fitted.record import Roles
 from diabolo.model.autoencoder import Model
@@ -46,12 +47,14 @@ def checkpoint_of(
     weights: np.ndarray | None,
     buckets: int = 0,
     values: np.ndarray | None = None,
+    given: GivenRoles | None = None,
 ) -> Checkpoint | None:
     """The fit's checkpoint, with the facts in which a file of the same fit agrees.
 
     Args:
         buckets: number of buckets of the cache; rows come from there in another order than from memory.
         values: the table, where it is in memory.
+        given: the roles, where positions do not tell them.
     """
     if keep is None:
         return None
@@ -70,6 +73,8 @@ def checkpoint_of(
         "weights": None if weights is None else _digest(weights.tobytes()),
         "encoding": _digest(encoding.encode()),
     }
+    if given is not None:
+        identity["split"] = [roles.split, _digest(given.roles.tobytes())]
     if buckets:
         identity["buckets"] = buckets
     return Checkpoint(keep.path, identity, keep.resume)

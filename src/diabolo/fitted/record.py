@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from diabolo.cards import Count
 from diabolo.data.encoding import Encoding
-from diabolo.data.roles import ROLES, RoleRule
+from diabolo.data.roles import ROLES, GivenRoles, RoleRule
 from diabolo.data.table import Container
 from diabolo.model.autoencoder import Model
 from diabolo.train.online import Pace
@@ -41,10 +41,15 @@ class Roles:
     counts: dict[str, Count]
     fingerprint: str
     combine: Annotated[float, Ge(0)] = 0.0
+    split: str = "position"  #: `diabolo.data.split.Split.name`
 
     @property
     def rule(self) -> RoleRule:
         return RoleRule(self.rows, self.seed, self.stop, self.combine, self.calibrate)
+
+    def tells(self, fingerprint: str) -> bool:
+        """Whether `of` gives the roles of the table of that fingerprint: that of the fit, split by positions."""
+        return self.split == "position" and self.fingerprint == fingerprint
 
     def of(self, positions: np.ndarray | None = None) -> np.ndarray:
         """Positions in `ROLES` of all rows of the table, or of those at some positions, [n] int8."""
@@ -83,6 +88,7 @@ class Fitted:
         kept: rows trained or stopped on [R, C], in the schema's order and levels, each of which can be scored.
         drawn: positions in `kept` of the rows that new ones are drawn from, by their weights.
         pace: state of `partial_fit` between two calls.
+        assigned: the roles of the fit's rows where positions do not tell them; not kept in a file.
     """
 
     model: Model
@@ -95,6 +101,7 @@ class Fitted:
     kept: np.ndarray | None = None
     drawn: np.ndarray | None = None
     pace: Pace | None = None
+    assigned: GivenRoles | None = None
 
     @property
     def source_rows(self) -> np.ndarray | None:
@@ -119,11 +126,15 @@ class Fitted:
 
 @dataclasses.dataclass
 class Apart:
-    """Rows [·, C] that a fit hands to a detector, in the schema's order and levels; the parts share no row."""
+    """Rows [·, C] that a fit hands to a detector, in the schema's order and levels; the parts share no row.
+
+    `calibrate_groups` [·] are the groups that the calibration rows come in.
+    """
 
     stored: np.ndarray
     calibrate: np.ndarray
     calibrate_weights: np.ndarray | None = None
+    calibrate_groups: np.ndarray | None = None
 
 
 def most_kept(columns: int, itemsize: int) -> int:

@@ -103,8 +103,8 @@ class Evidence:
 
     @functools.cached_property
     def roles(self) -> np.ndarray | None:
-        """[n] positions in `ROLES` if the table is the one of the fit."""
-        if not self.same_table:
+        """[n] positions in `ROLES` if the table is the one of the fit, and positions tell them."""
+        if not self.fitted.roles.tells(self.rows.fingerprint):
             return None
         return self.fitted.roles.of(self.rows.positions)
 
@@ -150,7 +150,7 @@ class Evidence:
 
     @functools.cached_property
     def p_values(self) -> np.ndarray | None:
-        return None if self.detector is None else self.detector.calibration.p_values(self.scores)
+        return None if self.detector is None else self.detector.p_values(self.scores)
 
     @functools.cached_property
     def flagged(self) -> np.ndarray | None:

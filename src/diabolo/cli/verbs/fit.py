@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from diabolo.cli.console import TABLE, check_apart, parse_slots, percent, say
+from diabolo.cli.console import TABLE, check_apart, parse_slots, say
+from diabolo.cli.promise import columns_of_split, condition, promised
 from diabolo.cli.verb import verb
 from diabolo.config import METHODS, Config
 from diabolo.errors import ConfigError
@@ -42,6 +44,8 @@ def fit(
     ),
     label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
     weight: str | None = typer.Option(None, help="Column of row weights."),
+    group: str | None = typer.Option(None, help="Column of groups that belong together; 'content': equal rows."),
+    time: str | None = typer.Option(None, help="Column of time: the last rows calibrate."),
     slots: list[str] = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10; repeatable."),
     take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
     config: Path | None = typer.Option(None, help="TOML file of settings (docs/settings.md)."),
@@ -81,12 +85,14 @@ def fit(
     check_apart(out, data)
     check_writable(out)
     source = taken(data, parse_slots(take, "--take"))
-    names, unfit = choose_columns(source, columns, exclude, [label, weight], settings.get("kinds"))
+    apart = [label, weight, *columns_of_split(group, time)]
+    names, unfit = choose_columns(source, columns, exclude, apart, settings.get("kinds"))
     ae = CLASSES[method](**settings)
     choice = None if only is not None else Choice("auto", false_alarm_rate, seed, seed)
+    wanted = partial(Fit, chosen, choice, quiet, group, time)
     with kept(out, resume) as keep:
         with naming(data):
-            fitted, detector, rows = train(source, out, names, weight, Fit(chosen, choice, keep, quiet), most, cache)
+            fitted, detector, rows = train(source, out, names, weight, wanted(keep), most, cache)
         sections = ae.from_fitted(fitted, ae.get_params(deep=False)).sections()
         if detector is not None:
             sections["detector"] = detector_section(detector)
@@ -108,11 +114,7 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -
         f"(epoch {max(e['epoch'] for e in history if e['best'])} of {len(history)}, loss {best:.4f})",
     ]
     if detector is not None:
-        default = "" if detector.false_alarm_rate is not None else " (the default)"
-        lines.append(
-            f"  {detector.n_calibration:,} rows calibrated {detector.score_name}: above {detector.threshold:.4f} is an "
-            f"anomaly, at a false-alarm rate of {percent(detector.rate)}{default}"
-        )
+        lines += [f"  {promised(detector)}", *condition(detector, fitted.roles.split)]
     if counts["train"] < FEW:
         lines.append(
             f"  {counts['train']:,} training rows are few: with less than {FEW}, a score says little; give more if "

@@ -13,6 +13,7 @@ from diabolo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from diabolo.cli.rules import Rule
+    from diabolo.detect.calibrated import Calibrated
 
 #: The score's name that stands for every one.
 ALL = "all"
@@ -75,7 +76,7 @@ def score(
             table = score_table(reference, values, more or [name])
             s, n, at = table[name], len(values), counts["rows"]
             flags = _flags(encoding, values, s, f"{data}: row " if strict else "", at)
-            p, anomaly = _judged(rule, s)
+            p, anomaly = _judged(rule, detector, s)
             counts["rows"] += n
             counts["flagged"] += len(flags)
             progress.add(n)
@@ -110,13 +111,14 @@ def _with_kept(schema: Any, source: Any, keep: list[str]) -> tuple[Any, list[str
     return with_kept(schema, source, kept), kept
 
 
-def _judged(rule: Rule | None, scores: Any) -> tuple[Any, Any]:
+def _judged(rule: Rule | None, detector: Calibrated | None, scores: Any) -> tuple[Any, Any]:
     """p-values and whether rows are anomalies; nothing without a detector."""
     import pyarrow as pa
 
-    if rule is None:
+    if rule is None or detector is None:
         return pa.nulls(len(scores), pa.float64()), pa.nulls(len(scores), pa.bool_())
-    return pa.array(rule.calibration.p_values(scores)), pa.array(rule.decide(scores))
+    # A row without a score has no p-value.
+    return pa.array(detector.p_values(scores), from_pandas=True), pa.array(rule.decide(scores))
 
 
 def _flags(encoding: Any, values: Any, scores: Any, where: str, at: int) -> dict[int, str]:
@@ -140,9 +142,7 @@ def _summary(out: str, name: str, counts: dict[str, int], rule: Rule | None) -> 
     if rule is not None:
         lines += rule.said(counts["rows"])
     if counts["flagged"]:
-        lines.append(
-            f"  {counts['flagged']:,} rows could not be scored: the column flag says why; none counts as normal"
-        )
+        lines.append(f"  {counts['flagged']:,} rows could not be scored: the column flag says why")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from diabolo.data.hashing import hash_rows
 from diabolo.data.remarks import remarks
+from diabolo.detect.doubts import equal_by_chance
 from diabolo.report.alarms.base import Alarm, Finding, Status, alarms
 from diabolo.report.evidence import Evidence, spaced
 from diabolo.report.html import number, percent
@@ -23,17 +24,17 @@ class Seen(Alarm):
     limit = 0.001
 
     def __call__(self, e: Evidence) -> Finding:
-        if e.same_table:
+        if e.same_table and e.seen is not None:
             hashes = hash_rows(e.rows.values)
             fresh = hashes[~np.asarray(e.seen)]
             again = float(np.isin(fresh, hashes[np.asarray(e.seen)]).mean()) if len(fresh) else 0.0
             said = f"the training table itself; {percent(again)} of the rows kept apart equal a training row"
-            if again > self.limit and not _few_patterns(e):
+            if again > self.limit and not _by_nature(e, again):
                 return self.found(
                     "alarm",
                     said,
                     "Rows occur more than once, so scores of rows kept apart look better than those of new ones will. "
-                    "Remove duplicates before the fit.",
+                    "Remove duplicates before the fit, or fit --group content.",
                 )
             return self.found("sound", said + "; numbers below are of rows kept apart")
         if e.seen is None:
@@ -42,7 +43,7 @@ class Seen(Alarm):
             )
         known = float(e.seen.mean())
         said = f"{percent(known)} of the rows were trained on"
-        if known > self.limit and not _few_patterns(e):
+        if known > self.limit and not _by_nature(e, known):
             return self.found(
                 "alarm",
                 said,
@@ -53,10 +54,10 @@ class Seen(Alarm):
         return self.found("sound", said)
 
 
-def _few_patterns(e: Evidence) -> bool:
-    """Whether equal rows are to be expected: fewer different rows than half of them."""
-    hashes = hash_rows(e.rows.values[spaced(len(e.rows.values), 20_000)])
-    return len(np.unique(hashes)) < 0.5 * len(hashes)
+def _by_nature(e: Evidence, share: float) -> bool:
+    """Whether so many equal rows are to be expected of columns of few values."""
+    values = e.rows.values[spaced(len(e.rows.values), 20_000)]
+    return 2 * equal_by_chance(values, e.fitted.roles.rows) >= share
 
 
 @alarms.register("columns")

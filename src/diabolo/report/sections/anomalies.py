@@ -72,7 +72,7 @@ def _by_columns(e: Evidence, detector: Calibrated, rows: np.ndarray) -> list[Exp
     hat = pass_rows(e.model, np.nan_to_num(values, nan=np.nan, posinf=np.nan, neginf=np.nan)).values
     seen, expected = seen_rows(values, e.encoding), plain_rows(hat, e.encoding, mean=True)
     there = e.present(values)
-    whole = e.detector.calibration.p_values(e.scores[rows]) if e.detector is not None else np.ones(len(rows))
+    whole = e.detector.p_values(e.scores[rows]) if e.detector is not None else np.ones(len(rows))
     out = []
     for k, i in enumerate(rows):
         excess = np.where(there[k], costs[k] - typical, -np.inf)

@@ -37,7 +37,8 @@ class ScoresSection(PageSection):
         whose = _whose(e)
         lead = (
             f"Of {number(n)} {whose}, {number(int(flags.sum()))} ({percent(share, 2)}) score above the threshold, "
-            f"which promises at most {percent(d.rate, 2)} of normal rows. Scored by {e.score_name}."
+            f"which promises at most {percent(d.rate, 2)} of rows exchangeable with the {d.counted}, on average over "
+            f"calibrations. Scored by {e.score_name}."
         )
         return Shown(lead, [grid(_histogram(e), _rates(e), *_by_truth(e))])
 
@@ -121,10 +122,14 @@ def _rates(e: Evidence) -> Html:
     if d is None or e.p_values is None:
         raise TypeError("rates need a detector")
     calibration: Calibration = d.calibration
-    p = e.p_values[e.judged]
-    n = len(calibration)
+    p = e.p_values[e.judged & np.isfinite(e.scores)]
+    n = calibration.units
     rates = np.unique(np.geomspace(max(1 / (n + 1), 1e-4), 0.5, 40))
-    realised = np.array([(p <= r).mean() for r in rates])
+
+    def flagged(rate: float) -> float:
+        return float((p <= rate).sum()) / max(len(p), 1)
+
+    realised = np.array([flagged(r) for r in rates])
     band = np.array([calibration.realised(r) for r in rates])
     floor = 10 ** np.floor(np.log10(max(min(rates[0], 1 / max(len(p), 2)), 1e-6)))
     chart = Chart(
@@ -138,8 +143,8 @@ def _rates(e: Evidence) -> Html:
     at = interval(int((p <= rate).sum()), len(p))
     said = (
         f"Share flagged at every rate that could have been promised. At {percent(rate, 2)} it is "
-        f"{percent(float((p <= rate).mean()), 2)} (95 % interval {percent(at[0], 2)} to {percent(at[1], 2)}). Normal "
-        "rows give a line within the band; above it, the table holds anomalies, or is unlike the calibration rows "
+        f"{percent(flagged(rate), 2)} (95 % interval {percent(at[0], 2)} to {percent(at[1], 2)}). Exchangeable rows "
+        "give a line within the band; above it, the table holds anomalies, or is unlike the calibration rows "
         "(diabolo health)."
     )
     if e.same_table:
@@ -149,7 +154,11 @@ def _rates(e: Evidence) -> Html:
         )
     shown = (0.001, 0.003, 0.01, 0.03, 0.1)
     rows = [
-        (percent(r), percent(float((p <= r).mean()), 2), *(percent(v, 2) for v in calibration.realised(r)))
+        (
+            percent(r),
+            percent(flagged(r), 2),
+            *(percent(v, 2) for v in calibration.realised(r)),
+        )
         for r in shown
         if r >= 1 / (n + 1)
     ]
