@@ -16,8 +16,9 @@ from diabolo import (
     VariationalAutoencoder,
 )
 from diabolo.config import build_config
+from diabolo.data.matching import matched
 from diabolo.data.schema import infer_schema
-from diabolo.data.table import as_table, matched
+from diabolo.data.table import as_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.generate.adjusting import _ridge
 from diabolo.generate.fidelity import column_distances, copying, fidelity_of, two_sample_auroc

@@ -20,7 +20,8 @@ from program import done, refused
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.data.hashing import fingerprint, hash_rows
-from diabolo.data.table import as_table, matched
+from diabolo.data.matching import matched
+from diabolo.data.table import as_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.report import write_report
 from diabolo.report.alarms import alarms, findings

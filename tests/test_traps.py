@@ -12,8 +12,9 @@ import torch
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.data.dtypes import restored
+from diabolo.data.matching import matched
 from diabolo.data.roles import ROLES, assign_roles, calibration_share
-from diabolo.data.table import as_table, matched
+from diabolo.data.table import as_table
 from diabolo.data.tiles import TILE
 from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference

@@ -14,8 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import RandomState, seed_of
 from diabolo.data.keeping import table_of
+from diabolo.data.matching import matched
 from diabolo.data.split import split_of
-from diabolo.data.table import TableLike, TableOut, as_table, check_weights, matched
+from diabolo.data.table import TableLike, TableOut, as_table, check_weights
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
 from diabolo.detect.explaining import Explanation, explain
