@@ -131,7 +131,7 @@ def test_chunks_change_nothing(suffix, here, monkeypatch):
 
 
 def test_only_main(shop, here):
-    assert list(read_sections(shop / "ae.diabolo")) == ["generator", "main"]
+    assert list(read_sections(shop / "ae.diabolo")) == ["generator", "main", "rows"]
     frame = scored(shop / "ae.diabolo", shop / "data.parquet")
     assert pq.read_schema("s.parquet").equals(SCORES)
     np.testing.assert_array_equal(frame["score"], load(shop / "ae.diabolo").anomaly_score(table()[FEATURES]))

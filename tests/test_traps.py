@@ -130,7 +130,7 @@ def test_scaling_and_scores_are_the_same_in_a_new_process(models, X, tmp_path, s
 import sys
 import numpy as np
 import pandas as pd
-from diabolo import load
+from diabolo import Autoencoder
 ae = Autoencoder.load(f"{sys.argv[1]}/m.diabolo")
 X = pd.read_parquet(f"{sys.argv[1]}/X.parquet")
 e = ae.model_.encoding
@@ -166,7 +166,7 @@ def test_missing_columns_are_refused_by_name(models, detector, X):
 
 
 #: Models of the fixture, and what each offers its scores without a detector.
-OFFERS = {"ae": frozenset(), "vae": frozenset({"stochastic"}), "plain": frozenset()}
+OFFERS = {"ae": frozenset(), "vae": frozenset({"stochastic"}), "plain": frozenset({"stochastic"})}
 SCORED = [(name, score) for name in OFFERS for score in scores if scores.get(score).needs <= OFFERS[name]]
 
 
@@ -451,7 +451,7 @@ def test_a_fit_refuses_what_it_cannot_use(X):
         Autoencoder(epochs=1).fit(np.full((50, 2), np.nan))
     with pytest.raises(DataError, match=r"column 'c' holds object of mixed kinds .*one kind per column"):
         Autoencoder(epochs=1).fit(pd.DataFrame({"a": [1.0, 2.0], "c": ["x", 1.5]}))
-    with pytest.raises(DataError, match=r"row 1, column 'c': 'x' is not a number; the column's other cells are"):
+    with pytest.raises(DataError, match=r"column 'c' has 'x', which is not a number, in row 1, and its other cells are: mend it"):
         Autoencoder(epochs=1).fit(pd.DataFrame({"a": [1.0, 2.0] * 3, "c": ["2", "x", "1", "3", "4", "5"]}))
 
 

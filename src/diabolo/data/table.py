@@ -111,11 +111,13 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
 
 def as_numbers(data: Any) -> np.ndarray:
     """[n, C] of whatever scikit-learn takes for an array; its complaints as one line each."""
+    from scipy.sparse import issparse
     from sklearn.utils.validation import check_array
 
     allowed = "allowed are rows [n, columns] of numbers, or a data frame or Arrow table"
-    if data is None or isinstance(data, str | bytes | os.PathLike | Mapping):
-        hint = ": pandas.DataFrame(X) makes one" if isinstance(data, Mapping) else ""
+    mapping = isinstance(data, Mapping) and not issparse(data)  # SciPy 1.11 has a sparse array that is a dictionary
+    if data is None or mapping or isinstance(data, str | bytes | os.PathLike):
+        hint = ": pandas.DataFrame(X) makes one" if mapping else ""
         hint = hint or (": read the file first" if data is not None else "")
         raise DataError(f"X is {str(data)[:60]!r} of type {type(data).__name__}; {allowed}{hint}")
     try:
