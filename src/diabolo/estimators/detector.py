@@ -17,7 +17,7 @@ from diabolo.data.keeping import table_of
 from diabolo.data.matching import matched
 from diabolo.data.split import split_of
 from diabolo.data.table import TableLike, TableOut, as_table, check_weights
-from diabolo.detect.calibrated import Calibrated
+from diabolo.detect.calibrated import TRAINED_SINCE, Calibrated
 from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
 from diabolo.detect.explaining import Explanation, explain
 from diabolo.detect.fdr import Discoveries
@@ -45,9 +45,8 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     on average over calibrations (see `diabolo.detect.conformal`).
 
     Args:
-        autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (rows it
-            was trained on are left out of the calibration, see `diabolo.detect.split.apart_of_any_table`); None for
-            a `VariationalAutoencoder`.
+        autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (the calibration
+            leaves out its training rows: `diabolo.detect.split.apart_of_any_table`); None: a `VariationalAutoencoder`.
         score: a score's name, or like "neighbours:20" with its k; "auto" combines distances to stored rows
             (docs/detection.md). With fewer than 20 of them, and for rows of objects (slots) if the latent is Gaussian,
             it takes neg_elbo for a Gaussian latent (neg_log_likelihood if it was trained on an importance-weighted
@@ -178,9 +177,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         state = self._state
         if self.autoencoder_.fitted_ is not state.fitted:
-            raise CalibrationError(
-                "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
-            )
+            raise CalibrationError(TRAINED_SINCE)
         return dataclasses.replace(state, score=self._score, false_alarm_rate=self.false_alarm_rate)
 
     def _values(self, X: TableLike) -> np.ndarray:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self, overload
 
 import numpy as np
+
+from diabolo.data.table import TableLike
 
 if TYPE_CHECKING:
     from diabolo.estimators.detector import AnomalyDetector
@@ -24,7 +27,9 @@ class ScoreParameter:
     @overload
     def __get__(self, detector: AnomalyDetector, owner: type) -> Callable[..., float]: ...
     def __get__(self, detector: AnomalyDetector | None, owner: type) -> Self | Callable[..., float]:
-        if detector is None:
-            return self
-        # For model selection: the mean of `score_samples`.
-        return lambda X, y=None: float(np.mean(detector.score_samples(X)))
+        return self if detector is None else functools.partial(mean_score, detector)
+
+
+def mean_score(detector: AnomalyDetector, X: TableLike, y: object = None) -> float:
+    """Mean of score_samples over rows X, for model selection."""
+    return float(np.mean(detector.score_samples(X)))
