@@ -1118,7 +1118,8 @@ def test_ended_during_fit(sign, shop, tmp_path):
             assert ended.returncode == 130
             assert ended.stderr.read().splitlines()[-1] == f"{INTERRUPTED}; --resume goes on from {kept}"
     assert out.read_bytes() == OLD
-    left = set(os.listdir(tmp_path)) - {p.name for p in tmp_path.glob(".*.part*") if sign == signal.SIGKILL}
+    hidden = [*tmp_path.glob(".*.part*"), *tmp_path.glob(".*.lock")] if sign == signal.SIGKILL else []
+    left = set(os.listdir(tmp_path)) - {p.name for p in hidden}
     assert left == {"m.diabolo", "m.diabolo.ckpt"}
 
 
