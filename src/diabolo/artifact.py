@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from diabolo.data.formats import atomic
 from diabolo.errors import DiaboloError, ModelFileError
+from diabolo.files import open_regular
 
 __all__ = ["MODEL", "SECTIONS", "Kind", "Section", "VERSION", "merge_sections", "read_sections", "write_sections"]
 
@@ -127,8 +127,7 @@ def read_sections(path: str | Path, kind: Kind = MODEL) -> dict[str, Section]:
     """
     path = Path(path)
     try:
-        size = os.path.getsize(path)
-        with open(path, "rb") as handle:
+        with open_regular(path, kind.error) as (handle, size):
             start = handle.read(8)
             length = int.from_bytes(start, "little")
             if len(start) < 8 or length > HEADER_LIMIT or 8 + length > size:
@@ -142,8 +141,8 @@ def read_sections(path: str | Path, kind: Kind = MODEL) -> dict[str, Section]:
                 array = np.frombuffer(handle.read(end - begin), dtype).reshape(shape)
                 owner, _, key = tensor.partition("/")
                 sections[owner].tensors[key] = array
-    except FileNotFoundError:
-        raise kind.error(f"{path}: no such file") from None
+    except DiaboloError:
+        raise
     except OSError as error:
         raise kind.error(f"{path}: cannot be read: {error.strerror or error}") from None
     for name, section in sections.items():

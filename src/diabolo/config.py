@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
 from diabolo.errors import ConfigError, nearest
+from diabolo.files import open_regular
 from diabolo.registry import validated
 
 __all__ = ["METHODS", "Config", "build_config", "read_toml"]
@@ -29,7 +30,7 @@ class Config:
     #: Number K of latent dimensions; None: round(√C), at least 1 and below the C columns.
     latent_dim: Annotated[int, Ge(1), Le(65536)] | None = None
     #: Widths from input to latent, mirrored in the decoder; None: two layers from the data's width.
-    hidden: tuple[Annotated[int, Ge(1), Le(1 << 20)], ...] | None = None
+    hidden: Annotated[tuple[Annotated[int, Ge(1), Le(1 << 20)], ...], MaxLen(256)] | None = None
     #: Encoder and decoder family; "conv" for images; your own by import path, "package.module:Class".
     network: Part = "mlp"
     #: What the encoder returns: a point, or a distribution.
@@ -130,10 +131,8 @@ def build_config(settings: Mapping[str, Any], method: str | None = None) -> Conf
 def read_toml(path: str | Path) -> dict[str, Any]:
     """Read settings from a TOML file; `method` may stand among them."""
     try:
-        with open(path, "rb") as handle:
+        with open_regular(path, ConfigError) as (handle, _):
             return tomllib.load(handle)
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: byte {error.start} is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:

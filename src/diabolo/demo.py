@@ -17,6 +17,7 @@ from diabolo.estimators.detector import AnomalyDetector
 from diabolo.estimators.named import VariationalAutoencoder
 from diabolo.evaluation import Rivals
 from diabolo.metrics import auroc
+from diabolo.screen import console
 from diabolo.train.progress import print_epoch
 
 __all__ = ["SLOTS", "run"]
@@ -33,17 +34,14 @@ SIGNALS = {"signal_LQ_btau": "leptoquarks → b τ", "signal_h0_tautau": "h⁰ �
 
 def run(out: Path, epochs: int | None = None) -> None:
     """Fit, score held-back background and two signals, print a table, write model, figure and report."""
-    from rich.console import Console
     from rich.table import Table as Grid
 
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {out}: {error.strerror}; choose another with --out") from None
-    console = Console(highlight=False, width=None if Console().is_terminal else 110)
-    console.print(
-        "[bold]diabolo demo[/bold]: simulated LHC events, one lepton; background only is fitted, labels never"
-    )
+    screen = console()
+    screen.print("diabolo demo: simulated LHC events, one lepton; background only is fitted, labels never")
     background = _read("background")
     train, held_back = background.rows(slice(0, FITTED)), background.rows(slice(FITTED, None))
     begun = time.perf_counter()
@@ -53,7 +51,7 @@ def run(out: Path, epochs: int | None = None) -> None:
     seconds = time.perf_counter() - begun
     model = out / "lhc.diabolo"
     detector.save(model)
-    console.print(
+    screen.print(
         f"fitted in {seconds:.0f} s on {detector.autoencoder_.n_train_:,} rows; "
         f"{detector.n_calibration_:,} more set the threshold for a {RATE:.0%} false-alarm rate\n"
     )
@@ -72,17 +70,18 @@ def run(out: Path, epochs: int | None = None) -> None:
         y = np.r_[np.zeros(len(held_back)), np.ones(n)]
         areas = [f"{auroc(y, np.r_[normal[k], found[k]]):.3f}" for k in normal]
         grid.add_row(title, f"{n:,}", f"{flagged:,}", f"{flagged / n:.1%}", *areas)
-    console.print(grid)
-    console.print(
-        "[dim]rate: share flagged; for background it should be near 1 %. AUROC: 0.5 is chance, 1 is perfect.[/dim]"
+    screen.print(grid)
+    screen.print(
+        "rate: share flagged; for background it should be near 1 %. AUROC: 0.5 is chance, 1 is perfect.",
+        style="dim",
     )
-    written = [str(model), *_figure(out / "lhc.png", normal, judged, detector.threshold_, console)]
+    written = [str(model), *_figure(out / "lhc.png", normal, judged, detector.threshold_, screen)]
     written.append(_report(model, held_back, out / "report.html"))
-    console.print(f"\nwritten: {', '.join(written)}")
-    console.print("\nNow on your own table (Parquet, CSV, ROOT, HDF5, npy, a folder, a URL):")
-    console.print("  diabolo fit DATA.parquet -o my.diabolo", markup=False)
-    console.print("  diabolo score my.diabolo NEW.parquet -o scores.parquet --false-alarm-rate 0.01", markup=False)
-    console.print("  diabolo evaluate my.diabolo LABELLED.parquet --label COLUMN", markup=False)
+    screen.print(f"\nwritten: {', '.join(written)}")
+    screen.print("\nNow on your own table (Parquet, CSV, ROOT, HDF5, npy, a folder, a URL):")
+    screen.print("  diabolo fit DATA.parquet -o my.diabolo")
+    screen.print("  diabolo score my.diabolo NEW.parquet -o scores.parquet --false-alarm-rate 0.01")
+    screen.print("  diabolo evaluate my.diabolo LABELLED.parquet --label COLUMN")
 
 
 def _read(name: str) -> Table:
@@ -115,13 +114,13 @@ def _report(model: Path, held_back: Table, path: Path) -> str:
 
 
 def _figure(
-    path: Path, normal: dict[str, np.ndarray], judged: dict[str, Any], threshold: float, console: Any
+    path: Path, normal: dict[str, np.ndarray], judged: dict[str, Any], threshold: float, screen: Any
 ) -> list[str]:
     """Score distributions with the threshold, and ROC curves beside the forest's."""
     try:
         import matplotlib
     except ImportError:
-        console.print("no figure: matplotlib is not installed (pip install 'diabolo[plot]')", markup=False)
+        screen.print("no figure: matplotlib is not installed (pip install 'diabolo[plot]')")
         return []
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from diabolo.artifact import read_sections
+from diabolo.data.dtypes import python_cells
 from diabolo.data.formats import Data
 from diabolo.data.hashing import hash_rows
 from diabolo.data.reading import as_fitted, ordered_chunks
@@ -191,7 +192,7 @@ def _classes(column: Any, normal: Sequence[str] | None, where: str, at: int, see
         raise DataError(
             f"{where} is text ({', '.join(map(str, some))}, ...); say which is normal: --normal VALUE,VALUE"
         )
-    cells = column.to_pylist()
+    cells = python_cells(column)
     empty = next((i for i, c in enumerate(cells) if c is None or c != c), None)
     if empty is not None:
         raise DataError(f"{where} is empty in row {at + empty}; every row needs one")

@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from diabolo.errors import ConfigError, OutputError
+from diabolo.screen import visible
 
 __all__ = ["OWN_NETWORK", "TABLE", "Progress", "check_apart", "parse_slots", "percent", "say"]
 
@@ -20,7 +21,7 @@ TABLE = "Table: a file, folder, 'pattern*' or URL (docs/data.md)."
 
 def say(text: str = "") -> None:
     """A line for the person on stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(visible(text) + "\n")
 
 
 def percent(share: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE
+from diabolo.screen import console
 
 __all__ = ["evaluate"]
 
@@ -24,14 +25,13 @@ def evaluate(
     The rivals are fitted on a random half of the normal rows (at most 50,000); every score is then judged on
     the other rows. Rows that the model was trained on are left out.
     """
-    from rich.console import Console
     from rich.table import Table as Grid
 
     from diabolo.cli.console import say
     from diabolo.evaluation import compare
 
     result = compare(model, data, label, normal.split(",") if normal else None, seed, own_network)
-    console = Console(width=None if Console().is_terminal else 110, markup=False)
+    screen = console()
     for anomaly, rows in result.by_class.items():
         grid = Grid(title=f"{anomaly}: {result.counts[anomaly]:,} anomalies among {result.normal:,} normal rows")
         for heading in ("score", "AUROC", "95 %", "average precision", "95 %"):
@@ -44,6 +44,6 @@ def evaluate(
                 f"{r.precision:.4f}",
                 f"{r.precision_low:.4f}–{r.precision_high:.4f}",
             )
-        console.print(grid)
+        screen.print(grid)
     for note in result.notes:
         say(note)

@@ -23,6 +23,7 @@ from diabolo.compress.context import Context
 from diabolo.compress.grid import Bound, Grid, bits_of, from_bits
 from diabolo.compress.image_model import ImageModel
 from diabolo.compress.integers import MODEL, Coded, coded, decoded
+from diabolo.compress.limits import MOST_ROWS, Budget
 from diabolo.compress.masked import Masked
 from diabolo.compress.pixels import (
     BY_COLUMN,
@@ -33,14 +34,13 @@ from diabolo.compress.pixels import (
     pixel_columns,
     pixels_of,
 )
-from diabolo.errors import CompressedFileError
+from diabolo.data.weight import weight
+from diabolo.errors import DAMAGE, CompressedFileError
 
 __all__ = ["Plan", "Tally", "decode_chunk", "encode_chunk"]
 
 #: Bits of a column's flags.
 NULLS, ESCAPES = 1, 2
-MOST_ROWS = 1 << 24
-MOST_CELLS = 1 << 30
 MOST_LANES = 1 << 12
 #: Columns of pixels are tried one by one where a piece of images costs more than this share of their entropy.
 NEAR = 0.95
@@ -252,12 +252,12 @@ def decode_chunk(plan: Plan, data: bytes, expected: int | None = None) -> Any:
 
     reader = BytesReader(data)
     rows, lanes = reader.number(), reader.number()
-    if rows > MOST_ROWS or rows * max(len(plan.schema), 1) > MOST_CELLS or not 1 <= lanes <= MOST_LANES:
+    if rows > MOST_ROWS or not 1 <= lanes <= MOST_LANES:
         raise CompressedFileError(f"{rows:,} rows or {lanes:,} states are impossible")
     if expected is not None and rows != expected:
         raise CompressedFileError(f"has {rows:,} rows, not {expected:,}")
     symbols = reader.piece()
-    state = _Reading(plan, rows, reader, Decoder(symbols or encode([], lanes), lanes))
+    state = _Reading(plan, rows, reader, Decoder(symbols or encode([], lanes), lanes), Budget(len(data)))
     try:
         there = state.presence()
         arrays = state.pixels()
@@ -267,15 +267,15 @@ def decode_chunk(plan: Plan, data: bytes, expected: int | None = None) -> Any:
         reader.finish()
         state.decoder.finish()
         return pa.RecordBatch.from_arrays([arrays[i] for i in range(len(arrays))], schema=plan.schema)
-    except (ValueError, LookupError, ArithmeticError, TypeError, OSError, pa.ArrowException, MemoryError) as error:
+    except (*DAMAGE, pa.ArrowException) as error:
         if isinstance(error, CompressedFileError):
             raise
         raise CompressedFileError(f"its cells make no sense ({str(error)[:100]})") from error
 
 
 class _Reading:
-    def __init__(self, plan: Plan, rows: int, reader: BytesReader, decoder: Decoder) -> None:
-        self.plan, self.rows, self.reader, self.decoder = plan, rows, reader, decoder
+    def __init__(self, plan: Plan, rows: int, reader: BytesReader, decoder: Decoder, budget: Budget) -> None:
+        self.plan, self.rows, self.reader, self.decoder, self.budget = plan, rows, reader, decoder, budget
         self.context: Context | None = None
 
     def get(self, n: int, model: Any = None) -> np.ndarray:
@@ -296,6 +296,7 @@ class _Reading:
         there = pixel_columns(self.plan.schema)
         if there is None:
             return {}
+        self.budget.spend(self.rows * len(there[1]))
         images = decoded_pixels(self.plan.images, self.reader, self.rows, len(there[1]))
         if images is None:
             return {}
@@ -307,7 +308,9 @@ class _Reading:
         flags = self.reader.number()
         text, named = is_text(kind), pa.types.is_dictionary(kind)
         if not (is_float(kind) or text or whole_width(kind) or named):
-            return carried(self.reader.piece(), kind, self.rows)
+            return carried(self.reader.piece(), kind, self.rows, self.budget)
+        if not (text or named):
+            self.budget.spend(self.rows * (whole_width(kind) or kind.bit_width // 8))
         rows = np.ones(self.rows, bool) if there is None else there.copy()
         valid = None
         if flags & NULLS:
@@ -320,13 +323,16 @@ class _Reading:
             full = np.zeros(self.rows, np.int64)
             full[rows] = self.get(int(rows.sum()))
             return rebuilt_integers(full, kind, valid)
-        words = carried(self.reader.piece(), kind.value_type if named else kind, None)
+        words = carried(self.reader.piece(), kind.value_type if named else kind, None, self.budget)
         index = np.zeros(self.rows, np.int64)
         index[rows] = self.get(int(rows.sum()))
         if (index < 0).any() or (rows.any() and int(index[rows].max()) >= len(words)):
             raise CompressedFileError("a word that is not in its list")
+        # Of one long word, each row may be another copy.
+        places = pa.array(index, mask=None if valid is None else ~valid)
+        self.budget.spend(weight(pa.DictionaryArray.from_arrays(places, words)))
         if text:
-            return words.take(pa.array(index, mask=None if valid is None else ~valid))
+            return words.take(places)
         positions = rebuilt_integers(index, kind.index_type, valid)
         return pa.DictionaryArray.from_arrays(positions, words, ordered=kind.ordered)
 

@@ -16,7 +16,7 @@ from diabolo.compress.grid import Bound, Cover, Grid, Relative, grid_of
 from diabolo.compress.image_model import ImageModel
 from diabolo.compress.masked import Masked
 from diabolo.compress.pixels import image_schema, pixel_columns
-from diabolo.errors import CompressedFileError, ConfigError
+from diabolo.errors import DAMAGE, CompressedFileError
 
 __all__ = ["VERSION", "Chunk", "Header", "Reader", "Writer"]
 
@@ -75,6 +75,8 @@ class Header:
                 nothing = [None] * len(schema)
             else:
                 schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(schema, validate=True)))
+            if not len(schema):
+                raise ValueError("no columns")
             bounds = [None if b is None else Bound(float(b[0]), bool(b[1])) for b in card["bounds"] or nothing]
             grids = [_grid(c, field.type) for c, field in zip(card["grids"] or nothing, schema, strict=True)]
             if len(bounds) != len(schema) or any(b and not g for b, g in zip(bounds, grids, strict=True)):
@@ -88,7 +90,7 @@ class Header:
             if not isinstance(card["input"], dict) or not isinstance(card["codec"], str):
                 raise ValueError("damaged entries")
             return Header(schema, bounds, grids, slots, card["input"], card["codec"])
-        except (ValueError, LookupError, TypeError, ArithmeticError, OSError, pa.ArrowException) as error:
+        except (*DAMAGE, pa.ArrowException) as error:
             if isinstance(error, CompressedFileError):
                 raise
             raise CompressedFileError(f"its header is damaged ({str(error)[:100]})") from None
@@ -118,7 +120,7 @@ def _grid(card: Any, kind: Any) -> Grid | None:
         raise ValueError("a grid with impossible numbers")
     if card["kind"] == Relative.kind and not 2.0**-60 < number["error"] < 1:
         raise ValueError("a relative grid with an impossible error")
-    if card["kind"] == Cover.kind and not (number["last"] <= 1 << 22 and number["parts"] <= 1 << 40):
+    if card["kind"] == Cover.kind and not (number["last"] <= 1 << 21 and number["parts"] <= 1 << 40):
         raise ValueError("a grid that is too large")
     return grid_of(card)
 
@@ -296,7 +298,7 @@ class Reader:
             raise CompressedFileError(f"needs the codec section {self.header.codec[:16]}..., not {came[:16]}...")
         try:
             return self.header.model(section)
-        except (ValueError, LookupError, TypeError, ArithmeticError, ConfigError) as error:
+        except DAMAGE as error:
             if isinstance(error, CompressedFileError):
                 raise
             raise CompressedFileError(f"its codec section is damaged ({str(error)[:100]})") from None

@@ -11,14 +11,13 @@ from typing import Any, BinaryIO
 
 from diabolo.compress.chunk import Plan, Tally, decode_chunk, encode_chunk
 from diabolo.compress.container import Chunk, Header, Reader, Writer
+from diabolo.compress.limits import CHUNK_BYTES, CHUNK_ROWS
 from diabolo.compress.report import Report, summary, summary_read
 from diabolo.compress.verify import verify
+from diabolo.data.weight import halved, weight
 from diabolo.errors import CompressedFileError, DataError
 
 __all__ = ["CHUNK_ROWS", "decompressed", "opened", "rechunked", "report_of", "write_file"]
-
-#: Rows of a chunk: enough that its tables and states cost a fraction of a per cent.
-CHUNK_ROWS = 131_072
 
 
 def rechunked(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
@@ -52,6 +51,20 @@ def _one(table: Any, schema: Any) -> Any:
             whole = whole.chunk(0)
         columns.append(whole)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _within(batches: Iterable[Any]) -> Iterator[Any]:
+    """Batches in parts of which a reader can take each.
+
+    Raises:
+        DataError: a row alone is too much.
+    """
+    for batch in batches:
+        for part in halved(batch, CHUNK_BYTES):
+            size = sum(weight(c) for c in part.columns)
+            if size > CHUNK_BYTES:
+                raise DataError(f"a row of {size:,} bytes; a chunk of a *.dbl file holds at most {CHUNK_BYTES:,}")
+            yield part
 
 
 def write_file(
@@ -90,7 +103,7 @@ def write_file(
             verify(read, batch, payload, part)
         return batch, payload, part
 
-    for batch, payload, part in _mapped(encode, rechunked(batches, plan.schema, rows), threads):
+    for batch, payload, part in _mapped(encode, _within(rechunked(batches, plan.schema, rows)), threads):
         writer.add(batch.num_rows, payload)
         tally.add(part)
         came += batch.nbytes

@@ -6,6 +6,7 @@ later fixes the list. A date is the number of seconds since 1970-01-01 (UTC wher
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,18 @@ import numpy as np
 
 from diabolo.errors import DataError
 
-__all__ = ["TEXT", "arrow_dtype", "batch_values", "cells_of", "float_type", "is_date", "restored", "text_codes"]
+__all__ = [
+    "TEXT",
+    "arrow_dtype",
+    "batch_values",
+    "cells_of",
+    "date_said",
+    "float_type",
+    "is_date",
+    "python_cells",
+    "restored",
+    "text_codes",
+]
 
 #: Type names of columns whose cells are positions among levels.
 TEXT = ("str", "category")
@@ -21,6 +33,8 @@ TEXT = ("str", "category")
 SMALL = {"float32", "float16", "bool", "int8", "uint8", "int16", "uint16", *TEXT}
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 DAY = 86_400
+#: Bytes of a word of a category, which a model file keeps.
+MOST_WORD = 1 << 16
 
 
 def is_date(dtype: str) -> bool:
@@ -45,7 +59,7 @@ def arrow_dtype(kind: Any, name: str, where: str = "") -> str:
     if t.is_boolean(kind):
         return "bool"
     if t.is_integer(kind) or t.is_floating(kind):
-        return str(np.dtype(kind.to_pandas_dtype()).name)
+        return _number_name(kind)
     if t.is_null(kind) or t.is_decimal(kind):
         return "float64"
     if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
@@ -63,12 +77,18 @@ def arrow_dtype(kind: Any, name: str, where: str = "") -> str:
     )
 
 
+@functools.cache
+def _number_name(kind: Any) -> str:
+    return str(np.dtype(kind.to_pandas_dtype()).name)
+
+
 def cells_of(name: str, column: Any, levels: dict[str, list[str]]) -> np.ndarray:
     """One Arrow column as numbers; text grows its list in `levels`."""
     import pyarrow as pa
 
     dtype = arrow_dtype(column.type, name)
     if dtype in TEXT:
+        _check_words(name, column)
         return text_codes(column, levels.setdefault(name, []))
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -80,6 +100,52 @@ def cells_of(name: str, column: Any, levels: dict[str, list[str]]) -> np.ndarray
         column = column.cast("uint8")
     cells = column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
     return np.asarray(cells)
+
+
+def _check_words(name: str, column: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for chunk in getattr(column, "chunks", [column]):
+        words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+        longest = pc.max(pc.binary_length(words)).as_py() or 0
+        if longest > MOST_WORD:
+            raise DataError(
+                f"column {name!r} holds a text of {longest:,} bytes; a category has words of at most {MOST_WORD:,}: "
+                f"leave the column out (--exclude {name})"
+            )
+
+
+def python_cells(column: Any) -> list[Any]:
+    """Cells of an Arrow column as Python's values; times as NumPy's where Python's calendar, of 9,999 years, ends.
+
+    >>> import pyarrow as pa
+    >>> python_cells(pa.array([253_433_836_800, None], pa.timestamp("s")))
+    [np.datetime64('10000-12-31T00:00:00'), None]
+    """
+    import pyarrow as pa
+
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        if not pa.types.is_temporal(column.type):
+            raise
+    if not pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("ms"))
+    unit = column.type.unit
+    counts = column.cast(pa.timestamp(unit)).cast(pa.int64()).to_pylist()
+    return [None if n is None else np.datetime64(n, unit) for n in counts]
+
+
+def date_said(seconds: float) -> str:
+    """Seconds since 1970 as a date of any year, with the time of day unless it is midnight.
+
+    >>> date_said(86_400), date_said(253_433_836_801), date_said(-1e11)
+    ('1970-01-02', '10000-12-31 00:00:01', '-1199-02-15 14:13:20')
+    """
+    limit = float(1 << 62)
+    stamp = str(np.datetime64(int(np.floor(np.clip(seconds, -limit, limit))), "s")).replace("T", " ")
+    return stamp.removesuffix(" 00:00:00")
 
 
 def text_codes(column: Any, known: list[str]) -> np.ndarray:
@@ -170,7 +236,11 @@ def _dates(seconds: np.ndarray, gone: np.ndarray, dtype: str) -> Any:
     name, _, zone = dtype.partition(" ")
     unit = name[len("datetime64[") : -1]
     if unit == "D":
-        return pa.array(np.floor(seconds / DAY).astype(np.int32), mask=gone).cast(pa.date32())
+        days = np.clip(np.floor(seconds / DAY), -(2.0**31), 2.0**31 - 1)
+        return pa.array(days.astype(np.int32), mask=gone).cast(pa.date32())
+    # Numbers that a network expects may lie beyond what the type holds.
+    limit = np.nextafter(2.0**63 / TICKS[unit], 0) - 1
+    seconds = np.clip(seconds, -limit, limit)
     whole = np.floor(seconds)
     ticks = whole.astype(np.int64) * TICKS[unit] + np.round((seconds - whole) * TICKS[unit]).astype(np.int64)
     return pa.array(ticks, mask=gone).cast(pa.timestamp(unit, tz=zone or None))

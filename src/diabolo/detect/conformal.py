@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 import numbers
+from fractions import Fraction
 
 import numpy as np
 
 from diabolo.errors import CalibrationError
 
-__all__ = ["Calibration", "default_rate"]
+__all__ = ["Calibration", "counted", "default_rate", "rows_needed"]
 
 #: Fewest calibration rows of a detector around an autoencoder that was fitted before: 1 % needs them.
 FEWEST = 99
@@ -26,6 +27,25 @@ FEWEST = 99
 def default_rate(n: int) -> float:
     """max(0.01, 1/(n+1)): one per cent, or the smallest rate that n rows can guarantee."""
     return max(0.01, 1 / (n + 1))
+
+
+def rows_needed(rate: float) -> int:
+    """The fewest calibration rows n with 1/(n+1) ≤ rate, of any rate above 0.
+
+    >>> rows_needed(0.01), len(str(rows_needed(1e-320)))
+    (99, 321)
+    """
+    near = 1 / rate - 1 - 1e-9
+    return math.ceil(near) if math.isfinite(near) else math.ceil(1 / Fraction(rate) - 1)
+
+
+def counted(number: int) -> str:
+    """A number of rows in words; one that nobody could count by its power of ten.
+
+    >>> counted(39_999), counted(10**30)
+    ('39,999', '10^30')
+    """
+    return f"{number:,}" if number < 10**15 else f"10^{len(str(number)) - 1}"
 
 
 class Calibration:
@@ -91,10 +111,10 @@ class Calibration:
         if not (isinstance(rate, numbers.Real) and 0 < rate < 1):
             raise CalibrationError(f"false_alarm_rate = {rate!r}; allowed are numbers above 0 and below 1")
         if rate < 1 / (len(self) + 1) * (1 - 1e-12):
-            needed = math.ceil(1 / rate - 1 - 1e-9)
+            needed, least = counted(rows_needed(rate)), 1 / (len(self) + 1)
             raise CalibrationError(
-                f"a false-alarm rate of {rate:g} needs at least {needed:,} calibration rows, there are "
-                f"{len(self):,}; calibrate on more rows, or allow a rate of {1 / (len(self) + 1):.3g} or more"
+                f"a false-alarm rate of {rate:g} needs at least {needed} calibration rows, there are {len(self):,}; "
+                f"calibrate on more rows, or allow a rate of {least:.3g} or more"
             )
         return float(rate)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.detect.conformal import Calibration
+from diabolo.detect.conformal import Calibration, counted, rows_needed
 from diabolo.errors import CalibrationError, DataError
 
 __all__ = ["Discoveries", "benjamini_hochberg"]
@@ -73,7 +73,7 @@ class Discoveries:
         self.q, self.calibration, n = _check(q), calibration, len(calibration)
         if q * (n + 1) * ROUNDING < 1:
             raise CalibrationError(
-                f"a false discovery rate of {q:g} needs at least {math.ceil(1 / q - 1 - 1e-9):,} calibration rows, "
+                f"a false discovery rate of {q:g} needs at least {counted(rows_needed(q))} calibration rows, "
                 f"there are {n:,}; calibrate on more rows, or allow {1 / (n + 1):.3g} or more"
             )
         self._counts = np.zeros(n + 1, np.int64)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from diabolo.artifact import Section, read_sections, write_sections
+from diabolo.cards import Count, card_of
 from diabolo.compress.chunk import Plan
 from diabolo.compress.container import Header, Reader
 from diabolo.compress.report import Report
@@ -19,11 +20,24 @@ from diabolo.compress.rivals import verdict as compared
 from diabolo.compress.stream import CHUNK_ROWS, decompressed, rechunked, report_of, write_file
 from diabolo.data.formats import SHAPE, atomic, check_writable, format_of, read_batches, write_batches
 from diabolo.data.reading import as_fitted
-from diabolo.data.schema import Schema
-from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFileError, OutputError
+from diabolo.errors import DAMAGE, CompressedFileError, ConfigError, DataError, ModelFileError, OutputError
 from diabolo.estimators.compressor import bounds_of, learned_plan
+from diabolo.file.main import main_card
+from diabolo.files import open_regular
 
 __all__ = ["codec_for", "codec_section", "compress_table", "decompress_file", "file_report"]
+
+
+@dataclasses.dataclass
+class CodecCard:
+    """What a model file says of its codec section: header as in a `*.dbl` file, bytes, and bounds of its floats."""
+
+    header: str
+    bytes: Count
+    bounds: list[list[float | bool] | None]
+    #: Whether files were written without the section, which then must stay.
+    outside: bool = False
+
 
 #: Rows that a codec section is learnt from at most.
 LEARN_ROWS = 200_000
@@ -57,20 +71,20 @@ def codec_for(
 
     sections = read_sections(model)
     # Lists are compressed as they are, and columns that the model took of them count as theirs.
-    as_fitted(data, Schema.from_json(sections["main"].card["encoding"]["schema"]))
+    as_fitted(data, main_card(model, sections["main"]).encoding.schema)
     bounds = bounds_of(schema, max_error, column_error)
     kept = ""
     if "codec" in sections:
         old = sections["codec"]
-        plan = plan_of(model, old)
-        if _alike(plan.schema, schema) and old.card["bounds"] == _asked(bounds, schema):
-            if external and plan.codec and not old.card.get("outside"):
+        plan, said = plan_of(model, old), codec_card(model, old)
+        if _alike(plan.schema, schema) and said.bounds == _asked(bounds, schema):
+            if external and plan.codec and not said.outside:
                 old.card["outside"] = True
                 # One that cannot be written to will not be replaced either.
                 with contextlib.suppress(OutputError):
                     write_sections(model, sections)
             return dataclasses.replace(plan, schema=schema), 0, ""
-        if old.card.get("outside"):
+        if said.outside:
             kept = (
                 f"the section of {model} is of other columns or bounds, and files written with --external-model need it"
             )
@@ -131,15 +145,29 @@ def plan_of(model: Path, section: Section) -> Plan:
     Raises:
         ModelFileError: it is damaged.
     """
+    card, data = codec_card(model, section), _codec_bytes(model, section)
     try:
-        header = Header.from_bytes(section.card["header"].encode())
-        return header.plan(header.model(_codec_bytes(section)))
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        header = Header.from_bytes(card.header.encode())
+        return header.plan(header.model(data))
+    except DAMAGE as error:
         raise ModelFileError(f"{model}: section 'codec' is damaged ({str(error)[:100]})") from None
 
 
-def _codec_bytes(section: Section) -> bytes:
-    return bytes(section.tensors["data"].tobytes()[: int(section.card["bytes"])])
+def codec_card(model: Path, section: Section) -> CodecCard:
+    """The card of the section `codec`, checked.
+
+    Raises:
+        ModelFileError: an entry that is unknown, missing or wrong; names it.
+    """
+    card: CodecCard = card_of(model, CodecCard, section.card)
+    return card
+
+
+def _codec_bytes(model: Path, section: Section) -> bytes:
+    card, data = codec_card(model, section), section.tensors.get("data")
+    if data is None or data.dtype != np.uint64 or data.ndim != 1 or not 0 <= data.nbytes - card.bytes < 8:
+        raise ModelFileError(f"{model}: tensor 'codec/data' must be [n] U64, and hold {card.bytes:,} bytes")
+    return bytes(data.tobytes()[: card.bytes])
 
 
 def compress_table(
@@ -189,12 +217,12 @@ def decompress_file(
         sections = read_sections(model)
         if "codec" not in sections:
             raise ModelFileError(f"{model}: has no codec section; compress with --external-model puts one there")
-        external = _codec_bytes(sections["codec"])
+        external = _codec_bytes(model, sections["codec"])
     lost: list[str] = []
     count = 0
     try:
-        with open(file, "rb") as data:
-            reader = Reader(data, file.stat().st_size, salvage)
+        with open_regular(file, CompressedFileError) as (data, size):
+            reader = Reader(data, size, salvage)
             if span is not None and reader.rows is not None and span[0] >= reader.rows:
                 raise CompressedFileError(f"has {reader.rows:,} rows; --rows begins at {span[0]:,}")
 
@@ -206,10 +234,14 @@ def decompress_file(
 
             write_batches(out, reader.header.schema, counted())
             return count, [*reader.lost, *lost]
-    except FileNotFoundError:
-        raise CompressedFileError(f"{file}: no such file") from None
     except CompressedFileError as error:
-        raise CompressedFileError(f"{file}: {error}") from None
+        raise _named(file, error) from None
+
+
+def _named(file: Path, error: CompressedFileError) -> CompressedFileError:
+    """The error with the file's name before it, once."""
+    said = str(error)
+    return error if said.startswith(f"{file}: ") else CompressedFileError(f"{file}: {said}")
 
 
 def file_report(file: Path) -> tuple[Report, Reader]:
@@ -219,10 +251,8 @@ def file_report(file: Path) -> tuple[Report, Reader]:
         CompressedFileError: names the file.
     """
     try:
-        with open(file, "rb") as data:
-            reader = Reader(data, file.stat().st_size)
+        with open_regular(file, CompressedFileError) as (data, size):
+            reader = Reader(data, size)
             return report_of(reader), reader
-    except FileNotFoundError:
-        raise CompressedFileError(f"{file}: no such file") from None
     except CompressedFileError as error:
-        raise CompressedFileError(f"{file}: {error}") from None
+        raise _named(file, error) from None

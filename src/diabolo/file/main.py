@@ -16,7 +16,7 @@ from diabolo.config import Config, build_config
 from diabolo.data.dtypes import TEXT, TICKS, is_date
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Schema
-from diabolo.errors import ConfigError, DiaboloError, ModelFileError
+from diabolo.errors import DAMAGE, ConfigError, DiaboloError, ModelFileError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.named import CLASSES
 from diabolo.fitted.table import Fitted
@@ -24,7 +24,7 @@ from diabolo.generate.drawing import take_generator
 from diabolo.model.autoencoder import Model
 from diabolo.model.networks.permission import OwnNetworkCard, check_permission, own_network_card
 
-__all__ = ["autoencoder_of", "load", "main_section"]
+__all__ = ["MainCard", "autoencoder_of", "load", "main_card", "main_section"]
 
 ESTIMATORS = {cls.__name__: cls for cls in CLASSES.values()}
 #: Tensors of `main` that are neither parameters nor buffers of the model.
@@ -121,12 +121,26 @@ def load(path: str | Path, own_network: bool = False) -> Autoencoder:
     return ae
 
 
-def autoencoder_of(path: str | Path, section: Section, own_network: bool) -> Autoencoder:
-    """The autoencoder of the section `main`; see `load`."""
-    card = card_of(path, MainCard, section.card)
-    check_permission(path, card.config.network, card.estimator.parameters, card.own_network, own_network)
+def main_card(path: str | Path, section: Section) -> MainCard:
+    """The card of the section `main`, checked as far as it goes without the tensors.
+
+    Raises:
+        ModelFileError: an entry that is unknown, missing or wrong; names it.
+    """
+    card: MainCard = card_of(path, MainCard, section.card)
     if card.estimator.type not in ESTIMATORS:
         raise ModelFileError(f"{path}: unknown estimator {card.estimator.type!r}; allowed: {', '.join(ESTIMATORS)}")
+    try:
+        _sound(card.encoding.schema)
+    except (DiaboloError, *DAMAGE) as error:
+        raise ModelFileError(f"{path}: section 'main' does not fit together: {str(error)[:600]}") from None
+    return card
+
+
+def autoencoder_of(path: str | Path, section: Section, own_network: bool) -> Autoencoder:
+    """The autoencoder of the section `main`; see `load`."""
+    card = main_card(path, section)
+    check_permission(path, card.config.network, card.estimator.parameters, card.own_network, own_network)
     tensors = section.tensors
     columns = len(card.encoding.schema.columns)
     for name in ("center", "scale"):
@@ -137,7 +151,7 @@ def autoencoder_of(path: str | Path, section: Section, own_network: bool) -> Aut
         raise ModelFileError(f"{path}: tensor 'main/scale' must be positive")
     try:
         encoding = Encoding(
-            _sound(card.encoding.schema), tensors["center"], tensors["scale"], card.encoding.clip, card.encoding.n_train
+            card.encoding.schema, tensors["center"], tensors["scale"], card.encoding.clip, card.encoding.n_train
         )
         state = {k: v for k, v in tensors.items() if k not in EXTRA}
         model = Model(card.config, encoding, state=state)
@@ -145,8 +159,8 @@ def autoencoder_of(path: str | Path, section: Section, own_network: bool) -> Aut
         build_config({k: v for k, v in card.estimator.parameters.items() if k != "verbose"})
     except ModelFileError:
         raise
-    except (DiaboloError, TypeError, ValueError, IndexError, KeyError) as error:
-        raise ModelFileError(f"{path}: section 'main' does not fit together: {error}") from None
+    except (DiaboloError, *DAMAGE) as error:
+        raise ModelFileError(f"{path}: section 'main' does not fit together: {str(error)[:600]}") from None
     history = card.training.history
     if any(not {"epoch", "validation", "best"} <= set(epoch) for epoch in history):
         raise ModelFileError(f"{path}: section 'main': an epoch of the history has no number, validation or best")

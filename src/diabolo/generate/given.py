@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.data.dtypes import TEXT, is_date
+from diabolo.data.dtypes import TEXT, date_said, is_date
 from diabolo.data.schema import Column, Schema
 from diabolo.errors import ConfigError, nearest
 
@@ -50,12 +50,16 @@ def _cell(column: Column, value: Any) -> tuple[float | None, str]:
         same = [k for k, w in enumerate(words) if said == w or (column.dtype not in TEXT and number == float(w))]
         return (float(same[0]) if same else None), shown
     if is_date(column.dtype):
-        low, high = (np.datetime64(int(v), "s") for v in (column.low, column.high))
+        low, high = date_said(column.low), date_said(column.high)
         try:
-            ticks = np.datetime64(_without_zone(said), "ns").astype(np.int64)
-        except ValueError:
+            stamp = np.datetime64(_without_zone(said))
+            whole = stamp.astype("datetime64[s]")
+            rest = float((stamp - whole) / np.timedelta64(1, "s"))
+        except (ValueError, OverflowError, TypeError):
             return None, f"dates from {low} to {high}"
-        return float(ticks) / 1e9, f"dates from {low} to {high}"
+        if np.isnat(stamp):
+            return None, f"dates from {low} to {high}"
+        return float(whole.astype(np.int64)) + rest, f"dates from {low} to {high}"
     if column.kind == "boolean":
         return TRUTH.get(said.lower()), "true and false"
     if column.kind == "ordinal":

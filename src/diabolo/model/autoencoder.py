@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from diabolo.capacity import memory_limit
 from diabolo.config import Config
 from diabolo.data.encoding import SCALED, Encoded, Encoding
 from diabolo.errors import ConfigError
@@ -82,6 +83,8 @@ class Model:
         kept = {"latent_mean": (k,), "latent_cov": (k, k), "typical_nll": (c,), "typical_squared_error": (c,)}
         if state is not None:
             _check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
+        else:
+            _check_room(config, sum(math.prod(s) for s in shapes.values()), math.prod(lead))
         self.store = ParameterStore(shapes, lead)
         #: What training rows say of the fitted model; filled in when a fit ends.
         self.buffers: dict[str, Tensor] = {n: torch.zeros(*lead, *s) for n, s in kept.items()}
@@ -345,6 +348,18 @@ def _check_parts(model: Model) -> None:
             f"bound {config.bound!r} weighs draws by p(x|z) (π(z)/q(z|x))^beta: it needs latent='gaussian', "
             f"regularizer='kl' without free_bits and beta > 0 (method vae); got latent={model.latent.name!r}, "
             f"regularizer={spec_of(regularizer)!r}, beta={config.beta:g}"
+        )
+
+
+def _check_room(config: Config, parameters: int, members: int) -> None:
+    """Refuse a model whose training this machine has no memory for: values, gradients, two moments, the best so far."""
+    k, limit = config.latent_dim or 0, memory_limit()
+    needed = 4 * members * (5 * parameters + 4 * k * k)
+    if limit is not None and needed > limit:
+        raise ConfigError(
+            f"latent_dim = {k:,} and hidden = {list(config.hidden or ())} make {parameters:,} parameters and codes' "
+            f"covariances of {k:,} × {k:,}, some {needed / 1e9:,.0f} GB while it is fitted; there are "
+            f"{limit / 1e9:,.0f} GB: choose a smaller latent_dim or hidden"
         )
 
 

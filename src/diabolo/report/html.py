@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from diabolo.screen import visible
+
 __all__ = ["Html", "columns_table", "join", "number", "percent", "prose", "tag", "words"]
 
 #: Elements without content.
@@ -55,11 +57,6 @@ def join(children: Iterable[Any]) -> Html:
         else:
             parts.append(html.escape(visible(str(child)), quote=False))
     return Html("".join(parts))
-
-
-def visible(text: str) -> str:
-    """Text without characters that HTML does not allow, or that turn the direction of what follows."""
-    return "".join(c if c.isprintable() or c in "\n\t\N{NO-BREAK SPACE}" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def prose(text: Any) -> Html:

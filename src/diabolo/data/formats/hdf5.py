@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +26,10 @@ from diabolo.data.formats.base import (
 from diabolo.errors import DataError, nearest
 
 __all__ = ["Hdf5"]
+
+
+#: Bytes of a chunk, which HDF5's library unpacks as a whole.
+MOST_CHUNK = 1 << 29
 
 
 class Part:
@@ -60,6 +66,11 @@ class Hdf5:
         for path, d in datasets.items():
             if d.ndim > 4:
                 raise DataError(f"{source}: {path!r} has the shape {list(d.shape)}; allowed are up to 4 dimensions")
+            if d.chunks and math.prod(d.chunks) * d.dtype.itemsize > MOST_CHUNK:
+                raise DataError(
+                    f"{source}: the dataset {path!r} has chunks of {list(d.chunks)}, which are unpacked as a whole; "
+                    f"allowed are {MOST_CHUNK:,} bytes: write it with smaller ones"
+                )
             if d.external or d.is_virtual:
                 raise DataError(f"{source}: the dataset {path!r} takes its cells from other files; copy them in")
         rows = longest({path: d.shape[0] for path, d in datasets.items()}, source, "{source}::{names}")
@@ -137,7 +148,7 @@ class Hdf5:
         image = image_of(schema)
         blocks = {"x": image} if image else {}
         blocks |= {n: ((), [n]) for n in schema.names if not image or n not in set(image[1])}
-        with h5py.File(path, "w", track_order=True) as file:
+        with _Sink(path) as sink, h5py.File(sink, "w", track_order=True) as file:
             made = {n: _create(file, n, shape, schema.field(cols[0]).type) for n, (shape, cols) in blocks.items()}
             rows = 0
             for batch in batches:
@@ -147,6 +158,51 @@ class Hdf5:
                     block = np.stack(cells, axis=1).reshape(batch.num_rows, *shape)
                     made[name][rows:] = block.astype(object) if block.dtype.kind == "U" else block
                 rows += batch.num_rows
+                sink.check()
+
+
+class _Sink(io.FileIO):
+    """A file whose writes never fail before they are asked about: HDF5's library ends the process on one that does.
+
+    Raises:
+        OSError: on `check` and on leaving, the first one that a write met.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.failed: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        try:
+            at = 0
+            while at < len(view) and self.failed is None:
+                at += super().write(view[at:]) or 0
+        except OSError as error:
+            self.failed = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size) if self.failed is None else size or 0
+        except OSError as error:
+            self.failed = error
+            return size or 0
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        got = super().readinto(view) or 0
+        # What was never written reads as zeros.
+        view[got:] = bytes(len(view) - got)
+        return len(view)
+
+    def check(self) -> None:
+        if self.failed is not None:
+            raise self.failed
+
+    def __exit__(self, *problem: Any) -> None:
+        super().__exit__(*problem)
+        self.check()
 
 
 def _walk(group: Any, under: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -73,13 +74,14 @@ class Flat:
         import pyarrow as pa
 
         self.source = source
+        self.leaves: dict[str, Leaf] = {}
+        if not take and not any(pa.types.is_nested(kind) for kind in set(schema.types)):
+            _check_names(schema.names, source)
+            self.plain, self.schema = True, schema
+            return
         found = [pair for field in schema for pair in _leaves(field.name, field.name, (), field.type, source)]
-        leaves = dict(found)
-        if len(leaves) < len(found):
-            names = [n for n, _ in found]
-            twice = sorted({n for n in names if names.count(n) > 1})
-            raise DataError(f"{source}: duplicate column names: {', '.join(twice)}; rename them")
-        self.leaves = _taken(leaves, take or {}, source)
+        _check_names([n for n, _ in found], source)
+        self.leaves = _taken(dict(found), take or {}, source)
         self.plain = list(self.leaves) == schema.names and not take
         fields = []
         for name, leaf in self.leaves.items():
@@ -126,6 +128,12 @@ class Flat:
                     f"{self.source}: row {row + at}: {other!r} lists {expected[at]} objects and {leaf.group!r} "
                     f"{lengths[at]}; lists of one collection must be equally long: leave one out (--exclude)"
                 )
+
+
+def _check_names(names: Sequence[str], source: Source) -> None:
+    if len(set(names)) < len(names):
+        twice = sorted(n for n, count in collections.Counter(names).items() if count > 1)
+        raise DataError(f"{source}: duplicate column names: {', '.join(twice)}; rename them")
 
 
 def jagged(schema: Any, group: str) -> list[str]:
