@@ -46,7 +46,7 @@ bench: install ## Run the benchmarks (needs DIABOLO_DATA for real tables; instal
 	for script in train ensemble conv score parquet mnist mnist_digits lhc mixed compress rate_distortion; do $(BIN)/python bench/$$script.py || exit 1; done
 	$(BIN)/python bench/adbench.py --quick
 
-docs: install ## Write docs/settings.md from the code, run docs/lecture.md, draw its figures
+docs: install ## Write the pages that come from the code, run docs/lecture.md, draw its figures
 	$(BIN)/python docs/build.py
 
 clean: ## Remove what make made

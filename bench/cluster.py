@@ -101,7 +101,7 @@ def labels_of(method: str, ae, x: np.ndarray, seed: int, options: argparse.Names
         embedding = {"name": "neighbours", "metric": "correlation", **dict(part.split("=") for part in options.set)}
         embedding = {k: int(v) if str(v).isdecimal() else v for k, v in embedding.items()}
         clusterer = LatentClusterer(ae, n_clusters=10, embedding=embedding, n_resamples=0, random_state=seed).fit(x)
-        there = clusterer.partition_.proba(clusterer.embedded_).argmax(axis=1)
+        there = clusterer.clusters_.partition.proba(clusterer.embedded_).argmax(axis=1)
         print(f"  the network gives {(there == clusterer.labels_).mean():.2%} of the rows the cluster of their point")
         return clusterer.labels_
     if method == "k-means":

@@ -28,10 +28,11 @@ import torch
 
 from diabolo.compress import learning_images, pixels
 from diabolo.compress.bytesio import BytesReader
+from diabolo.compress.frames import as_arrow
 from diabolo.compress.image_model import Sizes
 from diabolo.compress.images import encode_images
 from diabolo.compress.stream import write_file
-from diabolo.estimators.compressor import Compressor, as_arrow
+from diabolo.estimators.compressor import Compressor
 
 FASHION = "/usr/share/datasets/fashion-mnist"
 #: A plain variational autoencoder: 40 latents, and features of each pixel by itself.

@@ -19,7 +19,7 @@ from sklearn.decomposition import PCA
 
 from diabolo import VariationalAutoencoder
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import score_table
+from diabolo.detect.scoring import score_table
 from diabolo.detect.split import kept_rows
 from diabolo.metrics import rank
 

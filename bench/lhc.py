@@ -73,11 +73,12 @@ def diabolo(quick: bool) -> Fit:
 
 
 def diabolo_scores(detector: object, rows: np.ndarray) -> dict[str, np.ndarray]:
-    from diabolo.detect.scores import applicable, score_table
+    from diabolo.detect.choice import applicable
+    from diabolo.detect.scoring import score_table
 
     # Hundreds of passes per row: a search for the best code.
-    wanted = [n for n in applicable(detector.reference_) if n != "profile"]
-    found = score_table(detector.reference_, rows, wanted)
+    wanted = [n for n in applicable(detector.calibrated_.reference) if n != "profile"]
+    found = score_table(detector.calibrated_.reference, rows, wanted)
     # "auto" by name is the combined score, whatever the default resolves to.
     named = {f"diabolo {n.replace('auto', 'combined')}": s for n, s in found.items()}
     return {"diabolo": found[detector.score_], **named}

@@ -37,7 +37,7 @@ def fifth(train: np.ndarray, test: np.ndarray) -> np.ndarray:
 def one(digit: int, options: argparse.Namespace) -> dict[str, np.ndarray]:
     """Each score of the test images, from the cache where it has them."""
     from diabolo import AnomalyDetector, VariationalAutoencoder
-    from diabolo.detect.scores import score_table
+    from diabolo.detect.scoring import score_table
 
     key = hashlib.sha256(f"{source_hash()} {options.rows} {options.epochs} {options.seed}".encode()).hexdigest()[:12]
     path = Path(options.cache) / f"digit{digit}-{key}.npz"
@@ -53,8 +53,8 @@ def one(digit: int, options: argparse.Namespace) -> dict[str, np.ndarray]:
     rows = test.reshape(len(test), -1).astype(np.float32)
     with Clock() as scoring:
         out = {"auto": detector.anomaly_score(test)}
-    out |= score_table(detector.reference_, rows, [s for s in SCORES if s != "auto"])
-    out["KNN of pixels"] = fifth(train[: len(detector.reference_.stored)], test)
+    out |= score_table(detector.calibrated_.reference, rows, [s for s in SCORES if s != "auto"])
+    out["KNN of pixels"] = fifth(train[: len(detector.calibrated_.reference.stored)], test)
     out["bright pixels"] = (rows > 127).sum(axis=1).astype(np.float64)
     out["seconds"] = np.array([fitting.wall, scoring.wall])
     path.parent.mkdir(parents=True, exist_ok=True)

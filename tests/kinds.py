@@ -78,3 +78,20 @@ class BlockOf:
     def step(self):
         """Distance of neighbouring cells of a discrete column."""
         return float(self.units.step[0])
+
+
+def quantile(likelihood, theta, own, units, p):
+    """The x of one column with P(X ≤ x) = p, by bisection of the cdf."""
+
+    def below(x):
+        return float(likelihood.cdf(theta, own, torch.tensor([[x]], dtype=torch.float64), units)) < p
+
+    low, high = -1.0, 1.0
+    while not below(low):
+        low *= 2
+    while below(high):
+        high *= 2
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if below(middle) else (low, middle)
+    return middle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import subprocess
 import sys
@@ -12,8 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from diabolo.artifact import MODEL, read_sections, write_sections
 from diabolo.cli import main
+from diabolo.file.rows import unpacked
 
+#: Version 1 held rows where they were used, and named no class: hostile sections are written as it did.
+OLD = dataclasses.replace(MODEL, version="1", older=())
 FEATURES = ["pt", "eta", "phi", "hits", "tagged"]
 
 
@@ -53,6 +58,16 @@ def program(*words, **more):
     return subprocess.run(
         [sys.executable, "-m", "diabolo", *map(str, words)], capture_output=True, text=True, timeout=600, **more
     )
+
+
+def sections_of(path):
+    """A model file's sections as they are in memory, each with its own rows."""
+    return unpacked(path, read_sections(path))
+
+
+def rewrite(path, sections):
+    """A model file of sections as they are in memory, whatever they hold."""
+    write_sections(path, sections, OLD)
 
 
 def left_behind(folder):

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from program import rewrite, sections_of
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -29,11 +30,14 @@ from diabolo import (
     VariationalAutoencoder,
     load,
 )
-from diabolo.artifact import HEADER_LIMIT, SECTIONS, Section, read_sections, write_sections
-from diabolo.describe import describe_model
+from diabolo.artifact import HEADER_LIMIT, SECTIONS, Section, read_sections, sealed, write_sections
+from diabolo.describe.model import describe_model
+from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import applicable, scores
+from diabolo.detect.scores import scores
 from diabolo.errors import ModelFileError, OutputError
+from diabolo.file.model_file import ModelFile
+from diabolo.file.rows import packed, unpacked
 
 CLASSES = [Autoencoder, LinearAutoencoder, DenoisingAutoencoder, SparseAutoencoder, VariationalAutoencoder]
 
@@ -92,7 +96,7 @@ def outputs(detector, X):
     found["draws"] = ae.reconstruct(X, draws=2)
     for name in applicable(Reference(ae.model_)):
         found[f"score {name}"] = ae.anomaly_score(X, score=name)
-    for name in detector.calibrations_:
+    for name in detector.calibrated_.calibrations:
         again = AnomalyDetector.set_params(detector, score=name)
         found[f"p {name}"], found[f"predict {name}"] = again.p_values(X), again.predict(X)
         found[f"threshold {name}"] = np.array(again.threshold_)
@@ -134,15 +138,16 @@ def test_what_a_loaded_estimator_knows(detectors, folder):
         assert loaded.score_ == "nll"
         for attribute in ("n_calibration_", "n_excluded_", "n_features_in_", "threshold_"):
             assert getattr(loaded, attribute) == getattr(fitted, attribute)
-        mine, its = fitted.autoencoder_, load(folder / f"{name}.diabolo")
+        mine, its = fitted.autoencoder_, Autoencoder.load(folder / f"{name}.diabolo")
         assert type(its) is type(mine)
         assert its.get_params() == {**mine.get_params(), "hidden": its.hidden}
         assert list(its.hidden) == list(mine.hidden)
         assert its.config_ == mine.config_
         assert its.history_ == mine.history_
         assert list(its.feature_names_in_) == list(events().columns)
-        for attribute in ("n_train_", "n_stop_", "n_features_in_", "container_"):
+        for attribute in ("n_train_", "n_stop_", "n_features_in_"):
             assert getattr(its, attribute) == getattr(mine, attribute)
+        assert its.fitted_.input == mine.fitted_.input
         assert its.fitted_.roles == mine.fitted_.roles
         assert its.fitted_.training == mine.fitted_.training
 
@@ -150,7 +155,7 @@ def test_what_a_loaded_estimator_knows(detectors, folder):
 def test_a_loaded_estimator_can_be_fitted_again(detectors, folder):
     from sklearn.base import clone
 
-    again = clone(load(folder / "VariationalAutoencoder.diabolo")).fit(events())
+    again = clone(Autoencoder.load(folder / "VariationalAutoencoder.diabolo")).fit(events())
     fresh = clone(detectors["VariationalAutoencoder"].autoencoder_).fit(events())
     np.testing.assert_array_equal(again.anomaly_score(events()), fresh.anomaly_score(events()))
 
@@ -166,11 +171,11 @@ def same(a, b):
 
 def test_saving_what_was_loaded_writes_the_same_sections(detectors, folder, tmp_path):
     for name in detectors:
-        first = read_sections(folder / f"{name}.diabolo")
+        first = sections_of(folder / f"{name}.diabolo")
         assert set(first) == {"main", "detector", "generator"}
         AnomalyDetector.load(folder / f"{name}.diabolo").save(tmp_path / "both.diabolo")
-        load(folder / f"{name}.diabolo").save(tmp_path / "main.diabolo")
-        both, main = read_sections(tmp_path / "both.diabolo"), read_sections(tmp_path / "main.diabolo")
+        Autoencoder.load(folder / f"{name}.diabolo").save(tmp_path / "main.diabolo")
+        both, main = sections_of(tmp_path / "both.diabolo"), sections_of(tmp_path / "main.diabolo")
         assert set(both) == {"main", "detector", "generator"}
         assert set(main) == {"main", "generator"}
         for section in both:
@@ -180,16 +185,18 @@ def test_saving_what_was_loaded_writes_the_same_sections(detectors, folder, tmp_
 
 
 def test_a_section_more_changes_no_other(small, tmp_path):
-    before = read_sections(small)
+    before = sections_of(small)
     codec = Section({"about": "ü ∫"}, {"table": np.arange(6, dtype=np.int64).reshape(2, 3)})
-    write_sections(tmp_path / "more.diabolo", {**before, "codec": codec})
-    after = read_sections(tmp_path / "more.diabolo")
+    rewrite(tmp_path / "more.diabolo", {**before, "codec": codec})
+    after = sections_of(tmp_path / "more.diabolo")
     same(after["codec"], codec)
     for name in before:
         same(before[name], after[name])
         assert before[name].sha256(name) == after[name].sha256(name)
     X = np.random.default_rng(5).normal(size=(50, 2))
-    np.testing.assert_array_equal(load(small).anomaly_score(X), load(tmp_path / "more.diabolo").anomaly_score(X))
+    np.testing.assert_array_equal(
+        Autoencoder.load(small).anomaly_score(X), Autoencoder.load(tmp_path / "more.diabolo").anomaly_score(X)
+    )
     np.testing.assert_array_equal(
         AnomalyDetector.load(small).p_values(X), AnomalyDetector.load(tmp_path / "more.diabolo").p_values(X)
     )
@@ -200,7 +207,7 @@ def test_any_safetensors_reader_lists_the_tensors(detectors, folder):
     sections = read_sections(path)
     with safe_open(path, framework="np") as file:
         assert file.metadata()["format"] == "diabolo"
-        assert file.metadata()["version"] == "1"
+        assert file.metadata()["version"] == "2"
         manifest = json.loads(file.metadata()["manifest"])
         assert set(file.keys()) == {f"{n}/{k}" for n, s in sections.items() for k in s.tensors}
         for name, section in sections.items():
@@ -213,8 +220,78 @@ def test_any_safetensors_reader_lists_the_tensors(detectors, folder):
 
 def test_main_alone_is_no_detector(detectors, tmp_path):
     detectors["Autoencoder"].autoencoder_.save(tmp_path / "m.diabolo")
-    with pytest.raises(ModelFileError, match="holds no detector; fit one"):
+    with pytest.raises(
+        ModelFileError, match="holds no detector: it was saved by Autoencoder and holds main, generator; give it"
+    ):
         AnomalyDetector.load(tmp_path / "m.diabolo")
+
+
+# ── rows ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_row_is_in_the_file_once(small, tmp_path):
+    held = read_sections(small)
+    store = held["rows"].tensors["values"]
+    bits = {row.tobytes() for row in store}
+    assert len(bits) == len(store) == held["rows"].card["rows"]
+    used = [held["detector"].tensors["stored_at"], held["generator"].tensors["rows_at"]]
+    assert set(np.concatenate(used)) == set(range(len(store))), "a row that nothing needs"
+    whole = sections_of(small)
+    for name, tensor, at in (("detector", "stored", used[0]), ("generator", "rows", used[1])):
+        np.testing.assert_array_equal(whole[name].tensors[tensor], store[at])
+    assert ModelFile(small).rows == len(store) < len(used[0]) + len(used[1])
+
+
+def test_rows_of_two_types_come_back_in_theirs():
+    """A detector of single precision around an autoencoder of double precision."""
+    rows = np.random.default_rng(0).normal(size=(9, 3))
+    rows[3, 1], rows[4] = np.nan, rows[5]
+    held = {
+        "main": Section({}, {}),
+        "detector": Section({}, {"stored": rows[:7].astype(np.float32)}),
+        "generator": Section({"rows": 4}, {"rows": rows[[8, 8, 2, 3]]}),
+    }
+    file = packed(held)
+    assert len(file["rows"].tensors["values"]) == 6 + 3
+    for name, section in unpacked("x", file).items():
+        same(section, held[name])
+    assert "rows" not in packed({"main": held["main"]})
+
+
+ROWS = {
+    "beyond the store": ("detector", {"stored_at": np.array([0, 10**6])}, "names rows that section 'rows' does not"),
+    "before the store": ("generator", {"rows_at": np.array([-1])}, "names rows that section 'rows' does not have"),
+    "positions as floats": ("detector", {"stored_at": np.array([0.0])}, r"'detector/stored_at' must be \[n\] I64"),
+    "no positions": ("detector", {"stored_at": None}, r"'detector/stored_at' must be \[n\] I64"),
+    "rows twice": ("detector", {"stored": np.zeros((1, 2))}, r"'detector/stored_at' must be \[n\] I64"),
+    "a store of one axis": ("rows", {"values": np.zeros(3)}, "tensor 'rows/values' must be"),
+    "a store of whole numbers": (
+        "rows",
+        {"values": np.zeros((600, 2), np.int64)},
+        "section 'rows' does not fit|must be",
+    ),
+    "no store": ("rows", {"values": None}, "tensor 'rows/values' must be"),
+    "one more": ("rows", {"more": np.zeros(1)}, "tensor 'rows/values' must be"),
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_a_store_that_does_not_fit(case, small, tmp_path):
+    owner, changes, said = ROWS[case]
+    held = read_sections(small)
+    kept = {k: v for k, v in {**held[owner].tensors, **changes}.items() if v is not None}
+    write_sections(tmp_path / "x.diabolo", {**held, owner: Section(held[owner].card, kept)}, saved="AnomalyDetector")
+    refused(tmp_path / "x.diabolo", said, [load, AnomalyDetector.load])
+
+
+@pytest.mark.parametrize("types", [{}, {"detector": "F32", "codec": "F32"}, {"detector": "I64"}, {"main": "F64"}])
+def test_a_store_for_sections_that_hold_none(types, small, tmp_path):
+    held = read_sections(small)
+    card = {**held["rows"].card, "types": types}
+    write_sections(
+        tmp_path / "x.diabolo", {**held, "rows": Section(card, held["rows"].tensors)}, saved="AnomalyDetector"
+    )
+    refused(tmp_path / "x.diabolo", None, [load, AnomalyDetector.load])
 
 
 def test_a_manifest_that_is_too_long_is_not_written(tmp_path):
@@ -268,7 +345,7 @@ def test_any_flipped_bit_is_found(small, tmp_path):
                 pass
             os.pwrite(file.fileno(), whole[place : place + 1], place)
     assert accepted == []
-    assert set(read_sections(path)) == {"main", "detector", "generator"}
+    assert set(read_sections(path)) == {"main", "detector", "generator", "rows"}
 
 
 # ── forged headers ────────────────────────────────────────────────────────────────────────────────
@@ -324,11 +401,19 @@ def entry(key, value):
     return change
 
 
+def said(header, old, new):
+    """Another word in the manifest, whose hash stays as it was."""
+    text = header["__metadata__"]["manifest"]
+    assert old in text
+    header["__metadata__"]["manifest"] = text.replace(old, new, 1)
+
+
 def section(name, value):
     def change(header):
         manifest = json.loads(header["__metadata__"]["manifest"])
         manifest["sections"][name] = value
-        header["__metadata__"]["manifest"] = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+        plain = {k: v for k, v in manifest.items() if k != "sha256"}
+        header["__metadata__"]["manifest"] = json.dumps(sealed(plain), sort_keys=True, separators=(",", ":"))
 
     return change
 
@@ -339,8 +424,10 @@ HEADERS = {
     "no format": (lambda h: h["__metadata__"].pop("format"), "a safetensors file, but not a diabolo model"),
     "no metadata": (lambda h: h.pop("__metadata__"), "a safetensors file, but not a diabolo model"),
     "metadata of another type": (entry("__metadata__", [1]), "a safetensors file, but not a diabolo model"),
-    "version 2": (metadata(version="2"), "has format version '2'; this diabolo reads '1': upgrade diabolo"),
-    "version as number": (metadata(version=1), "has format version 1; this diabolo reads '1'"),
+    "version 3": (metadata(version="3"), "has format version '3'; this diabolo reads '1' and '2': upgrade diabolo"),
+    "version as number": (metadata(version=1), "has format version 1; this diabolo reads '1' and '2'"),
+    "another class": (lambda h: said(h, '"AnomalyDetector"', '"Autoencoder"'), "its manifest is damaged: its SHA-256"),
+    "version 1 of a version 2": (metadata(version="1"), "its manifest has no section 'main'"),
     "more metadata": (metadata(more="x"), "its metadata is damaged"),
     "manifest as object": (metadata(manifest={}), "its metadata is damaged"),
     "manifest not JSON": (metadata(manifest="{"), "its header is not valid JSON"),
@@ -430,7 +517,7 @@ def test_keys_that_stand_twice(small, tmp_path):
     manifest = header["__metadata__"]["manifest"]
     with_header(path, manifest_as(header, manifest.replace('"clip":', '"clip":9.0,"clip":', 1)), data)
     refused(path, "a key stands twice")
-    with_header(path, manifest_as(header, manifest.replace('{"sections"', '{"sections":{},"sections"', 1)), data)
+    with_header(path, manifest_as(header, manifest.replace('"sections"', '"sections":{},"sections"', 1)), data)
     refused(path, "a key stands twice")
 
 
@@ -448,19 +535,19 @@ def test_foreign_files_and_no_files(tmp_path):
 
 def forged(source, path, owner="main", card=None, **tensors):
     """Write `source` with a changed card, and tensors replaced, or left out where None."""
-    sections = read_sections(source)
+    sections = sections_of(source)
     old = sections[owner]
     new = {k.replace("__", "."): v for k, v in tensors.items()}
     kept = {k: v for k, v in {**old.tensors, **new}.items() if v is not None}
     sections[owner] = Section(old.card if card is None else card, kept)
-    write_sections(path, sections)
+    rewrite(path, sections)
     return path
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["encoder.0.weight", "decoder.0.bias", "latent_mean", "latent_cov", "typical_nll"])
 def test_numbers_that_are_not_finite(name, value, small, tmp_path):
-    tensor = read_sections(small)["main"].tensors[name].copy()
+    tensor = sections_of(small)["main"].tensors[name].copy()
     tensor.flat[-1] = value
     path = forged(small, tmp_path / "x.diabolo", **{name.replace(".", "__"): tensor})
     refused(path, f"tensor '{name}' has a number that is not finite", [load, AnomalyDetector.load])
@@ -524,7 +611,7 @@ def test_tensors_of_the_detector(case, small, tmp_path):
     tensors, said = DETECTOR_TENSORS[case]
     path = forged(small, tmp_path / "x.diabolo", "detector", **tensors)
     refused(path, said, [AnomalyDetector.load])
-    load(path)
+    Autoencoder.load(path)
 
 
 def changed(card, place, value):
@@ -604,7 +691,7 @@ CARDS = {
 @pytest.mark.parametrize("case", CARDS)
 def test_cards(case, small, tmp_path):
     owner, place, value, said = CARDS[case]
-    card = changed(read_sections(small)[owner].card, place, value)
+    card = changed(sections_of(small)[owner].card, place, value)
     path = forged(small, tmp_path / "x.diabolo", owner, card)
     refused(path, said, [AnomalyDetector.load] if owner == "detector" else [load, AnomalyDetector.load])
 
@@ -627,7 +714,7 @@ def loaded(path):
 
 def test_a_card_of_any_wrong_type_is_refused_or_harmless(small, tmp_path):
     """Entries left out, or of another type, a sample of all: nothing but a ModelFileError, or a model that works."""
-    sections, path = read_sections(small), tmp_path / "x.diabolo"
+    sections, path = sections_of(small), tmp_path / "x.diabolo"
     X = np.random.default_rng(0).normal(size=(3, 2))
     wrong = [(o, p, v) for o in sections for p in places(sections[o].card) for v in (None, -1, "x", [], {}, [{}], 1e30)]
     counted = {"refused": 0, "harmless": 0}
@@ -645,9 +732,11 @@ def test_a_card_of_any_wrong_type_is_refused_or_harmless(small, tmp_path):
 
 def test_a_card_cannot_name_a_section_or_a_class_of_its_own():
     """Nothing in a file is imported or called: names are looked up in tables that the package holds."""
-    source = (Path(__file__).parents[1] / "src/diabolo/estimators/saving.py").read_text()
-    assert not re.search(r"import_module|getattr\(|eval|exec|__import__", source)
-    assert SECTIONS == ("main", "detector", "codec", "clusters", "generator")
+    folder = Path(__file__).parents[1] / "src/diabolo/file"
+    for source in folder.glob("*.py"):
+        names = re.findall(r"import_module|getattr\([^)]*card|eval\(|exec\(|__import__", source.read_text())
+        assert names == [], source
+    assert SECTIONS == ("main", "detector", "codec", "clusters", "generator", "rows")
 
 
 ABSURD = """
@@ -670,7 +759,7 @@ for path in sys.argv[2:]:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux to bound memory")
 def test_absurd_widths_are_refused_before_they_are_allocated(small, folder, tmp_path):
     """Refused within 256 MB, where the weights would be terabytes."""
-    card = read_sections(small)["main"].card
+    card = sections_of(small)["main"].card
     wide = {
         "latent": changed(card, "config.latent_dim", 60_000),
         "hidden": changed(changed(card, "config.network", "mlp"), "config.hidden", [1_000_000, 1_000_000]),

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, load
+from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.data.encoding import Encoding
-from diabolo.data.roles import ROLES, RoleRule
 from diabolo.data.schema import Column, Schema
-from diabolo.detect.auto import views_of
+from diabolo.detect.scores.auto import views_of
 from diabolo.detect.views import GROUPS, NEAR, RELATIVE, VIEWS, WIDE, Views, soft_clip
 from diabolo.metrics import auroc
 
@@ -155,20 +154,23 @@ def detector(normal: np.ndarray) -> AnomalyDetector:
 
 
 def test_calibration_rows_never_enter(normal: np.ndarray, detector: AnomalyDetector) -> None:
-    r = detector.autoencoder_.fitted_.roles
-    rule = RoleRule(r["rows"], r["seed"], r["stop"], r["combine"], r["calibrate"])
     other = normal.copy()
-    apart = rule.of(0, len(normal)) == ROLES.index("calibrate")
+    apart = detector.autoencoder_.fitted_.roles.calibrates()
     other[apart] += 3.0
     again = AnomalyDetector(Autoencoder(epochs=1), random_state=0).fit(other)
     for name in ("location", "scale"):
-        assert torch.equal(getattr(views_of(again.reference_), name), getattr(views_of(detector.reference_), name))
+        assert torch.equal(
+            getattr(views_of(again.calibrated_.reference), name),
+            getattr(views_of(detector.calibrated_.reference), name),
+        )
     # And rows that train do enter.
     other = normal.copy()
     other[~apart] *= [1.0, 1.0, 1.0, 3.0]
     other[~apart, 0] **= 2
     again = AnomalyDetector(Autoencoder(epochs=1), random_state=0).fit(other)
-    assert not torch.equal(views_of(again.reference_).location, views_of(detector.reference_).location)
+    assert not torch.equal(
+        views_of(again.calibrated_.reference).location, views_of(detector.calibrated_.reference).location
+    )
 
 
 def test_batch_is_rows_and_the_file_says_the_same(normal: np.ndarray, detector: AnomalyDetector, tmp_path) -> None:
@@ -180,7 +182,7 @@ def test_batch_is_rows_and_the_file_says_the_same(normal: np.ndarray, detector: 
     assert loaded.score_ == "auto"
     np.testing.assert_array_equal(loaded.anomaly_score(normal[:300]), scores)
     # An autoencoder alone keeps the score that it can give.
-    alone = load(tmp_path / "model.diabolo")
+    alone = Autoencoder.load(tmp_path / "model.diabolo")
     np.testing.assert_array_equal(alone.anomaly_score(normal[:9]), alone.anomaly_score(normal[:9], score="nll"))
 
 
@@ -229,7 +231,7 @@ def test_mixed_columns() -> None:
 def test_few_rows_keep_the_score_of_the_model() -> None:
     x = np.random.default_rng(8).normal(size=(30, 3))
     detector = AnomalyDetector(Autoencoder(epochs=1), random_state=0).fit(x)
-    assert len(detector.reference_.stored) < 20
+    assert len(detector.calibrated_.reference.stored) < 20
     assert detector.score_ == "nll"
 
 
@@ -249,7 +251,7 @@ def test_images_with_missing_pixels_are_scored() -> None:
     images = np.random.default_rng(10).normal(size=(200, 4, 4))
     images[::7, 1, 2] = np.nan
     detector = AnomalyDetector(Autoencoder(epochs=1), random_state=0).fit(images)
-    assert isinstance(views_of(detector.reference_), Views)
+    assert isinstance(views_of(detector.calibrated_.reference), Views)
     assert np.isfinite(detector.anomaly_score(images)).all()
 
 

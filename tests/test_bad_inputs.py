@@ -709,7 +709,7 @@ SCORES = {
     "name-main": Case("score {ae} {data} -o s.parquet --score msee", "unknown score 'msee': did you mean 'mse'"),
     "needs-vae": Case(
         "score {ae} {data} -o s.parquet --score neg_elbo",
-        "score 'neg_elbo' needs a VAE; this model has a point latent and gives nll, .*mu_norm",
+        "score 'neg_elbo' needs a VAE; this model has a point latent and gives .*mu_norm, nll",
     ),
     "needs-detector": Case("score {ae} {data} -o s.parquet --false-alarm-rate 0.1", "ae.diabolo has no detector"),
     "rate": Case("score {vae} {data} -o s.parquet --false-alarm-rate 1", "numbers above 0 and below 1"),

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from program import done, refused, table, write
+from program import done, refused, rewrite, sections_of, table, write
 
 from diabolo import AnomalyDetector, LinearAutoencoder
-from diabolo.artifact import Section, merge_sections, read_sections, write_sections
-from diabolo.data.roles import ROLES, RoleRule
+from diabolo.artifact import Section
 from diabolo.data.sample import sampled
 from diabolo.data.table import as_table
-from diabolo.detect.calibrating import renewed
+from diabolo.detect.calibrating import Choice, renewed
 from diabolo.errors import CalibrationError, ModelFileError
+from diabolo.file.detector import detector_section
+from diabolo.file.model_file import ModelFile
+from diabolo.fitted.table import fit_table
 
 
 def rows(rng, n, scale=1.0):
@@ -41,7 +43,7 @@ def test_the_rate_holds_again_and_nothing_else_changes(detector, rng):
     assert not detector.health(fresh).healthy
     assert detector.calibrate(new) is detector
     assert (detector.n_calibration_, detector.n_excluded_) == (3000, 0)
-    low, high = detector._calibration().realised(0.01, confidence=0.999)
+    low, high = detector.calibrated_.calibration.realised(0.01, confidence=0.999)
     assert low - 0.003 < (detector.predict(fresh) == -1).mean() < high + 0.003
     assert detector.health(fresh).healthy
     assert detector.autoencoder_.model_ is model
@@ -65,7 +67,7 @@ def test_rows_that_were_trained_on_are_left_out(rng):
 def test_rows_that_a_detector_stored_of_another_table_do_not_calibrate_it(rng):
     ae, other = LinearAutoencoder(latent_dim=2).fit(rows(rng, 300)), rows(rng, 800)
     detector = AnomalyDetector(ae).fit(other)
-    stored = 0 if detector.reference_.stored is None else len(detector.reference_.stored)
+    stored = 0 if detector.calibrated_.reference.stored is None else len(detector.calibrated_.reference.stored)
     detector.calibrate(other)
     assert detector.n_calibration_ <= 800 - stored
 
@@ -107,13 +109,13 @@ def test_a_costly_score_stays_calibrated(rng):
 
 
 def hashes(path):
-    return {name: section.sha256(name) for name, section in read_sections(path).items()}
+    return {name: section.sha256(name) for name, section in sections_of(path).items()}
 
 
 def with_codec(path):
-    sections = read_sections(path)
+    sections = sections_of(path)
     codec = Section({"of": "another job"}, {"table": np.arange(7.0)})
-    write_sections(path, {**sections, "codec": codec})
+    rewrite(path, {**sections, "codec": codec})
     return path
 
 
@@ -135,16 +137,33 @@ def test_saving_a_detector_keeps_what_other_jobs_added(detector, rng, tmp_path):
 def test_merging_refuses_another_model_and_a_damaged_file(detector, tmp_path):
     path = tmp_path / "m.diabolo"
     detector.save(path)
-    sections = read_sections(path)
-    other = {"main": Section({**sections["main"].card, "x": 1}, sections["main"].tensors)}
-    with pytest.raises(ModelFileError, match="holds another section 'main' now"):
-        merge_sections(path, other, base=path)
+    file = ModelFile(path)
+    AnomalyDetector(LinearAutoencoder(latent_dim=1)).fit(rows(np.random.default_rng(5), 600)).save(path)
+    with pytest.raises(ModelFileError, match="holds another section 'main' than when it was read"):
+        file.update({"detector": file.section("detector")})
     damaged = tmp_path / "d.diabolo"
     damaged.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ModelFileError):
-        merge_sections(path, sections, base=damaged)
-    merge_sections(damaged, sections)
+        ModelFile(damaged)
+    AnomalyDetector.load(path).save(damaged)
     assert hashes(damaged) == hashes(path)
+
+
+def test_an_update_takes_over_what_another_command_has_added_meanwhile(detector, rng, tmp_path):
+    path = tmp_path / "m.diabolo"
+    detector.save(path)
+    slow, quick = ModelFile(path), ModelFile(path)
+    quick.update({"detector": detector_section(AnomalyDetector.load(path).calibrate(rows(rng, 200)).calibrated_)})
+    kept = hashes(path)["detector"]
+    slow.update({"codec": Section({"of": "another job"}, {"table": np.arange(7.0)})})
+    assert hashes(path)["detector"] == kept, "an older calibration is not put back"
+    assert "codec" in hashes(path)
+    late = ModelFile(path)
+    again = AnomalyDetector.load(path).calibrate(rows(rng, 300))
+    again.save(path)
+    with pytest.raises(ModelFileError, match="another command has changed its section 'detector' meanwhile"):
+        late.update({"detector": late.section("detector")})
+    assert hashes(path)["detector"] == detector_section(again.calibrated_).sha256("detector")
 
 
 # ── the verb ──────────────────────────────────────────────────────────────────────────────────────
@@ -200,21 +219,19 @@ def test_a_sample_of_the_table_of_the_fit_calibrates_on_rows_kept_apart(rng, tmp
     """Of a model that remembers no hashes, beyond 200,000 rows: by the split of its table."""
     X = rows(rng, 2000)
     ae = LinearAutoencoder(latent_dim=2)
-    ae._fit_table(as_table(X), None, share)
-    ae.fitted_.row_hashes = None
+    fitted = fit_table(as_table(X), None, ae.settings(), share)
+    fitted.row_hashes = None
     np.save(tmp_path / "x.npy", X)
-    sample = sampled(str(tmp_path / "x.npy"), ae.model_.encoding.schema, None, 0)
+    sample = sampled(str(tmp_path / "x.npy"), fitted.model.encoding.schema, None, 0)
     assert len(sample.values) < sample.rows == 2000
     if not share:
         with pytest.raises(CalibrationError, match=r"0 of \d+ rows are left to calibrate on"):
-            renewed(ae, None, sample, {})
+            renewed(fitted, None, sample, Choice())
         return
     with pytest.warns(UserWarning, match="too many for its file to keep their hashes"):
-        detector = renewed(ae, None, sample, {})
-    r = ae.fitted_.roles
-    part = RoleRule(r["rows"], r["seed"], r["stop"], r["combine"], r["calibrate"]).of(0, 2000)
-    apart = (part == ROLES.index("calibrate"))[sample.positions]
-    assert detector.n_calibration_ + len(detector.reference_.stored) == apart.sum()
+        detector = renewed(fitted, None, sample, Choice())
+    apart = fitted.roles.calibrates(sample.positions)
+    assert detector.n_calibration + len(detector.reference.stored) == apart.sum()
 
 
 def test_what_the_verb_refuses(shop, here):

@@ -74,7 +74,7 @@ def training_rows(detector, X):
 def role_of(detector, X):
     """Each row's part, from what the fit remembers of its split."""
     split = detector.autoencoder_.fitted_.roles
-    roles = np.array(ROLES)[assign_roles(len(X), split["seed"], split["stop"], split["combine"], split["calibrate"])]
+    roles = np.array(ROLES)[assign_roles(len(X), split.seed, split.stop, split.combine, split.calibrate)]
     assert (roles == "train").sum() == detector.autoencoder_.n_train_
     assert (roles == "calibrate").sum() == detector.n_calibration_
     return roles
@@ -278,7 +278,7 @@ def test_rows_of_no_weight_play_no_part(rng):
     assert detector.n_calibration_ <= 300
     assert np.isfinite(detector.threshold_)
     assert (detector.predict(X[300:]) == -1).mean() > 0.95
-    counts = detector.autoencoder_.fitted_.roles["counts"]
+    counts = detector.autoencoder_.fitted_.roles.counts
     assert counts["train"] + counts["stop"] + detector.n_calibration_ == 300
     assert only.n_calibration_ == detector.n_calibration_
 
@@ -382,7 +382,7 @@ def test_training_rows_of_a_fitted_autoencoder_are_left_out(rng):
     assert detector.n_excluded_ == 300
     assert detector.n_calibration_ == 150
     at = np.isin(hash_rows(mixed), hash_rows(X))
-    assert set(hash_rows(detector.reference_.stored.values)) == set(hash_rows(mixed[at]))
+    assert set(hash_rows(detector.calibrated_.reference.stored.values)) == set(hash_rows(mixed[at]))
 
 
 def copies(X):
@@ -513,7 +513,7 @@ def test_a_missing_cell_is_not_an_alarm(rng):
 def test_a_costly_score_is_calibrated_where_it_is_asked_for(rng):
     X = rng.normal(size=(600, 4))
     detector = AnomalyDetector(Autoencoder(epochs=2)).fit(X)
-    assert "profile" not in detector.calibrations_
+    assert "profile" not in detector.calibrated_.calibrations
     with pytest.raises(ConfigError, match=r"takes long.*fit the detector with score='profile'"):
         detector.set_params(score="profile").p_values(X)
     asked = AnomalyDetector(Autoencoder(epochs=2), score="profile").fit(X)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from program import FEATURES, done, program, refused, table, write
 
-from diabolo import AnomalyDetector, load
+from diabolo import AnomalyDetector, Autoencoder, load
 from diabolo.artifact import read_sections
 from diabolo.cli import main
 from diabolo.data.formats import atomic
@@ -169,7 +169,7 @@ def test_a_rate_that_the_rows_cannot_promise(shop, here):
 
 def fitted(shop, *flags):
     done("fit", shop / "data.parquet", "-o", "m.diabolo", "--epochs", 1, "-q", *flags)
-    return load("m.diabolo")
+    return Autoencoder.load("m.diabolo")
 
 
 def test_columns_exclude_label_and_weight(shop, here):
@@ -179,7 +179,7 @@ def test_columns_exclude_label_and_weight(shop, here):
     # Rows of weight 0 play no part.
     ae = fitted(shop, "--weight", "truth")
     assert list(ae.feature_names_in_) == FEATURES
-    assert sum(ae.fitted_.roles["counts"].values()) == table()["truth"].sum()
+    assert sum(ae.fitted_.roles.counts.values()) == table()["truth"].sum()
 
 
 def test_method_latent_hidden_beta_epochs_seed(shop, here):
@@ -198,7 +198,7 @@ def test_slots(here):
     frame["met"] = rng.normal(size=200)
     write(frame, here / "data.parquet")
     done("fit", "data.parquet", "-o", "m.diabolo", "--slots", "e:2", "--epochs", 1, "-q", "--only", "main")
-    assert load("m.diabolo").model_.encoding.schema.output_names == ["e1_pt", "e2_pt", "met", "e.count"]
+    assert Autoencoder.load("m.diabolo").model_.encoding.schema.output_names == ["e1_pt", "e2_pt", "met", "e.count"]
     line = refused("fit", "data.parquet", "-o", "m2.diabolo", "--slots", "e:3", "-q")
     assert "slots e:3 needs the columns e1_..., to e3_" in line
 
@@ -314,7 +314,7 @@ def test_normal_values_may_be_in_any_chunk(shop, here, monkeypatch):
 
 def test_evaluate_needs_rows_that_the_model_has_not_seen(shop, here):
     frame = table().assign(truth=0)
-    known = load(shop / "vae.diabolo").fitted_.row_hashes
+    known = Autoencoder.load(shop / "vae.diabolo").fitted_.row_hashes
     from diabolo.data.hashing import hash_rows
     from diabolo.data.table import as_table
 
@@ -343,7 +343,7 @@ def test_samples_have_the_columns_and_types_of_the_data(suffix, shop, here):
     assert drawn["phi"].between(-np.pi, np.pi).all()
     if suffix == ".parquet":
         assert pq.read_schema("d.parquet").types == pq.read_schema(shop / "data.parquet").types[:5]
-        in_memory = load(shop / "vae.diabolo").sample(500, random_state=3).to_pandas()
+        in_memory = Autoencoder.load(shop / "vae.diabolo").sample(500, random_state=3).to_pandas()
         pd.testing.assert_frame_equal(drawn, in_memory)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from program import done, refused
+from program import done, refused, rewrite, sections_of
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
-from diabolo import Autoencoder, LatentClusterer, LinearAutoencoder, load
-from diabolo.artifact import Section, read_sections, write_sections
+from diabolo import Autoencoder, LatentClusterer, LinearAutoencoder
+from diabolo.artifact import Section
 from diabolo.cluster.fitted import Components
 from diabolo.cluster.number import LEVEL, count_clusters, valley
 from diabolo.cluster.partition import gaussian_mixture, partitions
@@ -238,7 +238,7 @@ def test_the_file_keeps_the_clusters(fitted, tmp_path):
     np.testing.assert_array_equal(again.prototypes_, fitted.prototypes_)
     assert again.stability_ == pytest.approx(fitted.stability_)
     assert again.n_clusters_ == 4
-    assert np.array_equal(load(tmp_path / "m.diabolo").transform(X), fitted.autoencoder_.transform(X))
+    assert np.array_equal(Autoencoder.load(tmp_path / "m.diabolo").transform(X), fitted.autoencoder_.transform(X))
 
 
 def without(name):
@@ -272,11 +272,11 @@ def test_a_damaged_section_is_refused_in_one_line(damage, ae, tmp_path):
     change, word = DAMAGE[damage]
     path = tmp_path / "m.diabolo"
     LatentClusterer(ae, n_clusters=4, n_resamples=0).fit(blobs()[0]).save(path)
-    sections = read_sections(path)
+    sections = sections_of(path)
     section = sections["clusters"]
     card, tensors = json.loads(json.dumps(section.card)), dict(section.tensors)
     change(card, tensors)
-    write_sections(path, {**sections, "clusters": Section(card, tensors)})
+    rewrite(path, {**sections, "clusters": Section(card, tensors)})
     with pytest.raises(ModelFileError, match=word) as failure:
         LatentClusterer.load(path)
     assert "\n" not in str(failure.value)
@@ -300,7 +300,7 @@ def test_the_program_labels_rows_and_keeps_the_clusters(tmp_path):
     ae = Autoencoder(latent_dim=4, epochs=30).fit(table)
     model, data, out = (tmp_path / n for n in ("m.diabolo", "data.parquet", "labels.parquet"))
     ae.save(model)
-    before = read_sections(model)["main"].sha256("main")
+    before = sections_of(model)["main"].sha256("main")
     said = done("cluster", model, data, "-o", out, "--clusters", "4", "--method", "kmeans", "--set", "starts=3")
     labels = pq.read_table(out)
     assert labels.column_names == ["row", "cluster", "confidence"]
@@ -310,7 +310,7 @@ def test_the_program_labels_rows_and_keeps_the_clusters(tmp_path):
     assert "4 clusters" in said
     assert "stability" in said
     assert re.search(r"clusters +4 by kmeans, stability [\d.]+; rows \d+, ", done("info", model))
-    sections = read_sections(model)
+    sections = sections_of(model)
     assert set(sections) == {"main", "clusters", "generator"}
     assert sections["main"].sha256("main") == before
     again = LatentClusterer.load(model)

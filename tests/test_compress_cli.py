@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from program import rewrite, sections_of
 
 from diabolo import VariationalAutoencoder
-from diabolo.artifact import read_sections, write_sections
 from diabolo.cli.app import main
-from diabolo.cli.compress import _pair, _span
+from diabolo.cli.verbs.compress import _pair, _span
 from diabolo.errors import ConfigError, OutputError
 
 
@@ -42,7 +42,7 @@ def run(*words):
 
 def test_parquet_to_dbl_to_parquet(folder, capsys):
     table, dbl = pq.read_table(folder / "t.parquet"), folder / "t.dbl"
-    main_before = read_sections(folder / "m.diabolo")["main"].sha256("main")
+    main_before = sections_of(folder / "m.diabolo")["main"].sha256("main")
     words = ["compress", folder / "m.diabolo", folder / "t.parquet", "-o", dbl, "--max-error", "0.01"]
     assert run(*words, "--column-error", "y=none") == 0
     said = capsys.readouterr().out
@@ -61,7 +61,7 @@ def test_parquet_to_dbl_to_parquet(folder, capsys):
         assert (name, rest) == (name_, rest_)
         assert float(bits) == pytest.approx(float(bits_), abs=0.01)
     assert "  codec section none: simple ways only" in shown
-    assert read_sections(folder / "m.diabolo")["main"].sha256("main") == main_before
+    assert sections_of(folder / "m.diabolo")["main"].sha256("main") == main_before
     assert run("decompress", dbl, "-o", folder / "b.parquet") == 0
     back = pq.read_table(folder / "b.parquet")
     assert back.schema.equals(table.schema)
@@ -104,7 +104,7 @@ def test_a_section_that_files_were_written_without_is_never_replaced(folder, cap
     model, table = without_codec(folder, "kept.diabolo"), pq.read_table(folder / "t.parquet")
     words = ["compress", model, folder / "t.parquet", "--no-verdict", "-o"]
     assert run(*words, folder / "first.dbl", "--max-error", "0.01", "--external-model") == 0
-    section = read_sections(model)["codec"].sha256("codec")
+    section = sections_of(model)["codec"].sha256("codec")
     # What pandas notes of its index is no other table.
     pq.write_table(table.slice(0, 500).replace_schema_metadata({"pandas": "500"}), folder / "half.parquet")
     capsys.readouterr()
@@ -115,7 +115,7 @@ def test_a_section_that_files_were_written_without_is_never_replaced(folder, cap
     assert "files written with --external-model need it" in capsys.readouterr().err
     assert run(*words, folder / "other.dbl", "--max-error", "0.1") == 0
     assert "it is in this file alone" in capsys.readouterr().out
-    assert read_sections(model)["codec"].sha256("codec") == section
+    assert sections_of(model)["codec"].sha256("codec") == section
     for name, rows, bound, needs in (
         ("first", 3_000, 0.01, True),
         ("half", 500, 0.01, True),
@@ -154,8 +154,8 @@ def test_lists_of_which_a_model_took_objects(tmp_path, capsys):
 
 
 def without_codec(folder, name):
-    sections = read_sections(folder / "m.diabolo")
-    write_sections(folder / name, {n: s for n, s in sections.items() if n != "codec"})
+    sections = sections_of(folder / "m.diabolo")
+    rewrite(folder / name, {n: s for n, s in sections.items() if n != "codec"})
     return folder / name
 
 
@@ -186,8 +186,8 @@ def test_a_fit_for_compression_is_one_that_compress_uses(folder, capsys):
     words = ["fit", table, "-o", model, "--epochs", "1", "-q", "--exclude", "kind,n"]
     assert run(*words, "--for", "compression", *bounds) == 0
     assert "learnt a codec section from the first 3,000 rows" in capsys.readouterr().out
-    assert "codec" in read_sections(model)
-    assert "detector" not in read_sections(model)
+    assert "codec" in sections_of(model)
+    assert "detector" not in sections_of(model)
     assert run("compress", model, table, "-o", folder / "c.dbl", *bounds, "--no-verdict") == 0
     assert "learnt" not in capsys.readouterr().out
     for flags, said in (

@@ -30,7 +30,7 @@ def told(name, ae, X, **more):
     model = detector.autoencoder_.model_
     assert 3 * 500 * model.store.flat.numel() > PARALLEL, "too small to be shared by two threads"
     digest = hashlib.sha256(model.store.flat.numpy())
-    for part in (*model.buffers.values(), *(c.scores for c in detector.calibrations_.values())):
+    for part in (*model.buffers.values(), *(c.scores for c in detector.calibrated_.calibrations.values())):
         digest.update(np.ascontiguousarray(part))
     digest.update(detector.anomaly_score(X))
     print(name, digest.hexdigest())

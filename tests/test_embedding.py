@@ -7,12 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from program import rewrite, sections_of
 from scipy.sparse import csr_array
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 
 from diabolo import LatentClusterer, LinearAutoencoder
-from diabolo.artifact import Section, read_sections, write_sections
+from diabolo.artifact import Section
 from diabolo.cluster import head, layout
 from diabolo.cluster.communities import merged, modularity, shared
 from diabolo.cluster.embedding import embeddings
@@ -71,15 +72,15 @@ def test_the_file_keeps_the_head(fitted, tmp_path):
     fitted.save(path)
     again = LatentClusterer.load(path)
     assert np.array_equal(again.predict_proba(X), fitted.predict_proba(X))
-    sections = read_sections(path)
+    sections = sections_of(path)
     for name, value in (("sight_scale", 0.0), ("head_weight_1", np.nan)):
         tensors = {k: v.copy() for k, v in sections["clusters"].tensors.items()}
         tensors[name].flat[0] = value
-        write_sections(path, {**sections, "clusters": Section(sections["clusters"].card, tensors)})
+        rewrite(path, {**sections, "clusters": Section(sections["clusters"].card, tensors)})
         with pytest.raises(ModelFileError, match="head"):
             LatentClusterer.load(path)
     card = {**sections["clusters"].card, "layers": 2}
-    write_sections(path, {**sections, "clusters": Section(card, sections["clusters"].tensors)})
+    rewrite(path, {**sections, "clusters": Section(card, sections["clusters"].tensors)})
     with pytest.raises(ModelFileError):
         LatentClusterer.load(path)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from program import done, refused, table, write
+from program import done, refused, rewrite, sections_of, table, write
 from scipy import stats
 
 from diabolo import AnomalyDetector, LinearAutoencoder, VariationalAutoencoder
-from diabolo.artifact import read_sections, write_sections
-from diabolo.cli.explain import parse_rows
+from diabolo.cli.verbs.explain import parse_rows
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.repair import Neighborhood, repairs
 from diabolo.errors import CalibrationError, ConfigError, DataError, ModelFileError
@@ -156,7 +155,7 @@ def detector():
 
 
 def test_a_stored_row_is_not_its_own_neighbor(detector):
-    stored = detector.reference_.stored.values
+    stored = detector.calibrated_.reference.stored.values
     one = detector.explain(stored[7])[0]
     assert len(one.neighbors) == 3
     assert one.neighbors[0].distance > 0
@@ -209,15 +208,15 @@ def test_the_file_keeps_it(detector, rng, tmp_path):
     detector.save(tmp_path / "m.diabolo")
     loaded = AnomalyDetector.load(tmp_path / "m.diabolo")
     assert loaded.explain(rows) == detector.explain(rows)
-    sections = read_sections(tmp_path / "m.diabolo")
+    sections = sections_of(tmp_path / "m.diabolo")
     costs = sections["detector"].tensors["columns"]
     for wrong in (costs[:, 1:], costs.astype(np.float64), np.full_like(costs, np.nan)):
         sections["detector"].tensors["columns"] = wrong
-        write_sections(tmp_path / "wrong.diabolo", sections)
+        rewrite(tmp_path / "wrong.diabolo", sections)
         with pytest.raises(ModelFileError, match="columns"):
             AnomalyDetector.load(tmp_path / "wrong.diabolo")
     del sections["detector"].tensors["columns"]
-    write_sections(tmp_path / "old.diabolo", sections)
+    rewrite(tmp_path / "old.diabolo", sections)
     old = AnomalyDetector.load(tmp_path / "old.diabolo")
     np.testing.assert_array_equal(old.predict(rows), detector.predict(rows))
     with pytest.raises(CalibrationError, match="fit it again"):

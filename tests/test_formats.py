@@ -27,7 +27,7 @@ import uproot
 from PIL import Image
 from program import done, refused
 
-from diabolo import AnomalyDetector, load
+from diabolo import AnomalyDetector, Autoencoder
 from diabolo.data.formats import LIST, SHAPE, check_writable, format_of, formats, read_batches, schema_of, write_batches
 from diabolo.errors import DataError, MissingExtraError, OutputError
 
@@ -476,7 +476,7 @@ def test_a_real_jagged_file_is_fitted_scored_and_evaluated(tmp_path, monkeypatch
     assert "column 'Jet_Px' holds lists; --take Jet:10" in refused("fit", real, "-o", "m.diabolo")
     objects[-1] += f",{other},{photons}"
     done("fit", real, "-o", "m.diabolo", "--epochs", 1, "-q", "--label", "NPhoton", *objects)
-    schema = load("m.diabolo").model_.encoding.schema
+    schema = Autoencoder.load("m.diabolo").model_.encoding.schema
     assert {(g.name, len(g.slots), len(g.slots[0])) for g in schema.groups} == {("Jet", 4, 4), ("Muon", 2, 6)}
     assert "2,421 rows scored" in done("score", "m.diabolo", real, "-o", "s.parquet")
     fresh = ["--label", "NPhoton", "--seed", 3]  # rows that trained the model are left out

@@ -14,7 +14,6 @@ from diabolo import (
     LinearAutoencoder,
     SparseAutoencoder,
     VariationalAutoencoder,
-    load,
 )
 from diabolo.config import build_config
 from diabolo.data.schema import infer_schema
@@ -393,7 +392,7 @@ def test_trees_keep_what_the_table_never_breaks(of_every_kind):
     """Slots of the table have gaps here, and its marginal shares come out; cells that no value takes do not."""
     ae, data = of_every_kind
     drawn = ae.sample(4000, random_state=4)
-    kept = pd.DataFrame(ae.fitted_.kept, columns=data.columns)
+    kept = pd.DataFrame(ae.sampler_.rows, columns=data.columns)
     for name in ("e1_pt", "e2_pt"):
         assert (drawn[name] == 0).mean() == pytest.approx((kept[name] == 0).mean(), abs=0.06)
     assert drawn["gap"].isna().mean() == pytest.approx(kept["gap"].isna().mean(), abs=0.06)
@@ -401,14 +400,14 @@ def test_trees_keep_what_the_table_never_breaks(of_every_kind):
     assert drawn["tagged"].mean() == pytest.approx(kept["tagged"].mean(), abs=0.1)
 
 
-def test_samples_follow_their_seed_and_survive_the_file(of_every_kind, tmp_path):
+@pytest.mark.parametrize("method", methods.names())
+def test_samples_follow_their_seed_and_survive_the_file(method, of_every_kind, tmp_path):
     ae, _ = of_every_kind
     ae.save(tmp_path / "m.diabolo")
-    again = load(tmp_path / "m.diabolo")
-    for method in methods.names():
-        one = ae.sample(60, random_state=5, method=method)
-        pd.testing.assert_frame_equal(again.sample(60, random_state=5, method=method), one)
-        assert not ae.sample(60, random_state=6, method=method).equals(one)
+    again = Autoencoder.load(tmp_path / "m.diabolo")
+    one = ae.sample(60, random_state=5, method=method)
+    pd.testing.assert_frame_equal(again.sample(60, random_state=5, method=method), one)
+    assert not ae.sample(60, random_state=6, method=method).equals(one)
 
 
 def test_lines_between_rows(plane):
@@ -470,7 +469,7 @@ def test_judging_leaves_training_rows_out(plane):
     assert found.auroc < 0.6
     assert not found.copying.alarm
     with pytest.raises(DataError, match="0 of 500 rows are new to the model; at least 10"):
-        judge(ae, pd.DataFrame(ae.fitted_.kept[:500], columns=list("abc")))
+        judge(ae, pd.DataFrame(ae.sampler_.rows[:500], columns=list("abc")))
 
 
 # ── the program ───────────────────────────────────────────────────────────────────────────────────

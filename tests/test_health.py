@@ -235,7 +235,7 @@ def test_pieces_say_what_the_whole_says():
 
 def test_the_distance_is_that_of_the_scores():
     detector, X = fitted(2), rows(np.random.default_rng(9), 500)
-    known = detector.calibrations_[detector.score_].scores
+    known = detector.calibrated_.calibrations[detector.score_].scores
     assert detector.health(X).distance == pytest.approx(stats.ks_2samp(known, detector.anomaly_score(X)).statistic)
 
 

@@ -20,6 +20,7 @@ from diabolo.compress.bytesio import BytesReader, BytesWriter, pack
 from diabolo.compress.coder import TOTAL
 from diabolo.compress.container import Header
 from diabolo.compress.curves import CELL, LATENTS, Curve, logistic, middle, mixing, normal, steepness
+from diabolo.compress.frames import as_arrow
 from diabolo.compress.image_model import ImageModel, Sizes
 from diabolo.compress.images import decode_images, encode_images
 from diabolo.compress.layers import Layer, through
@@ -30,7 +31,7 @@ from diabolo.compress.rivals import verdict
 from diabolo.compress.stream import opened
 from diabolo.data.formats import write_batches
 from diabolo.errors import CompressedFileError, ConfigError
-from diabolo.estimators.compressor import Compressor, as_arrow, decompress
+from diabolo.estimators.compressor import Compressor, decompress
 
 GOLDEN = "8375d943fb8697a39a0139ea593f32f9"
 

@@ -14,13 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from program import refused, run
 
-from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder, load
+from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.data import cache, onepass
 from diabolo.data.cache import cache_folder
 from diabolo.data.roles import calibration_share
 from diabolo.data.stream import open_stream
+from diabolo.detect.calibrating import Choice, fit_detector_stream
 from diabolo.errors import DataError, OutputError
-from diabolo.fitted.table import Keep
+from diabolo.fitted.keep import Keep
+from diabolo.fitted.stream import fit_stream
 
 COLUMNS = ["a", "b", "c", "phi", "hits", "kind", "e1_pt", "e1_eta", "e2_pt", "e2_eta"]
 SLOTS = {"e": 2}
@@ -68,9 +70,23 @@ def small(monkeypatch):
 
 def from_cache(path, folder, estimator, weight=None, **how):
     folder.mkdir()
-    estimator._fit_stream(open_stream(path, COLUMNS, weight), folder, **how)
+    fitted = streamed(estimator, open_stream(path, COLUMNS, weight), folder, **how)
     assert len(list(folder.iterdir())) > 5
-    return estimator
+    return fitted
+
+
+def streamed(estimator, stream, folder, **how):
+    """A fit of the estimator from a cache."""
+    if isinstance(estimator, AnomalyDetector):
+        settings = estimator.get_params(deep=False)
+        choice = Choice(settings["score"], settings["false_alarm_rate"], settings["random_state"])
+        found = fit_detector_stream(stream, folder, estimator.autoencoder.settings(), choice, **how)
+        return AnomalyDetector.from_calibrated(found, streamed_face(estimator.autoencoder, found.fitted))
+    return streamed_face(estimator, fit_stream(stream, folder, estimator.settings(), **how)[0])
+
+
+def streamed_face(estimator, fitted):
+    return estimator.from_fitted(fitted, estimator.get_params(deep=False))
 
 
 @pytest.mark.parametrize("weight", [None, "w"])
@@ -104,14 +120,14 @@ def test_rows_play_the_same_parts_as_in_memory(table, small, tmp_path, weight, s
     assert off.max() < 5 / np.sqrt(5_000)
     assert np.abs(a.model_.encoding.scale / b.model_.encoding.scale - 1).max() < 0.1
     if weight:
-        assert on_disk.calibrations_["neg_elbo"].weights.sum() == pytest.approx(
-            in_memory.calibrations_["neg_elbo"].weights.sum()
+        assert on_disk.calibrated_.calibrations["neg_elbo"].weights.sum() == pytest.approx(
+            in_memory.calibrated_.calibrations["neg_elbo"].weights.sum()
         )
-    kept, there = on_disk.reference_.stored.values, in_memory.reference_.stored.values
+    kept, there = on_disk.calibrated_.reference.stored.values, in_memory.calibrated_.reference.stored.values
     assert np.array_equal(kept, there, equal_nan=True)
     # The calibration rows are the very same: scored by one model, they give the same scores.
     again = AnomalyDetector(a).fit(table.select(COLUMNS), sample_weight=w)
-    assert np.array_equal(again.calibrations_["nll"].scores, on_disk.calibrations_["nll"].scores)
+    assert np.array_equal(again.calibrated_.calibrations["nll"].scores, on_disk.calibrated_.calibrations["nll"].scores)
 
 
 def test_a_cache_that_holds_the_sample_of_all_gives_the_same_encoding(table, tmp_path):
@@ -120,7 +136,7 @@ def test_a_cache_that_holds_the_sample_of_all_gives_the_same_encoding(table, tmp
     (tmp_path / "cache").mkdir()
     settings = {"epochs": 1, "slots": SLOTS, "hidden": (8,)}
     a, b = Autoencoder(**settings), Autoencoder(**settings).fit(table.select(COLUMNS))
-    a._fit_stream(open_stream(path, COLUMNS), tmp_path / "cache")
+    a = streamed(a, open_stream(path, COLUMNS), tmp_path / "cache")
     assert a.model_.encoding.to_json() == b.model_.encoding.to_json()
 
 
@@ -143,7 +159,7 @@ def test_a_fit_from_disk_is_as_good_as_one_from_memory(small, tmp_path, cls, wei
     fits = {"memory": cls(**settings).fit(data.select(names), sample_weight=w), "disk": cls(**settings)}
     fits["short"] = cls(**{**settings, "epochs": 1, "solver": "gradient"}).fit(data.select(names))
     (tmp_path / "cache").mkdir()
-    fits["disk"]._fit_stream(open_stream(path, names, weight), tmp_path / "cache")
+    fits["disk"] = streamed(fits["disk"], open_stream(path, names, weight), tmp_path / "cache")
     score = "neg_elbo" if cls is VariationalAutoencoder else "mse"
     loss = {name: np.mean(ae.anomaly_score(new.select(names), score)) for name, ae in fits.items()}
     assert loss["disk"] == pytest.approx(loss["memory"], rel=0.03)
@@ -158,7 +174,7 @@ def test_the_rate_holds_for_a_detector_from_disk(small, tmp_path):
         pq.write_table(events(3_000, seed=100 + seed), path)
         (tmp_path / str(seed)).mkdir()
         detector = AnomalyDetector(Autoencoder(epochs=2, hidden=(8,)), false_alarm_rate=rate, random_state=seed)
-        detector._fit_stream(open_stream(path, COLUMNS), tmp_path / str(seed))
+        detector = streamed(detector, open_stream(path, COLUMNS), tmp_path / str(seed))
         n = detector.n_calibration_
         assert n == int(3_000 * calibration_share(3_000))
         flagged = (detector.predict(events(6_000, seed=1_000 + seed).select(COLUMNS)) == -1).mean()
@@ -176,7 +192,7 @@ def test_a_fit_from_disk_is_resumed_bit_for_bit(table, small, tmp_path, monkeypa
     settings = {"epochs": 4, "hidden": (8,), "latent_dim": 2}
     whole = VariationalAutoencoder(**settings)
     (tmp_path / "whole").mkdir()
-    whole._fit_stream(open_stream(path, COLUMNS), tmp_path / "whole")
+    whole = streamed(whole, open_stream(path, COLUMNS), tmp_path / "whole")
 
     class Killed(Exception):
         pass
@@ -189,7 +205,7 @@ def test_a_fit_from_disk_is_resumed_bit_for_bit(table, small, tmp_path, monkeypa
         (tmp_path / name).mkdir()
         part, keep = VariationalAutoencoder(**settings), Keep(tmp_path / "fit.ckpt", how.pop("resume", False))
         with contextlib.suppress(Killed):
-            part._fit_stream(open_stream(path, COLUMNS), tmp_path / name, keep=keep, **how)
+            part = streamed(part, open_stream(path, COLUMNS), tmp_path / name, keep=keep, **how)
     assert np.array_equal(part.model_.store.flat.numpy(), whole.model_.store.flat.numpy())
     assert [e["distance"] for e in part.history_] == [e["distance"] for e in whole.history_]
 
@@ -214,7 +230,7 @@ def test_what_cannot_be_fitted_is_refused_with_its_row(table, small, tmp_path, c
     pq.write_table(bad, path)
     (tmp_path / "cache").mkdir()
     with pytest.raises(DataError, match=said):
-        Autoencoder(epochs=1)._fit_stream(open_stream(path, COLUMNS, "w"), tmp_path / "cache")
+        streamed(Autoencoder(epochs=1), open_stream(path, COLUMNS, "w"), tmp_path / "cache")
 
 
 def test_a_name_among_the_columns_is_refused_before_it_fills_memory(table, small, tmp_path):
@@ -224,7 +240,7 @@ def test_a_name_among_the_columns_is_refused_before_it_fills_memory(table, small
     (tmp_path / "cache").mkdir()
     stream = open_stream(path, ["a", "name"])
     with pytest.raises(DataError, match="column 'name' has more than 1,000 different values"):
-        Autoencoder(epochs=1)._fit_stream(stream, tmp_path / "cache")
+        streamed(Autoencoder(epochs=1), stream, tmp_path / "cache")
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(table, small, tmp_path):
@@ -237,7 +253,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(table, small, tmp_path):
             pytest.raises(OutputError, match=r"cannot write the cache in .*: File too large; give a folder with room"),
             cache_folder(tmp_path, tmp_path / "m.diabolo", 1) as folder,
         ):
-            Autoencoder(epochs=1)._fit_stream(open_stream(path, COLUMNS), folder)
+            streamed(Autoencoder(epochs=1), open_stream(path, COLUMNS), folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [p.name for p in tmp_path.iterdir()] == ["events.parquet"]
@@ -292,7 +308,7 @@ def test_the_program_trains_from_a_cache_and_says_so(parts, small, tmp_path):
     assert [line.split()[0] for line in epochs] == ["epoch"]
     assert "24,000 rows, 10 columns" in said
     assert not list(place.iterdir())
-    assert load(out).n_train_ == 24_000 - 2_400 - 4_800
+    assert Autoencoder.load(out).n_train_ == 24_000 - 2_400 - 4_800
     # It scores like any other, and the rows that it was trained on are known.
     assert run("score", out, parts, "-o", tmp_path / "s.parquet")[0] == 0
     flagged = pq.read_table(tmp_path / "s.parquet")["is_anomaly"].to_numpy()
@@ -318,7 +334,7 @@ def test_the_program_counts_the_rows_of_text_and_takes_weights(table, small, tmp
         status, said, err = run("fit", tmp_path / name, "-o", out, *words)
         assert status == 0, err
         assert "24,000 rows" in said
-        models.append(load(out))
+        models.append(Autoencoder.load(out))
     assert models[0].n_train_ == models[1].n_train_ < 24_000 * 0.95 * 0.7
     assert np.array_equal(models[0].model_.store.flat, models[1].model_.store.flat)
 
@@ -367,7 +383,7 @@ def test_a_fit_that_is_ended_leaves_no_cache(tmp_path):
 def schema_from(path, folder, names, **settings):
     folder.mkdir()
     ae = Autoencoder(epochs=1, hidden=(8,), latent_dim=2, **settings)
-    ae._fit_stream(open_stream(path, names), folder)
+    ae = streamed(ae, open_stream(path, names), folder)
     return ae
 
 
@@ -409,4 +425,4 @@ def test_images_keep_their_shape(small, tmp_path):
     in_memory = Autoencoder(epochs=1, hidden=(8,), latent_dim=2).fit(images)
     assert ae.model_.encoding.schema == in_memory.model_.encoding.schema
     assert ae.model_.encoding.schema.shape == (8, 9, 1)
-    assert ae.fitted_.roles["fingerprint"] == in_memory.fitted_.roles["fingerprint"]
+    assert ae.fitted_.roles.fingerprint == in_memory.fitted_.roles.fingerprint

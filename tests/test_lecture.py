@@ -46,12 +46,26 @@ def test_outputs_are_compared_by_words_and_by_numbers_within_a_tolerance():
     assert not snippets.agree("gap -5.2", "gap 5.2")
 
 
-def test_an_output_is_renewed_only_where_it_differs(tmp_path):
+def test_a_pages_numbers_are_those_of_one_run_whose_machine_it_names(tmp_path):
     block = "## {}\n\n```python\nprint({})\n```\n\n```text\n{}\n```\n"
-    page = block.format("A", "1.0", "1.01") + "\n" + block.format("B", "2", "3")
+    old = "Numbers made on an abacus, 1642-01-01."
+    page = f"{old}\n\n{block.format('A', '1.0', '1.01')}\n{block.format('B', '2', '3')}"
+    assert snippets.with_outputs(page, ["1.0\n", "3.1\n"]) == page, "within the tolerance"
     renewed = snippets.with_outputs(page, ["1.0\n", "2\n"])
-    assert "```text\n1.01\n```" in renewed
-    assert "```text\n2\n```" in renewed
+    assert old not in renewed
+    assert renewed.startswith(f"{snippets.made()}\n")
     assert renewed.count("```") == page.count("```")
-    (tmp_path / "page.md").write_text(renewed)
-    assert [(b.title, b.output) for b in snippets.blocks(tmp_path / "page.md")] == [("A", "1.01\n"), ("B", "2\n")]
+    path = tmp_path / "page.md"
+    path.write_text(renewed)
+    assert [(b.title, b.output) for b in snippets.blocks(path)] == [("A", "1.0\n"), ("B", "2\n")]
+    assert not snippets.noted(path), "the tolerance is not stated"
+    path.write_text(f"{renewed}\n{snippets.NOTE}\n")
+    assert snippets.noted(path)
+    path.write_text(f"{renewed.removeprefix(snippets.made())}\n{snippets.NOTE}\n")
+    assert not snippets.noted(path), "the machine is not named"
+
+
+def test_rows_of_a_table_are_found_in_markdown_and_as_the_program_draws_them():
+    drawn = "┃ sample ┃ rows ┃\n│ a → b  │  5,000 │ 30.1% │\n└──┘"
+    said = "| sample | rows |\n|---|---|\n| a → b | 5,000 | **30.1 %** |"
+    assert snippets.table_rows(drawn) == snippets.table_rows(said) == {"a → b": "5,000 30.1"}

@@ -21,7 +21,8 @@ from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, Variational
 from diabolo.config import Config
 from diabolo.data.sources import Rows
 from diabolo.data.table import as_table
-from diabolo.detect.scores import score_table, scores
+from diabolo.detect.scores import scores
+from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError, DiaboloError
 from diabolo.model.corruption import corruptions
 from diabolo.model.likelihood import likelihoods
@@ -99,6 +100,7 @@ CHANGES = {
     "column_likelihood": ({}, [{"a": {"name": "gaussian", "sigma": 0.3}}]),
     "corruption": ({}, ["gaussian"]),
     "regularizer": ({"prior": "laplace"}, ["prior", "lp"]),
+    "code_scale": ({"regularizer": "lp"}, ["rms"]),
     "beta": (VAE, [0.0, 5.0]),
     "warmup": (VAE, [2]),
     "bound": ({**VAE, "draws": 4}, ["iwae", "dreg"]),
@@ -191,6 +193,7 @@ VALUES = {
     ("regularizer", "kl", "free_bits"): [1.0],
     ("robust", "trim", "contamination"): [0.2],
     ("regularizer", "lp", "p"): [0.5],
+    ("latent", "topk", "k"): [1],
 }
 #: Settings that the data decide, not the user; each has a test of its own below.
 FROM_DATA = {("likelihood", "multiplicity", "gaps"), ("likelihood", "levels", "count")}
@@ -302,7 +305,7 @@ def test_every_likelihood_acts(name, unit, mixed):
 
 
 def test_every_score_acts(mixed):
-    reference = AnomalyDetector(VariationalAutoencoder(**COMMON)).fit(mixed).reference_
+    reference = AnomalyDetector(VariationalAutoencoder(**COMMON)).fit(mixed).calibrated_.reference
     values = score_table(reference, values_of(reference.model, mixed), scores.names())
     for name, value in values.items():
         for other in set(values) - {name}:

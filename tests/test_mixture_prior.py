@@ -10,7 +10,7 @@ import torch
 from scipy import integrate, stats
 from sklearn.metrics import adjusted_rand_score
 
-from diabolo import LatentClusterer, LinearAutoencoder, VariationalAutoencoder, load
+from diabolo import Autoencoder, LatentClusterer, LinearAutoencoder, VariationalAutoencoder
 from diabolo.errors import ConfigError
 from diabolo.model.prior import priors
 
@@ -125,7 +125,7 @@ def test_its_gaussians_are_clusters(fitted):
 def test_the_file_keeps_the_prior(fitted, tmp_path):
     X = blobs()[0]
     LatentClusterer(fitted, method="prior").fit(X).save(tmp_path / "m.diabolo")
-    again = load(tmp_path / "m.diabolo")
+    again = Autoencoder.load(tmp_path / "m.diabolo")
     assert np.array_equal(again.anomaly_score(X, "neg_elbo"), fitted.anomaly_score(X, "neg_elbo"))
     assert np.array_equal(again.sample(9), fitted.sample(9))
     assert np.array_equal(

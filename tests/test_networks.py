@@ -223,7 +223,7 @@ def test_conv_comes_back_from_its_file(eyes, blobs, tmp_path):
         eyes[name].save(tmp_path / "m.diabolo")
         again = load(tmp_path / "m.diabolo") if kind is Autoencoder else AnomalyDetector.load(tmp_path / "m.diabolo")
         assert np.array_equal(again.anomaly_score(blobs), eyes[name].anomaly_score(blobs))
-    assert load(tmp_path / "m.diabolo").model_.config.network == "conv"
+    assert Autoencoder.load(tmp_path / "m.diabolo").model_.config.network == "conv"
 
 
 @pytest.mark.parametrize("kind", ["8-bit", "binary", "colour"])

@@ -10,7 +10,8 @@ import torch
 from scipy import stats
 
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import NODES, WEIGHTED, score_table
+from diabolo.detect.scores.likelihood import NODES, WEIGHTED
+from diabolo.detect.scoring import score_table
 from diabolo.model.nodes import quadratic_nodes, radial_nodes
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, SparseAutoencoder, VariationalAutoencoder, load
+from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, SparseAutoencoder, VariationalAutoencoder
 from diabolo.data.hashing import Fingerprint, fingerprint
 from diabolo.errors import CalibrationError, DataError
 from diabolo.fitted import online
@@ -102,9 +102,9 @@ def test_the_optimizer_lives_on_between_calls():
     for start in range(0, 6_000, 200):
         kept.partial_fit(X[start : start + 200])
         dropped.partial_fit(X[start : start + 200])
-        dropped._pace = None
+        dropped.fitted_.pace = None
     new = plane(2_000, seed=1)
-    assert kept._pace.steps.item() == 30 * 4
+    assert kept.fitted_.pace.steps.item() == 30 * 4
     assert kept.anomaly_score(new, "mse").mean() != dropped.anomaly_score(new, "mse").mean()
     assert kept.history_[-1]["learning_rate"] > 5 * dropped.history_[-1]["learning_rate"]
 
@@ -113,7 +113,7 @@ def test_a_model_saved_between_calls_goes_on(tmp_path):
     X, new = plane(20_000), plane(2_000, seed=1)
     ae = streamed(VariationalAutoencoder(**SMALL), X[:10_000], 1_000)
     ae.save(tmp_path / "m.diabolo")
-    back = load(tmp_path / "m.diabolo")
+    back = Autoencoder.load(tmp_path / "m.diabolo")
     assert np.array_equal(back.anomaly_score(new), ae.anomaly_score(new))
     streamed(back, X[10_000:], 1_000)
     straight = streamed(ae, X[10_000:], 1_000)
@@ -219,6 +219,6 @@ def test_a_fingerprint_goes_on_where_it_left_off():
     hashes = np.random.default_rng(0).integers(0, 2**64, 100, dtype=np.uint64)
     first = Fingerprint()
     first.add(hashes[:37])
-    rest = Fingerprint.after(37, str(first))
+    rest = Fingerprint(37, str(first))
     rest.add(hashes[37:])
     assert str(rest) == fingerprint(hashes)

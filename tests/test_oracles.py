@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import typing
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kinds import BlockOf, variants
+from kinds import BlockOf, quantile, variants
 from scipy import integrate, stats
 from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
@@ -25,17 +26,19 @@ from diabolo import (
 from diabolo.config import Config
 from diabolo.data.roles import ROLES, assign_roles
 from diabolo.data.sources import Rows
-from diabolo.detect.profile import code_scale, profile
+from diabolo.detect.choice import automatic
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import automatic, score_table
+from diabolo.detect.scores.profile import code_scale, profile
+from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError
-from diabolo.model import regularizer as regularizer_module
 from diabolo.model.corruption import corruptions
-from diabolo.model.latent import PointPosterior
-from diabolo.model.likelihood import Units, likelihoods
+from diabolo.model.latent import latents
+from diabolo.model.latent.point import PointPosterior
+from diabolo.model.likelihood import Likelihood, Units, likelihoods
 from diabolo.model.objective import importance_weighted, loss_terms, neg_elbo, objective
 from diabolo.model.prior import priors
-from diabolo.model.regularizer import PAIRED, SCALES, Context, mmd_squared, regularizers
+from diabolo.model.regularizer import Context, mmd, regularizers
+from diabolo.model.regularizer.mmd import PAIRED, SCALES, mmd_squared
 from diabolo.train import loop
 
 
@@ -263,20 +266,23 @@ def test_laplace_penalty_is_lambda_l1_minus_its_constant(rng):
 
 def free_of_scale():
     """Those whose scale is not that of π."""
-    return [n for n in regularizers if n != "none" and not regularizers.get(n).matches_prior]
+    penalties = [n for n in regularizers if n != "none" and not regularizers.get(n).matches_prior]
+    return [(n, s) for n in penalties for s in (("decoder", "rms") if regularizers.get(n).scaled else ("decoder",))]
 
 
 def terms(model, rows):
     """Distance [B, C] and Ω [B] of clean rows."""
     posterior = model.encode(rows.x)
     distance = torch.cat(model.nll(model.decode(posterior.mean), rows), dim=-1)
-    return distance, model.regularizer(posterior, Context(model.prior, rows.x, model.encode, generator()))
+    return distance, model.regularizer(
+        posterior, Context(model.prior, rows.x, model.encode, generator(), None, model.reach())
+    )
 
 
-@pytest.mark.parametrize("name", free_of_scale())
-def test_rescaling_the_code_leaves_the_penalty_unchanged(name, plane, build_model, encoded):
+@pytest.mark.parametrize(("name", "scale"), free_of_scale())
+def test_rescaling_the_code_leaves_the_penalty_unchanged(name, scale, plane, build_model, encoded):
     """Through a real model: z → c z in the encoder's last layer, undone in the decoder's first one."""
-    model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace")
+    model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace", code_scale=scale)
     rows, views = encoded(model, plane[1]), model.store.views
     untouched = terms(model, rows)
     views["encoder.2.bias"].add_(0.3)
@@ -286,6 +292,10 @@ def test_rescaling_the_code_leaves_the_penalty_unchanged(name, plane, build_mode
     views["encoder.2.weight"].mul_(c[:, None])
     views["encoder.2.bias"].mul_(c)
     views["decoder.0.weight"].div_(c)
+    # And h → 7 h of the decoder's hidden layer, undone in its last one.
+    views["decoder.0.weight"].mul_(7)
+    views["decoder.0.bias"].mul_(7)
+    views["decoder.2.weight"].div_(7)
     after = terms(model, rows)
     torch.testing.assert_close(after[0], before[0], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(after[1], before[1], rtol=1e-4, atol=1e-4)
@@ -293,9 +303,9 @@ def test_rescaling_the_code_leaves_the_penalty_unchanged(name, plane, build_mode
     assert not torch.allclose(untouched[1], before[1], rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", free_of_scale())
-def test_penalty_has_no_gradient_along_the_rescaling(name, plane, build_model, encoded):
-    model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace")
+@pytest.mark.parametrize(("name", "scale"), free_of_scale())
+def test_penalty_has_no_gradient_along_the_rescaling(name, scale, plane, build_model, encoded):
+    model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace", code_scale=scale)
     rows = encoded(model, plane[1])
     leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
     model.use(leaves)
@@ -304,9 +314,56 @@ def test_penalty_has_no_gradient_along_the_rescaling(name, plane, build_model, e
     weight, bias = leaves["encoder.2.weight"], leaves["encoder.2.bias"]
     with torch.no_grad():
         along = (weight.grad * weight).sum(-1) + bias.grad * bias
+        back = leaves["decoder.0.weight"]
+        if back.grad is not None:
+            along = along - (back.grad * back).sum(0)
         length = (weight.grad.square().sum(-1) + bias.grad.square()).sqrt() * weight.norm(dim=-1)
     assert float(length.min()) > 1e-4
     assert float((along / length).abs().max()) < 1e-4
+
+
+def test_no_row_changes_another_rows_penalty(plane, build_model, encoded):
+    """A loud row makes the others of its batch cheap by their rms, and by the decoder's weights not."""
+    for scale, same in (("decoder", True), ("rms", False)):
+        model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer="lp", code_scale=scale)
+        z = torch.randn(20, 3, generator=generator())
+        loud = torch.cat([z, 1e3 * torch.ones(1, 3)])
+        context = Context(model.prior, z, PointPosterior, generator(), None, model.reach())
+        few, more = (model.regularizer(PointPosterior(c), context)[:20] for c in (z, loud))
+        assert torch.allclose(few, more, rtol=1e-5) == same
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp", "conv"])
+def test_the_decoders_paths_are_summed_in_squares(network, build_model):
+    """By hand: ‖W_j‖ of one affine map, and the squared weights multiplied out of several."""
+    X = np.random.default_rng(0).random((60, 8, 8) if network == "conv" else (60, 5))
+    model = build_model(X, latent_dim=3, network=network, regularizer="lp", hidden={"linear": None}.get(network, (4,)))
+    views = model.store.views
+    if network == "linear":
+        expected = views["decoder.0.weight"].norm(dim=0)
+    elif network == "mlp":
+        expected = (views["decoder.2.weight"].square() @ views["decoder.0.weight"].square()).sum(0).sqrt()
+    else:
+        steps = [functools.partial(op.__call__) for op in model.decoder]
+        expected = []
+        for j in range(3):
+            parameters = iter([p * 0 if p.dim() == 1 else p.square() for n, p in views.items() if n[0] == "d"])
+            x = torch.eye(3)[j : j + 1]
+            for step, op in zip(steps, model.decoder, strict=True):
+                x = x if type(op).__name__ == "Rectify" else step(x, parameters)
+            expected.append(x.sum().sqrt())
+        expected = torch.stack(expected)
+    torch.testing.assert_close(model.reach(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_topk_code_has_k_dimensions_and_its_gradient_only_there():
+    z = torch.randn(50, 12, generator=generator(), requires_grad=True)
+    code = latents.create({"name": "topk", "k": 3}).posterior(z).mean
+    assert (code != 0).sum(-1).tolist() == [3] * 50
+    largest = z.abs().argsort(dim=-1, descending=True)[:, :3]
+    assert torch.equal(code.gather(1, largest), z.gather(1, largest))
+    code.sum().backward()
+    assert torch.equal(z.grad, (code != 0).float())
 
 
 # ── penalties with closed forms ───────────────────────────────────────────────────────────────────
@@ -443,10 +500,8 @@ def test_mmd_accepts_the_prior_and_rejects_what_is_not(name):
 def test_mmd_of_many_rows_is_looked_at_in_pieces(monkeypatch):
     """The largest table of pairs stays small, and the mean over pieces is the same quantity."""
     largest = []
-    kernel = regularizer_module._kernel
-    monkeypatch.setattr(
-        regularizer_module, "_kernel", lambda a, b, w: (largest.append(a.shape[-2] * b.shape[-2]), kernel(a, b, w))[1]
-    )
+    kernel = mmd._kernel
+    monkeypatch.setattr(mmd, "_kernel", lambda a, b, w: (largest.append(a.shape[-2] * b.shape[-2]), kernel(a, b, w))[1])
     z = 0.5 * torch.randn(10_000, 2, generator=generator())
     omega = penalty("mmd", z)
     assert omega.shape == (10_000,)
@@ -569,7 +624,7 @@ def test_trained_bound_is_exact_for_an_exact_posterior(bound, build_model, encod
     for most in (loop.DECODED, 350):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, "DECODED", most)
-            assert float(loop._validate(model, stop)) == pytest.approx(-np.average(log_p, weights=weights), abs=2e-3)
+            assert float(loop.validate(model, stop)) == pytest.approx(-np.average(log_p, weights=weights), abs=2e-3)
 
 
 @pytest.mark.parametrize("bound", IWAE)
@@ -686,7 +741,7 @@ def test_binarized_cells_are_drawn_afresh_for_encoder_and_distance(build_model, 
     z = (drawn.mean(0) - rows.x) / (rows.x * (1 - rows.x) / len(drawn)).sqrt()
     assert float(z.square().mean()) == pytest.approx(1, abs=0.15)
     assert torch.equal(rows.x, encoded(model, X).x)
-    values = [loop._validate(model, Rows(rows, None)) for _ in range(2)]
+    values = [loop.validate(model, Rows(rows, None)) for _ in range(2)]
     assert torch.equal(*values)
     assert torch.equal(seen[-1], seen[-2])
     assert set(seen[-1].unique().tolist()) == {0.0, 1.0}
@@ -914,12 +969,65 @@ def test_multiplicity_sums_to_one_over_all_patterns(slots, gaps, rng):
     assert float((-nll).double().exp().sum()) == pytest.approx(1, abs=1e-5)
 
 
+def integral(likelihood, theta, own, units):
+    """∫ p(x) dx over the range that holds all but 1e-6 of the mass by the likelihood's own distribution."""
+    low, first, middle, third, high = (
+        quantile(likelihood, theta, own, units, p) for p in (5e-7, 0.25, 0.5, 0.75, 1 - 5e-7)
+    )
+    # x = middle + width sinh u: steps that grow with the distance reach the end of a heavy tail.
+    width = third - first
+    u = torch.linspace(*(math.asinh((end - middle) / width) for end in (low, high)), 240_001, dtype=torch.float64)
+    density = (-nll_at(likelihood, theta, own, middle + width * u.sinh()[:, None], units)).double().exp()
+    return float(torch.trapezoid(density * width * u.cosh(), u))
+
+
 @pytest.mark.parametrize("spec", [s for s in CONTINUOUS if "real" in likelihoods.create(s).kinds], ids=str)
 def test_real_likelihoods_integrate_to_one(spec):
-    likelihood, theta, own, units = one_column(spec)
-    x = torch.linspace(-60, 60, 240_001)[:, None]
-    density = (-nll_at(likelihood, theta, own, x, units)).double().exp()
-    assert float(torch.trapezoid(density, x[:, 0].double())) == pytest.approx(1, abs=1e-4)
+    assert integral(*one_column(spec)) == pytest.approx(1, abs=1e-4)
+
+
+class HeavyTail(Likelihood):
+    """A right Cauchy, whose tail holds 5e-3 of the mass beyond 60 of its widths."""
+
+    kinds = ("real",)
+    density = True
+
+    def nll(self, theta, own, x, units, memory=None):
+        return self.cost((x - theta).abs() / units.floor) + (torch.pi * units.floor).log()
+
+    def cost(self, far):
+        return far.square().log1p()
+
+    def mean(self, theta, units):
+        return theta
+
+    def sample(self, theta, own, units, generator):
+        return theta + units.floor * torch.tan(torch.pi * (torch.rand(theta.shape, generator=generator) - 0.5))
+
+    def cdf(self, theta, own, x, units):
+        return 0.5 + torch.atan((x.double() - theta.double()) / units.floor.double()) / torch.pi
+
+
+class FlatTail(HeavyTail):
+    """Wrong: cells beyond 100 widths all cost the same."""
+
+    def cost(self, far):
+        return super().cost(far.clamp_max(100))
+
+
+class ThinTail(HeavyTail):
+    """Wrong: cells beyond 100 widths cost as those of a density that falls with the third power."""
+
+    def cost(self, far):
+        return torch.where(far > 100, 3 * far.log() - math.log(100), super().cost(far))
+
+
+@pytest.mark.parametrize("cls", [HeavyTail, FlatTail, ThinTail])
+def test_a_right_heavy_tail_passes_and_a_wrong_one_fails(cls):
+    likelihood = cls()
+    block = BlockOf(likelihood, columns=1)
+    found = integral(likelihood, torch.tensor([[0.4]]), {}, block.units)
+    assert (abs(found - 1) < 1e-4) == (cls is HeavyTail)
 
 
 DISCRETE = [s for s in LIKELIHOODS if not likelihoods.create(s).density and s["name"] != "multiplicity"]

@@ -12,9 +12,9 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from program import rewrite, sections_of
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, load
-from diabolo.artifact import read_sections, write_sections
 from diabolo.cli.app import main
 from diabolo.data.formats import write_batches
 from diabolo.errors import CheckpointError, ConfigError, ModelFileError
@@ -274,7 +274,7 @@ def saved(module, plane, tmp_path, monkeypatch):
 def test_a_file_names_the_network_and_the_hash_of_its_source(saved, tmp_path):
     file, path, mark, _ = saved
     source = tmp_path / "code" / "theirs" / "net0.py"
-    card = read_sections(file)["main"].card["own_network"]
+    card = sections_of(file)["main"].card["own_network"]
     assert card == {"name": path, "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
     assert b"Residual" not in file.read_bytes()
     assert source_of(path) == (source, card["sha256"])
@@ -289,7 +289,9 @@ def test_it_is_imported_only_when_asked(saved, plane, capsys):
         assert path in str(failure.value)
     assert not mark.exists()
     assert "theirs" not in sys.modules
-    assert np.array_equal(load(file, own_network=True).transform(plane[1]), detector.autoencoder_.transform(plane[1]))
+    assert np.array_equal(
+        Autoencoder.load(file, own_network=True).transform(plane[1]), detector.autoencoder_.transform(plane[1])
+    )
     again = AnomalyDetector.load(file, own_network=True)
     assert np.array_equal(again.p_values(plane[1]), detector.p_values(plane[1]))
     assert mark.read_text().split() == ["theirs", "theirs.net0"]
@@ -302,7 +304,7 @@ def test_another_source_is_refused_before_it_runs(saved, plane, tmp_path):
     now = hashlib.sha256(source.read_bytes()).hexdigest()
     with pytest.raises(ModelFileError, match="SHA-256") as failure:
         load(file, own_network=True)
-    kept = read_sections(file)["main"].card["own_network"]["sha256"]
+    kept = sections_of(file)["main"].card["own_network"]["sha256"]
     assert kept in str(failure.value)
     assert now in str(failure.value)
     assert kept != now
@@ -345,7 +347,7 @@ def test_a_module_that_is_gone_is_told(saved, tmp_path):
 def test_a_file_cannot_hide_an_own_network(where, saved, tmp_path):
     """Neither in the config nor in the parameters that a refit would use."""
     file, _, mark, _ = saved
-    sections = read_sections(file)
+    sections = sections_of(file)
     card = sections["main"].card
     if where == "another":
         card["own_network"]["name"] = "theirs.other:Mine"
@@ -356,7 +358,7 @@ def test_a_file_cannot_hide_an_own_network(where, saved, tmp_path):
             card["config"]["network"] = "mlp"
         if where != "parameters":
             card["estimator"]["parameters"]["network"] = "mlp"
-    write_sections(file, sections)
+    rewrite(file, sections)
     for asked in (False, True):
         with pytest.raises(ModelFileError, match="own"):
             load(file, own_network=asked)
@@ -404,7 +406,7 @@ def test_the_command_line_fits_and_scores_in_new_processes(module, plane, tmp_pa
         "fit", str(data), "-o", str(file), "--set", f"network={path}", "--set", "network.width=5", "--epochs", "2", "-q"
     )
     assert fitted.returncode == 0, fitted.stderr
-    kept = json.loads(json.dumps(read_sections(file)["main"].card["config"]["network"]))
+    kept = json.loads(json.dumps(sections_of(file)["main"].card["config"]["network"]))
     assert kept == {"name": path, "width": 5}
     scores = ("score", str(file), str(data), "-o", str(tmp_path / "scores.parquet"))
     assert diabolo(*scores).returncode == 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import json
 import math
 import pkgutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -19,20 +21,23 @@ from torch.utils.flop_counter import FlopCounterMode
 import diabolo
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.data.sources import Rows
+from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference, Stored
-from diabolo.detect.scores import applicable, score_table, scores
+from diabolo.detect.scores import scores
+from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
 from diabolo.model.corruption import corruptions
-from diabolo.model.latent import GaussianPosterior, latents
+from diabolo.model.latent import latents
+from diabolo.model.latent.gaussian import GaussianPosterior
 from diabolo.model.likelihood import likelihoods
 from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
 from diabolo.model.objective import loss_terms, objective
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import Context, regularizers
-from diabolo.registry import Registry, spec_of
+from diabolo.registry import Entry, Registry, spec_of
 from diabolo.train.engine import Engine
-from diabolo.train.loop import _validate, fit
+from diabolo.train.loop import fit, validate
 
 LEADS = [(), (3,), (2, 3)]
 
@@ -64,6 +69,7 @@ ENTRIES = [pytest.param(r, n, id=f"{r.concept}-{n}") for r in all_registries() f
 
 def test_every_concept_has_its_registry():
     known = {"corruption", "network", "latent", "prior", "likelihood", "regularizer", "score", "format"}
+    known |= {"verb", "section", "alarm", "partition", "embedding", "method", "robust"}
     assert known <= {r.concept for r in all_registries()}
 
 
@@ -127,9 +133,81 @@ def test_every_part_says_in_one_whole_sentence_what_it_is(registry, name):
 
 def test_registering_twice_is_refused():
     registry = Registry("toy")
-    registry.register("one")(type("One", (), {}))
+    registry.register("one")(type("One", (Entry,), {}))
     with pytest.raises(ConfigError, match="twice"):
-        registry.register("one")(type("Other", (), {}))
+        registry.register("one")(type("Other", (Entry,), {}))
+
+
+TOY = """
+from diabolo.registry import Entry
+from {package}.base import toys
+
+
+@toys.register("{name}")
+class Toy(Entry):
+    place = {place}
+"""
+
+
+@pytest.fixture
+def toys(tmp_path, monkeypatch):
+    """A registry of a folder, and a function that puts a part of some name and place there."""
+    package = f"toys_{tmp_path.name}"
+    folder = tmp_path / package
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "base.py").write_text('from diabolo.registry import Registry\n\ntoys = Registry("toy", __package__)\n')
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def drop(name, place=0):
+        (folder / f"{name}.py").write_text(TOY.format(package=package, name=name, place=place))
+
+    yield importlib.import_module(f"{package}.base").toys, drop
+    for module in [m for m in sys.modules if m.partition(".")[0] == package]:
+        del sys.modules[module]
+
+
+def test_a_file_in_the_folder_is_all_that_a_part_needs(toys):
+    registry, drop = toys
+    for name, place in (("zebra", 0), ("late", 2), ("ape", 0), ("early", 1)):
+        drop(name, place)
+    assert registry.names() == ["ape", "zebra", "early", "late"]
+    assert spec_of(registry.create("zebra")) == {"name": "zebra"}
+
+
+def test_a_folder_is_looked_into_once_and_only_when_asked(toys):
+    registry, drop = toys
+    package = registry.folder
+    drop("one")
+    assert f"{package}.one" not in sys.modules
+    assert "one" in registry
+    drop("two")
+    assert "two" not in registry
+
+
+def test_a_part_of_ones_own_joins_those_of_the_folder(toys):
+    registry, drop = toys
+    drop("built_in")
+    with pytest.raises(ConfigError, match="'built_in' is registered twice"):
+        registry.register("built_in")(type("Mine", (Entry,), {}))
+    registry.register("another")(type("Mine", (Entry,), {}))
+    assert registry.names() == ["another", "built_in"]
+
+
+def test_a_folder_that_cannot_be_imported_says_so_every_time(toys):
+    registry, drop = toys
+    drop("good")
+    drop("broken", "nonsense")
+    for _ in range(2):
+        with pytest.raises(NameError, match="nonsense"):
+            registry.names()
+
+
+@pytest.mark.parametrize(("registry", "name"), ENTRIES)
+def test_a_part_is_of_its_concepts_class(registry, name):
+    """Of the first class that all parts have in common, which says what a part must answer."""
+    assert issubclass(registry.get(name), Entry)
+    assert not inspect.isabstract(registry.get(name))
 
 
 # ── networks ──────────────────────────────────────────────────────────────────────────────────────
@@ -501,25 +579,24 @@ def test_absent_objects_cost_nothing_in_their_columns(mixed, build_model, encode
 
 
 @pytest.mark.parametrize("lead", [(), (2,)])
-def test_weights_count_as_repeated_rows(lead, mixed, build_model, encoded):
-    for name in regularizers:
-        if name in ("contractive", "mmd"):
-            continue  # their draws belong to rows
-        width = "gaussian" if regularizers.get(name).needs_stochastic else "point"
-        settings = {"regularizer": name, "latent": width, "prior": "laplace"}
-        model = build_model(mixed, lead, slots={"e": 2}, **settings)
-        rows = encoded(model, mixed.iloc[:50])
-        weights = torch.from_numpy(np.random.default_rng(0).integers(1, 4, size=50)).float()
-        _, distance, omega = loss_terms(model, rows, rows.x, weights / weights.mean(), 1, 1.0, generator())
-        posterior, repeated = model.encode(rows.x), torch.repeat_interleave(torch.arange(50), weights.long())
-        cells = model.nll(model.decode(posterior.sample(1, generator())), rows)
-        for mean, cell in zip(distance, cells, strict=True):
-            torch.testing.assert_close(mean, cell[..., repeated, :].mean(-2))
-        many = model.encode(rows.x[repeated])
-        each = model.regularizer(many, Context(model.prior, rows.x[repeated], model.encode, generator()))
-        assert (omega is None) == (each is None)
-        if omega is not None:
-            torch.testing.assert_close(omega, each.mean(-1))
+@pytest.mark.parametrize("name", regularizers.names())
+def test_weights_count_as_repeated_rows(name, lead, mixed, build_model, encoded):
+    width = "gaussian" if regularizers.get(name).needs_stochastic else "point"
+    model = build_model(mixed, lead, slots={"e": 2}, regularizer=name, latent=width, prior="laplace")
+    rows = encoded(model, mixed.iloc[:50])
+    weights = torch.from_numpy(np.random.default_rng(0).integers(1, 4, size=50)).float()
+    _, distance, omega = loss_terms(model, rows, rows.x, weights / weights.mean(), 1, 1.0, generator())
+    posterior, repeated = model.encode(rows.x), torch.repeat_interleave(torch.arange(50), weights.long())
+    cells = model.nll(model.decode(posterior.sample(1, generator())), rows)
+    for mean, cell in zip(distance, cells, strict=True):
+        torch.testing.assert_close(mean, cell[..., repeated, :].mean(-2))
+    many, noise = model.encode(rows.x[repeated]), generator()
+    each = model.regularizer(many, Context(model.prior, rows.x[repeated], model.encode, noise))
+    # One that draws for its rows draws other numbers for other rows; it says so, and none other does.
+    assert model.regularizer.draws == (not torch.equal(noise.get_state(), generator().get_state()))
+    assert (omega is None) == (each is None)
+    if omega is not None and not model.regularizer.draws:
+        torch.testing.assert_close(omega, each.mean(-1))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -690,7 +767,7 @@ def test_best_weights_are_restored_per_member(ensemble):
 
     def record(epoch):
         with torch.no_grad():
-            values.append(_validate(model, Rows(stop, None)))
+            values.append(validate(model, Rows(stop, None)))
         weights.append(model.store.flat.clone())
 
     fit(model, Rows(train, None), Rows(stop, None), record)
@@ -723,7 +800,9 @@ def test_point_model_with_members_samples(plane, build_model):
 def fitted(mixed):
     settings = {"slots": {"e": 2}, "epochs": 2}
     kinds = {"point": Autoencoder, "gaussian": VariationalAutoencoder}
-    return {latent: AnomalyDetector(kind(**settings)).fit(mixed).reference_ for latent, kind in kinds.items()}
+    return {
+        latent: AnomalyDetector(kind(**settings)).fit(mixed).calibrated_.reference for latent, kind in kinds.items()
+    }
 
 
 def score_of(reference, X, name):

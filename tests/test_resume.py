@@ -239,7 +239,7 @@ def test_the_estimators_resume(kept, monkeypatch):
     scores = detector.fit(X, checkpoint=kept).anomaly_score(X)
     again = AnomalyDetector(VariationalAutoencoder(**SMALL)).fit(X, checkpoint=kept, resume=True)
     assert scores.tobytes() == again.anomaly_score(X).tobytes()
-    assert again.autoencoder_.fitted_.training["seconds"] > sum(e["seconds"] for e in again.autoencoder_.history_[:-1])
+    assert again.autoencoder_.fitted_.training.seconds > sum(e["seconds"] for e in again.autoencoder_.history_[:-1])
 
 
 def left_of(ae):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, load
+from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.errors import ConfigError
 from diabolo.train.robust import FEWEST, LEVEL, MOST_SUSPECTED, chances, robusts, suspected
 
@@ -158,4 +158,4 @@ def test_what_does_not_go_together_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="unknown robust 'trimm'"):
         Autoencoder(robust="trimm").fit(X)
     Autoencoder(epochs=1).fit(X).save(tmp_path / "m.diabolo")
-    assert load(tmp_path / "m.diabolo").suspects_ is None
+    assert Autoencoder.load(tmp_path / "m.diabolo").suspects_ is None

@@ -20,7 +20,7 @@ from diabolo.memory import Memory
 def numbered(n, columns=2, masked=True):
     """Rows that carry their number, so that nothing can be lost or mixed up unseen."""
     x = torch.arange(n, dtype=torch.float32)[:, None].expand(n, columns).contiguous()
-    return Rows(Encoded(x, x > 3 if masked else None, None, None, None), torch.arange(n, dtype=torch.float32))
+    return Rows(Encoded(x, x > 3 if masked else None), torch.arange(n, dtype=torch.float32))
 
 
 def epoch(source, size, seed=0, skip=0):

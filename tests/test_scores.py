@@ -15,13 +15,15 @@ from sklearn.neighbors import NearestNeighbors
 
 from diabolo import AnomalyDetector, Autoencoder, DenoisingAutoencoder, LinearAutoencoder, VariationalAutoencoder, load
 from diabolo.data.hashing import hash_rows
-from diabolo.detect.by_column import by_column, column_table
-from diabolo.detect.denoising import LEVELS, denoised_error
-from diabolo.detect.mahalanobis import RIDGE
+from diabolo.detect.choice import applicable, by_column
 from diabolo.detect.neighbours import SPACES, Nearest, nearest_table
 from diabolo.detect.reference import STORED_BYTES, Reference, Stored, stored_rows
-from diabolo.detect.scores import Neighbours, applicable, score_table, scores
-from diabolo.detect.split import parts_of_any_table
+from diabolo.detect.scores import scores
+from diabolo.detect.scores.error import LEVELS, denoised_error
+from diabolo.detect.scores.latent import RIDGE
+from diabolo.detect.scores.neighbours import Neighbours
+from diabolo.detect.scoring import column_table, score_table
+from diabolo.detect.split import apart_of_any_table
 from diabolo.errors import ConfigError
 
 
@@ -38,8 +40,8 @@ def mixed_detector(mixed):
 
 
 def score_of(detector, X, name):
-    model = detector.reference_.model
-    return score_table(detector.reference_, values_of(model, X), [name])[name]
+    model = detector.calibrated_.reference.model
+    return score_table(detector.calibrated_.reference, values_of(model, X), [name])[name]
 
 
 # ── the search ────────────────────────────────────────────────────────────────────────────────────
@@ -108,11 +110,11 @@ def test_neighbours_where_fewer_points_are_than_asked_for(rng):
 
 def test_input_space_is_the_standardised_table(linear):
     detector, new = linear
-    encoding, stored = detector.reference_.model.encoding, detector.reference_.stored.values
+    encoding, stored = detector.calibrated_.reference.model.encoding, detector.calibrated_.reference.stored.values
     scaled = [(v - encoding.center) / encoding.scale for v in (stored, new)]
     exact = NearestNeighbors(n_neighbors=5).fit(scaled[0]).kneighbors(scaled[1])[0]
     np.testing.assert_allclose(score_of(detector, new, "neighbours"), exact[:, -1], rtol=1e-5)
-    distances, positions = nearest_table(detector.reference_, new, "input", 5)
+    distances, positions = nearest_table(detector.calibrated_.reference, new, "input", 5)
     np.testing.assert_allclose(distances, exact, rtol=1e-5)
     here = np.linalg.norm(scaled[0][positions[:, 2]] - scaled[1], axis=1)
     np.testing.assert_allclose(here, exact[:, 2], rtol=1e-5)
@@ -121,7 +123,7 @@ def test_input_space_is_the_standardised_table(linear):
 def test_stored_rows_leave_themselves_out(linear):
     """A copy of a stored row is not its own neighbour, in double or single precision."""
     detector, _ = linear
-    encoding, stored = detector.reference_.model.encoding, detector.reference_.stored.values
+    encoding, stored = detector.calibrated_.reference.model.encoding, detector.calibrated_.reference.stored.values
     scaled = (stored - encoding.center) / encoding.scale
     exact = NearestNeighbors(n_neighbors=Neighbours.k + 1).fit(scaled).kneighbors(scaled)[0]
     for rows in (stored, stored.astype(np.float32)):
@@ -151,7 +153,7 @@ def squared_distance(encoding, one, other):
 
 
 def test_input_space_counts_every_kind_of_column(mixed, mixed_detector):
-    reference = mixed_detector.reference_
+    reference = mixed_detector.calibrated_.reference
     encoding, stored = reference.model.encoding, reference.stored.values
     rows = values_of(reference.model, mixed)[:12].copy()
     known = {int(h) for h in hash_rows(stored)}
@@ -163,15 +165,15 @@ def test_input_space_counts_every_kind_of_column(mixed, mixed_detector):
 
 
 def test_what_no_training_row_had_costs_two_in_input_space(mixed, mixed_detector):
-    encoding = mixed_detector.reference_.model.encoding
+    encoding = mixed_detector.calibrated_.reference.model.encoding
     names = encoding.schema.names
-    row = values_of(mixed_detector.reference_.model, mixed)[:1].astype(float)
+    row = values_of(mixed_detector.calibrated_.reference.model, mixed)[:1].astype(float)
     strange = np.repeat(row, 2, axis=0)
     strange[1, names.index("a")] = np.nan
 
     def counted(values):
         rows = encoding.encode(torch.from_numpy(values))
-        return SPACES["input"](mixed_detector.reference_.model, rows)[:, -1].square().tolist()
+        return SPACES["input"](mixed_detector.calibrated_.reference.model, rows)[:, -1].square().tolist()
 
     assert counted(row) == [0.0]
     assert counted(strange) == pytest.approx([0.0, 2.0])
@@ -182,7 +184,7 @@ def test_what_no_training_row_had_costs_two_in_input_space(mixed, mixed_detector
 def test_latent_neighbours_of_a_pca_are_those_in_its_plane(linear):
     detector, new = linear
     ae = detector.autoencoder_
-    codes, stored = ae.transform(new), ae.transform(detector.reference_.stored.values)
+    codes, stored = ae.transform(new), ae.transform(detector.calibrated_.reference.stored.values)
     unit = np.sqrt(np.trace(ae.model_.buffers["latent_cov"].numpy()) / 2)
     exact = NearestNeighbors(n_neighbors=5).fit(stored / unit).kneighbors(codes / unit)[0][:, -1]
     np.testing.assert_allclose(score_of(detector, new, "neighbours_latent"), exact, rtol=1e-4)
@@ -191,7 +193,7 @@ def test_latent_neighbours_of_a_pca_are_those_in_its_plane(linear):
 def test_residual_neighbours_are_those_of_signed_residuals(linear):
     detector, new = linear
     ae = detector.autoencoder_
-    encoding, stored = ae.model_.encoding, detector.reference_.stored.values
+    encoding, stored = ae.model_.encoding, detector.calibrated_.reference.stored.values
     unit = np.sqrt(ae.model_.buffers["typical_squared_error"].numpy())
     residual = [(X - ae.reconstruct(X)) / encoding.scale / unit for X in (stored, new)]
     exact = NearestNeighbors(n_neighbors=5).fit(residual[0]).kneighbors(residual[1])[0][:, -1]
@@ -253,11 +255,11 @@ def test_undoing_noise_tells_rows_off_the_plane_from_rows_on_it(plane):
 
 @pytest.mark.parametrize("name", scores.names())
 def test_columns_add_up_to_the_score(name, mixed, mixed_detector):
-    reference = mixed_detector.reference_
+    reference = mixed_detector.calibrated_.reference
     values = values_of(reference.model, mixed).astype(float)
     values[5] = np.nan
     if name not in by_column(reference):
-        with pytest.raises(ConfigError, match=rf"{name}' has no columns; those that have: nll, mse, mae, denoise"):
+        with pytest.raises(ConfigError, match=rf"{name}' has no columns; those that have: denoise, mae, mse, nll"):
             column_table(reference, values, name)
         return
     table = column_table(reference, values, name)
@@ -269,10 +271,10 @@ def test_columns_add_up_to_the_score(name, mixed, mixed_detector):
 
 @pytest.mark.parametrize("name", scores.names())
 def test_rows_that_cannot_be_scored_are_infinite(name, mixed, mixed_detector):
-    model = mixed_detector.reference_.model
+    model = mixed_detector.calibrated_.reference.model
     values = values_of(model, mixed)[:6].astype(float)
     values[1, 0], values[2] = np.inf, np.nan
-    value = score_table(mixed_detector.reference_, values, [name])[name]
+    value = score_table(mixed_detector.calibrated_.reference, values, [name])[name]
     assert np.isinf(value).tolist() == [False, True, True, False, False, False]
 
 
@@ -287,7 +289,7 @@ def test_how_many_rows_are_stored():
 
 def test_a_score_of_neighbours_needs_a_detector(plane):
     ae = Autoencoder(epochs=1).fit(plane[1])
-    with pytest.raises(ConfigError, match=r"'neighbours' needs training rows, which a detector keeps: .* gives nll"):
+    with pytest.raises(ConfigError, match=r"'neighbours' needs training rows, which a detector keeps: .* gives .*nll"):
         ae.anomaly_score(plane[1], "neighbours")
     assert "neighbours" not in applicable(Reference(ae.model_))
     assert "neighbours" not in applicable(Reference(ae.model_, Stored(plane[1][:1])))
@@ -306,13 +308,13 @@ def test_a_detector_by_neighbours_holds_its_rate_and_finds_what_is_far(linear, p
 def test_which_neighbour_counts_is_a_setting(plane, tmp_path):
     X = plane[1]
     detector = AnomalyDetector(LinearAutoencoder(latent_dim=2), score="neighbours:2").fit(X[:300])
-    stored = detector.reference_.stored.values
+    stored = detector.calibrated_.reference.stored.values
     values = stored[:5] + 0.5
     each = np.sort(np.linalg.norm(((values[:, None] - stored) / stored_scale(detector)), axis=-1), axis=1)
     np.testing.assert_allclose(detector.anomaly_score(values), each[:, 1], rtol=1e-6)
     for k in (1, 5):
         name = "neighbours" if k == 5 else f"neighbours:{k}"
-        found = score_table(detector.reference_, values, [name])[name]
+        found = score_table(detector.calibrated_.reference, values, [name])[name]
         np.testing.assert_allclose(found, each[:, k - 1], rtol=1e-6)
     detector.save(tmp_path / "m.diabolo")
     again = AnomalyDetector.load(tmp_path / "m.diabolo")
@@ -324,7 +326,7 @@ def test_which_neighbour_counts_is_a_setting(plane, tmp_path):
         "near:3": "unknown",
     }.items():
         with pytest.raises(ConfigError, match=said):
-            score_table(detector.reference_, values, [name])
+            score_table(detector.calibrated_.reference, values, [name])
     with pytest.raises(ConfigError, match="takes long"):
         again.set_params(score="neighbours:3").predict(values)
 
@@ -336,9 +338,9 @@ def stored_scale(detector):
 def test_stored_rows_of_a_fit_are_trained_or_stopped_on(plane):
     X = plane[1]
     detector = AnomalyDetector(LinearAutoencoder(latent_dim=2)).fit(X)
-    kept = hash_rows(detector.reference_.stored.values)
+    kept = hash_rows(detector.calibrated_.reference.stored.values)
     assert np.array_equal(np.sort(kept), detector.autoencoder_.fitted_.row_hashes)
-    counts = detector.autoencoder_.fitted_.roles["counts"]
+    counts = detector.autoencoder_.fitted_.roles.counts
     assert len(kept) + counts["calibrate"] == len(X)
 
 
@@ -347,24 +349,25 @@ def test_half_of_a_table_that_the_autoencoder_never_saw_is_stored(plane):
     from diabolo.data.table import as_table
 
     for n, stored in ((600, 300), (220, 110), (120, 21), (104, 5), (99, 0)):
-        parts, excluded = parts_of_any_table(ae.fitted_, as_table(plane[1][600 : 600 + n]), None, 0, 1)
+        parts, excluded = apart_of_any_table(ae.fitted_, as_table(plane[1][600 : 600 + n]), None, 0, 1)
         assert excluded == 0
         assert len(parts.stored) == stored
         assert len(parts.calibrate) == n - stored >= 99
         everything = np.concatenate([parts.stored, parts.calibrate])
         assert set(hash_rows(everything)) == set(hash_rows(plane[1][600 : 600 + n]))
-    parts, excluded = parts_of_any_table(ae.fitted_, as_table(plane[1]), None, 0, 1)
+    parts, excluded = apart_of_any_table(ae.fitted_, as_table(plane[1]), None, 0, 1)
     assert (len(parts.stored), excluded, len(parts.calibrate)) == (600, 600, len(plane[1]) - 600)
 
 
 IN_A_NEW_PROCESS = """
 import sys, numpy as np, pandas as pd
 from diabolo import AnomalyDetector
-from diabolo.detect.scores import applicable, score_table
+from diabolo.detect.choice import applicable
+from diabolo.detect.scoring import score_table
 from diabolo.data.table import as_table, matched
 detector = AnomalyDetector.load(sys.argv[1] + "/m.diabolo")
 X = pd.read_parquet(sys.argv[1] + "/X.parquet")
-reference = detector.reference_
+reference = detector.calibrated_.reference
 values = matched(as_table(X), reference.model.encoding.schema, "the model").values
 np.savez(sys.argv[1] + "/out.npz", **score_table(reference, values, applicable(reference)))
 """
@@ -376,7 +379,7 @@ def test_a_new_process_gives_every_score_the_same_bits(mixed, mixed_detector, tm
     ended = subprocess.run([sys.executable, "-c", IN_A_NEW_PROCESS, str(tmp_path)], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     with np.load(tmp_path / "out.npz") as there:
-        assert set(there) == set(applicable(mixed_detector.reference_)) >= set(scores.names()) - {"auto"}
+        assert set(there) == set(applicable(mixed_detector.calibrated_.reference)) >= set(scores.names()) - {"auto"}
         for name in there:
             np.testing.assert_array_equal(there[name], score_of(mixed_detector, mixed, name), err_msg=name)
 
@@ -390,7 +393,9 @@ def test_all_scores_stand_side_by_side(mixed, tmp_path, shop):
     every, one = pd.read_parquet(out), pd.read_parquet(tmp_path / "one.parquet")
     pd.testing.assert_frame_equal(every[one.columns], one)
     detector = AnomalyDetector.load(shop / "vae.diabolo")
-    assert [c for c in every if c.startswith("score_")] == [f"score_{n}" for n in applicable(detector.reference_)]
+    assert [c for c in every if c.startswith("score_")] == [
+        f"score_{n}" for n in applicable(detector.calibrated_.reference)
+    ]
     assert (every[f"score_{detector.score_}"] == every["score"]).all()
     done("score", shop / "ae.diabolo", shop / "data.parquet", "--score", "all", "-o", out, "-q")
     assert list(pd.read_parquet(out))[5:] == [

@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,18 +19,8 @@ SOURCE = ROOT / "src" / "diabolo"
 FILES = sorted(SOURCE.rglob("*.py"))
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 70
 
-#: A module may import its own layer and those above it in this list, never one below.
-LAYERS = [
-    ["errors", "registry", "config", "threads", "memory", "capacity", "files", "screen"],
-    ["data", "information", "metrics"],
-    ["model"],
-    ["train", "artifact", "cards"],
-    ["fitted"],
-    ["detect", "compress", "cluster", "generate"],
-    ["file"],
-    ["estimators", "evaluation", "describe", "demo", "report"],
-    ["cli", "__main__"],
-]
+#: Names of top-level modules by layer: one may import its own layer and those above it in this list, never one below.
+LAYERS = [layer["holds"] for layer in tomllib.loads((ROOT / "docs" / "layers.toml").read_text())["layer"]]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
@@ -56,7 +47,7 @@ def imported(tree):
 
 def test_the_layers_name_every_module_once():
     tops = {name.split(".")[0] for name in MODULES} - {""}
-    assert tops == set(LEVEL), "give a new module its layer here"
+    assert tops == set(LEVEL), "give a new module its layer in docs/layers.toml"
     assert len(LEVEL) == sum(len(names) for names in LAYERS)
 
 
@@ -165,8 +156,12 @@ def test_a_module_says_what_it_is_and_has_what_it_lists(name):
 
 
 def test_the_changelog_tells_of_this_version():
-    versions = re.findall(r"^## \[?v?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
-    assert versions, "CHANGELOG.md has no heading like ## 0.1.0"
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert headings[0] == "Unreleased", "changes that no release has yet stand first"
+    dated = [re.fullmatch(r"v(\d+\.\d+\.\d+), \d{4}-\d{2}-\d{2}", heading) for heading in headings[1:]]
+    assert all(dated), "a release's heading is like: v0.1.0, 2026-11-29"
+    versions = [match[1] for match in dated]
+    assert versions, "CHANGELOG.md has no release"
     assert versions[0] == diabolo.__version__
     assert versions == sorted(versions, key=lambda v: [int(n) for n in v.split(".")], reverse=True)
 

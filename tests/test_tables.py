@@ -11,12 +11,12 @@ import pytest
 
 from diabolo import AnomalyDetector, Autoencoder, DenoisingAutoencoder, VariationalAutoencoder, load
 from diabolo.cli.app import main
+from diabolo.compress.frames import as_arrow
 from diabolo.config import build_config
 from diabolo.data.formats import write_batches
 from diabolo.data.schema import infer_schema
 from diabolo.data.table import as_table
 from diabolo.errors import ConfigError, DataError
-from diabolo.estimators.compressor import as_arrow
 
 
 def people(n=1500, seed=0, missing=0.1):
@@ -108,7 +108,7 @@ def test_pandas_arrow_and_files_give_one_model(tmp_path, vae):
     for X in (people(), table, coded):
         np.testing.assert_array_equal(frame.anomaly_score(X), arrow.anomaly_score(X))
     assert main_fits(path, tmp_path / "m.diabolo", "--epochs", "3", "--latent", "2", "--hidden", "32")
-    assert kinds_of(load(tmp_path / "m.diabolo")) == kinds_of(vae)
+    assert kinds_of(Autoencoder.load(tmp_path / "m.diabolo")) == kinds_of(vae)
 
 
 def main_fits(path, out, *words):
@@ -215,7 +215,7 @@ def test_samples_obey_the_schema(vae):
 
 def test_a_file_keeps_levels_dates_and_kinds(vae, tmp_path):
     vae.save(tmp_path / "m.diabolo")
-    back = load(tmp_path / "m.diabolo")
+    back = Autoencoder.load(tmp_path / "m.diabolo")
     assert back.model_.encoding.schema == vae.model_.encoding.schema
     np.testing.assert_array_equal(back.anomaly_score(people(50)), vae.anomaly_score(people(50)))
     pd.testing.assert_frame_equal(back.sample(20), vae.sample(20))

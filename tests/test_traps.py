@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 import torch
 
-from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder, load
+from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.data.dtypes import restored
 from diabolo.data.roles import ROLES, assign_roles, calibration_share
 from diabolo.data.table import as_table, matched
 from diabolo.data.tiles import TILE
+from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import applicable, scores
+from diabolo.detect.scores import scores
 from diabolo.errors import DataError
 
 SEED = 11
@@ -133,7 +134,7 @@ import sys
 import numpy as np
 import pandas as pd
 from diabolo import load
-ae = load(f"{sys.argv[1]}/m.diabolo")
+ae = Autoencoder.load(f"{sys.argv[1]}/m.diabolo")
 X = pd.read_parquet(f"{sys.argv[1]}/X.parquet")
 e = ae.model_.encoding
 scores = ae.anomaly_score(X[X.columns[::-1]], score="neg_elbo")
@@ -166,8 +167,17 @@ def test_missing_columns_are_refused_by_name(models, detector, X):
         models["plain"].anomaly_score(np.zeros((3, 7)))
 
 
-@pytest.mark.parametrize("name", ["ae", "vae", "plain"])
-def test_a_shift_by_twenty_sigma_raises_every_score(name, models):
+#: Models of the fixture, and what each offers its scores without a detector.
+OFFERS = {"ae": frozenset(), "vae": frozenset({"stochastic"}), "plain": frozenset()}
+SCORED = [(name, score) for name in OFFERS for score in scores if scores.get(score).needs <= OFFERS[name]]
+
+
+def test_the_scores_of_each_model_are_known(models):
+    assert [(name, score) for name in OFFERS for score in applicable(Reference(models[name].model_))] == SCORED
+
+
+@pytest.mark.parametrize(("name", "score"), SCORED)
+def test_a_shift_by_twenty_sigma_raises_every_score(name, score, models):
     """Scaling that is fitted at every call would hide it."""
     rows = real(300, seed=2) if name == "plain" else events(300, seed=2)
     columns = list(range(6)) if name == "plain" else ["a", "b"]
@@ -176,11 +186,10 @@ def test_a_shift_by_twenty_sigma_raises_every_score(name, models):
         far += 20 * real().std(axis=0)
     else:
         far[columns] += 20 * events()[columns].std()
-    for score in applicable(Reference(models[name].model_)):
-        near, shifted = score_of(models[name], rows, score), score_of(models[name], far, score)
-        assert (shifted > near).all() or score in ("kl", "mu_norm", "mahalanobis"), score
-        # Inputs are clipped on their way to the code, whose distance from the mean so has an end.
-        assert np.median(shifted) > np.quantile(near, 0.99) or score == "mahalanobis", score
+    near, shifted = score_of(models[name], rows, score), score_of(models[name], far, score)
+    assert (shifted > near).all() or score in ("kl", "mu_norm", "mahalanobis")
+    # Inputs are clipped on their way to the code, whose distance from the mean so has an end.
+    assert np.median(shifted) > np.quantile(near, 0.99) or score == "mahalanobis"
 
 
 # ── company does not matter ───────────────────────────────────────────────────────────────────────
@@ -210,16 +219,15 @@ def take(rows, index):
     return rows[index] if isinstance(rows, np.ndarray) else rows.iloc[index]
 
 
-@pytest.mark.parametrize("name", ["ae", "vae", "plain"])
-def test_a_batch_scores_like_its_rows(name, models):
+@pytest.mark.parametrize(("name", "score"), SCORED)
+def test_a_batch_scores_like_its_rows(name, score, models):
     """Of a score of tens of passes, one row of each fate: alone it takes as long as a full tile."""
     ae, rows = models[name], with_odd_rows(name, 12)
-    for score in applicable(Reference(ae.model_)):
-        together = score_of(ae, rows, score)
-        assert together.dtype == np.float64
-        own = one_of_each(rows) if scores.get(score).costly else range(12)
-        alone = np.concatenate([score_of(ae, take(rows, slice(i, i + 1)), score) for i in own])
-        np.testing.assert_array_equal(together[list(own)], alone, err_msg=score)
+    together = score_of(ae, rows, score)
+    assert together.dtype == np.float64
+    own = one_of_each(rows) if scores.get(score).costly else range(12)
+    alone = np.concatenate([score_of(ae, take(rows, slice(i, i + 1)), score) for i in own])
+    np.testing.assert_array_equal(together[list(own)], alone)
 
 
 @pytest.mark.parametrize("name", ["ae", "vae", "plain"])
@@ -231,18 +239,17 @@ def test_the_score_of_a_row_is_the_sum_of_its_columns(name, models):
     np.testing.assert_allclose(by_column(models[name], rows).sum(axis=1)[there], together[there], rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["ae", "vae", "plain"])
-def test_no_split_and_no_order_changes_a_score(name, models):
+@pytest.mark.parametrize(("name", "score"), SCORED)
+def test_no_split_and_no_order_changes_a_score(name, score, models):
     ae, n = models[name], TILE + 321
     rows, rng = with_odd_rows(name, n), np.random.default_rng(5)
     order = rng.permutation(n)
     cuts = np.sort(rng.choice(np.arange(1, n), 5, replace=False))
-    for score in applicable(Reference(ae.model_)):
-        together = score_of(ae, rows, score)
-        few = cuts[:1] if scores.get(score).costly else cuts
-        pieces = [score_of(ae, take(rows, part), score) for part in np.split(np.arange(n), few)]
-        np.testing.assert_array_equal(np.concatenate(pieces), together, err_msg=score)
-        np.testing.assert_array_equal(score_of(ae, take(rows, order), score), together[order], err_msg=score)
+    together = score_of(ae, rows, score)
+    few = cuts[:1] if scores.get(score).costly else cuts
+    pieces = [score_of(ae, take(rows, part), score) for part in np.split(np.arange(n), few)]
+    np.testing.assert_array_equal(np.concatenate(pieces), together)
+    np.testing.assert_array_equal(score_of(ae, take(rows, order), score), together[order])
 
 
 @pytest.mark.parametrize("name", ["ae", "vae", "plain"])
@@ -344,7 +351,7 @@ def test_what_cannot_be_scored_is_never_normal(column, value, detector, X):
     """+inf, the smallest p-value and −1, at any rate; and the other rows are not disturbed."""
     rows = odd(X, column, value)
     smallest = 1 / (detector.n_calibration_ + 1)
-    for score in detector.calibrations_:
+    for score in detector.calibrated_.calibrations:
         for rate in (smallest, 0.9):
             judge = AnomalyDetector(**detector.get_params(deep=False))
             judge.__dict__.update(detector.__dict__)
@@ -593,6 +600,6 @@ def test_nothing_global_is_seeded_or_drawn(X):
 def test_scores_survive_a_save_within_the_process(models, X, tmp_path):
     for name in ("ae", "vae"):
         models[name].save(tmp_path / "m.diabolo")
-        again = load(tmp_path / "m.diabolo")
+        again = Autoencoder.load(tmp_path / "m.diabolo")
         for score in applicable(Reference(again.model_)):
             np.testing.assert_array_equal(score_of(again, X, score), score_of(models[name], X, score))

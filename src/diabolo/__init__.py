@@ -16,15 +16,14 @@ if TYPE_CHECKING:
     from diabolo.estimators.clusterer import LatentClusterer
     from diabolo.estimators.compressor import Compressor, decompress
     from diabolo.estimators.detector import AnomalyDetector
+    from diabolo.estimators.faces import load
     from diabolo.estimators.named import (
         DenoisingAutoencoder,
         LinearAutoencoder,
         SparseAutoencoder,
         VariationalAutoencoder,
     )
-    from diabolo.file.main import load
-
-__version__ = "0.1.0"
+    from diabolo.version import __version__
 
 _HOMES = {
     "Autoencoder": "diabolo.estimators.autoencoder",
@@ -36,7 +35,8 @@ _HOMES = {
     "LatentClusterer": "diabolo.estimators.clusterer",
     "Compressor": "diabolo.estimators.compressor",
     "decompress": "diabolo.estimators.compressor",
-    "load": "diabolo.file.main",
+    "load": "diabolo.estimators.faces",
+    "__version__": "diabolo.version",
     "information": "diabolo",
 }
 

@@ -1,3 +1,5 @@
+"""`python -m diabolo`: the program by another name."""
+
 from diabolo.cli import main
 
 main()

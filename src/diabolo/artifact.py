@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,21 @@ from diabolo.data.formats import atomic
 from diabolo.errors import DiaboloError, ModelFileError
 from diabolo.files import open_regular
 
-__all__ = ["MODEL", "SECTIONS", "Kind", "Section", "VERSION", "merge_sections", "read_sections", "write_sections"]
+__all__ = [
+    "MODEL",
+    "SECTIONS",
+    "Content",
+    "Kind",
+    "Section",
+    "read_content",
+    "read_sections",
+    "sealed",
+    "stamp_of",
+    "write_sections",
+]
 
-VERSION = "1"
-#: Every section that some version-1 writer may add.
-SECTIONS = ("main", "detector", "codec", "clusters", "generator")
+#: Every section that some writer may add.
+SECTIONS = ("main", "detector", "codec", "clusters", "generator", "rows")
 HEADER_LIMIT = 8 << 20
 DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
@@ -33,17 +44,18 @@ CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A family of files of this layout: what it is called, and which sections its files may have."""
+    """A family of files of this layout: its name, its format versions, and the sections that its files may have."""
 
     format: str
     version: str
-    #: The first one is in every file.
     sections: tuple[str, ...]
     noun: str
     error: type[DiaboloError]
+    #: Older versions that are read, in which the first section is in every file and no class is named.
+    older: tuple[str, ...] = ()
 
 
-MODEL = Kind("diabolo", VERSION, SECTIONS, "model file", ModelFileError)
+MODEL = Kind("diabolo", "2", SECTIONS, "model file", ModelFileError, older=("1",))
 
 
 @dataclasses.dataclass
@@ -64,12 +76,42 @@ class Section:
         return digest.hexdigest()
 
 
+@dataclasses.dataclass
+class Content:
+    """A file as it was read and verified."""
+
+    sections: dict[str, Section]
+    #: SHA-256 of each section, verified.
+    hashes: dict[str, str]
+    #: Name of the class that was saved; None of a file that names none.
+    saved: str | None
+    version: str
+    #: Which file it was: inode, time of change and size.
+    stamp: tuple[int, int, int]
+
+
+def stamp_of(path: str | Path | int) -> tuple[int, int, int]:
+    """Tells one state of a file from another: inode, nanoseconds of its last change, bytes."""
+    state = os.stat(path)
+    return state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with the SHA-256 of what it says."""
+    return {**manifest, "sha256": hashlib.sha256(_canonical(manifest)).hexdigest()}
+
+
 def _canonical(card: Any) -> bytes:
     return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def write_sections(path: str | Path, sections: Mapping[str, Section], kind: Kind = MODEL) -> None:
+def write_sections(
+    path: str | Path, sections: Mapping[str, Section], kind: Kind = MODEL, saved: str | None = None
+) -> None:
     """Write a model file, or another kind of this layout, by atomic rename.
+
+    Args:
+        saved: name of the class that is saved, of a kind whose files name one.
 
     Raises:
         OutputError: the folder cannot be written to.
@@ -77,7 +119,10 @@ def write_sections(path: str | Path, sections: Mapping[str, Section], kind: Kind
     """
     from safetensors.numpy import save
 
-    manifest = {"sections": {n: {"sha256": s.sha256(n), "card": s.card} for n, s in sections.items()}}
+    entries = {n: {"sha256": sections[n].sha256(n), "card": sections[n].card} for n in kind.sections if n in sections}
+    manifest: dict[str, Any] = {"sections": entries}
+    if kind.older:
+        manifest = sealed({"saved": saved, **manifest})
     metadata = {"format": kind.format, "version": kind.version, "manifest": _canonical(manifest).decode()}
     tensors = {f"{n}/{k}": np.asarray(a, order="C") for n, s in sections.items() for k, a in s.tensors.items()}
     data = save(tensors, metadata)
@@ -87,39 +132,12 @@ def write_sections(path: str | Path, sections: Mapping[str, Section], kind: Kind
         part.write_bytes(data)
 
 
-def merge_sections(
-    path: str | Path, sections: Mapping[str, Section], base: str | Path | None = None, kind: Kind = MODEL
-) -> None:
-    """Write sections, and beside them those of a file that was there before: they stay as they are, hash for hash.
-
-    They stay only where the file's first section is the same: of another model they would tell nothing.
-
-    Args:
-        path: file to write, by atomic rename.
-        sections: new sections, the first one of the kind among them.
-        base: file whose other sections stay; None for `path`, if it is there and whole.
-        kind: of the file.
-
-    Raises:
-        ModelFileError: `base` is given and cannot be read, or is another model's.
-        OutputError: as `write_sections`.
-    """
-    first = kind.sections[0]
-    try:
-        old = read_sections(path if base is None else base, kind)
-    except DiaboloError:
-        if base is not None:
-            raise
-        old = {}
-    if old and old[first].sha256(first) != sections[first].sha256(first):
-        if base is not None:
-            raise kind.error(f"{base}: holds another section {first!r} now; begin again from it")
-        old = {}
-    merged = {**old, **sections}
-    write_sections(path, {name: merged[name] for name in kind.sections if name in merged}, kind)
-
-
 def read_sections(path: str | Path, kind: Kind = MODEL) -> dict[str, Section]:
+    """The sections of a file; see `read_content`."""
+    return read_content(path, kind).sections
+
+
+def read_content(path: str | Path, kind: Kind = MODEL) -> Content:
     """Read and verify a model file, or another kind; the checks' order is that of docs/format.md.
 
     Raises:
@@ -127,28 +145,108 @@ def read_sections(path: str | Path, kind: Kind = MODEL) -> dict[str, Section]:
     """
     path = Path(path)
     try:
-        with open_regular(path, kind.error) as (handle, size):
-            start = handle.read(8)
+        with open_regular(path, kind.error) as (handle, _):
+            stamp = stamp_of(handle.fileno())
+            size, start = stamp[-1], handle.read(8)
             length = int.from_bytes(start, "little")
             if len(start) < 8 or length > HEADER_LIMIT or 8 + length > size:
                 raise kind.error(
                     f"{path}: not a {kind.noun}, or cut off: its header says {length:,} bytes, the file has {size:,}"
                 )
-            header = _parse(path, handle.read(length), kind)
-            sections, offsets = _check_header(path, kind, header, size - 8 - length)
-            for tensor, (begin, end, dtype, shape) in offsets.items():
+            header = _Header(path, kind, handle.read(length), size - 8 - length)
+            for tensor, (begin, end, dtype, shape) in header.offsets.items():
                 handle.seek(8 + length + begin)
                 array = np.frombuffer(handle.read(end - begin), dtype).reshape(shape)
                 owner, _, key = tensor.partition("/")
-                sections[owner].tensors[key] = array
+                header.sections[owner].tensors[key] = array
     except DiaboloError:
         raise
     except OSError as error:
         raise kind.error(f"{path}: cannot be read: {error.strerror or error}") from None
-    for name, section in sections.items():
-        if section.sha256(name) != header["__metadata__"]["hashes"][name]:
+    for name, section in header.sections.items():
+        if section.sha256(name) != header.hashes[name]:
             raise kind.error(f"{path}: section {name!r} is damaged: its SHA-256 differs; copy the file again")
-    return sections
+    return Content(header.sections, header.hashes, header.saved, header.version, stamp)
+
+
+class _Header:
+    """All that the header alone can tell, checked; the cards' contents are their owners' to check."""
+
+    def __init__(self, path: Path, kind: Kind, text: bytes, size: int) -> None:
+        self.path, self.kind = path, kind
+        header = _parse(path, text, kind)
+        self.sections: dict[str, Section] = {}
+        self.hashes: dict[str, str] = {}
+        self.offsets: dict[str, tuple[int, int, np.dtype[Any], tuple[int, ...]]] = {}
+        self.saved: str | None = None
+        self.version = self._check_metadata(header)
+        for name, entry in self._entries(header["__metadata__"]["manifest"]).items():
+            self._add_section(name, entry)
+        for key, entry in header.items():
+            if key != "__metadata__":
+                self._add_tensor(key, entry)
+        self._check_offsets(size)
+
+    def _refuse(self, problem: str) -> DiaboloError:
+        return self.kind.error(f"{self.path}: {problem}")
+
+    def _check_metadata(self, header: Any) -> str:
+        kind, metadata = self.kind, header.get("__metadata__") if isinstance(header, dict) else None
+        if not isinstance(metadata, dict) or metadata.get("format") != kind.format:
+            raise self._refuse(f"a safetensors file, but not a diabolo {kind.noun}")
+        came = metadata.get("version")
+        if came != kind.version and came not in kind.older:
+            read = " and ".join(repr(v) for v in (*kind.older, kind.version))
+            raise self._refuse(f"has format version {came!r}; this diabolo reads {read}: upgrade diabolo")
+        if set(metadata) != {"format", "version", "manifest"} or not isinstance(metadata["manifest"], str):
+            raise self._refuse("its metadata is damaged: expected format, version and manifest")
+        return str(came)
+
+    def _entries(self, text: str) -> dict[str, Any]:
+        kind, manifest = self.kind, _parse(self.path, text, self.kind)
+        if not _is_canonical(text, manifest):
+            raise self._refuse("its manifest is damaged: it is not written as docs/format.md says")
+        old = self.version in kind.older or not kind.older
+        keys = {"sections"} if old else {"saved", "sections", "sha256"}
+        entries = manifest.get("sections") if isinstance(manifest, dict) and set(manifest) == keys else None
+        if not isinstance(entries, dict) or not entries or (old and kind.sections[0] not in entries):
+            raise self._refuse(f"its manifest has no section {kind.sections[0]!r}")
+        if not old:
+            self.saved = manifest["saved"]
+            if sealed({"saved": self.saved, "sections": entries}) != manifest or not isinstance(self.saved, str):
+                raise self._refuse("its manifest is damaged: its SHA-256 differs; copy the file again")
+        return entries
+
+    def _add_section(self, name: str, entry: Any) -> None:
+        if name not in self.kind.sections:
+            raise self._refuse(f"unknown section {name!r}; allowed: {', '.join(self.kind.sections)}")
+        if not isinstance(entry, dict) or set(entry) != {"sha256", "card"} or not isinstance(entry["card"], dict):
+            raise self._refuse(f"section {name!r} needs a sha256 and a card")
+        self.sections[name], self.hashes[name] = Section(entry["card"], {}), entry["sha256"]
+
+    def _add_tensor(self, key: str, entry: Any) -> None:
+        if key.partition("/")[0] not in self.sections:
+            raise self._refuse(f"tensor {key!r} belongs to no section")
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise self._refuse(f"tensor {key!r} needs dtype, shape and data_offsets")
+        dtype, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not isinstance(dtype, str) or dtype not in DTYPES:
+            raise self._refuse(f"tensor {key!r} has dtype {dtype!r}; allowed: {', '.join(DTYPES)}")
+        fits = _naturals(shape) and len(shape) <= 8 and math.prod(max(s, 1) for s in shape) < 1 << 60
+        if not fits or not _naturals(span) or len(span) != 2:
+            raise self._refuse(f"tensor {key!r} has a wrong shape or offsets")
+        if span[1] - span[0] != math.prod(shape) * DTYPES[dtype].itemsize:
+            raise self._refuse(f"tensor {key!r} has {span[1] - span[0]} bytes for the shape {shape} of {dtype}")
+        self.offsets[key] = (span[0], span[1], DTYPES[dtype], tuple(shape))
+
+    def _check_offsets(self, size: int) -> None:
+        at = 0
+        for begin, end, *_ in sorted(self.offsets.values(), key=lambda o: o[:2]):
+            if begin != at:
+                raise self._refuse("its tensors overlap or leave gaps")
+            at = end
+        if at != size:
+            raise self._refuse(f"cut off or damaged: its tensors need {at:,} bytes, {size:,} are there")
 
 
 def _parse(path: Path, text: bytes | str, kind: Kind) -> Any:
@@ -166,64 +264,6 @@ def _parse(path: Path, text: bytes | str, kind: Kind) -> Any:
         return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise kind.error(f"{path}: not a {kind.noun}, or damaged: its header is not valid JSON ({error})") from None
-
-
-def _check_header(
-    path: Path, kind: Kind, header: Any, size: int
-) -> tuple[dict[str, Section], dict[str, tuple[int, int, np.dtype[Any], tuple[int, ...]]]]:
-    """Check everything that the header alone can tell; the cards' contents are their owners' to check."""
-
-    def refuse(problem: str) -> DiaboloError:
-        return kind.error(f"{path}: {problem}")
-
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    if not isinstance(metadata, dict) or metadata.get("format") != kind.format:
-        raise refuse(f"a safetensors file, but not a diabolo {kind.noun}")
-    if metadata.get("version") != kind.version:
-        came = metadata.get("version")
-        raise refuse(f"has format version {came!r}; this diabolo reads {kind.version!r}: upgrade diabolo")
-    if set(metadata) != {"format", "version", "manifest"} or not isinstance(metadata["manifest"], str):
-        raise refuse("its metadata is damaged: expected format, version and manifest")
-    manifest = _parse(path, metadata["manifest"], kind)
-    if not _is_canonical(metadata["manifest"], manifest):
-        raise refuse("its manifest is damaged: it is not written as docs/format.md says")
-    entries = manifest.get("sections") if isinstance(manifest, dict) and set(manifest) == {"sections"} else None
-    if not isinstance(entries, dict) or kind.sections[0] not in entries:
-        raise refuse(f"its manifest has no section {kind.sections[0]!r}")
-    sections: dict[str, Section] = {}
-    metadata["hashes"] = {}
-    for name, entry in entries.items():
-        if name not in kind.sections:
-            raise refuse(f"unknown section {name!r}; allowed: {', '.join(kind.sections)}")
-        if not isinstance(entry, dict) or set(entry) != {"sha256", "card"} or not isinstance(entry["card"], dict):
-            raise refuse(f"section {name!r} needs a sha256 and a card")
-        sections[name] = Section(entry["card"], {})
-        metadata["hashes"][name] = entry["sha256"]
-    offsets: dict[str, tuple[int, int, np.dtype[Any], tuple[int, ...]]] = {}
-    for key, entry in header.items():
-        if key == "__metadata__":
-            continue
-        if key.partition("/")[0] not in sections:
-            raise refuse(f"tensor {key!r} belongs to no section")
-        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise refuse(f"tensor {key!r} needs dtype, shape and data_offsets")
-        dtype, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not isinstance(dtype, str) or dtype not in DTYPES:
-            raise refuse(f"tensor {key!r} has dtype {dtype!r}; allowed: {', '.join(DTYPES)}")
-        fits = _naturals(shape) and len(shape) <= 8 and math.prod(max(s, 1) for s in shape) < 1 << 60
-        if not fits or not _naturals(span) or len(span) != 2:
-            raise refuse(f"tensor {key!r} has a wrong shape or offsets")
-        if span[1] - span[0] != math.prod(shape) * DTYPES[dtype].itemsize:
-            raise refuse(f"tensor {key!r} has {span[1] - span[0]} bytes for the shape {shape} of {dtype}")
-        offsets[key] = (span[0], span[1], DTYPES[dtype], tuple(shape))
-    at = 0
-    for begin, end, *_ in sorted(offsets.values(), key=lambda o: o[:2]):
-        if begin != at:
-            raise refuse("its tensors overlap or leave gaps")
-        at = end
-    if at != size:
-        raise refuse(f"cut off or damaged: its tensors need {at:,} bytes, {size:,} are there")
-    return sections, offsets
 
 
 def _is_canonical(text: str, value: Any) -> bool:

@@ -7,6 +7,7 @@ A named method is a handful of defaults over it, never a class with its own loss
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from diabolo.errors import ConfigError, nearest
 from diabolo.files import open_regular
 from diabolo.registry import validated
 
-__all__ = ["METHODS", "Config", "build_config", "read_toml"]
+__all__ = ["METHODS", "Config", "build_config", "read_toml", "seed_of"]
 
 Part = str | dict[str, Any]
 
@@ -27,60 +28,65 @@ Part = str | dict[str, Any]
 class Config:
     """Everything that decides what is fitted; the same seed and data give the same weights."""
 
-    #: Number K of latent dimensions; None: round(√C), at least 1 and below the C columns.
+    #: Number K of latent dimensions. None: round(√C), at least 1 and below the C columns.
     latent_dim: Annotated[int, Ge(1), Le(65536)] | None = None
-    #: Widths from input to latent, mirrored in the decoder; None: two layers from the data's width.
+    #: Widths from input to latent, mirrored in the decoder. None: two layers from the data's width.
     hidden: Annotated[tuple[Annotated[int, Ge(1), Le(1 << 20)], ...], MaxLen(256)] | None = None
-    #: Encoder and decoder family; "conv" for images; your own by import path, "package.module:Class".
+    #: Encoder and decoder family. "conv" is for images; "package.module:Class" is a network of your own (networks.md).
     network: Part = "mlp"
     #: What the encoder returns: a point, or a distribution.
     latent: Part = "point"
     #: π(z), for Ω, for draws and for importance weights.
     prior: Part = "normal"
-    #: −log p(x|z) of the columns whose kind it describes; the others keep their kind's own. "auto": for a point latent
-    #: gaussian with sigma 1 (the squared error); for a Gaussian latent gaussian with a learned sigma for reals, a
-    #: discretized logistic for integers.
+    #: −log p(x|z) of the columns whose kind it describes; the others keep their kind's own. "auto" under a point latent
+    #: is a Gaussian with sigma 1: the squared error. "auto" under a Gaussian latent is a Gaussian with a learned sigma
+    #: for reals, and a discretized logistic for integers.
     likelihood: Part = "auto"
     #: A likelihood for single columns by name, over `likelihood`.
     column_likelihood: dict[str, Part] | None = None
-    #: What x suffers before the encoder; the distance is always to the clean x.
+    #: Noise on x ahead of the encoder. The distance is always to the clean x.
     corruption: Part = "none"
     #: Ω, in nats per row.
     regularizer: Part = "none"
-    #: Weight of Ω; 1 makes the VAE's loss the negative ELBO.
+    #: What Ω of `lp` and `prior` measures codes by. "decoder": z_j times the size of all paths from it to the outputs,
+    #: ‖W_j‖ for a linear decoder. "rms": z_j over its root mean square over the batch, as before version 0.2. A few
+    #: loud rows make that as large as they like.
+    code_scale: Literal["decoder", "rms"] = "decoder"
+    #: Weight β of Ω; 1 makes the VAE's loss the negative ELBO.
     beta: Annotated[float, Ge(0), Lt(float("inf"))] = 1.0
     #: Epochs over which the weight of Ω rises from 0 to `beta`.
     warmup: Annotated[int, Ge(0), Lt(1 << 31)] = 0
-    #: What is minimized: "elbo", distance + β Ω averaged over draws; "iwae", −log of the mean over draws of the
-    #: importance weights p(x|z) (π/q)^β, closer to −log p(x) with each draw (Burda et al. 2016, arXiv:1509.00519);
-    #: "dreg", the same with the doubly reparameterized gradient (Tucker et al. 2019, arXiv:1810.04152).
+    #: The loss: "elbo", "iwae" or "dreg". "elbo" is distance + β Ω, averaged over draws. "iwae" is −log of the mean
+    #: over draws of the importance weights p(x|z) (π/q)^β, closer to −log p(x) with each draw (Burda et al. 2016,
+    #: arXiv:1509.00519). "dreg" is the same loss with the doubly reparameterized gradient (Tucker et al. 2019,
+    #: arXiv:1810.04152).
     bound: Literal["elbo", "iwae", "dreg"] = "elbo"
-    #: Epochs on the ELBO, with one draw, before another `bound` takes over: what it costs more is spent late, where
-    #: it tells.
+    #: Epochs on the ELBO, with one draw, before another `bound` takes over. The dearer bound gains most in late epochs.
     bound_after: Annotated[int, Ge(0), Lt(1 << 31)] = 0
     #: Posterior draws per row and step (Gaussian latent).
     draws: Annotated[int, Ge(1), Le(4096)] = 1
-    #: "standard": robust centre and scale per column; "none": the values as they are.
+    #: "standard": a robust center and scale per column; "none": the values as they are.
     scaling: Literal["standard", "none"] = "standard"
-    #: Largest standardised value that enters the network, and that training pulls towards.
+    #: Largest standardised value that the network sees, and that training pulls towards.
     clip: Annotated[float, Ge(1), Le(1e30)] = 8.0
     #: Columns that are angles in radians; "auto": named like an angle and within one turn.
     angles: Literal["auto"] | tuple[str, ...] = "auto"
-    #: A kind for single columns by name, over what the values say: real, integer, count, angle, boolean, categorical,
-    #: or ordinal (a number that takes a few values, each with a probability of its own).
+    #: A kind for single columns by name, instead of the one that their values suggest. Kinds are real, integer, count,
+    #: angle, boolean, categorical and ordinal: a number that takes a few values, each with a probability of its own.
     kinds: dict[str, Literal["real", "integer", "count", "ordinal", "angle", "boolean", "categorical"]] | None = None
-    #: Zero-padded objects: {"e": 4} takes e1_*, ..., e4_*; {"e": [["a", "b"], ...]} names columns.
+    #: Groups of zero-padded objects. {"e": 4} takes e1_*, ..., e4_*; {"e": [["a", "b"], ...]} names columns.
     slots: dict[str, int | list[list[str]]] | None = None
-    #: What training rows count that do not fit: "none", all rows count; "trim", those of a suspiciously large loss are
-    #: left out; "downweight", they count less. No share is named: the losses' quartiles decide, in every epoch anew.
+    #: Weight of training rows of a suspiciously large loss: "none", "trim" or "downweight". "none": they count as all
+    #: others. "trim": they are left out. "downweight": they count less. The losses' quartiles decide which rows those
+    #: are, anew in every epoch; no share has to be named (robust.md).
     robust: Part = "none"
-    #: Share of training rows that do not belong, where it is known: so many are trimmed.
+    #: Known share of anomalies among the training rows; that share is trimmed.
     contamination: Annotated[float, Gt(0), Lt(0.5)] | None = None
-    #: Passes over the training rows; None: 50, more for small tables (about 4,000 steps).
+    #: Passes over the training rows. None: 50, more for small tables (about 4,000 steps).
     epochs: Annotated[int, Ge(1), Lt(1 << 31)] | None = None
-    #: Rows per step; None: a power of two from 32 to 1,024 that gives some 64 steps per epoch.
+    #: Rows per step. None: a power of two from 32 to 1,024 that gives some 64 steps per epoch.
     batch_size: Annotated[int, Ge(1), Lt(1 << 31)] | None = None
-    #: Peak learning rate of AdamW; None: 1e-2, times √(64 / widest layer) for nets wider than 64.
+    #: Peak learning rate of AdamW. None: 1e-2, times √(64 / widest layer) for networks wider than 64.
     learning_rate: Annotated[float, Gt(0), Lt(float("inf"))] | None = None
     #: "cosine" falls to a hundredth over all epochs; "constant" stays.
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -108,7 +114,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "ae": {},
     "linear": {"network": "linear"},
     "denoising": {"corruption": "gaussian"},
-    "sparse": {"regularizer": "prior", "prior": "laplace"},
+    "sparse": {"latent": "topk"},
     "vae": {"latent": "gaussian", "regularizer": "kl"},
 }
 
@@ -126,6 +132,18 @@ def build_config(settings: Mapping[str, Any], method: str | None = None) -> Conf
         raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
     merged = {**(METHODS[method] if method else {}), **settings}
     return validated(Config, merged, "the configuration")
+
+
+def seed_of(random_state: Any) -> int:
+    """An integer seed from None (fresh entropy), an integer or a NumPy generator."""
+    if random_state is None:
+        return secrets.randbits(62)
+    # By its methods: NumPy takes 0.1 s to import, which `--help` does not pay.
+    if hasattr(random_state, "randint"):
+        return int(random_state.randint(0, 2**31 - 1))
+    if hasattr(random_state, "integers"):
+        return int(random_state.integers(0, 2**62))
+    return random_state  # type: ignore[no-any-return]  # Config checks it
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from diabolo.estimators.named import VariationalAutoencoder
 from diabolo.evaluation import Rivals
 from diabolo.metrics import auroc
 from diabolo.screen import console
-from diabolo.train.progress import print_epoch
 
 __all__ = ["SLOTS", "run"]
 
@@ -45,9 +44,8 @@ def run(out: Path, epochs: int | None = None) -> None:
     background = _read("background")
     train, held_back = background.rows(slice(0, FITTED)), background.rows(slice(FITTED, None))
     begun = time.perf_counter()
-    ae = VariationalAutoencoder(slots=SLOTS, epochs=epochs or 25, batch_size=512)
-    detector = AnomalyDetector(ae, false_alarm_rate=RATE)
-    detector._fit_table(train, None, print_epoch)
+    ae = VariationalAutoencoder(slots=SLOTS, epochs=epochs or 25, batch_size=512, verbose=1)
+    detector = AnomalyDetector(ae, false_alarm_rate=RATE).fit(train)
     seconds = time.perf_counter() - begun
     model = out / "lhc.diabolo"
     detector.save(model)
@@ -75,7 +73,7 @@ def run(out: Path, epochs: int | None = None) -> None:
         "rate: share flagged; for background it should be near 1 %. AUROC: 0.5 is chance, 1 is perfect.",
         style="dim",
     )
-    written = [str(model), *_figure(out / "lhc.png", normal, judged, detector.threshold_, screen)]
+    written = [str(model), *_figure(out / "lhc.png", normal, judged, detector.threshold_, console)]
     written.append(_report(model, held_back, out / "report.html"))
     screen.print(f"\nwritten: {', '.join(written)}")
     screen.print("\nNow on your own table (Parquet, CSV, ROOT, HDF5, npy, a folder, a URL):")
@@ -90,9 +88,7 @@ def _read(name: str) -> Table:
 
 
 def _judge(detector: AnomalyDetector, rivals: Rivals, rows: Table) -> dict[str, np.ndarray]:
-    from diabolo.detect.scores import score_table
-
-    mine = score_table(detector.reference_, rows.values, [detector.score_])[detector.score_]
+    mine = detector.calibrated_.scores(rows.values)
     momenta = [i for i, n in enumerate(rows.names) if n.endswith("_pt") and n != "met_pt"]
     objects = (rows.values[:, momenta] > 0).sum(axis=1).astype(float)
     return {"diabolo": mine, **rivals.scores(rows.values), "number of objects": objects}

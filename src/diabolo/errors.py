@@ -2,6 +2,7 @@
 
 DiaboloError
 ├── ConfigError        a setting is unknown, of the wrong type or out of range   (also ValueError)
+│   └── SettingError   a keyword that a constructor does not have                (also TypeError)
 ├── DataError          the rows or columns that came cannot be used              (also ValueError)
 ├── ModelFileError     a `*.diabolo` file is damaged, foreign or too new         (also ValueError)
 ├── CompressedFileError  a `*.dbl` file is damaged, foreign or too new         (also ValueError)
@@ -30,6 +31,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "OutputError",
+    "SettingError",
     "TrainingError",
     "nearest",
 ]
@@ -41,6 +43,10 @@ class DiaboloError(Exception):
 
 class ConfigError(DiaboloError, ValueError):
     """A setting is unknown, of the wrong type or out of range."""
+
+
+class SettingError(ConfigError, TypeError):
+    """A keyword that a constructor does not have."""
 
 
 class DataError(DiaboloError, ValueError):

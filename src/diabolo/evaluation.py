@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.artifact import read_sections
 from diabolo.data.dtypes import python_cells
 from diabolo.data.formats import Data
 from diabolo.data.hashing import hash_rows
 from diabolo.data.reading import as_fitted, ordered_chunks
 from diabolo.data.schema import Schema
+from diabolo.detect.calibrated import Calibrated
+from diabolo.detect.choice import automatic, routine
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import automatic, routine, score_table
+from diabolo.detect.scoring import score_table
 from diabolo.errors import DataError, nearest
-from diabolo.estimators.detector import AnomalyDetector
-from diabolo.file.detector import load_detector
-from diabolo.file.main import load
+from diabolo.file.model_file import ModelFile
 from diabolo.metrics import Ranking, rank
 
 __all__ = ["Comparison", "Rivals", "compare"]
@@ -85,17 +84,18 @@ def compare(
     Raises:
         DataError: the label is missing, has one class only, or is text without `normal`.
     """
-    ae = load(model, own_network)
-    schema = ae.model_.encoding.schema
+    file = ModelFile(model, own_network)
+    ae = file.autoencoder
+    schema = ae.model.encoding.schema
     if label in schema.names:
         raise DataError(f"the model was fitted on the column {label!r}; a truth column must not be a feature")
     data = as_fitted(data, schema, [label])
-    detector = load_detector(model, own_network) if "detector" in read_sections(model) else None
-    reference = Reference(ae.model_) if detector is None else detector.reference_
-    score_names = routine(reference, automatic(reference) if detector is None else detector.score_)
+    detector = file.detector if "detector" in file else None
+    reference = Reference(ae.model) if detector is None else detector.reference
+    score_names = routine(reference, automatic(reference) if detector is None else detector.score_name)
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
     classes, seen, values_seen = list[np.ndarray](), [], set[str]()
-    known, where = ae.fitted_.row_hashes, f"{data}: label {label!r}"
+    known, where = ae.row_hashes, f"{data}: label {label!r}"
     for values, apart in ordered_chunks(data, schema, [label]):
         for name, s in score_table(reference, values, score_names).items():
             found[name].append(s)
@@ -149,14 +149,14 @@ def _rankings(table: dict[str, np.ndarray], truth: np.ndarray, kind: str, seed: 
     return sorted(rows, key=lambda r: -r.auroc), int(y.sum())
 
 
-def _verdicts(detector: AnomalyDetector, table: dict[str, np.ndarray], truth: np.ndarray) -> str:
+def _verdicts(detector: Calibrated, table: dict[str, np.ndarray], truth: np.ndarray) -> str:
     """What the detector flags of each class, beside what it promises."""
-    s = table[detector.score_]
-    flagged = (s > detector.threshold_) | ~np.isfinite(s)
-    rate, target = float(flagged[truth == ""].mean()), detector.false_alarm_rate_
+    s = table[detector.score_name]
+    flagged = (s > detector.threshold) | ~np.isfinite(s)
+    rate, target = float(flagged[truth == ""].mean()), detector.rate
     shares = ", ".join(f"{100 * float(flagged[truth == k].mean()):.3g} % of {k}" for k in sorted(set(truth) - {""}))
     kept = f"{100 * rate:.3g} % of normal rows flagged, {100 * target:.3g} % promised"
-    return f"detector ({detector.score_}): {kept}; {shares}"
+    return f"detector ({detector.score_name}): {kept}; {shares}"
 
 
 def _beside(rivals: Rivals, data: Data, schema: Schema, judged: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,24 +1,34 @@
-"""One registry per concept: a name, a frozen dataclass of settings, one file to edit.
+"""One registry per concept: a name, a frozen dataclass of settings, one file to write.
 
-A new part is one decorated class; the CLI's choices, the checks of settings, the documentation
-table and the contract tests all read the registry.
+A new part is one decorated class in a new file of its concept's folder. The CLI's choices, the checks of settings, the
+documentation table and the contract tests all read the registry.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from diabolo.errors import ConfigError, nearest
 
-__all__ = ["Registry", "Spec", "spec_of", "validated"]
+__all__ = ["Entry", "Registry", "Spec", "spec_of", "validated"]
 
 Part = TypeVar("Part")
 AnyClass = TypeVar("AnyClass", bound=type[Any])
-#: How a user names a part: "gaussian", or {"name": "gaussian", "std": 0.2}.
-Spec = str | Mapping[str, Any]
+
+
+class PartInstance(Protocol):
+    """A part that was built already."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+#: How a user names a part: "gaussian", {"name": "gaussian", "std": 0.2}, or the part itself.
+Spec = str | Mapping[str, Any] | PartInstance
 
 
 @functools.cache
@@ -75,34 +85,59 @@ def spec_of(part: Any) -> dict[str, Any]:
     return {"name": part.name, **dataclasses.asdict(part)}
 
 
+class Entry:
+    """What every part is; the class of a concept derives from it, and the concept's parts derive from that class."""
+
+    name: ClassVar[str]  #: set by `Registry.register`
+    #: Position in lists, rising; parts of one position follow their names.
+    place: ClassVar[int] = 0
+
+
 class Registry(Generic[Part]):
-    """The named choices of one concept."""
+    """The named choices of one concept.
 
-    def __init__(self, concept: str) -> None:
-        self.concept = concept
+    Args:
+        concept: its name in messages.
+        folder: the package whose modules register the parts; they are imported when the first question comes.
+    """
+
+    def __init__(self, concept: str, folder: str | None = None) -> None:
+        self.concept, self.folder = concept, folder
         self._entries: dict[str, type[Any]] = {}
+        self._complete = folder is None
 
-    def register(self, name: str) -> Callable[[AnyClass], AnyClass]:
-        """Add a frozen dataclass under `name`."""
+    def register(self, name: str) -> Callable[[type[Part]], type[Part]]:
+        """Make a class the part of that name, and a frozen dataclass of its settings."""
 
-        def add(cls: AnyClass) -> AnyClass:
+        def add(cls: type[Any]) -> type[Any]:
+            if self.folder is not None and not cls.__module__.startswith(f"{self.folder}."):
+                self._found()  # so that a user's own part, and not a built-in one, is refused a name in use
             if name in self._entries:
                 raise ConfigError(f"the {self.concept} {name!r} is registered twice")
             dataclasses.dataclass(frozen=True)(cls)
             cls.name = name
-            self._entries[name] = cls
+            entries = {**self._entries, name: cls}
+            self._entries = dict(sorted(entries.items(), key=lambda entry: (entry[1].place, entry[0])))
             return cls
 
         return add
 
+    def _found(self) -> dict[str, type[Any]]:
+        """The parts by name, in their order."""
+        if not self._complete and self.folder is not None:
+            for module in pkgutil.iter_modules(importlib.import_module(self.folder).__path__):
+                importlib.import_module(f"{self.folder}.{module.name}")
+            self._complete = True
+        return self._entries
+
     def names(self) -> list[str]:
-        return list(self._entries)
+        return list(self._found())
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self._found())
 
     def get(self, name: str) -> type[Part]:
-        if name not in self._entries:
+        if name not in self._found():
             raise ConfigError(f"unknown {self.concept} {name!r}: {nearest(name, self._entries)}")
         return self._entries[name]
 
@@ -112,13 +147,13 @@ class Registry(Generic[Part]):
         Raises:
             ConfigError: an unknown name or setting, with the nearest known one.
         """
-        if dataclasses.is_dataclass(spec) and type(spec) in self._entries.values():
+        if dataclasses.is_dataclass(spec) and type(spec) in self._found().values():
             return spec  # type: ignore[return-value]
         if isinstance(spec, str):
             spec = {"name": spec}
         if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
             raise ConfigError(
-                f"{self.concept} = {spec!r}: allowed are a name ({', '.join(self._entries)}) "
+                f"{self.concept} = {spec!r}: allowed are a name ({', '.join(self)}) "
                 "or a mapping with 'name' and its settings"
             )
         settings = {k: v for k, v in spec.items() if k != "name"}
@@ -126,4 +161,4 @@ class Registry(Generic[Part]):
 
     def describe(self) -> list[tuple[str, str]]:
         """Name and first docstring sentence of every entry, for tables and help."""
-        return [(n, (c.__doc__ or "").strip().split("\n")[0]) for n, c in self._entries.items()]
+        return [(n, (c.__doc__ or "").strip().split("\n")[0]) for n, c in self._found().items()]

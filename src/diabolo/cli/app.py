@@ -12,10 +12,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-import diabolo
-from diabolo.cli import calibrate, cluster, compress, evaluate, explain, fit, health, info, report, sample, score
+from diabolo.cli.verb import verbs
 from diabolo.errors import DiaboloError
 from diabolo.screen import visible
+from diabolo.version import __version__
 
 __all__ = ["app", "main"]
 
@@ -51,26 +51,15 @@ def top(ctx: typer.Context, version: bool = typer.Option(False, "--version", hel
     Each verb has its own --help. --debug after a verb shows the traceback of a failure.
     """
     if version:
-        typer.echo(f"diabolo {diabolo.__version__}")
+        typer.echo(f"diabolo {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
         raise typer.Exit
 
 
-app.command("fit")(fit.fit)
-app.command("score")(score.score)
-app.command("evaluate")(evaluate.evaluate)
-app.command("explain")(explain.explain)
-app.command("calibrate")(calibrate.calibrate)
-app.command("health")(health.health)
-app.command("compress")(compress.compress)
-app.command("decompress")(compress.decompress)
-app.command("cluster")(cluster.cluster)
-app.command("sample")(sample.sample)
-app.command("report")(report.report)
-app.command("info")(info.info)
-app.command("demo")(info.demo)
+for _name in verbs:
+    app.command(_name)(verbs.get(_name).run)
 
 
 def main(arguments: list[str] | None = None) -> None:

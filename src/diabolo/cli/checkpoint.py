@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from diabolo.errors import TrainingError
 
 if TYPE_CHECKING:
-    from diabolo.fitted.table import Keep
+    from diabolo.fitted.keep import Keep
 
 __all__ = ["kept"]
 
@@ -20,7 +20,7 @@ __all__ = ["kept"]
 @contextlib.contextmanager
 def kept(out: Path, resume: bool) -> Iterator[Keep]:
     """Give a fit that ends by saving `out` its checkpoint; once saved, the checkpoint is removed."""
-    from diabolo.fitted.table import Keep
+    from diabolo.fitted.keep import Keep
 
     path = out.with_name(f"{out.name}.ckpt")
     for target in (out, path):

@@ -14,6 +14,7 @@ from diabolo.errors import ConfigError, OutputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from diabolo.detect.calibrated import Calibrated
     from diabolo.detect.conformal import Calibration
     from diabolo.detect.fdr import Discoveries
     from diabolo.detect.rates import AcceptRate
@@ -71,15 +72,11 @@ def check_one(
         raise ConfigError(f"--accept-rate: {error}") from None
 
 
-def rule_of(
-    detector: Any, score: str | None, rate: float | None, fdr: float | None, accept: AcceptRate | None, out: str
-) -> Rule:
-    """A detector's rule; what is not None is set on the detector first.
+def rule_of(detector: Calibrated, fdr: float | None, accept: AcceptRate | None, out: str) -> Rule:
+    """The rule of a detector with its score and rate.
 
     Args:
-        detector: fitted.
-        score: to use.
-        rate: false-alarm rate to use.
+        detector: with the score and the rate to use.
         fdr: false discovery rate, if that is the rule.
         accept: what the false-alarm rate was said as.
         out: where the scores go; a rule that must see all rows first keeps them in that folder.
@@ -87,20 +84,18 @@ def rule_of(
     Raises:
         CalibrationError: a rate that the calibration rows cannot guarantee.
     """
-    chosen = {"score": score, "false_alarm_rate": rate}
-    detector.set_params(**{k: v for k, v in chosen.items() if v is not None})
     if fdr is None:
-        return AtRate(detector, detector.threshold_, accept)
+        return AtRate(detector, detector.threshold, accept)
     from diabolo.detect.fdr import Discoveries
 
-    return AtFdr(Discoveries(detector._calibration(), fdr), out)
+    return AtFdr(Discoveries(detector.calibration, fdr), out)
 
 
 @dataclasses.dataclass
 class AtRate:
     """p ≤ α, row by row."""
 
-    detector: Any
+    detector: Calibrated
     threshold: float
     accept: AcceptRate | None
     anomalies: int = 0
@@ -108,7 +103,7 @@ class AtRate:
 
     @property
     def calibration(self) -> Calibration:
-        return self.detector._calibration()  # type: ignore[no-any-return]
+        return self.detector.calibration
 
     def decide(self, scores: np.ndarray) -> np.ndarray:
         import numpy as np
@@ -124,15 +119,15 @@ class AtRate:
 
     def said(self, rows: int) -> list[str]:
         d = self.detector
-        rate = d.false_alarm_rate_
+        rate = d.rate
         share = f", {percent(self.anomalies / rows)} of the rows" if rows else ""
         share += f" ({self.unscored:,} of them could not be scored)" if self.unscored else ""
         lines = [
             f"  {self.anomalies:,} anomalies{share}; of normal rows at most {percent(rate)} are "
-            f"flagged, by {d.n_calibration_:,} calibration rows"
+            f"flagged, by {d.n_calibration:,} calibration rows"
         ]
         if self.accept is not None:
-            low, high = d._calibration().realised(rate)
+            low, high = d.calibration.realised(rate)
             a = self.accept
             lines.append(
                 f"  {a.said(rate)} of normal rows is a false-alarm rate of {percent(rate)}, on average over "

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diabolo.cli.console import Progress
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from diabolo.config import Config
     from diabolo.data.formats import Data
     from diabolo.data.stream import Stream
-    from diabolo.fitted.table import Keep
+    from diabolo.detect.calibrated import Calibrated
+    from diabolo.detect.calibrating import Choice
+    from diabolo.fitted.keep import Keep
+    from diabolo.fitted.record import Fitted
 
-__all__ = ["byte_count", "train"]
+__all__ = ["Fit", "byte_count", "train"]
 
 #: Powers of a thousand, or of 1,024 with an i.
 UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -35,44 +40,61 @@ def byte_count(text: str, flag: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** UNITS[unit.lower()])
 
 
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """The fit that was asked for: settings of the autoencoder, and of its detector if there is to be one."""
+
+    config: Config
+    detector: Choice | None
+    keep: Keep | None
+    quiet: bool
+
+
 def train(
-    data: Data,
-    out: Path,
-    names: list[str],
-    weight: str | None,
-    estimator: Any,
-    memory: int,
-    cache: Path | None,
-    keep: Keep | None,
-    quiet: bool,
-) -> int:
-    """Fit an autoencoder or detector to a dataset, and return its number of rows.
+    data: Data, out: Path, names: list[str], weight: str | None, fit: Fit, memory: int, cache: Path | None
+) -> tuple[Fitted, Calibrated | None, int]:
+    """Fit an autoencoder, and perhaps its detector, to a dataset; its number of rows comes last.
 
     Args:
         data: the dataset.
         out: the model file; a cache is named after it.
         names: columns to see.
         weight: column of weights.
-        estimator: what to fit.
         memory: values of more bytes than this stay on disk.
         cache: folder for the cache; None for that of `out`.
-        keep: the fit's checkpoint.
-        quiet: no progress.
     """
-    from diabolo.data.cache import Buckets, cache_folder
     from diabolo.data.reading import read_table
+    from diabolo.data.table import check_weights
+    from diabolo.detect.calibrating import fit_detector
+    from diabolo.fitted.table import fit_table
     from diabolo.train.progress import print_epoch
 
-    report = None if quiet else print_epoch
     stream = _larger(data, names, weight, memory)
-    if stream is None:
-        table, weights = read_table(data, names, weight)
-        estimator._fit_table(table, weights, report=report, keep=keep)
-        return len(table)
+    if stream is not None:
+        return *_train_larger(stream, data, out, fit, memory, cache), stream.rows
+    report = None if fit.quiet else print_epoch
+    table, column = read_table(data, names, weight)
+    weights = check_weights(column, len(table))
+    if fit.detector is None:
+        return fit_table(table, weights, fit.config, report=report, keep=fit.keep), None, len(table)
+    found = fit_detector(table, weights, fit.config, fit.detector, report, fit.keep)
+    return found.fitted, found, len(table)
+
+
+def _train_larger(
+    stream: Stream, data: Data, out: Path, fit: Fit, memory: int, cache: Path | None
+) -> tuple[Fitted, Calibrated | None]:
+    """Train from a cache on disk."""
+    from diabolo.data.cache import Buckets, cache_folder
+    from diabolo.detect.calibrating import fit_detector_stream
+    from diabolo.fitted.stream import fit_stream
+    from diabolo.train.progress import print_epoch
+
+    report = None if fit.quiet else print_epoch
     place, head = out.parent if cache is None else cache, stream.head
-    need = Buckets.size(stream.used, len(names), head.values.dtype, stream.weighted)
+    need = Buckets.size(stream.used, len(head.names), head.values.dtype, stream.weighted)
     with cache_folder(place, out, need) as folder:
-        if not quiet:
+        if not fit.quiet:
             _tell(
                 f"{data}: {stream.rows:,} rows take {_size(stream.size)}, more than --memory {_size(memory)}: "
                 f"training from a cache of at most {_size(need)} in {place}"
@@ -84,11 +106,13 @@ def train(
             if progress.done == stream.rows:
                 progress.end()
                 seconds = time.perf_counter() - progress.begun
-                if not quiet:
+                if not fit.quiet:
                     _tell(f"cached in {seconds:.1f} s, {stream.rows / max(seconds, 1e-9):,.0f} rows/s")
 
-        estimator._fit_stream(stream, folder, report=report, keep=keep, progress=cached)
-    return stream.rows
+        if fit.detector is None:
+            return fit_stream(stream, folder, fit.config, 0.0, report, None, fit.keep, cached)[0], None
+        found = fit_detector_stream(stream, folder, fit.config, fit.detector, report, fit.keep, cached)
+        return found.fitted, found
 
 
 def _tell(text: str) -> None:

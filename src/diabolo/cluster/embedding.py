@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Le, Lt
@@ -11,7 +12,7 @@ from annotated_types import Ge, Le, Lt
 from diabolo.cluster.graph import correlated, fuzzy_graph, nearest, principal
 from diabolo.cluster.head import Head, Sight, learned
 from diabolo.cluster.layout import START, curve, laid_out
-from diabolo.registry import Registry
+from diabolo.registry import Entry, Registry
 
 __all__ = ["Embedding", "Layout", "embeddings"]
 
@@ -38,26 +39,24 @@ class Layout:
         return learned(self.sight, self.seen, beliefs, self.hidden, seed)
 
 
-class Embedding(Protocol):
-    name: str
+class Embedding(Entry, abc.ABC):
+    """A way to lay out rows ahead of the fit of clusters."""
 
+    @abc.abstractmethod
     def look(self, x: np.ndarray, image: bool) -> np.ndarray:
         """What is looked at of inputs x [n, D], [n, D]; `image` says whether each row is one."""
-        ...
 
+    @abc.abstractmethod
     def fit(self, x: np.ndarray, z: np.ndarray, seed: int) -> Layout | None:
         """Lay out inputs x [n, D], as looked at, with codes z [n, K]; None stands for the codes themselves."""
-        ...
 
 
-embeddings: Registry[Embedding] = Registry("embedding")
+embeddings: Registry[Embedding] = Registry("embedding", __package__)
 
 
 @embeddings.register("none")
-class Nothing:
+class Nothing(Embedding):
     """The codes as they are."""
-
-    name = "none"
 
     def look(self, x: np.ndarray, image: bool) -> np.ndarray:
         return x
@@ -67,7 +66,7 @@ class Nothing:
 
 
 @embeddings.register("neighbours")
-class Neighbours:
+class Neighbours(Embedding):
     """Points that keep neighbors together and others apart, of small UMAP loss, as ahead of N2D's mixture.
 
     −Σ_ij v_ij log q_ij + (1 − v_ij) log(1 − q_ij) with q_ij = 1/(1 + a |e_i − e_j|^2b) (McInnes, Healy, Melville 2018,
@@ -77,7 +76,6 @@ class Neighbours:
     points; a network then learns from inputs and codes which cluster a row is of, also a new one.
     """
 
-    name = "neighbours"
     #: Dimensions of the points.
     dimensions: Annotated[int, Ge(1), Le(256)] = 10
     #: Neighbors of each row in the graph.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Protocol
+import abc
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
@@ -10,9 +11,9 @@ from annotated_types import Ge, Gt, Lt
 from diabolo.cluster.communities import merged, modularity, shared
 from diabolo.cluster.fitted import Components, Exemplars, FittedPartition
 from diabolo.errors import ConfigError, DataError
-from diabolo.model.prior import Mixture as PriorMixture
 from diabolo.model.prior import Prior
-from diabolo.registry import Registry
+from diabolo.model.prior.mixture import Mixture as PriorMixture
+from diabolo.registry import Entry, Registry
 
 __all__ = ["Partition", "gaussian_mixture", "partitions"]
 
@@ -22,11 +23,13 @@ FLOOR = 1e-4
 SPLITS = (1, 1.5, 2, 3)
 
 
-class Partition(Protocol):
-    name: str
+class Partition(Entry, abc.ABC):
+    """A way to fit clusters to codes."""
+
     #: Whether it is told how many clusters there are; else it finds out itself.
     counted: ClassVar[bool]
 
+    @abc.abstractmethod
     def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> FittedPartition:
         """Fit k clusters to codes z [n, K] float64; `k` says nothing to one that is not counted.
 
@@ -34,10 +37,9 @@ class Partition(Protocol):
             prior: the model's π(z), where z are its codes.
             graph: neighbors of the rows, a symmetric sparse matrix [n, n], where z is laid out after one.
         """
-        ...
 
 
-partitions: Registry[Partition] = Registry("partition")
+partitions: Registry[Partition] = Registry("partition", __package__)
 
 
 def gaussian_mixture(
@@ -77,7 +79,7 @@ def gaussian_mixture(
 
 
 @partitions.register("mixture")
-class Mixture:
+class Mixture(Partition):
     """Gaussian components of full covariance, one for each cluster where their number is given.
 
     Of several runs of EM the likeliest is kept; after an embedding, the one whose clusters cut the fewest edges of the
@@ -86,8 +88,7 @@ class Mixture:
     component or several, merged by the graph.
     """
 
-    name = "mixture"
-    counted: ClassVar[bool] = True
+    counted = True
     #: Runs of EM from different starts; after an embedding, as many for each number of components at the start.
     starts: Annotated[int, Ge(1), Lt(1000)] = 3
 
@@ -113,11 +114,10 @@ class Mixture:
 
 
 @partitions.register("kmeans")
-class KMeans:
+class KMeans(Partition):
     """Nearest of k centers (Lloyd 1982); beliefs are those of round Gaussians of one size around them."""
 
-    name = "kmeans"
-    counted: ClassVar[bool] = True
+    counted = True
     #: Runs from different starts, of which the tightest is kept.
     starts: Annotated[int, Ge(1), Lt(1000)] = 10
 
@@ -133,14 +133,13 @@ class KMeans:
 
 
 @partitions.register("density")
-class Density:
+class Density(Partition):
     """Dense regions: HDBSCAN (Campello, Moulavi, Sander 2013), or DBSCAN (Ester et al. 1996) where `eps` is given.
 
     It finds out how many there are, and rows may belong to none (−1). A new row follows the nearest fitted row.
     """
 
-    name = "density"
-    counted: ClassVar[bool] = False
+    counted = False
     #: Rows that make a cluster; None for 2 % of them, at least 5.
     min_cluster_size: Annotated[int, Ge(2), Lt(1 << 31)] | None = None
     #: Neighbors, the row itself among them, that make a row's surroundings dense.
@@ -172,14 +171,13 @@ class Density:
 
 
 @partitions.register("prior")
-class FromPrior:
+class FromPrior(Partition):
     """The Gaussians of the VAE's own prior, trained with it (VaDE; Jiang et al. 2017): set prior="mixture" for the fit.
 
     A Gaussian that is the likeliest for no row makes no cluster.
     """
 
-    name = "prior"
-    counted: ClassVar[bool] = False
+    counted = False
 
     def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> Components:
         if not isinstance(prior, PriorMixture):

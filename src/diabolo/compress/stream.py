@@ -110,7 +110,8 @@ def write_file(
         if progress is not None:
             progress(batch.num_rows)
     size = writer.finish(summary(came, tally, plan))
-    return Report(came, size, len(inside), writer.rows, len(writer.chunks), tally, plan)
+    chunks = sum(c.size for c in writer.chunks)
+    return Report(came, size, len(inside), chunks, writer.rows, len(writer.chunks), tally, plan)
 
 
 def report_of(reader: Reader) -> Report:
@@ -123,7 +124,8 @@ def report_of(reader: Reader) -> Report:
         raise CompressedFileError("has lost its index, and with it its report")
     plan = reader.header.plan(None)
     came, tally = summary_read(reader.summary, reader.rows, plan)
-    return Report(came, reader.size, len(reader.codec), reader.rows, len(reader.chunks), tally, plan)
+    chunks = sum(c.size for c in reader.chunks)
+    return Report(came, reader.size, len(reader.codec), chunks, reader.rows, len(reader.chunks), tally, plan)
 
 
 def _mapped(work: Callable[[Any], Any], items: Iterable[Any], threads: int) -> Iterator[Any]:

@@ -215,7 +215,7 @@ class Cached:
     def _encoded(self, parts: list[np.ndarray], memory: Memory | None) -> Piece:
         values, weights = self.buckets.split(parts[0] if len(parts) == 1 else np.concatenate(parts))
         encoded = self.encoding.encode(torch.from_numpy(self.recode(values)), memory).clipped(self.encoding.clip)
-        rows = Encoded(encoded.x, encoded.present, None, None, None, encoded.largest).to(self.device)
+        rows = Encoded(encoded.x, encoded.present, largest=encoded.largest).to(self.device)
         share: Tensor | None = None
         if weights is not None:
             share = torch.from_numpy((weights / self.mean_weight).astype(np.float32)).to(self.device)

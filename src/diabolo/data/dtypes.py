@@ -23,6 +23,7 @@ __all__ = [
     "float_type",
     "is_date",
     "python_cells",
+    "mean_type",
     "restored",
     "text_codes",
 ]
@@ -244,3 +245,8 @@ def _dates(seconds: np.ndarray, gone: np.ndarray, dtype: str) -> Any:
     whole = np.floor(seconds)
     ticks = whole.astype(np.int64) * TICKS[unit] + np.round((seconds - whole) * TICKS[unit]).astype(np.int64)
     return pa.array(ticks, mask=gone).cast(pa.timestamp(unit, tz=zone or None))
+
+
+def mean_type(dtype: str) -> str:
+    """The type of a mean: text, dates and floats keep theirs, a mean of integers is no integer."""
+    return dtype if dtype in TEXT or is_date(dtype) or dtype.startswith("float") else "float64"

@@ -55,10 +55,10 @@ class Encoded:
     """Rows ready for a model; every mask is None where it would be trivial."""
 
     x: Tensor  #: [n, D] float32, standardised, not clipped
-    present: Tensor | None  #: [n, cells] bool, in the order of the blocks: the cell is there and counts
-    missing: Tensor | None  #: [n, C] bool: the cell should be there
-    changed: Tensor | None  #: [n, watched columns] bool: differs from the constant, or a category never seen
-    bad: Tensor | None  #: [n] bool: cannot be scored
+    present: Tensor | None = None  #: [n, cells] bool, in the order of the blocks: the cell is there and counts
+    missing: Tensor | None = None  #: [n, C] bool: the cell should be there
+    changed: Tensor | None = None  #: [n, watched columns] bool: differs from the constant, or a category never seen
+    bad: Tensor | None = None  #: [n] bool: cannot be scored
     largest: float = float("inf")  #: a bound of |x|, where it is known for free
     memory: Memory | None = None  #: what a model may compute in; set by loops over many batches
     own: Tensor | None = None  #: [n] int64: which of the stored rows each is, −1 for none; set where a score asks
@@ -76,7 +76,7 @@ class Encoded:
             return torch.index_select(t, 0, index, out=memory.get(name, (len(index), t.shape[1]), t))
 
         present = None if self.present is None else gather("present", self.present)
-        return Encoded(gather("taken", self.x), present, None, None, None, self.largest)
+        return Encoded(gather("taken", self.x), present, largest=self.largest)
 
     def to(self, device: str) -> Encoded:
         return self._mapped(lambda t: t.to(device))
@@ -88,7 +88,7 @@ class Encoded:
     def batch(self, part: slice, memory: Memory) -> Encoded:
         """A slice of rows for one training step."""
         present = None if self.present is None else self.present[part]
-        return Encoded(self.x[part], present, None, None, None, self.largest, memory)
+        return Encoded(self.x[part], present, largest=self.largest, memory=memory)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> Encoded:
         masks = (self.present, self.missing, self.changed, self.bad, self.own)
@@ -181,7 +181,7 @@ class Encoding:
             x = torch.sub(values, center, out=out).mul_(inverse).to(torch.float32)
             low, high = (float(v) for v in torch.aminmax(x))
             if low > -LIMIT and high < LIMIT:
-                return Encoded(x, None, None, None, None, max(-low, high), memory)
+                return Encoded(x, largest=max(-low, high), memory=memory)
         rows = self._encode_masked(values)
         rows.memory = memory
         return rows

@@ -46,15 +46,9 @@ def hash_rows(values: np.ndarray) -> np.ndarray:
 class Fingerprint:
     """A name for a table whose rows come piece by piece: sixteen hexadecimal digits of rows in order."""
 
-    def __init__(self) -> None:
-        self._seen, self._value = 0, np.uint64(0)
-
-    @staticmethod
-    def after(rows: int, text: str) -> Fingerprint:
-        """Where a fingerprint of so many rows left off."""
-        out = Fingerprint()
-        out._seen, out._value = rows, np.uint64(int(text, 16))
-        return out
+    def __init__(self, rows: int = 0, text: str = "0") -> None:
+        """Go on from the fingerprint `text` of so many rows."""
+        self._seen, self._value = rows, np.uint64(int(text, 16))
 
     def add(self, hashes: np.ndarray) -> None:
         """The next rows, by their hashes."""

@@ -12,10 +12,9 @@ from diabolo.data.cache import Buckets
 from diabolo.data.dtypes import TEXT
 from diabolo.data.hashing import Fingerprint, hash_rows
 from diabolo.data.roles import ROLES, RoleRule, bucket_of, is_seen
-from diabolo.data.schema import MOST_LEVELS, Schema, Summary, check_names, infer_schema, summarise
+from diabolo.data.schema import MOST_LEVELS, Summary, check_names, summarise
 from diabolo.data.slots import slot_groups
 from diabolo.data.stream import Chunk, Stream
-from diabolo.data.table import Table, check_words
 from diabolo.errors import DataError
 
 __all__ = ["OnePass", "Part", "Recognizer", "sample_rows"]
@@ -194,19 +193,20 @@ class OnePass:
 
     # ── what it learnt ────────────────────────────────────────────────────────────────────────────
 
-    def table(self, part: Part) -> Table:
-        """A part's rows as a table, words of text columns as they were read."""
-        return dataclasses.replace(self.stream.head, values=part.values)
+    @property
+    def looked_at(self) -> np.ndarray:
+        """Training rows that tell kinds, resolutions and levels: the sample, and the first row of each level."""
+        return np.concatenate([self.sample.values, *self._levels])
 
-    def schema(self) -> Schema:
-        """The schema of all training rows; resolutions are those of the sample."""
-        head, n = self.stream.head, self.rule.counts["train"]
-        check_words(head, self.config.kinds or {})
-        looked_at = np.concatenate([self.sample.values, *self._levels])
-        seen = Summary(self._missing / max(n, 1), self._low, self._high)
-        schema = infer_schema(looked_at, head.names, head.dtypes, self.config, head.levels, head.shape, seen)
-        groups = [dataclasses.replace(g, gaps=float(s / n)) for g, s in zip(schema.groups, self._gaps, strict=True)]
-        return dataclasses.replace(schema, groups=tuple(groups))
+    @property
+    def seen(self) -> Summary:
+        """Summary of all training rows."""
+        return Summary(self._missing / max(self.rule.counts["train"], 1), self._low, self._high)
+
+    @property
+    def gaps(self) -> list[float]:
+        """Of each slot group, the share of training rows that have a gap between their objects."""
+        return [float(g) for g in self._gaps / max(self.rule.counts["train"], 1)]
 
     def recognize(self, recode: Callable[[np.ndarray], np.ndarray]) -> Recognizer:
         """Fingerprint and hashes of rows as a schema wants them; the levels of categories are known only by now."""
@@ -215,16 +215,3 @@ class OnePass:
             self.recognizer.add(recode(chunk.values), self.rule.of(at, at + len(chunk.values)))
             at += len(chunk.values)
         return self.recognizer
-
-    def refuse_overflow(self, center: np.ndarray, scale: np.ndarray, limit: float) -> None:
-        """Refuse values that single precision cannot hold once scaled.
-
-        Raises:
-            DataError: names the column.
-        """
-        far = np.maximum(np.abs(self._low - center), np.abs(self._high - center)) / scale
-        for i in np.flatnonzero(np.isfinite(self._low) & (far >= limit)):
-            raise DataError(
-                f"column {self.stream.head.names[i]!r} cannot be fitted: overflow (values from {self._low[i]:g} to "
-                f"{self._high[i]:g}); mend it or leave the column out"
-            )

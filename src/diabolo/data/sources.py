@@ -6,13 +6,15 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from diabolo.data.encoding import Encoded
+from diabolo.data.encoding import Encoded, Encoding
+from diabolo.errors import DataError
 from diabolo.memory import Memory
 
-__all__ = ["CHUNK", "GATHER", "Piece", "Rows", "Source", "piece_rows", "slices"]
+__all__ = ["CHUNK", "GATHER", "Piece", "Rows", "Source", "encoded_rows", "piece_rows", "slices"]
 
 #: Rows gathered at once: shuffling stays out of the step, and what is gathered stays in the cache.
 GATHER = 8_192
@@ -92,3 +94,40 @@ class Rows:
 
     def some(self) -> Rows:
         return self
+
+
+def encoded_rows(encoding: Encoding, values: np.ndarray, weights: np.ndarray | None, at: np.ndarray) -> Rows:
+    """Encode rows [n, C] in chunks, and clip them.
+
+    Args:
+        weights: [n] or None; scaled to mean 1.
+        at: [n], the rows' numbers in the table.
+
+    Raises:
+        DataError: names the first row that overflows.
+    """
+    parts = []
+    for part in slices(max(len(values), 1)):
+        rows = encoding.encode(torch.from_numpy(np.ascontiguousarray(values[part])))
+        if rows.bad is not None:
+            for i, reason in enumerate(encoding.flags(values[part])):
+                if reason and "missing" not in reason:
+                    number = at[part.start + i]
+                    raise DataError(f"row {number} cannot be fitted: {reason}; mend it or leave the row out")
+        parts.append(rows.clipped(encoding.clip))
+    w = None
+    if weights is not None:
+        w = torch.from_numpy((weights / (weights.mean() if len(weights) else 1.0)).astype(np.float32))
+    return Rows(dataclasses.replace(_joined(parts), missing=None, bad=None, changed=None), w)
+
+
+def _joined(parts: list[Encoded]) -> Encoded:
+    if len(parts) == 1:
+        return parts[0]
+    masks = [p.present for p in parts if p.present is not None]
+    present = None
+    if masks:
+        present = torch.cat(
+            [p.x.new_ones(len(p), masks[0].shape[1]).bool() if p.present is None else p.present for p in parts]
+        )
+    return Encoded(torch.cat([p.x for p in parts]), present, None, None, None)

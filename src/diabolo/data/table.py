@@ -15,7 +15,17 @@ from diabolo.data.dtypes import TEXT, arrow_dtype, cells_of, float_type, is_date
 from diabolo.data.schema import Column, Schema
 from diabolo.errors import DataError, MissingExtraError, nearest
 
-__all__ = ["Container", "Table", "as_numbers", "as_table", "check_words", "from_values", "matched"]
+__all__ = [
+    "Container",
+    "Table",
+    "as_numbers",
+    "as_table",
+    "check_weights",
+    "check_words",
+    "from_values",
+    "like_schema",
+    "matched",
+]
 
 Container = Literal["numpy", "pandas", "arrow"]
 
@@ -44,12 +54,14 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
     """Read an array, data frame, Arrow table or nested list as a table of numbers.
 
     Args:
-        data: [n, C] numbers, truth values, text and dates; an array of images [n, h, w] or [n, h, w, c].
+        data: [n, C] numbers, truth values, text and dates; an array of images [n, h, w] or [n, h, w, c]; a `Table`.
         names: column names for data that has none.
 
     Raises:
         DataError: objects in a column, a wrong number of dimensions, no rows.
     """
+    if isinstance(data, Table):
+        return data
     if type(data).__module__.startswith("pandas") and hasattr(data, "columns"):
         columns = {str(c): data[c] for c in data.columns}
         if len(columns) < len(data.columns):
@@ -281,12 +293,34 @@ def _positions(cells: np.ndarray, own: Sequence[str] | None, levels: Sequence[st
     return np.where(there, np.where(found, order[at], len(levels)), np.nan)
 
 
+def check_weights(weights: Any, n: int) -> np.ndarray | None:
+    """Weights [n], finite and not negative, with a positive sum; None for equal ones.
+
+    Raises:
+        DataError: names the first one that is not.
+    """
+    if weights is None:
+        return None
+    try:
+        w = np.asarray(weights, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"sample_weight: {error}; allowed are finite numbers from 0 up, one per row") from None
+    if w.shape != (n,):
+        raise DataError(f"sample_weight has shape {w.shape}; expected ({n},), one weight per row")
+    wrong = np.flatnonzero(~(np.isfinite(w) & (w >= 0)))
+    if len(wrong):
+        raise DataError(f"sample_weight of row {wrong[0]} is {w[wrong[0]]}; allowed are finite numbers from 0 up")
+    if not w.sum() > 0:
+        raise DataError("sample_weight sums to zero: every weight is zero; at least one row needs a positive weight")
+    return w
+
+
 def from_values(
     values: np.ndarray,
     names: Sequence[str],
     dtypes: Sequence[str],
     container: Container,
-    levels: dict[str, Sequence[str]] | None = None,
+    levels: Mapping[str, Sequence[str]] | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> Any:
     """Give values [n, C] back in the container and column types that fit was given."""
@@ -308,6 +342,12 @@ def from_values(
     return pd.DataFrame({n: c.to_pandas() for n, c in series.items()})
 
 
+def like_schema(schema: Schema, values: np.ndarray) -> Table:
+    """Rows [n, C] in a schema's order and levels as a table of its columns."""
+    levels = {name: list(words) for name, words in schema.levels.items()}
+    return Table(values, schema.names, [c.dtype for c in schema.columns], "arrow", True, levels)
+
+
 def _whole(column: Any) -> bool:
     """NumPy has no missing integer or truth value: such a column becomes floats."""
     import pyarrow as pa
@@ -319,7 +359,7 @@ def _array(
     values: np.ndarray,
     names: Sequence[str],
     dtypes: Sequence[str],
-    levels: dict[str, Sequence[str]],
+    levels: Mapping[str, Sequence[str]],
     shape: tuple[int, ...] | None,
 ) -> np.ndarray:
     if len(set(dtypes)) == 1 and dtypes[0].startswith("float"):

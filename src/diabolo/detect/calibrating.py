@@ -1,131 +1,191 @@
-"""A detector's calibration renewed on other rows, and the monitor of new ones."""
+"""From a fitted autoencoder and rows to a calibrated detector, the first time and again."""
 
 from __future__ import annotations
 
 import dataclasses
-import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
-from diabolo.data.hashing import fingerprint as fingerprint_of
-from diabolo.data.hashing import hash_rows
-from diabolo.data.roles import ROLES, RoleRule
-from diabolo.detect.conformal import FEWEST
-from diabolo.detect.health import Monitor
+from diabolo.config import Config
+from diabolo.data.roles import calibration_rows, calibration_share
+from diabolo.data.sample import Sample
+from diabolo.data.stream import Stream
+from diabolo.data.table import Table, like_schema, matched
+from diabolo.detect.calibrated import Calibrated
+from diabolo.detect.choice import automatic, check_score, routine
+from diabolo.detect.columns import ColumnCalibration
+from diabolo.detect.conformal import Calibration
+from diabolo.detect.health import calibration_marginals
+from diabolo.detect.reference import Reference, Stored
+from diabolo.detect.scoring import score_table
+from diabolo.detect.split import apart_of_any_table, apart_of_fitted_table, refuse_few, unseen_rows
 from diabolo.errors import CalibrationError
+from diabolo.fitted.keep import Keep
+from diabolo.fitted.record import Apart, Fitted, scorable
+from diabolo.fitted.stream import fit_stream
+from diabolo.fitted.table import fit_table
+from diabolo.train.state import Epoch
 
-if TYPE_CHECKING:
-    from diabolo.data.sample import Sample
-    from diabolo.estimators.autoencoder import Autoencoder
-    from diabolo.estimators.detector import AnomalyDetector
-
-__all__ = ["monitor_of", "refuse_few", "renewed", "unseen_rows"]
-
-
-def unseen_rows(
-    detector: AnomalyDetector,
-    values: np.ndarray,
-    stacklevel: int,
-    positions: np.ndarray | None = None,
-    fingerprint: str | None = None,
-) -> np.ndarray:
-    """Whether each of the rows [n, C] was kept away from an autoencoder and all that a detector has learnt, [n] bool.
-
-    Known are the hashes of the rows that it was trained on, or, beyond 200,000 of them, the split of its table.
-
-    Args:
-        detector: around the autoencoder, perhaps with rows that it stored of another table.
-        values: rows in the schema's order.
-        stacklevel: of the warning where neither is known.
-        positions: of the rows in the table that they are a sample of; None for all of it.
-        fingerprint: of that table.
-    """
-    fitted, stored = detector.autoencoder_.fitted_, detector.reference_.stored
-    roles, hashes = fitted.roles, hash_rows(values)
-    if roles["fingerprint"] == (fingerprint or fingerprint_of(hashes)):
-        return _kept_apart(roles, positions)
-    free = np.ones(len(values), bool) if stored is None else stored.positions(values) < 0
-    if fitted.row_hashes is not None:
-        return free & ~np.isin(hashes, fitted.row_hashes)
-    warnings.warn(
-        f"the autoencoder was fitted on {roles['rows']:,} rows, too many for its file to keep their hashes, and "
-        "this is another table: make sure that it holds none of them",
-        UserWarning,
-        stacklevel=stacklevel,
-    )
-    return free
+__all__ = ["Choice", "around", "fit_detector", "fit_detector_stream", "recalibrated", "renewed"]
 
 
-def _kept_apart(roles: dict[str, Any], positions: np.ndarray | None) -> np.ndarray:
-    """Which rows of the table of a fit were to calibrate, [n] bool, all or those at some positions."""
-    rule = RoleRule(roles["rows"], roles["seed"], roles["stop"], roles["combine"], roles["calibrate"])
-    part = rule.of(0, roles["rows"])
-    return np.asarray((part if positions is None else part[positions]) == ROLES.index("calibrate"))
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The settings of a detector: its score, its false-alarm rate, the seed of the split and how it was given."""
+
+    score: str = "auto"
+    false_alarm_rate: float | None = None
+    seed: int = 0
+    random_state: int | None = 0
 
 
-def refuse_few(left: int, rows: int, excluded: int) -> None:
-    """Refuse to calibrate a fitted autoencoder on fewer rows than 1 % needs.
+def fit_detector(
+    table: Table,
+    weights: np.ndarray | None,
+    config: Config,
+    choice: Choice,
+    report: Callable[[Epoch], None] | None = None,
+    keep: Keep | None = None,
+) -> Calibrated:
+    """Fit an autoencoder to its share of a table, and calibrate on rows kept apart.
 
     Raises:
-        CalibrationError: fewer than 99 are left.
+        CalibrationError: the rate is below what the calibration rows can guarantee; said before the fit.
+        DataError: as `fit_table`.
     """
-    if left < FEWEST:
-        raise CalibrationError(
-            f"{left} of {rows} rows are left to calibrate on ({excluded} were trained on); "
-            f"at least {FEWEST} are needed: give rows that the autoencoder has not seen"
-        )
+    share = _share(len(table) if weights is None else int((weights > 0).sum()), choice)
+    fitted = fit_table(table, weights, config, share, report, choice.seed, keep)
+    table = matched(table, fitted.model.encoding.schema, "the model")
+    return _after_fit(fitted, apart_of_fitted_table(fitted, table, weights), choice, len(table))
 
 
-def monitor_of(detector: AnomalyDetector, level: float) -> Monitor:
-    """A monitor of rows that come to a detector.
+def fit_detector_stream(
+    stream: Stream,
+    folder: Path,
+    config: Config,
+    choice: Choice,
+    report: Callable[[Epoch], None] | None = None,
+    keep: Keep | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Calibrated:
+    """`fit_detector` from a cache in `folder`, in bounded memory."""
+    share = _share(stream.used, choice)
+    fitted, apart = fit_stream(stream, folder, config, share, report, choice.seed, keep, progress)
+    return _after_fit(fitted, apart, choice, stream.used)
+
+
+def around(
+    fitted: Fitted, table: Table, weights: np.ndarray | None, choice: Choice, who: str, stacklevel: int
+) -> Calibrated:
+    """A detector around an autoencoder that was fitted before; it stays as it is.
 
     Raises:
-        ConfigError: level outside (0, 1).
+        CalibrationError: fewer than 99 rows are left to calibrate on.
     """
-    return Monitor(
-        detector.reference_,
-        detector.score_,
-        detector._calibration(),
-        detector.marginals_,
-        detector.n_unscorable_,
-        detector.false_alarm_rate_,
-        detector.autoencoder_.fitted_.row_hashes,
-        level,
-    )
+    table = matched(table, fitted.model.encoding.schema, who)
+    apart, excluded = apart_of_any_table(fitted, table, weights, choice.seed, stacklevel + 1)
+    return _calibrated(fitted, apart, choice, excluded)
 
 
-def renewed(
-    ae: Autoencoder, detector: AnomalyDetector | None, sample: Sample, parameters: dict[str, Any]
-) -> AnomalyDetector:
-    """A detector calibrated on a sample of a dataset: the given one, or a new one around the autoencoder.
+def recalibrated(before: Calibrated, values: np.ndarray, weights: np.ndarray | None, free: np.ndarray) -> Calibrated:
+    """The same detector with p-values of other rows [n, C]; nothing that the fit has learnt changes.
 
     Args:
-        ae: fitted autoencoder.
-        detector: around it, if there is one.
+        free: [n] bool, the rows that the autoencoder and the detector have not learnt from.
+
+    Raises:
+        CalibrationError: fewer than 99 of them, or the rate needs more.
+    """
+    excluded = int((~free).sum())
+    refuse_few(len(free) - excluded, len(free), excluded)
+    check_score(before.reference, before.score_name)
+    weights = None if weights is None else weights[free]
+    choice = Choice(before.score, before.false_alarm_rate, random_state=before.random_state)
+    return _on(before.fitted, before.reference, values[free], weights, choice, excluded, *before.calibrations)
+
+
+def renewed(fitted: Fitted, before: Calibrated | None, sample: Sample, choice: Choice) -> Calibrated:
+    """A detector calibrated on a sample of a dataset: the given one again, or a new one around the autoencoder.
+
+    Args:
+        fitted: the autoencoder.
+        before: the detector around it, if there is one, with the score and the rate to use.
         sample: rows to calibrate on.
-        parameters: of the detector, to change.
+        choice: settings of a new detector.
 
     Raises:
         CalibrationError: fewer than 99 rows are left, or the rate needs more.
     """
-    from diabolo.data.table import Table
-    from diabolo.estimators.detector import AnomalyDetector
-
-    if detector is not None:
-        detector.set_params(**parameters)
-        free = unseen_rows(detector, sample.values, 3, sample.positions, sample.fingerprint)
-        return detector._renew(sample.values, sample.weights, free)
-    if len(sample.values) < sample.rows and ae.fitted_.roles["fingerprint"] == sample.fingerprint:
+    if before is not None:
+        stored = before.reference.stored
+        free = unseen_rows(fitted, stored, sample.values, 3, sample.positions, sample.fingerprint)
+        return recalibrated(before, sample.values, sample.weights, free)
+    if len(sample.values) < sample.rows and fitted.roles.fingerprint == sample.fingerprint:
         # A sample of the table of the fit is by itself another one, of which only hashes tell what was trained on.
-        free = _kept_apart(ae.fitted_.roles, sample.positions)
+        free = fitted.roles.calibrates(sample.positions)
         refuse_few(int(free.sum()), len(free), int((~free).sum()))
         weights = None if sample.weights is None else sample.weights[free]
         sample = dataclasses.replace(sample, values=sample.values[free], weights=weights)
-    schema = ae.model_.encoding.schema
-    dtypes = [c.dtype for c in schema.columns]
-    levels = {name: list(words) for name, words in schema.levels.items()}
-    table = Table(sample.values, schema.names, dtypes, "arrow", True, levels)
-    detector = AnomalyDetector(ae, **parameters)._fit_table(table, sample.weights)
-    detector._calibration()  # refuses a score that there is not
-    return detector
+    table = like_schema(fitted.model.encoding.schema, sample.values)
+    found = around(fitted, table, sample.weights, choice, "the model", 3)
+    _ = found.calibration  # refuses a score that there is not
+    return found
+
+
+def _share(usable: int, choice: Choice) -> float:
+    share = calibration_share(usable)
+    if choice.false_alarm_rate is not None:
+        # Refused before hours of training, not after.
+        Calibration(np.zeros(calibration_rows(usable, share))).check_rate(choice.false_alarm_rate)
+    return share
+
+
+def _after_fit(fitted: Fitted, apart: Apart, choice: Choice, rows: int) -> Calibrated:
+    if not len(apart.calibrate):
+        raise CalibrationError(f"no calibration rows are left of n_samples={rows}; give more rows")
+    return _calibrated(fitted, apart, choice, 0)
+
+
+def _calibrated(fitted: Fitted, apart: Apart, choice: Choice, excluded: int) -> Calibrated:
+    """Calibrate every score of few passes, and a costly one if it is the chosen one."""
+    good = scorable(fitted.model.encoding, apart.stored)
+    stored = Stored(np.require(apart.stored[good], requirements=("C", "W"))) if good.any() else None
+    reference = Reference(fitted.model, stored)
+    return _on(fitted, reference, apart.calibrate, apart.calibrate_weights, choice, excluded)
+
+
+def _on(
+    fitted: Fitted,
+    reference: Reference,
+    values: np.ndarray,
+    weights: np.ndarray | None,
+    choice: Choice,
+    excluded: int,
+    *more: str,
+) -> Calibrated:
+    """Take the scores and the columns of rows [n, C] that have played no other part for those of normal rows."""
+    resolved = choice.score if choice.score != "auto" else automatic(reference)
+    table = score_table(reference, values, routine(reference, resolved, *more))
+    # A row that cannot be scored is always flagged; among the calibration scores it would only hide others.
+    readable = np.all([np.isfinite(s) for s in table.values()], axis=0)
+    if not readable.any():
+        raise CalibrationError("none of the calibration rows can be scored; look at their cells (diabolo info DATA)")
+    w = None if weights is None else weights[readable]
+    taken = {name: Calibration(s[readable], w) for name, s in table.items()}
+    if choice.false_alarm_rate is not None and resolved in taken:
+        taken[resolved].check_rate(choice.false_alarm_rate)
+    return Calibrated(
+        fitted,
+        reference,
+        taken,
+        ColumnCalibration.of(reference.model, values[readable], w),
+        calibration_marginals(reference, values[readable], w),
+        n_excluded=excluded,
+        n_unscorable=int((~readable).sum()),
+        epochs=len(fitted.history),
+        score=choice.score,
+        false_alarm_rate=choice.false_alarm_rate,
+        random_state=choice.random_state,
+    )

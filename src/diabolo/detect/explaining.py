@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from diabolo.data.dtypes import python_cells
+from diabolo.data.dtypes import mean_type, python_cells
 from diabolo.data.slots import filled
 from diabolo.data.table import from_values
+from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.columns import column_costs
 from diabolo.detect.repair import MOST_COLUMNS, Neighborhood, Repair, repairs
-from diabolo.detect.scores import score_table
-from diabolo.errors import CalibrationError
-from diabolo.estimators.autoencoder import mean_type
-
-if TYPE_CHECKING:
-    from diabolo.estimators.detector import AnomalyDetector
+from diabolo.errors import CalibrationError, ConfigError
 
 __all__ = ["ColumnPart", "Explanation", "Neighbor", "explain", "leading", "plain_rows", "seen_rows"]
 
@@ -108,18 +104,25 @@ def show(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def explain(detector: AnomalyDetector, values: np.ndarray, neighbors: int, start: int = 0) -> list[Explanation]:
-    """Explain rows [n, C] in the schema's order, numbered from `start`."""
-    model = detector.autoencoder_.model_
+def explain(detector: Calibrated, values: np.ndarray, neighbors: int, start: int = 0) -> list[Explanation]:
+    """Explain rows [n, C] in the schema's order, numbered from `start`.
+
+    Raises:
+        ConfigError: the number of neighbors is no whole number from 0 up.
+        CalibrationError: the detector was saved by a version that did not keep what is needed.
+    """
+    if not isinstance(neighbors, int | np.integer) or neighbors < 0:
+        raise ConfigError(f"neighbors = {neighbors!r}; allowed are whole numbers from 0 up")
+    model = detector.reference.model
     encoding = model.encoding
     names = encoding.schema.names
-    scores = score_table(detector.reference_, values, [detector.score_])[detector.score_]
+    scores = detector.scores(values)
     found = _repaired(detector, values, scores)
-    p, p_columns = detector._calibration().p_values(scores), _column_p_values(detector, values, found)
+    p, p_columns = detector.calibration.p_values(scores), _column_p_values(detector, values, found)
     wholes = np.stack([f.row for f in found])
     expected = plain_rows(_expected(model, wholes), encoding, mean=True)
     seen = seen_rows(values, encoding)
-    threshold, near = detector.threshold_, _neighborhood(detector)
+    threshold, near = detector.threshold, _neighborhood(detector)
     out = []
     for i, repair in enumerate(found):
         parts = tuple(
@@ -145,12 +148,12 @@ def explain(detector: AnomalyDetector, values: np.ndarray, neighbors: int, start
     return out
 
 
-def leading(detector: AnomalyDetector, values: np.ndarray, count: int) -> list[list[tuple[str, float]]]:
+def leading(detector: Calibrated, values: np.ndarray, count: int) -> list[list[tuple[str, float]]]:
     """For each row the `count` columns that explain it first, with their p-values."""
     if not len(values):
         return []
-    names = detector.autoencoder_.model_.encoding.schema.names
-    scores = score_table(detector.reference_, values, [detector.score_])[detector.score_]
+    names = detector.reference.model.encoding.schema.names
+    scores = detector.scores(values)
     found = _repaired(detector, values, scores)
     p = _column_p_values(detector, values, found)
     return [[(names[c], float(p[i, c])) for c in order(r, p[i])[:count]] for i, r in enumerate(found)]
@@ -163,12 +166,12 @@ def order(repair: Repair, p_values: np.ndarray) -> list[int]:
     return sorted(size, key=lambda c: (first.get(c, len(first)), -repair.contribution[c], p_values[c], c))
 
 
-def _column_p_values(detector: AnomalyDetector, values: np.ndarray, found: list[Repair]) -> np.ndarray:
+def _column_p_values(detector: Calibrated, values: np.ndarray, found: list[Repair]) -> np.ndarray:
     """[n, C]: the larger of a column's p-value in the row as it is, and in the row with the other columns repaired.
 
     The first one alone is valid, and so is anything larger; the second one is blind to what other columns have spoilt.
     """
-    columns, model = detector.columns_, detector.autoencoder_.model_
+    columns, model = detector.columns, detector.reference.model
     if columns is None:
         raise CalibrationError("the detector was saved by a version that kept no costs by column; fit it again")
     seen = columns.p_values(column_costs(model, values))
@@ -186,8 +189,8 @@ def _column_p_values(detector: AnomalyDetector, values: np.ndarray, found: list[
     return np.asarray(np.maximum(seen, alone))
 
 
-def _neighborhood(detector: AnomalyDetector) -> Neighborhood:
-    reference = detector.reference_
+def _neighborhood(detector: Calibrated) -> Neighborhood:
+    reference = detector.reference
     if reference.stored is None or not len(reference.stored):
         raise CalibrationError("the detector keeps no training rows to compare with; fit it again")
     if "neighborhood" not in reference.derived:
@@ -196,28 +199,28 @@ def _neighborhood(detector: AnomalyDetector) -> Neighborhood:
     return found
 
 
-def _repaired(detector: AnomalyDetector, values: np.ndarray, scores: np.ndarray) -> list[Repair]:
+def _repaired(detector: Calibrated, values: np.ndarray, scores: np.ndarray) -> list[Repair]:
     """The repair of each row; of one that cannot be scored, the infinite cells are to blame."""
     readable = np.isfinite(scores)
     infinite = np.where(np.isinf(values), np.inf, 0.0)
     at = np.flatnonzero(readable)
-    name, like = detector.score_, values.dtype
+    like = values.dtype
     found = repairs(
         values[at],
-        lambda rows: score_table(detector.reference_, rows.astype(like), [name])[name],
+        lambda rows: detector.scores(rows.astype(like)),
         _neighborhood(detector),
-        detector.threshold_,
+        detector.threshold,
         _suspects(detector, values[at]),
-        detector._calibration().threshold(ORDINARY) if detector.n_calibration_ * ORDINARY >= 1 else None,
+        detector.calibration.threshold(ORDINARY) if detector.n_calibration * ORDINARY >= 1 else None,
     )
     taken = dict(zip(at.tolist(), found, strict=True))
     blank = [Repair(math.inf, math.inf, v.astype(np.float64), (), c) for v, c in zip(values, infinite, strict=True)]
     return [taken.get(i, blank[i]) for i in range(len(values))]
 
 
-def _suspects(detector: AnomalyDetector, values: np.ndarray) -> list[np.ndarray]:
+def _suspects(detector: Calibrated, values: np.ndarray) -> list[np.ndarray]:
     """The columns worth a look: those with a cell that may change, of many the ones reconstructed worst."""
-    model = detector.autoencoder_.model_
+    model = detector.reference.model
     schema = model.encoding.schema
     # A constant is worth a look where it is another value.
     low = np.array([c.low for c in schema.columns])
@@ -261,19 +264,19 @@ def plain_rows(values: np.ndarray, encoding: Any, mean: bool = False) -> list[di
 
 
 def _nearest(
-    detector: AnomalyDetector, near: Neighborhood, row: np.ndarray, count: int, threshold: float
+    detector: Calibrated, near: Neighborhood, row: np.ndarray, count: int, threshold: float
 ) -> tuple[Neighbor, ...]:
     if count < 1:
         return ()
     distance = np.sqrt(near.squared(row.astype(np.float64)).sum(axis=1))
-    stored = detector.reference_.stored
+    stored = detector.reference.stored
     if stored is not None:
         own = int(stored.positions(row[None])[0])
         if own >= 0:
             distance[own] = np.inf  # a stored row is not its own neighbor
     closest = np.argsort(distance, kind="stable")[: SPARE * count]
     values = near.values[closest].astype(row.dtype)
-    normal = score_table(detector.reference_, values, [detector.score_])[detector.score_] <= threshold
+    normal = detector.scores(values) <= threshold
     normal &= np.isfinite(distance[closest])
     closest = closest[normal][:count]
     rows = plain_rows(near.values[closest], near.encoding)

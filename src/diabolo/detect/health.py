@@ -25,7 +25,8 @@ from diabolo.data.tiles import TILE
 from diabolo.detect.conformal import Calibration
 from diabolo.detect.marginals import Counts, Difference, Marginals, fisher, kolmogorov
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import score_table, tiled
+from diabolo.detect.scoring import score_table
+from diabolo.detect.tiling import tiled
 from diabolo.errors import ConfigError, DataError
 from diabolo.threads import threads_for
 

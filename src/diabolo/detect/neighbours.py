@@ -15,6 +15,7 @@ from torch import Tensor
 from diabolo.data.encoding import SCALED, Encoded
 from diabolo.data.tiles import TILE, tiles
 from diabolo.detect.reference import Reference
+from diabolo.detect.tiling import tiled
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
 
@@ -234,8 +235,6 @@ def nearest_table(reference: Reference, values: np.ndarray, space: str, k: int) 
 
     The model has no leading axes. A row that cannot be scored is near none: +inf, and positions that mean nothing.
     """
-    from diabolo.detect.scores import tiled
-
     k = min(k, max(1, len(reference.stored or ()) - 1))
     distances, positions = np.empty((len(values), k)), np.empty((len(values), k), np.int64)
     with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):

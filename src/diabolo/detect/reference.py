@@ -11,25 +11,10 @@ from diabolo.data.hashing import hash_rows
 from diabolo.detect.views import FEWEST_ROWS
 from diabolo.model.autoencoder import Model
 
-__all__ = ["MOST_STORED", "STORED_BYTES", "Reference", "Stored", "stored_rows"]
+__all__ = ["Reference", "Stored"]
 
-#: Rows kept at most. Neighbours cost R · D multiply-adds per row scored: with 20,000 rows of some 20 columns a core
-#: still scores tens of thousands of rows a second, and the file grows by a few MB.
-MOST_STORED = 20_000
-#: Bytes of them at most, which wide rows (images) reach first; at least 1,000 rows are kept whatever they take.
-STORED_BYTES = 32 * 2**20
-FEWEST_STORED = 1_000
 #: Bits by which most new rows are told from stored ones: with 20,000 of these, one new row in fifty is looked up.
 SIEVE = 20
-
-
-def stored_rows(columns: int, itemsize: int) -> int:
-    """How many rows of so many cells a detector keeps.
-
-    >>> stored_rows(21, 8), stored_rows(784, 4)
-    (20000, 10699)
-    """
-    return max(FEWEST_STORED, min(MOST_STORED, STORED_BYTES // max(1, columns * itemsize)))
 
 
 def _sums(values: np.ndarray) -> np.ndarray:

@@ -2,97 +2,104 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from diabolo.data.encoding import Encoding
 from diabolo.data.hashing import fingerprint, hash_rows
-from diabolo.data.roles import ROLES, RoleRule, ranked
+from diabolo.data.roles import ranked
+from diabolo.data.table import Table
 from diabolo.detect.conformal import FEWEST
-from diabolo.detect.reference import Stored, stored_rows
+from diabolo.detect.reference import Stored
 from diabolo.errors import CalibrationError
+from diabolo.fitted.record import Apart, Fitted, most_kept
 
-if TYPE_CHECKING:
-    from diabolo.data.table import Table
-    from diabolo.fitted.table import Fitted
-
-__all__ = ["Parts", "kept_rows", "parts_of_any_table", "parts_of_fitted_table"]
+__all__ = ["apart_of_any_table", "apart_of_fitted_table", "refuse_few", "unseen_rows"]
 
 
-@dataclasses.dataclass
-class Parts:
-    """Rows [·, C] by what a detector does with them, in the schema's order and levels; the parts share no row."""
-
-    stored: np.ndarray
-    calibrate: np.ndarray
-    calibrate_weights: np.ndarray | None = None
-
-
-def kept_rows(encoding: Encoding, values: np.ndarray) -> Stored | None:
-    """Rows to keep, without those that cannot be scored; None if none is left."""
-    values = np.require(values, requirements=("C", "W"))
-    if len(values):
-        bad = encoding.encode(torch.from_numpy(values)).bad
-        values = values if bad is None else values[~bad.numpy()]
-    return Stored(values) if len(values) else None
-
-
-def parts_of_fitted_table(fitted: Fitted, table: Table, weights: np.ndarray | None) -> Parts:
+def apart_of_fitted_table(fitted: Fitted, table: Table, weights: np.ndarray | None) -> Apart:
     """The parts of the very table that an autoencoder was fitted to: the roles that the fit gave its rows.
 
     Of the rows trained or stopped on, those of the smallest hashes are stored.
     """
     used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
-    r = fitted.roles
-    rule = RoleRule(r["rows"], r["seed"], r["stop"], r["combine"], r["calibrate"])
-    roles = rule.of(0, len(used))
-    stored = rule.stored(stored_rows(table.values.shape[1], table.values.itemsize))(0, len(used))
-    return _parts(table, weights, used[stored], used[roles == ROLES.index("calibrate")])
+    rule = fitted.roles.rule
+    stored = rule.stored(most_kept(table.values.shape[1], table.values.itemsize))(0, len(used))
+    return _apart(table, weights, used[stored], used[fitted.roles.calibrates()])
 
 
-def parts_of_any_table(
+def apart_of_any_table(
     fitted: Fitted, table: Table, weights: np.ndarray | None, seed: int, stacklevel: int
-) -> tuple[Parts, int]:
+) -> tuple[Apart, int]:
     """The parts of a table around an autoencoder that was fitted before, and how many rows it was trained on.
 
-    If the table is the one that it was fitted to, its rows play the parts they played. Of another table, rows that the
-    autoencoder was trained or stopped on, known by their hashes, are stored, and the others calibrate. Where fewer than
-    99 of its rows are known, as of a table that it never saw, half of what would calibrate is stored instead. A seeded
-    hash of the position decides; stored rows always leave 99 rows to calibrate on.
+    Three tables are told apart:
+
+    - The table of the fit, by its fingerprint: its rows play the parts they played.
+    - A table with rows that the autoencoder was trained or stopped on, by their hashes: these rows are stored, and the
+      others calibrate.
+    - A table with fewer than 99 such rows, as one that the autoencoder never saw: half of the others are stored
+      instead. A seeded hash of the position decides. At least 99 rows are left to calibrate on.
 
     Raises:
         CalibrationError: fewer than 99 rows would be left to calibrate on.
     """
     free = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
-    hashes, r = hash_rows(table.values[free]), fitted.roles
-    if r["rows"] == len(free) and r["fingerprint"] == fingerprint(hashes):
-        parts = parts_of_fitted_table(fitted, table, weights)
-        excluded = r["counts"]["train"] + r["counts"]["stop"]
-        _refuse_few(len(parts.calibrate), len(table), excluded)
+    hashes, roles = hash_rows(table.values[free]), fitted.roles
+    if roles.rows == len(free) and roles.fingerprint == fingerprint(hashes):
+        parts = apart_of_fitted_table(fitted, table, weights)
+        excluded = roles.counts["train"] + roles.counts["stop"]
+        refuse_few(len(parts.calibrate), len(table), excluded)
         return parts, excluded
     seen = np.zeros(len(free), bool)
     if fitted.row_hashes is not None:
         seen = np.isin(hashes, fitted.row_hashes)
     else:
-        warnings.warn(
-            f"the autoencoder was fitted on {r['rows']:,} rows, too many for its file to keep their hashes, and this "
-            "is another table: make sure that it holds none of them",
-            UserWarning,
-            stacklevel=stacklevel,
-        )
+        _warn_unknown(fitted, stacklevel + 1)
     known, new = ranked(free[seen], seed), ranked(free[~seen], seed)
-    n, most = len(new), stored_rows(table.values.shape[1], table.values.itemsize)
-    _refuse_few(n, len(table), len(known))
+    n, most = len(new), most_kept(table.values.shape[1], table.values.itemsize)
+    refuse_few(n, len(table), len(known))
     to_store = max(0, min(most - len(known), n // 2, n - FEWEST)) if len(known) < FEWEST else 0
     stored, calibrate = np.concatenate([known[:most], new[:to_store]]), new[to_store:]
-    return _parts(table, weights, np.sort(stored), np.sort(calibrate)), len(known)
+    return _apart(table, weights, np.sort(stored), np.sort(calibrate)), len(known)
 
 
-def _refuse_few(left: int, rows: int, excluded: int) -> None:
+def unseen_rows(
+    fitted: Fitted,
+    stored: Stored | None,
+    values: np.ndarray,
+    stacklevel: int,
+    positions: np.ndarray | None = None,
+    table: str | None = None,
+) -> np.ndarray:
+    """Whether each of the rows [n, C] was kept away from an autoencoder and all that a detector has learnt, [n] bool.
+
+    Known are the hashes of the rows that it was trained on, or, beyond 200,000 of them, the split of its table.
+
+    Args:
+        fitted: the autoencoder.
+        stored: rows that a detector keeps, perhaps of another table.
+        values: rows in the schema's order.
+        stacklevel: of the warning where neither is known.
+        positions: of the rows in the table that they are a sample of; None for all of it.
+        table: fingerprint of that table; None where the rows are all of it.
+    """
+    hashes = hash_rows(values)
+    if fitted.roles.fingerprint == (table or fingerprint(hashes)):
+        return fitted.roles.calibrates(positions)
+    free = np.ones(len(values), bool) if stored is None else stored.positions(values) < 0
+    if fitted.row_hashes is not None:
+        return free & ~np.isin(hashes, fitted.row_hashes)
+    _warn_unknown(fitted, stacklevel + 1)
+    return free
+
+
+def refuse_few(left: int, rows: int, excluded: int) -> None:
+    """Refuse to calibrate a fitted autoencoder on fewer rows than 1 % needs.
+
+    Raises:
+        CalibrationError: fewer than 99 are left.
+    """
     if left < FEWEST:
         raise CalibrationError(
             f"{left} of {rows} rows are left to calibrate on ({excluded} were trained on); "
@@ -100,5 +107,14 @@ def _refuse_few(left: int, rows: int, excluded: int) -> None:
         )
 
 
-def _parts(table: Table, weights: np.ndarray | None, stored: np.ndarray, calibrate: np.ndarray) -> Parts:
-    return Parts(table.values[stored], table.values[calibrate], None if weights is None else weights[calibrate])
+def _warn_unknown(fitted: Fitted, stacklevel: int) -> None:
+    warnings.warn(
+        f"the autoencoder was fitted on {fitted.roles.rows:,} rows, too many for its file to keep their hashes, and "
+        "this is another table: make sure that it holds none of them",
+        UserWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def _apart(table: Table, weights: np.ndarray | None, stored: np.ndarray, calibrate: np.ndarray) -> Apart:
+    return Apart(table.values[stored], table.values[calibrate], None if weights is None else weights[calibrate])

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.config import Config, build_config
-from diabolo.data.dtypes import TEXT, is_date
+from diabolo.artifact import Section
+from diabolo.config import Config, build_config, seed_of
+from diabolo.data.dtypes import mean_type
 from diabolo.data.encoding import Encoded
-from diabolo.data.table import Table, as_table, from_values, matched
-from diabolo.data.tiles import TILE, tiles
+from diabolo.data.table import Table, as_table, check_weights, from_values, matched
+from diabolo.data.tiles import padded, tiles
+from diabolo.detect.choice import density
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import density, score_table
-from diabolo.errors import ConfigError, DataError
-from diabolo.fitted.table import Keep, check_weights, fit_table, keep_of, seed_of
+from diabolo.detect.scoring import score_table
+from diabolo.errors import ConfigError, DataError, ModelFileError
+from diabolo.estimators.faces import Face, face_of
+from diabolo.estimators.settings import HasSettings
+from diabolo.file.generator import generator_section
+from diabolo.file.main import main_section
+from diabolo.file.model_file import ModelFile, save_sections
+from diabolo.fitted.keep import keep_of
+from diabolo.fitted.online import begin, learn
+from diabolo.fitted.record import Fitted
+from diabolo.fitted.table import fit_table
+from diabolo.generate.drawing import draw, judge
+from diabolo.generate.fidelity import MOST_ROWS, Fidelity
+from diabolo.generate.methods import Sampler
 from diabolo.model.objective import imputed
-from diabolo.train.loop import Epoch
+from diabolo.registry import Spec
+from diabolo.train.progress import print_epoch
 
-if TYPE_CHECKING:
-    from diabolo.data.stream import Stream
-    from diabolo.detect.split import Parts
-    from diabolo.train.online import Pace
-
-__all__ = ["Autoencoder", "mean_type"]
+__all__ = ["Autoencoder"]
 
 
-class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSettings):
     """An autoencoder of chosen parts, fitted on unlabelled rows.
 
     loss(x) = −log p(x | z) + β Ω, with z from the encoder of a possibly corrupted x (docs/notation.md).
@@ -46,77 +55,6 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     >>> ae.transform(X).shape, ae.reconstruct(X).shape, ae.anomaly_score(X).dtype
     ((200, 1), (200, 6), dtype('float64'))
     """
-
-    def __init__(
-        self,
-        *,
-        latent_dim: int | None = None,
-        hidden: Any = None,
-        network: Any = "mlp",
-        latent: Any = "point",
-        prior: Any = "normal",
-        likelihood: Any = "auto",
-        column_likelihood: Any = None,
-        corruption: Any = "none",
-        regularizer: Any = "none",
-        beta: float = 1.0,
-        warmup: int = 0,
-        bound: str = "elbo",
-        bound_after: int = 0,
-        draws: int = 1,
-        scaling: str = "standard",
-        clip: float = 8.0,
-        angles: Any = "auto",
-        kinds: Any = None,
-        slots: Any = None,
-        robust: Any = "none",
-        contamination: float | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        learning_rate: float | None = None,
-        schedule: str = "cosine",
-        weight_decay: float = 0.0,
-        clip_norm: float = 10.0,
-        patience: int = 10,
-        stop_fraction: float = 0.1,
-        solver: str = "auto",
-        device: str = "auto",
-        random_state: Any = 0,
-        verbose: int = 0,
-    ) -> None:
-        self.latent_dim = latent_dim
-        self.hidden = hidden
-        self.network = network
-        self.latent = latent
-        self.prior = prior
-        self.likelihood = likelihood
-        self.column_likelihood = column_likelihood
-        self.corruption = corruption
-        self.regularizer = regularizer
-        self.beta = beta
-        self.warmup = warmup
-        self.bound = bound
-        self.bound_after = bound_after
-        self.draws = draws
-        self.scaling = scaling
-        self.clip = clip
-        self.angles = angles
-        self.kinds = kinds
-        self.slots = slots
-        self.robust = robust
-        self.contamination = contamination
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.patience = patience
-        self.stop_fraction = stop_fraction
-        self.solver = solver
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
 
     # ── fitting ───────────────────────────────────────────────────────────────────────────────────
 
@@ -143,21 +81,10 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             TrainingError: the loss was not finite.
             CheckpointError: the checkpoint to resume from is damaged, or of other settings or data.
         """
-        return self._fit_table(as_table(X), sample_weight, keep=keep_of(checkpoint, resume))
-
-    def _fit_table(
-        self,
-        table: Table,
-        sample_weight: Any,
-        calibrate: float = 0.0,
-        report: Callable[[Epoch], None] | None = None,
-        role_seed: int | None = None,
-        keep: Keep | None = None,
-    ) -> Self:
+        table = as_table(X)
         weights = check_weights(sample_weight, len(table))
-        report = self._reporter(report)
-        self._adopt(fit_table(table, weights, self._settings(), calibrate, report, role_seed, keep), table)
-        return self
+        report = print_epoch if self.verbose else None
+        return self._adopt(fit_table(table, weights, self.settings(), report=report, keep=keep_of(checkpoint, resume)))
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Step once on each of the rows X [n, C] of a stream, at a constant learning rate.
@@ -172,59 +99,45 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             DataError: an infinite cell, other columns than those of the first call.
             TrainingError: no step had a finite loss; the autoencoder is as it was.
         """
-        from diabolo.fitted.online import learn
-
         table = as_table(X)
-        learn(self, table, check_weights(sample_weight, len(table)))
-        return self
+        weights = check_weights(sample_weight, len(table))
+        if not hasattr(self, "model_"):
+            self._adopt(begin(table, weights, self.settings()))
+        learn(self.fitted_, table, weights, type(self).__name__)
+        return self._adopt(self.fitted_)
 
-    def _fit_stream(
-        self,
-        stream: Stream,
-        folder: Path,
-        calibrate: float = 0.0,
-        report: Callable[[Epoch], None] | None = None,
-        role_seed: int | None = None,
-        keep: Keep | None = None,
-        progress: Callable[[int], None] | None = None,
-        stored: int = 0,
-    ) -> Parts:
-        """Fit from a cache in `folder`, and return the rows that were kept apart, with `stored` others."""
-        from diabolo.fitted.stream import fit_stream
+    def settings(self) -> Config:
+        """The parameters as a checked configuration.
 
-        report = self._reporter(report)
-        settings = self._settings()
-        fitted, apart = fit_stream(stream, folder, settings, calibrate, report, role_seed, keep, progress, stored)
-        self._adopt(fitted, stream.head)
-        return apart
-
-    def _settings(self) -> Config:
-        """The parameters as a checked configuration."""
+        Raises:
+            ConfigError: names every wrong one.
+        """
         settings = self.get_params(deep=False)
         del settings["verbose"]
         settings["random_state"] = seed_of(settings["random_state"])
         return build_config({k: _plain(v) for k, v in settings.items()})
 
-    def _reporter(self, report: Callable[[Epoch], None] | None) -> Callable[[Epoch], None] | None:
-        if self.verbose and report is None:
-            from diabolo.train.progress import print_epoch
+    @classmethod
+    def from_fitted(cls, fitted: Fitted, parameters: Mapping[str, Any], sampler: Sampler | None = None) -> Self:
+        """An estimator of these parameters with a fit that was made elsewhere.
 
-            return print_epoch
-        return report
+        Args:
+            sampler: where it is known already.
+        """
+        return cls(**parameters)._adopt(fitted, sampler)
 
-    def _adopt(self, fitted: Any, table: Table) -> None:
-        self.fitted_ = fitted
+    def _adopt(self, fitted: Fitted, sampler: Sampler | None = None) -> Self:
+        self.fitted_, self.sampler_ = fitted, sampler or Sampler(fitted.model, fitted.source_rows)
         self.model_, self.config_, self.history_ = fitted.model, fitted.model.config, fitted.history
         self.suspects_ = fitted.suspects
-        self.n_train_, self.n_stop_ = fitted.roles["counts"]["train"], fitted.roles["counts"]["stop"]
-        self.n_features_in_ = len(table.names)
-        if table.named:
-            self.feature_names_in_ = np.array(table.names, dtype=object)
+        self.n_train_, self.n_stop_ = fitted.roles.counts["train"], fitted.roles.counts["stop"]
+        names = fitted.model.encoding.schema.names
+        self.n_features_in_, self._n_features_out = len(names), fitted.model.latent_dim
+        if fitted.input.named:
+            self.feature_names_in_ = np.array(names, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        self.container_ = table.container
-        self._pace: Pace | None = None
-        self._n_features_out = self.config_.latent_dim
+        return self
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
 
@@ -232,22 +145,15 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         check_is_fitted(self, "model_")
         return matched(as_table(X), self.model_.encoding.schema, type(self).__name__)
 
-    def _tiles(self, values: np.ndarray) -> Iterator[tuple[slice, Encoded]]:
-        """Yield (slice, rows) over padded tiles."""
-        tensor = torch.from_numpy(np.require(values, requirements=("C", "W")))
-        for part in tiles(len(values)):
-            tile, size = tensor[part], part.stop - part.start
-            if size < TILE:
-                tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
-            yield part, self.model_.encoding.encode(tile)
-
     def transform(self, X: Any) -> np.ndarray:
         """The posterior mean μ(x), [n, K], in X's float type."""
         table = self._table(X)
         out = np.empty((len(table), self.model_.latent_dim), table.values.dtype)
         with torch.inference_mode():
-            for part, rows in self._tiles(table.values):
-                out[part] = self.model_.posterior(rows).mean[: part.stop - part.start].numpy()
+            for part, tile in padded(table.values):
+                out[part] = (
+                    self.model_.posterior(self.model_.encoding.encode(tile)).mean[: part.stop - part.start].numpy()
+                )
         return out
 
     def inverse_transform(self, X: Any) -> np.ndarray:
@@ -284,8 +190,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         n, generator = len(table), torch.Generator().manual_seed(seed_of(random_state))
         out = np.empty((draws or 1, n, self.n_features_in_))
         with torch.inference_mode():
-            for part, rows in self._tiles(table.values):
-                size, posterior = part.stop - part.start, self.model_.posterior(rows)
+            for part, tile in padded(table.values):
+                rows, size = self.model_.encoding.encode(tile), part.stop - part.start
+                posterior = self.model_.posterior(rows)
                 if draws is None:
                     theta = self._imputed(rows) if only_missing else self.model_.decode(posterior.mean)
                     out[0, part] = self.model_.mean_values(theta)[:size].numpy()
@@ -351,9 +258,27 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             ConfigError: a column or value that training rows do not have.
             DataError: rows with such values are too rare for the method.
         """
-        from diabolo.generate.drawing import draw
+        check_is_fitted(self, "model_")
+        schema, container = self.model_.encoding.schema, self.fitted_.input.container
+        cells = draw(self.sampler_, n, seed_of(random_state), mean, method, given)
+        dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
+        return from_values(cells, schema.names, dtypes, container, schema.levels, schema.row_shape)
 
-        return draw(self, n, random_state, mean, method, given)
+    def fidelity(self, X: Any, n: int = MOST_ROWS, random_state: Any = 0, method: Spec = "auto") -> Fidelity:
+        """How far drawn rows are from the rows of X [m, C] that the autoencoder was not fitted on (docs/generate.md).
+
+        Rows that it was fitted on are known by their hashes. Copies are looked for among the rows that it keeps.
+
+        Args:
+            n: rows to draw, at most as many as there are real ones.
+            random_state: seed of draws, folds and classifier.
+            method: as for `sample`.
+
+        Raises:
+            DataError: fewer than ten rows of X are new to the autoencoder.
+        """
+        values = self._table(X).values
+        return judge(self.sampler_, self.fitted_.row_hashes, values, n, seed_of(random_state), method)
 
     def interpolate(self, a: Any, b: Any, steps: int = 10) -> np.ndarray:
         """E[x|z_t] on the line z_t = (1 − t) μ(a) + t μ(b), t = 0..1 in equal steps, [steps, n, C] or images, float64.
@@ -362,20 +287,43 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             a, b: rows [n, C] where the lines begin and end; categories come out as positions of levels.
             steps: points on each line, both ends among them.
         """
-        from diabolo.generate.drawing import interpolated
-
-        return interpolated(self, a, b, steps)
+        check_is_fitted(self, "model_")
+        if not isinstance(steps, (int, np.integer)) or steps < 2:
+            raise ConfigError(f"steps = {steps!r}; allowed are whole numbers from 2 up: both ends count")
+        first, last = (np.asarray(self.transform(rows), np.float64) for rows in (a, b))
+        if len(first) != len(last):
+            raise DataError(f"a has {len(first)} rows and b has {len(last)}; each row of a needs one of b")
+        line = np.linspace(0, 1, steps)[:, None, None]
+        codes = (1 - line) * first + line * last
+        rows = np.asarray(self.inverse_transform(codes.reshape(-1, codes.shape[-1])))
+        return rows.reshape(steps, len(first), *rows.shape[1:])
 
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 
-    def save(self, path: str | Path) -> None:
-        """Write the model file (docs/format.md); it appears only once it is whole."""
-        from diabolo.artifact import write_sections
-        from diabolo.file.main import main_section
-        from diabolo.generate.drawing import generator_section
-
+    def sections(self) -> dict[str, Section]:
+        """The sections of a model file that hold the autoencoder: `main`, and `generator` where rows were kept."""
         check_is_fitted(self, "model_")
-        write_sections(path, {"main": main_section(self), **generator_section(self)})
+        generator = generator_section(self.sampler_)
+        main = main_section(self.fitted_, type(self).__name__, self.get_params(deep=False))
+        return {"main": main} if generator is None else {"main": main, "generator": generator}
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file (docs/format.md); it appears only once it is whole.
+
+        Sections that other jobs have added to a file of this very autoencoder stay in it.
+        """
+        save_sections(path, type(self).__name__, self.sections())
+
+    @classmethod
+    def from_file(cls, file: ModelFile) -> Self:
+        card = file.estimator
+        kind = face_of(file.path, card.type, Autoencoder)
+        if not issubclass(kind, cls):
+            raise ModelFileError(f"{file.path}: holds a {card.type}, not a {cls.__name__}; {card.type}.load reads it")
+        try:
+            return kind.from_fitted(file.autoencoder, card.parameters, file.generator)
+        except TypeError as error:
+            raise ModelFileError(f"{file.path}: section 'main' does not fit together: {error}") from None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -389,8 +337,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
-
-
-def mean_type(dtype: str) -> str:
-    """The type of a mean: text, dates and floats keep theirs, a mean of integers is no integer."""
-    return dtype if dtype in TEXT or is_date(dtype) or dtype.startswith("float") else "float64"

@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClusterMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.cluster.embedding import Layout, embeddings
-from diabolo.cluster.fitted import FittedPartition
-from diabolo.cluster.head import Head
-from diabolo.cluster.number import count_clusters
-from diabolo.cluster.partition import Partition, check_number, partitions
-from diabolo.cluster.stability import most_likely, stability
-from diabolo.data.table import Container, Table, as_table, from_values, matched
-from diabolo.errors import ConfigError, DataError
-from diabolo.estimators.autoencoder import Autoencoder, mean_type
-from diabolo.fitted.table import seed_of
-
-if TYPE_CHECKING:
-    from diabolo.cluster.number import Count
+from diabolo.cluster.clusters import Clusters, Settings, find_clusters
+from diabolo.cluster.stability import most_likely
+from diabolo.config import seed_of
+from diabolo.data.dtypes import mean_type
+from diabolo.data.table import Container, as_table, from_values, matched
+from diabolo.errors import ConfigError
+from diabolo.estimators.autoencoder import Autoencoder
+from diabolo.estimators.faces import AroundAutoencoder
+from diabolo.estimators.settings import RandomState
+from diabolo.file.clusters import clusters_section
+from diabolo.file.model_file import ModelFile, save_sections
+from diabolo.registry import Spec
 
 __all__ = ["LatentClusterer"]
 
 #: Latent dimensions of the autoencoder that is fitted where none is given, at most.
 LATENT_DIM = 10
-#: Rows that clusters are fitted to at most, and that an embedding learns from; all get labels.
-MOST_ROWS = 20_000
-MOST_EMBEDDED = 100_000
 
 
-class LatentClusterer(ClusterMixin, BaseEstimator):
+class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
     """Clusters rows by their codes z = q(x), with a belief in each label and labels for new rows.
 
     With n_clusters="auto", groups of rows are two clusters only if the density has a valley between them (see
@@ -74,12 +69,12 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
 
     def __init__(
         self,
-        autoencoder: Any = None,
-        n_clusters: Any = "auto",
-        method: Any = "mixture",
-        embedding: Any = "none",
+        autoencoder: Autoencoder | None = None,
+        n_clusters: int | Literal["auto"] = "auto",
+        method: Spec = "mixture",
+        embedding: Spec = "none",
         n_resamples: int = 5,
-        random_state: Any = 0,
+        random_state: RandomState = 0,
     ) -> None:
         self.autoencoder = autoencoder
         self.n_clusters = n_clusters
@@ -95,166 +90,59 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
             ConfigError: a setting that is wrong.
             DataError: other columns than those of a fitted autoencoder, fewer rows than clusters.
         """
-        return self._fit_table(as_table(X))
-
-    def _fit_table(self, table: Table) -> Self:
-        seed, partition = self._settings(len(table))
-        given = self.autoencoder
-        if given is not None and hasattr(given, "model_"):
-            self.autoencoder_ = given
-        else:
-            columns = table.values.shape[1]
-            fresh = (
-                Autoencoder(latent_dim=min(LATENT_DIM, columns), random_state=seed) if given is None else clone(given)
-            )
-            self.autoencoder_ = fresh._fit_table(table, None)
-        schema = self.autoencoder_.model_.encoding.schema
-        table = matched(table, schema, type(self).__name__)
-        inputs, codes, bad = self._read(table.values, embeddings.create(self.embedding).name != "none")
-        rows, layout = self._laid_out(inputs, codes, bad, seed)
-        self.embedded_ = codes if layout is None else np.full((len(codes), layout.points.shape[1]), np.nan)
-        if layout is not None:
-            self.embedded_[rows] = layout.points
-        self._learn(self.embedded_[rows], None if layout is None else layout.graph, partition, seed)
-        beliefs = None if layout is None else self.partition_.proba(layout.points)
-        self.head_: Head | None = None if layout is None or beliefs is None else layout.head(beliefs, seed)
-        self.labels_, self.confidence_ = most_likely(self._proba(inputs, codes, bad))
-        self._describe(table, codes)
-        return self
-
-    def _settings(self, rows: int) -> tuple[int, Partition]:
-        given, k = self.autoencoder, self.n_clusters
+        table, given = as_table(X), self.autoencoder
         if given is not None and not isinstance(given, Autoencoder):
             raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders")
-        if (
-            isinstance(self.n_resamples, bool)
-            or not isinstance(self.n_resamples, (int, np.integer))
-            or self.n_resamples < 0
-        ):
-            raise ConfigError(f"n_resamples = {self.n_resamples!r}; allowed are whole numbers from 0 up")
-        partition = partitions.create(self.method)
-        embeddings.create(self.embedding)
-        check_number(partition, k, rows)
-        return seed_of(self.random_state), partition
-
-    def _read(self, values: np.ndarray, inputs: bool) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-        """What the embedding looks at of inputs [n, D] float32, if asked for, posterior means [n, K] float64, and which
-        rows cannot be read, [n] bool.
-
-        The rows are in the schema's order.
-        """
-        model, embedding = self.autoencoder_.model_, embeddings.create(self.embedding)
-        x = np.empty((len(values), model.encoding.width), np.float32) if inputs else None
-        codes, bad = np.empty((len(values), model.latent_dim)), np.zeros(len(values), bool)
-        with torch.inference_mode():
-            for part, rows in self.autoencoder_._tiles(values):
-                size = part.stop - part.start
-                codes[part] = model.posterior(rows).mean[:size].numpy()
-                if x is not None:
-                    seen = rows.clipped(model.encoding.clip).x[:size].numpy()
-                    x[part] = embedding.look(seen, model.encoding.shape is not None)
-                if rows.bad is not None:
-                    bad[part] = rows.bad[:size].numpy()
-        return x, codes, bad | ~np.isfinite(codes).all(axis=1)
-
-    def _laid_out(
-        self, inputs: np.ndarray | None, codes: np.ndarray, bad: np.ndarray, seed: int
-    ) -> tuple[np.ndarray, Layout | None]:
-        """The rows that clusters are fitted to, [m], and the embedding's layout of them, if there is one."""
-        rows = np.flatnonzero(~bad)
-        if inputs is None or len(rows) < 3:
-            return rows, None
-        if len(rows) > MOST_EMBEDDED:
-            rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_EMBEDDED])
-        return rows, embeddings.create(self.embedding).fit(inputs[rows], codes[rows], seed)
-
-    def _learn(self, z: np.ndarray, graph: Any, partition: Partition, seed: int) -> None:
-        """Fit the partition to points z [m, d], laid out after a graph or not, and see how stable it is."""
-        seen = np.random.default_rng(seed).permutation(len(z))[:MOST_ROWS] if len(z) > MOST_ROWS else np.arange(len(z))
-        if len(z) < 2:
-            given = len(self.embedded_)
-            raise DataError(f"Found {len(z)} sample(s) to cluster (n_samples={given}); at least 2 rows are needed")
-        self.count_: Count | None = None
-        if self.n_clusters == "auto" and partition.counted:
-            self.count_ = count_clusters(z[seen], seed)
-
-            def refit(rows: np.ndarray, draw: int) -> FittedPartition:
-                return _counted(partition, count_clusters(z[rows], draw), z[rows], draw)
-
-            self.partition_ = _counted(partition, self.count_, z[seen], seed)
+        seed = seed_of(self.random_state)
+        state = None if self.random_state is None else seed
+        settings = Settings(self.n_clusters, self.method, self.embedding, self.n_resamples, state)
+        settings.check(len(table))
+        if given is not None and hasattr(given, "model_"):
+            ae = given
         else:
-            k = 0 if self.n_clusters == "auto" else int(self.n_clusters)
-            check_number(partition, self.n_clusters, len(z))
-            prior = self.autoencoder_.model_.prior if embeddings.create(self.embedding).name == "none" else None
+            columns = table.values.shape[1]
+            fresh = Autoencoder(latent_dim=min(LATENT_DIM, columns), random_state=seed)
+            ae = (fresh if given is None else clone(given)).fit(X)
+        table = matched(table, ae.model_.encoding.schema, type(self).__name__)
+        found = find_clusters(ae.model_, table.values, settings, seed)
+        self.labels_, self.confidence_ = found.labels, found.confidence
+        self.codes_, self.embedded_, self.exemplars_ = found.codes, found.embedded, found.exemplars
+        self.stabilities_, self.count_ = found.stabilities, found.count
+        return self._adopt(found.clusters, ae, table.container)
 
-            def refit(rows: np.ndarray, draw: int) -> FittedPartition:
-                edges = None if graph is None else graph[rows][:, rows]
-                return partition.fit(z[rows], k, draw, prior, edges)
-
-            self.partition_ = refit(seen, seed)
-        resamples = 0 if partition.name == "prior" else int(self.n_resamples)
-        again = stability(z, most_likely(self.partition_.proba(z))[0], refit, resamples, seed)
-        self.stability_ = float(again.mean()) if len(again) else float("nan")
-        self.stabilities_ = again
-
-    def _proba_of(self, values: np.ndarray) -> np.ndarray:
-        """Beliefs of rows in the schema's order."""
-        return self._proba(*self._read(values, self.head_ is not None))
-
-    def _proba(self, inputs: np.ndarray | None, codes: np.ndarray, bad: np.ndarray) -> np.ndarray:
-        proba, head = np.zeros((len(codes), self.partition_.n_clusters)), self.head_
-        if head is None or inputs is None:
-            proba[~bad] = self.partition_.proba(codes[~bad])
-        else:
-            proba[~bad] = head(inputs[~bad], codes[~bad])
-        return proba
-
-    def _describe(self, table: Table, codes: np.ndarray) -> None:
-        """What is said of the clusters that were found."""
-        self.codes_ = codes
-        self.n_clusters_ = k = self.partition_.n_clusters
-        self.sizes_ = np.bincount(self.labels_[self.labels_ >= 0], minlength=k)
-        self.centers_ = np.full((k, codes.shape[1]), np.nan)
-        self.exemplars_ = np.full(k, -1)
-        for j in np.flatnonzero(self.sizes_):
-            rows = np.flatnonzero(self.labels_ == j)
-            self.centers_[j] = codes[rows].mean(axis=0)
-            self.exemplars_[j] = rows[np.square(codes[rows] - self.centers_[j]).sum(axis=1).argmin()]
-        self._adopt(table.container)
-
-    def _adopt(self, container: Container) -> None:
-        ae, self._container = self.autoencoder_, container
+    def _adopt(self, clusters: Clusters, ae: Autoencoder, container: Container) -> Self:
+        self.clusters_, self.autoencoder_, self._container = clusters, ae, container
+        self.n_clusters_, self.sizes_, self.centers_ = clusters.n_clusters, clusters.sizes, clusters.centers
+        self.stability_ = clusters.stability
         self.n_features_in_ = ae.n_features_in_
         if hasattr(ae, "feature_names_in_"):
             self.feature_names_in_ = ae.feature_names_in_
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
+        return self
 
     @property
     def prototypes_(self) -> Any:
         """E[x|z] at each cluster's center, in original units and X's container; NaN for one that no row is of."""
-        check_is_fitted(self, "partition_")
-        ae, there = self.autoencoder_, np.isfinite(self.centers_).all(axis=1)
-        schema = ae.model_.encoding.schema
-        values = np.full((len(self.centers_), self.n_features_in_), np.nan)
-        with torch.inference_mode():
-            theta = ae.model_.decode(torch.from_numpy(self.centers_[there].astype(np.float32)))
-            values[there] = ae.model_.mean_values(theta).numpy()
+        check_is_fitted(self, "clusters_")
+        model = self.autoencoder_.model_
+        schema, values = model.encoding.schema, self.clusters_.decoded_centers(model)
         dtypes = [mean_type(c.dtype) for c in schema.columns]
         return from_values(values, schema.names, dtypes, self._container, schema.levels, schema.row_shape)
 
     @property
     def method_name_(self) -> str:
         """Name of the partition in use."""
-        return partitions.create(self.method).name
+        check_is_fitted(self, "clusters_")
+        return self.clusters_.method
 
     # ── new rows ──────────────────────────────────────────────────────────────────────────────────
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Belief that rows X [n, C] belong to each cluster, [n, clusters] float64; zeros for a row of none."""
-        check_is_fitted(self, "partition_")
+        check_is_fitted(self, "clusters_")
         table = matched(as_table(X), self.autoencoder_.model_.encoding.schema, type(self).__name__)
-        return self._proba_of(table.values)
+        return self.clusters_.proba(self.autoencoder_.model_, table.values)
 
     def predict(self, X: Any) -> np.ndarray:
         """The cluster of each of the rows X [n, C], [n] int32; −1 for a row of none. Fitted rows keep `labels_`."""
@@ -268,33 +156,19 @@ class LatentClusterer(ClusterMixin, BaseEstimator):
 
     def save(self, path: str | Path) -> None:
         """Write the autoencoder and the section `clusters`; a file of this very autoencoder keeps its others."""
-        from diabolo.artifact import merge_sections
-        from diabolo.file.clusters import clusters_section
-        from diabolo.file.main import main_section
-        from diabolo.generate.drawing import generator_section
+        check_is_fitted(self, "clusters_")
+        sections = {**self.autoencoder_.sections(), "clusters": clusters_section(self.clusters_)}
+        save_sections(path, type(self).__name__, sections)
 
-        check_is_fitted(self, "partition_")
-        ae = self.autoencoder_
-        sections = {"main": main_section(ae), "clusters": clusters_section(self), **generator_section(ae)}
-        merge_sections(path, sections)
-
-    @staticmethod
-    def load(path: str | Path, own_network: bool = False) -> LatentClusterer:
-        """Read a clusterer from a model file that has the section `clusters`.
-
-        Raises:
-            ModelFileError: the file is damaged, or has no such section.
-        """
-        from diabolo.file.clusters import load_clusterer
-
-        return load_clusterer(path, own_network)
+    @classmethod
+    def from_file(cls, file: ModelFile) -> Self:
+        found = file.clusterer
+        settings, ae = found.settings, Autoencoder.from_file(file)
+        return cls(
+            ae, settings.n_clusters, settings.method, settings.embedding, settings.n_resamples, settings.random_state
+        )._adopt(found, ae, ae.fitted_.input.container)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-
-def _counted(partition: Partition, count: Count, z: np.ndarray, seed: int) -> FittedPartition:
-    """The partition into as many clusters as were counted; the mixture that counted them is one already."""
-    return count.components if partition.name == "mixture" else partition.fit(z, count.components.n_clusters, seed)

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
-import numpy as np
+import pyarrow as pa
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.compress.grid import Bound
+from diabolo.cards import jsonable
+from diabolo.compress.chunk import Plan
+from diabolo.compress.fitting import bounds_of, learned_plan
+from diabolo.compress.frames import as_arrow, as_given
+from diabolo.compress.report import Report
 from diabolo.compress.stream import decompressed, opened, write_file
-from diabolo.data.formats.base import shape_metadata
-from diabolo.data.table import as_numbers
-from diabolo.errors import CompressedFileError, ConfigError, DataError, nearest
+from diabolo.config import seed_of
+from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFileError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
-from diabolo.fitted.table import seed_of
+from diabolo.estimators.faces import AroundAutoencoder
+from diabolo.estimators.settings import RandomState
+from diabolo.file.codec import Codec, asked_bounds, codec_section
+from diabolo.file.model_file import ModelFile, save_sections
 
-if TYPE_CHECKING:
-    from diabolo.compress.chunk import Plan
-    from diabolo.compress.report import Report
+__all__ = ["Compressor", "decompress"]
 
-__all__ = ["Compressor", "as_arrow", "bounds_of", "decompress", "learned_plan"]
+#: A bound: ε > 0, or a share like "0.1%".
+Error = float | str | None
 
 
-class Compressor(BaseEstimator):
+class Compressor(AroundAutoencoder, BaseEstimator):
     """Compresses tables such that |x − x̂| ≤ ε for every float cell, in original units, after decoding anywhere.
 
     Floats become integers on a grid of the bound; these are entropy-coded under the distributions of a masked
@@ -51,10 +58,10 @@ class Compressor(BaseEstimator):
 
     def __init__(
         self,
-        autoencoder: Any = None,
-        max_error: Any = 1e-3,
-        column_error: Any = None,
-        random_state: Any = 0,
+        autoencoder: Autoencoder | None = None,
+        max_error: Error = 1e-3,
+        column_error: Mapping[str, Error] | None = None,
+        random_state: RandomState = 0,
         epochs: int | None = None,
     ) -> None:
         self.autoencoder = autoencoder
@@ -82,8 +89,13 @@ class Compressor(BaseEstimator):
                 if name not in table.column_names:
                     raise DataError(f"no column {name!r} of the autoencoder: {nearest(name, table.column_names)}")
         bounds = bounds_of(table.schema, self.max_error, self.column_error)
-        self.plan_: Plan = learned_plan(table, bounds, seed_of(self.random_state), self.epochs)
-        self.n_features_in_ = table.num_columns
+        plan = learned_plan(table, bounds, seed_of(self.random_state), self.epochs)
+        return self._adopt(Codec(plan, asked_bounds(bounds, plan.schema)), given)
+
+    def _adopt(self, codec: Codec, ae: Autoencoder | None) -> Self:
+        self.codec_, self.autoencoder_ = codec, ae
+        self.plan_: Plan = codec.plan
+        self.n_features_in_ = len(codec.plan.schema)
         return self
 
     def compress(self, X: Any, verify: bool = True) -> bytes:
@@ -105,104 +117,37 @@ class Compressor(BaseEstimator):
         self.report_: Report = write_file(out, table.to_batches(), self.plan_, given, verified=verify)
         return out.getvalue()
 
+    # ── the file ──────────────────────────────────────────────────────────────────────────────────
+
+    def save(self, path: str | Path) -> None:
+        """Write the section `codec`, and the autoencoder if there is one; a file of this very one keeps its others.
+
+        `decompress` needs no such file: the bytes that `compress` gives hold the codec.
+        """
+        check_is_fitted(self, "plan_")
+        own = {k: jsonable(v) for k, v in self.get_params(deep=False).items() if k != "autoencoder"}
+        codec = dataclasses.replace(self.codec_, parameters=own)
+        ae = self.autoencoder_
+        sections = {} if ae is None else ae.sections()
+        save_sections(path, type(self).__name__, {**sections, "codec": codec_section(codec)})
+
+    @classmethod
+    def from_file(cls, file: ModelFile) -> Self:
+        codec, ae = file.codec, Autoencoder.from_file(file) if "main" in file else None
+        own = codec.parameters
+        if own is None:  # a command has put it there
+            floats = [f.name for f in codec.plan.schema if pa.types.is_floating(f.type)]
+            errors = [None if b is None else f"{100 * b[0]!r}%" if b[1] else b[0] for b in codec.asked]
+            own = {"max_error": None, "column_error": dict(zip(floats, errors, strict=True))}
+        try:
+            return cls(ae, **own)._adopt(codec, ae)
+        except TypeError as error:
+            raise ModelFileError(f"{file.path}: section 'codec' does not fit together: {error}") from None
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-
-def learned_plan(table: Any, bounds: list[Bound | None], seed: int, epochs: int | None = None) -> Plan:
-    """Grids, slots and the autoencoder, of images or a masked one, for tables like this one."""
-    from diabolo.compress.learning import fit_masked
-    from diabolo.compress.learning_images import fit_images
-    from diabolo.compress.pixels import pixel_columns, pixels_of
-    from diabolo.compress.planning import cells_of_plan, make_plan
-    from diabolo.compress.stream import rechunked
-
-    batch = next(rechunked(table.to_batches(), table.schema, max(1, table.num_rows)))
-    plan = make_plan(batch, bounds)
-    there = pixel_columns(plan.schema)
-    images = None if there is None else pixels_of(batch, there[1])
-    if there is not None and images is not None:
-        plan.images = fit_images(images, there[0], seed, epochs)
-    if plan.images is None:
-        plan.masked = fit_masked(plan, cells_of_plan(plan, batch), batch.num_rows, seed)
-    return plan
-
-
-def bounds_of(schema: Any, max_error: Any, column_error: Mapping[str, Any] | None) -> list[Bound | None]:
-    """The bound of each column of a schema; None where it has none or holds no floats."""
-    import pyarrow as pa
-
-    default = None if max_error is None else Bound.parse(max_error)
-    said = {n: None if e is None else Bound.parse(e) for n, e in (column_error or {}).items()}
-    for name in said:
-        if name not in schema.names:
-            raise ConfigError(f"column error of {name!r}: {nearest(name, schema.names)}")
-        if not pa.types.is_floating(schema.field(name).type):
-            raise ConfigError(f"column error of {name!r}, which holds {schema.field(name).type}: allowed are floats")
-    return [said.get(f.name, default) if pa.types.is_floating(f.type) else None for f in schema]
-
-
-def as_arrow(X: Any) -> tuple[Any, dict[str, Any]]:
-    """A table as Arrow's, and what is needed to give it back as it came."""
-    import pyarrow as pa
-
-    if type(X).__module__.startswith("pyarrow") and hasattr(X, "column_names"):
-        return (X if isinstance(X, pa.Table) else pa.Table.from_batches([X])), {"container": "arrow"}
-    if type(X).__module__.startswith("pandas") and hasattr(X, "columns"):
-        if len(set(map(str, X.columns))) < len(X.columns):
-            raise DataError("duplicate column names in the data frame; rename them")
-        table = pa.Table.from_pandas(X)
-        for i, field in enumerate(table.schema):
-            # Arrow would take NaN for null, and forget its bits.
-            if pa.types.is_floating(field.type) and field.name in X and X[field.name].dtype.kind == "f":
-                cells = np.ascontiguousarray(X[field.name].to_numpy())
-                table = table.set_column(
-                    i, field, pa.Array.from_buffers(field.type, len(cells), [None, pa.py_buffer(cells)])
-                )
-        return table, {"container": "pandas"}
-    if np.ma.is_masked(X):
-        raise DataError("X is a masked array, whose mask no file keeps; fill in its masked cells: X.filled(numpy.nan)")
-    plain = isinstance(X, np.ndarray) and X.dtype.kind in "fiub" and X.ndim >= 2 and min(X.shape[1:]) > 0
-    array = X if plain else as_numbers(X)
-    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        raise DataError(
-            f"X has type {array.dtype} and shape {list(array.shape)}; allowed are arrays [n, columns] or images "
-            "[n, h, w] of numbers or booleans, data frames and Arrow tables"
-        )
-    flat = array.reshape(len(array), int(np.prod(array.shape[1:])))
-    columns = {}
-    for i in range(flat.shape[1]):
-        cells = np.ascontiguousarray(flat[:, i].astype(array.dtype.newbyteorder("="), copy=False))
-        kind = pa.from_numpy_dtype(cells.dtype)
-        columns[f"x{i}"] = (
-            pa.array(cells)
-            if kind == pa.bool_()
-            else pa.Array.from_buffers(kind, len(cells), [None, pa.py_buffer(cells)])
-        )
-    given = {"container": "numpy", "dtype": array.dtype.newbyteorder("=").name, "shape": list(array.shape[1:])}
-    image = shape_metadata(array.shape[1:]) if array.ndim > 2 else None
-    return pa.table(columns, metadata=image), given
-
-
-def as_given(table: Any, given: dict[str, Any]) -> Any:
-    """An Arrow table as the rows came."""
-    if given.get("container") == "pandas":
-        try:
-            return table.to_pandas()
-        except ImportError:
-            from diabolo.errors import MissingExtraError
-
-            raise MissingExtraError("pandas", "pandas", "returning a data frame") from None
-    if given.get("container") != "numpy":
-        return table
-    columns = [c.to_numpy() for c in table.columns]
-    kind = np.dtype(given["dtype"])
-    out = np.empty((table.num_rows, len(columns)), kind)
-    for i, cells in enumerate(columns):
-        out[:, i] = cells
-    return out.reshape(table.num_rows, *given["shape"])
 
 
 def decompress(data: bytes, model: bytes | None = None) -> Any:
@@ -215,8 +160,6 @@ def decompress(data: bytes, model: bytes | None = None) -> Any:
     Raises:
         CompressedFileError: the bytes are damaged, cut off, or another's; names the chunk.
     """
-    import pyarrow as pa
-
     reader = opened(data)
     batches = list(decompressed(reader, model))
     table = pa.Table.from_batches(batches, reader.header.schema)

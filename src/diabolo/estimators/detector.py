@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.data.roles import calibration_rows, calibration_share
-from diabolo.data.table import Table, as_table, matched
-from diabolo.detect.calibrating import monitor_of, refuse_few, unseen_rows
-from diabolo.detect.columns import ColumnCalibration
-from diabolo.detect.conformal import Calibration, default_rate
+from diabolo.config import seed_of
+from diabolo.data.table import as_table, check_weights, matched
+from diabolo.detect.calibrated import Calibrated
+from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
+from diabolo.detect.explaining import Explanation, explain
 from diabolo.detect.fdr import Discoveries
-from diabolo.detect.health import Health, calibration_marginals
-from diabolo.detect.reference import Reference, stored_rows
-from diabolo.detect.scores import applicable, automatic, check_score, routine, score_table
-from diabolo.detect.split import Parts, kept_rows, parts_of_any_table, parts_of_fitted_table
-from diabolo.errors import CalibrationError, ConfigError, nearest
+from diabolo.detect.health import Health
+from diabolo.detect.split import unseen_rows
+from diabolo.errors import CalibrationError, ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
+from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.named import VariationalAutoencoder
-from diabolo.fitted.table import Keep, check_weights, keep_of, seed_of
-from diabolo.train.loop import Epoch
-
-if TYPE_CHECKING:
-    from diabolo.data.stream import Stream
-    from diabolo.detect.explaining import Explanation
-    from diabolo.train.robust import Suspects
+from diabolo.estimators.settings import RandomState
+from diabolo.file.detector import detector_section
+from diabolo.file.model_file import ModelFile, save_sections
+from diabolo.fitted.keep import keep_of
+from diabolo.train.progress import print_epoch
+from diabolo.train.robust import Suspects
 
 __all__ = ["AnomalyDetector"]
 
@@ -44,7 +42,7 @@ class _ScoreParameter:
         return self if detector is None else detector._mean_score
 
 
-class AnomalyDetector(OutlierMixin, BaseEstimator):
+class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     """Flags rows at a guaranteed false-alarm rate, by split-conformal p-values.
 
     p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a normal row has P(p ≤ α) ≤ α (see
@@ -52,7 +50,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     Args:
         autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (rows it
-            was trained on are left out of the calibration, see `diabolo.detect.split.parts_of_any_table`); None for
+            was trained on are left out of the calibration, see `diabolo.detect.split.apart_of_any_table`); None for
             a `VariationalAutoencoder`.
         score: a score's name, or like "neighbours:20" with its k; "auto" combines distances to stored rows
             (docs/detection.md). With fewer than 20 of them, and for rows of objects (slots) if the latent is Gaussian,
@@ -72,10 +70,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def __init__(
         self,
-        autoencoder: Any = None,
+        autoencoder: Autoencoder | None = None,
         score: str = "auto",
         false_alarm_rate: float | None = None,
-        random_state: Any = 0,
+        random_state: RandomState = 0,
     ) -> None:
         self.autoencoder = autoencoder
         self.score = score
@@ -107,90 +105,28 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             CalibrationError: fewer than 99 rows are left to calibrate a fitted autoencoder on, or
                 `false_alarm_rate` is below what the calibration rows can guarantee.
         """
-        return self._fit_table(as_table(X), sample_weight, keep=keep_of(checkpoint, resume))
-
-    def _fit_table(
-        self,
-        table: Table,
-        sample_weight: Any = None,
-        report: Callable[[Epoch], None] | None = None,
-        keep: Keep | None = None,
-    ) -> Self:
-        weights = check_weights(sample_weight, len(table))
-        given = self.autoencoder
+        table = as_table(X)
+        weights, keep = check_weights(sample_weight, len(table)), keep_of(checkpoint, resume)
+        given, seed = self.autoencoder, seed_of(self.random_state)
         if given is not None and not isinstance(given, Autoencoder):
             raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders")
+        choice = Choice(self._score, self.false_alarm_rate, seed, None if self.random_state is None else seed)
         if given is not None and hasattr(given, "model_"):
-            self.autoencoder_ = given
-            table = matched(table, given.model_.encoding.schema, type(self).__name__)
-            seed = seed_of(self.random_state)
-            parts, self.n_excluded_ = parts_of_any_table(given.fitted_, table, weights, seed, stacklevel=5)
-        else:
-            usable = len(table) if weights is None else int((weights > 0).sum())
-            fresh, seed, share = self._fresh(usable)
-            self.autoencoder_ = fresh._fit_table(table, weights, share, report, seed, keep)
-            table = matched(table, self.autoencoder_.model_.encoding.schema, type(self).__name__)
-            parts, self.n_excluded_ = parts_of_fitted_table(fresh.fitted_, table, weights), 0
-            if not len(parts.calibrate):
-                raise CalibrationError(f"no calibration rows are left of n_samples={len(table)}; give more rows")
-        return self._calibrate(table, parts)
+            return self._adopt(around(given.fitted_, table, weights, choice, type(self).__name__, 3), given)
+        ae = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
+        report = print_epoch if ae.verbose else None
+        found = fit_detector(table, weights, ae.settings(), choice, report, keep)
+        return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)))
 
-    def _fit_stream(
-        self,
-        stream: Stream,
-        folder: Path,
-        report: Callable[[Epoch], None] | None = None,
-        keep: Keep | None = None,
-        progress: Callable[[int], None] | None = None,
-    ) -> Self:
-        """Fit a fresh autoencoder from a cache in `folder`, and calibrate on the rows kept apart."""
-        fresh, seed, share = self._fresh(stream.used)
-        head = stream.head
-        kept = stored_rows(len(head.names), head.values.itemsize)
-        parts = fresh._fit_stream(stream, folder, share, report, seed, keep, progress, stored=kept)
-        self.autoencoder_, self.n_excluded_ = fresh, 0
-        if not len(parts.calibrate):
-            raise CalibrationError(f"no calibration rows are left of n_samples={stream.used}; give more rows")
-        return self._calibrate(head, parts)
-
-    def _fresh(self, usable: int) -> tuple[Autoencoder, int, float]:
-        """An unfitted autoencoder for `usable` rows, the seed of their roles, and the share that calibrates."""
-        given, seed = self.autoencoder, seed_of(self.random_state)
-        share = calibration_share(usable)
-        if self.false_alarm_rate is not None:
-            # Refused before hours of training, not after.
-            Calibration(np.zeros(calibration_rows(usable, share))).check_rate(self.false_alarm_rate)
-        return VariationalAutoencoder(random_state=seed) if given is None else clone(given), seed, share
-
-    def _calibrate(self, table: Table, parts: Parts) -> Self:
-        """Keep the rows to store, and calibrate every score, a costly one only if it is the chosen one."""
-        model = self.autoencoder_.model_
-        self.reference_ = Reference(model, kept_rows(model.encoding, parts.stored))
-        self._calibrate_on(parts.calibrate, parts.calibrate_weights)
-        self.n_features_in_ = len(table.names)
-        if table.named:
-            self.feature_names_in_ = np.array(table.names, dtype=object)
+    def _adopt(self, calibrated: Calibrated, ae: Autoencoder) -> Self:
+        self._state, self.autoencoder_ = calibrated, ae
+        self.n_calibration_, self.n_excluded_ = calibrated.n_calibration, calibrated.n_excluded
+        self.n_features_in_ = ae.n_features_in_
+        if hasattr(ae, "feature_names_in_"):
+            self.feature_names_in_ = ae.feature_names_in_
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         return self
-
-    def _calibrate_on(self, values: np.ndarray, weights: np.ndarray | None, *more: str) -> None:
-        """Take the scores and the columns of rows [n, C] that have played no other part for those of normal rows."""
-        scores = score_table(self.reference_, values, routine(self.reference_, self.score_, *more))
-        # A row that cannot be scored is always flagged; among the calibration scores it would only hide others.
-        readable = np.all([np.isfinite(s) for s in scores.values()], axis=0)
-        if not readable.any():
-            raise CalibrationError(
-                "none of the calibration rows can be scored; look at their cells (diabolo info DATA)"
-            )
-        w = None if weights is None else weights[readable]
-        taken = {name: Calibration(s[readable], w) for name, s in scores.items()}
-        if self.false_alarm_rate is not None and self.score_ in taken:
-            taken[self.score_].check_rate(self.false_alarm_rate)
-        self.columns_: ColumnCalibration | None = ColumnCalibration.of(self.reference_.model, values[readable], w)
-        self.marginals_ = calibration_marginals(self.reference_, values[readable], w)
-        self.n_unscorable_ = int((~readable).sum())
-        self._take(taken, int(readable.sum()))
 
     def calibrate(self, X: Any, sample_weight: Any = None) -> Self:
         """Renew the p-values on other rows X [n, C] of normal data; nothing that the fit has learnt changes.
@@ -204,82 +140,76 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             CalibrationError: fewer than 99 rows are left, or `false_alarm_rate` needs more than there are.
         """
-        check_is_fitted(self, "calibrations_")
-        table = matched(as_table(X), self.autoencoder_.model_.encoding.schema, type(self).__name__)
+        before = self.calibrated_
+        table = matched(as_table(X), before.reference.model.encoding.schema, type(self).__name__)
         weights = check_weights(sample_weight, len(table))
         used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
         values, weights = table.values[used], None if weights is None else weights[used]
-        return self._renew(values, weights, unseen_rows(self, values, stacklevel=3))
+        free = unseen_rows(before.fitted, before.reference.stored, values, stacklevel=3)
+        return self._adopt(recalibrated(before, values, weights, free), self.autoencoder_)
 
-    def _renew(self, values: np.ndarray, weights: np.ndarray | None, free: np.ndarray) -> Self:
-        excluded = int((~free).sum())
-        refuse_few(len(free) - excluded, len(free), excluded)
-        check_score(self.reference_, self.score_)
-        self._calibrate_on(values[free], None if weights is None else weights[free], *self.calibrations_)
-        self.n_excluded_ = excluded
-        return self
+    @property
+    def _score(self) -> str:
+        name: str = vars(self)["score"]
+        return name
 
-    def _take(self, calibrations: dict[str, Calibration], rows: int) -> None:
-        """Take over calibrations, which hold for the autoencoder as it is now."""
-        self.calibrations_, self.n_calibration_ = calibrations, rows
-        self._calibrated = (self.autoencoder_.fitted_, len(self.autoencoder_.history_))
+    @property
+    def calibrated_(self) -> Calibrated:
+        """The calibrated state, with the score and the rate that are chosen now.
+
+        Raises:
+            CalibrationError: `autoencoder_` was fitted again.
+        """
+        check_is_fitted(self)
+        state = self._state
+        if self.autoencoder_.fitted_ is not state.fitted:
+            raise CalibrationError(
+                "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
+            )
+        return dataclasses.replace(state, score=self._score, false_alarm_rate=self.false_alarm_rate)
+
+    def _values(self, X: Any) -> np.ndarray:
+        """Rows X in the schema's order, [n, C]."""
+        check_is_fitted(self)
+        return matched(as_table(X), self._state.reference.model.encoding.schema, type(self).__name__).values
 
     @property
     def suspects_(self) -> Suspects | None:
         """Rows of X that the autoencoder was fitted on and that look out of place; None of a stream or a file."""
-        return self.autoencoder_.suspects_  # type: ignore[no-any-return]
+        return self.autoencoder_.suspects_
 
     # ── decisions ─────────────────────────────────────────────────────────────────────────────────
 
     @property
     def score_(self) -> str:
         """The score in use: `score`, with "auto" resolved."""
-        name: str = vars(self)["score"]
-        return automatic(self.reference_) if name == "auto" else name
+        return self.calibrated_.score_name
 
     @property
     def false_alarm_rate_(self) -> float:
         """The rate in use: `false_alarm_rate`, with None resolved."""
-        chosen = self.false_alarm_rate
-        return default_rate(self.n_calibration_) if chosen is None else self._calibration().check_rate(chosen)
+        return self.calibrated_.rate
 
     @property
     def threshold_(self) -> float:
         """A row is an anomaly if its score is above this."""
-        return self._calibration().threshold(self.false_alarm_rate_)
+        return self.calibrated_.threshold
 
     @property
     def offset_(self) -> float:
         """−threshold_: decision_function = score_samples − offset_."""
         return -self.threshold_
 
-    def _calibration(self) -> Calibration:
-        fitted, calls = self._calibrated
-        if fitted is not self.autoencoder_.fitted_ or calls != len(self.autoencoder_.history_):
-            raise CalibrationError(
-                "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
-            )
-        if self.score_ not in self.calibrations_:
-            if self.score_.partition(":")[0] in applicable(self.reference_):
-                raise ConfigError(
-                    f"score {self.score_!r} takes long, so it is calibrated only where it is asked for: fit the "
-                    f"detector with score={self.score_!r}; calibrated are {', '.join(self.calibrations_)}"
-                )
-            raise ConfigError(f"score {self.score_!r}: {nearest(self.score_, ['auto', *self.calibrations_])}")
-        return self.calibrations_[self.score_]
-
     def anomaly_score(self, X: Any) -> np.ndarray:
         """The score, [n] float64, up = more anomalous; +inf for a row that cannot be scored."""
-        check_is_fitted(self, "calibrations_")
-        self._calibration()
-        schema = self.autoencoder_.model_.encoding.schema
-        table = matched(as_table(X), schema, type(self).__name__)
-        return score_table(self.reference_, table.values, [self.score_])[self.score_]
+        detector = self.calibrated_
+        _ = detector.calibration  # refuses a score that is not calibrated
+        return detector.scores(self._values(X))
 
     def p_values(self, X: Any) -> np.ndarray:
         """Conformal p-value per row, [n] float64, from 1/(n_calibration + 1) to 1; small = anomalous."""
         scores = self.anomaly_score(X)
-        return self._calibration().p_values(scores)
+        return self.calibrated_.calibration.p_values(scores)
 
     def explain(self, X: Any, neighbors: int = 3) -> list[Explanation]:
         """Why each of the rows X [n, C], or one row [C], has its score.
@@ -291,19 +221,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             CalibrationError: the detector was saved by a version that did not keep what is needed.
         """
-        check_is_fitted(self, "calibrations_")
+        detector = self.calibrated_
         if isinstance(X, np.ndarray | list | tuple) and np.ndim(X) == 1:
             X = np.asarray(X)[None]
-        table = matched(as_table(X), self.autoencoder_.model_.encoding.schema, type(self).__name__)
-        return self._explain_values(table.values, neighbors)
-
-    def _explain_values(self, values: np.ndarray, neighbors: int, start: int = 0) -> list[Explanation]:
-        from diabolo.detect.explaining import explain
-
-        if not isinstance(neighbors, int | np.integer) or neighbors < 0:
-            raise ConfigError(f"neighbors = {neighbors!r}; allowed are whole numbers from 0 up")
-        self._calibration()
-        return explain(self, values, int(neighbors), start)
+        return explain(detector, self._values(X), neighbors)
 
     def predict(self, X: Any) -> np.ndarray:
         """−1 for an anomaly, +1 for a normal row."""
@@ -329,7 +250,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             CalibrationError: q outside (0, 1), or below what the calibration rows can show.
         """
         scores = self.anomaly_score(X)
-        found = Discoveries(self._calibration(), fdr)
+        found = Discoveries(self.calibrated_.calibration, fdr)
         found.add(scores)
         return np.asarray((scores > found.threshold) | ~np.isfinite(scores))
 
@@ -343,9 +264,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Raises:
             ConfigError: level outside (0, 1).
         """
-        check_is_fitted(self, "calibrations_")
-        monitor = monitor_of(self, level)
-        monitor.add(matched(as_table(X), self.autoencoder_.model_.encoding.schema, type(self).__name__).values)
+        monitor = self.calibrated_.monitor(level)
+        monitor.add(self._values(X))
         return monitor.report()
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -363,23 +283,23 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
         Sections that other jobs have added to a file of this very autoencoder stay in it.
         """
-        from diabolo.artifact import merge_sections
-        from diabolo.file.detector import detector_section
-        from diabolo.file.main import main_section
-        from diabolo.generate.drawing import generator_section
-
-        check_is_fitted(self, "calibrations_")
-        self._calibration()
-        ae = self.autoencoder_
-        sections = {"main": main_section(ae), "detector": detector_section(self), **generator_section(ae)}
-        merge_sections(path, sections)
+        detector = self.calibrated_
+        _ = detector.calibration  # refuses a score that is not calibrated
+        sections = {**self.autoencoder_.sections(), "detector": detector_section(detector)}
+        save_sections(path, type(self).__name__, sections)
 
     @classmethod
-    def load(cls, path: str | Path, own_network: bool = False) -> AnomalyDetector:
-        """Read the detector of a model file, with its autoencoder; `own_network` as for `diabolo.load`."""
-        from diabolo.file.detector import load_detector
+    def from_calibrated(cls, calibrated: Calibrated, ae: Autoencoder) -> Self:
+        """An estimator with a calibration that was made elsewhere, around its autoencoder."""
+        c = calibrated
+        return cls(ae, c.score, c.false_alarm_rate, c.random_state)._adopt(c, ae)
 
-        return load_detector(path, own_network)
+    @classmethod
+    def from_file(cls, file: ModelFile) -> Self:
+        return cls.from_calibrated(file.detector, Autoencoder.from_file(file))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_state" in vars(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from typing import Any
+from typing import Unpack
 
-from diabolo.config import METHODS
 from diabolo.estimators.autoencoder import Autoencoder
+from diabolo.estimators.settings import Settings, with_defaults
 
 __all__ = [
     "CLASSES",
@@ -16,22 +14,6 @@ __all__ = [
     "SparseAutoencoder",
     "VariationalAutoencoder",
 ]
-
-
-def _with_defaults(method: str) -> Any:
-    """`Autoencoder.__init__` with a method's defaults, in the signature too, where scikit-learn reads them."""
-    defaults = METHODS[method]
-
-    @functools.wraps(Autoencoder.__init__)
-    def init(self: Autoencoder, **settings: Any) -> None:
-        Autoencoder.__init__(self, **{**defaults, **settings})
-
-    signature = inspect.signature(Autoencoder.__init__)
-    parameters = [
-        p.replace(default=defaults[p.name]) if p.name in defaults else p for p in signature.parameters.values()
-    ]
-    init.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return init
 
 
 class LinearAutoencoder(Autoencoder):
@@ -43,7 +25,8 @@ class LinearAutoencoder(Autoencoder):
     (200, 2)
     """
 
-    __init__ = _with_defaults("linear")
+    @with_defaults("linear")
+    def __init__(self, **settings: Unpack[Settings]) -> None: ...
 
 
 class DenoisingAutoencoder(Autoencoder):
@@ -53,17 +36,21 @@ class DenoisingAutoencoder(Autoencoder):
     'gaussian'
     """
 
-    __init__ = _with_defaults("denoising")
+    @with_defaults("denoising")
+    def __init__(self, **settings: Unpack[Settings]) -> None: ...
 
 
 class SparseAutoencoder(Autoencoder):
-    """Adds −log π(z̄), λ Σ|z̄_i| for the Laplace prior, so that few code dimensions speak at a time.
+    """Of each row's code only the k largest dimensions speak, a quarter of them by default (Makhzani, Frey 2013).
 
-    >>> SparseAutoencoder().prior
-    'laplace'
+    The L1 penalty of the Laplace prior is `latent="point", regularizer="prior", prior="laplace"`, with `beta` for λ.
+
+    >>> SparseAutoencoder().latent
+    'topk'
     """
 
-    __init__ = _with_defaults("sparse")
+    @with_defaults("sparse")
+    def __init__(self, **settings: Unpack[Settings]) -> None: ...
 
 
 class VariationalAutoencoder(Autoencoder):
@@ -71,9 +58,13 @@ class VariationalAutoencoder(Autoencoder):
 
     >>> VariationalAutoencoder(beta=4.0).latent
     'gaussian'
+    >>> VariationalAutoencoder(bta=4.0)  # type: ignore[call-arg]
+    Traceback (most recent call last):
+    diabolo.errors.SettingError: VariationalAutoencoder has no setting 'bta': did you mean 'beta'? ...
     """
 
-    __init__ = _with_defaults("vae")
+    @with_defaults("vae")
+    def __init__(self, **settings: Unpack[Settings]) -> None: ...
 
 
 CLASSES: dict[str, type[Autoencoder]] = {

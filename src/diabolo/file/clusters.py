@@ -1,4 +1,4 @@
-"""A clusterer to a section of a model file and back; a reader trusts nothing that it has not checked."""
+"""The section `clusters`: a partition of codes, and the network that gives rows theirs; nothing unchecked is used."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Le
 
-from diabolo.artifact import Section, read_sections
+from diabolo.artifact import Section
 from diabolo.cards import Count, card_of, finite
+from diabolo.cluster.clusters import Clusters, Settings
 from diabolo.cluster.embedding import embeddings
 from diabolo.cluster.fitted import Components, Exemplars, FittedPartition
 from diabolo.cluster.head import Head, Sight
 from diabolo.cluster.partition import partitions
 from diabolo.errors import DiaboloError, ModelFileError
-from diabolo.estimators.autoencoder import Autoencoder
-from diabolo.estimators.clusterer import LatentClusterer
-from diabolo.file.main import autoencoder_of
-from diabolo.fitted.table import seed_of
-from diabolo.generate.drawing import take_generator
+from diabolo.fitted.record import Fitted
+from diabolo.model.autoencoder import Model
 from diabolo.registry import spec_of
 
-__all__ = ["clusters_section", "load_clusterer"]
+__all__ = ["clusters_of", "clusters_section"]
 
 COMPONENTS = ("weights", "means", "covariances", "group")
 EXEMPLARS = ("points", "labels", "confidence")
@@ -49,73 +47,61 @@ class ClustersCard:
     layers: Annotated[int, Ge(0), Le(64)] = 0
 
 
-def clusters_section(clusterer: LatentClusterer) -> Section:
-    """The clusterer's parameters, partition and centers as a section."""
-    found, seed, k = clusterer.partition_, clusterer.random_state, clusterer.n_clusters
+def clusters_section(clusters: Clusters) -> Section:
+    """The settings, partition and centers as a section."""
+    found, settings = clusters.partition, clusters.settings
+    k = settings.n_clusters
     card: dict[str, Any] = {
         "parameters": {
             "n_clusters": k if isinstance(k, str) else int(k),
-            "method": spec_of(partitions.create(clusterer.method)),
-            "embedding": spec_of(embeddings.create(clusterer.embedding)),
-            "n_resamples": int(clusterer.n_resamples),
-            "random_state": None if seed is None else seed_of(seed),
+            "method": spec_of(partitions.create(settings.method)),
+            "embedding": spec_of(embeddings.create(settings.embedding)),
+            "n_resamples": int(settings.n_resamples),
+            "random_state": settings.random_state,
         },
         "partition": "components" if isinstance(found, Components) else "exemplars",
-        "stability": finite(clusterer.stability_),
+        "stability": finite(clusters.stability),
     }
     if isinstance(found, Exemplars):
         card["reach"] = found.reach
     names = COMPONENTS if isinstance(found, Components) else EXEMPLARS
     tensors = {name: np.asarray(getattr(found, name)) for name in names}
-    head = clusterer.head_
+    head = clusters.head
     if head is not None:
         card["layers"] = len(head.weights)
         tensors |= {f"sight_{name}": getattr(head.sight, name) for name in SIGHT}
         for i, (weight, bias) in enumerate(zip(head.weights, head.biases, strict=True)):
             tensors |= {f"head_weight_{i}": weight, f"head_bias_{i}": bias}
-    tensors |= {"centers": clusterer.centers_, "sizes": clusterer.sizes_.astype(np.int64)}
+    tensors |= {"centers": clusters.centers, "sizes": clusters.sizes.astype(np.int64)}
     return Section(card, tensors)
 
 
-def load_clusterer(path: str | Path, own_network: bool = False) -> LatentClusterer:
-    """Read a model file and return its clusterer.
-
-    Args:
-        path: model file.
-        own_network: as for `load`.
+def clusters_of(path: str | Path, section: Section, fitted: Fitted) -> Clusters:
+    """The clusters of a section.
 
     Raises:
-        ModelFileError: as `load`, or the file has no section `clusters`.
+        ModelFileError: the section is damaged, or does not fit the autoencoder.
     """
-    sections = read_sections(path)
-    ae = autoencoder_of(path, sections["main"], own_network)
-    take_generator(path, ae, sections.get("generator"))
-    if "clusters" not in sections:
-        raise ModelFileError(f"{path}: holds no clusters; find some (diabolo cluster {path} DATA -o LABELS.parquet)")
-    card = card_of(path, ClustersCard, sections["clusters"].card)
-    tensors = dict(sections["clusters"].tensors)
-    clusterer = LatentClusterer(ae, **dataclasses.asdict(card.parameters))
-    clusterer.autoencoder_ = ae
+    card: ClustersCard = card_of(path, ClustersCard, section.card)
+    tensors, model = dict(section.tensors), fitted.model
     try:
         partitions.create(card.parameters.method)
         embeddings.create(card.parameters.embedding)
-        dims = -1 if card.layers else ae.model_.latent_dim
-        clusterer.partition_ = _partition(path, card, dims, tensors)
-        clusterer.head_ = _head(path, card, ae, clusterer.partition_.n_clusters, tensors)
+        partition = _partition(path, card, -1 if card.layers else model.latent_dim, tensors)
+        head = _head(path, card, model, partition.n_clusters, tensors)
     except ModelFileError:
         raise
     except (DiaboloError, ValueError, np.linalg.LinAlgError) as error:
         raise ModelFileError(f"{path}: section 'clusters' does not fit together: {error}") from None
-    clusterer.n_clusters_ = k = clusterer.partition_.n_clusters
-    clusterer.centers_ = _tensor(path, tensors, "centers", np.float64, (k, ae.model_.latent_dim))
-    clusterer.sizes_ = _tensor(path, tensors, "sizes", np.int64, (k,))
-    if (clusterer.sizes_ < 0).any() or (np.isfinite(clusterer.centers_).all(axis=1) != (clusterer.sizes_ > 0)).any():
+    k = partition.n_clusters
+    centers = _tensor(path, tensors, "centers", np.float64, (k, model.latent_dim))
+    sizes = _tensor(path, tensors, "sizes", np.int64, (k,))
+    if (sizes < 0).any() or (np.isfinite(centers).all(axis=1) != (sizes > 0)).any():
         raise ModelFileError(f"{path}: section 'clusters': sizes and centers do not fit together")
     if tensors:
         raise ModelFileError(f"{path}: section 'clusters': tensor {sorted(tensors)[0]!r} is left over")
-    clusterer.stability_ = float("nan") if card.stability is None else card.stability
-    clusterer._adopt(ae.container_)
-    return clusterer
+    stability = float("nan") if card.stability is None else card.stability
+    return Clusters(Settings(**dataclasses.asdict(card.parameters)), partition, head, centers, sizes, stability)
 
 
 def _tensor(
@@ -131,10 +117,10 @@ def _tensor(
     return t
 
 
-def _head(path: str | Path, card: ClustersCard, ae: Autoencoder, k: int, tensors: dict[str, np.ndarray]) -> Head | None:
+def _head(path: str | Path, card: ClustersCard, model: Model, k: int, tensors: dict[str, np.ndarray]) -> Head | None:
     if not card.layers:
         return None
-    inputs, codes = ae.model_.encoding.width, ae.model_.latent_dim
+    inputs, codes = model.encoding.width, model.latent_dim
     mean = _tensor(path, tensors, "sight_mean", np.float64, (inputs,))
     directions = _tensor(path, tensors, "sight_directions", np.float64, (inputs, -1))
     width = directions.shape[1] + codes

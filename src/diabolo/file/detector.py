@@ -1,4 +1,4 @@
-"""A detector to a section of a model file and back; a reader trusts nothing that it has not checked."""
+"""The section `detector`: stored rows and calibrations; a reader trusts nothing unchecked."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from diabolo.artifact import Section, read_sections
+from diabolo.artifact import Section
 from diabolo.cards import Count, card_of
+from diabolo.detect.calibrated import Calibrated
+from diabolo.detect.choice import check_score
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration
 from diabolo.detect.marginals import EDGES, Marginals
 from diabolo.detect.reference import Reference, Stored
-from diabolo.detect.scores import check_score, scores
-from diabolo.detect.split import kept_rows
+from diabolo.detect.scores import scores
 from diabolo.errors import DiaboloError, ModelFileError
-from diabolo.estimators.autoencoder import Autoencoder
-from diabolo.estimators.detector import AnomalyDetector
-from diabolo.file.main import autoencoder_of
-from diabolo.fitted.table import seed_of
-from diabolo.generate.drawing import take_generator
+from diabolo.fitted.record import Fitted, scorable
+from diabolo.model.autoencoder import Model
 
-__all__ = ["detector_section", "load_detector"]
-
+__all__ = ["calibrated_of", "detector_section"]
 
 #: Tensors of the columns of the calibration rows.
 MARGINALS = ("edges", "share", "missing")
@@ -44,74 +41,65 @@ class DetectorCard:
     n_unscorable: Count
 
 
-def detector_section(detector: AnomalyDetector) -> Section:
+def detector_section(detector: Calibrated) -> Section:
     """The detector's parameters, stored rows and calibrations as a section."""
-    calibrations = detector.calibrations_
+    calibrations = detector.calibrations
     tensors = {"calibration": np.stack([c.scores for c in calibrations.values()])}
     if all(c.weights is not None for c in calibrations.values()):
         tensors["weights"] = np.stack([np.asarray(c.weights) for c in calibrations.values()])
-    known = detector.marginals_
+    known = detector.marginals
     tensors |= {"edges": known.edges, "share": known.share, "missing": known.missing}
-    stored = detector.reference_.stored
+    stored = detector.reference.stored
     if stored is not None:
         tensors["stored"] = stored.values
-    if detector.columns_ is not None:
-        tensors["columns"] = detector.columns_.costs
-        if detector.columns_.weights is not None:
-            tensors["column_weights"] = np.asarray(detector.columns_.weights, np.float64)
-    rate, seed = detector.false_alarm_rate, detector.random_state
+    if detector.columns is not None:
+        tensors["columns"] = detector.columns.costs
+        if detector.columns.weights is not None:
+            tensors["column_weights"] = np.asarray(detector.columns.weights, np.float64)
+    rate = detector.false_alarm_rate
     card = {
         "parameters": {
-            "score": detector.get_params()["score"],
+            "score": detector.score,
             "false_alarm_rate": None if rate is None else float(rate),
-            "random_state": None if seed is None else seed_of(seed),
+            "random_state": detector.random_state,
         },
         "scores": list(calibrations),
-        "n_excluded": detector.n_excluded_,
-        "n_unscorable": detector.n_unscorable_,
+        "n_excluded": detector.n_excluded,
+        "n_unscorable": detector.n_unscorable,
     }
     return Section(card, tensors)
 
 
-def load_detector(path: str | Path, own_network: bool = False) -> AnomalyDetector:
-    """Read a model file and return its detector.
-
-    Args:
-        path: model file.
-        own_network: as for `load`.
+def calibrated_of(path: str | Path, section: Section, fitted: Fitted) -> Calibrated:
+    """The detector of a section, around the autoencoder of its file.
 
     Raises:
-        ModelFileError: as `load`, or the file has no detector.
+        ModelFileError: the section is damaged, or does not fit the autoencoder.
     """
-    sections = read_sections(path)
-    ae = autoencoder_of(path, sections["main"], own_network)
-    take_generator(path, ae, sections.get("generator"))
-    if "detector" not in sections:
-        raise ModelFileError(f"{path}: holds no detector; fit one (diabolo fit without --only main)")
-    section = sections["detector"]
-    card = card_of(path, DetectorCard, section.card)
+    card: DetectorCard = card_of(path, DetectorCard, section.card)
     left = sorted(set(section.tensors) - {"calibration", "weights", "stored", "columns", "column_weights", *MARGINALS})
     if left:
         raise ModelFileError(f"{path}: section 'detector': tensor {left[0]!r} is left over")
-    calibrations = _calibrations(path, card, section.tensors)
-    detector = AnomalyDetector(ae, **dataclasses.asdict(card.parameters))
-    detector.autoencoder_, detector.n_excluded_ = ae, card.n_excluded
-    detector.reference_ = Reference(ae.model_, _stored(path, ae, section.tensors))
-    detector.columns_ = _columns(path, ae, section.tensors)
-    detector.n_unscorable_ = card.n_unscorable
+    model, calibrations = fitted.model, _calibrations(path, card, section.tensors)
     first = next(iter(calibrations.values()))
-    detector.marginals_ = _marginals(path, ae, section.tensors, first.size)
-    detector._take(calibrations, len(first))
+    found = Calibrated(
+        fitted,
+        Reference(model, _stored(path, model, section.tensors)),
+        calibrations,
+        _columns(path, model, section.tensors),
+        _marginals(path, model, section.tensors, first.size),
+        card.n_excluded,
+        card.n_unscorable,
+        len(fitted.history),
+        **dataclasses.asdict(card.parameters),
+    )
     try:
         for name in card.scores:
-            check_score(detector.reference_, name)
-        detector._calibration().check_rate(detector.false_alarm_rate_)
+            check_score(found.reference, name)
+        found.calibration.check_rate(found.rate)
     except DiaboloError as error:
         raise ModelFileError(f"{path}: section 'detector' does not fit together: {error}") from None
-    detector.n_features_in_ = ae.n_features_in_
-    if hasattr(ae, "feature_names_in_"):
-        detector.feature_names_in_ = ae.feature_names_in_
-    return detector
+    return found
 
 
 def _calibrations(path: str | Path, card: DetectorCard, tensors: dict[str, np.ndarray]) -> dict[str, Calibration]:
@@ -136,20 +124,20 @@ def _are_weights(weights: np.ndarray) -> bool:
     return bool(good and np.isfinite(weights.sum(axis=-1)).all())
 
 
-def _columns(path: str | Path, ae: Autoencoder, tensors: dict[str, np.ndarray]) -> ColumnCalibration | None:
-    costs, weights = tensors.get("columns"), tensors.get("column_weights")
+def _columns(path: str | Path, model: Model, tensors: dict[str, np.ndarray]) -> ColumnCalibration | None:
+    costs, weights, columns = tensors.get("columns"), tensors.get("column_weights"), len(model.encoding.schema.columns)
     if costs is None and weights is None:
         return None
-    fits = costs is not None and costs.ndim == 2 and len(costs) >= 1 and costs.shape[1] == ae.n_features_in_
+    fits = costs is not None and costs.ndim == 2 and len(costs) >= 1 and costs.shape[1] == columns
     if costs is None or not fits or costs.dtype != np.float32 or np.isnan(costs).any():
-        raise ModelFileError(f"{path}: tensor 'detector/columns' must be rows of {ae.n_features_in_} costs, F32")
+        raise ModelFileError(f"{path}: tensor 'detector/columns' must be rows of {columns} costs, F32")
     if weights is not None and not (weights.shape == costs.shape[:1] and _are_weights(weights)):
         raise ModelFileError(f"{path}: tensor 'detector/column_weights' does not fit 'detector/columns'")
     return ColumnCalibration(costs, weights)
 
 
-def _marginals(path: str | Path, ae: Autoencoder, tensors: dict[str, np.ndarray], size: float) -> Marginals:
-    schema = ae.model_.encoding.schema
+def _marginals(path: str | Path, model: Model, tensors: dict[str, np.ndarray], size: float) -> Marginals:
+    schema = model.encoding.schema
     features = len(schema.names) + len(schema.output_names)
     for name, shape in (("edges", (features, EDGES)), ("share", (features, EDGES)), ("missing", (features,))):
         t = tensors.get(name)
@@ -164,14 +152,13 @@ def _marginals(path: str | Path, ae: Autoencoder, tensors: dict[str, np.ndarray]
     return Marginals(edges, share, missing, size)
 
 
-def _stored(path: str | Path, ae: Autoencoder, tensors: dict[str, np.ndarray]) -> Stored | None:
-    values, columns = tensors.get("stored"), ae.n_features_in_
+def _stored(path: str | Path, model: Model, tensors: dict[str, np.ndarray]) -> Stored | None:
+    values, columns = tensors.get("stored"), len(model.encoding.schema.columns)
     if values is None:
         return None
     fits = values.ndim == 2 and len(values) >= 1 and values.shape[1] == columns
     if not fits or values.dtype not in (np.float32, np.float64):
         raise ModelFileError(f"{path}: tensor 'detector/stored' must be rows of {columns} cells, F32 or F64")
-    stored = kept_rows(ae.model_.encoding, values)
-    if stored is None or len(stored) < len(values):
+    if not scorable(model.encoding, values).all():
         raise ModelFileError(f"{path}: tensor 'detector/stored' has rows that cannot be scored")
-    return stored
+    return Stored(np.require(values, requirements=("C", "W")))

@@ -1,45 +1,31 @@
-"""An autoencoder to a section of a model file and back; a reader trusts nothing that it has not checked."""
+"""The section `main`: a fitted autoencoder, and the estimator that it was; a reader trusts nothing unchecked."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Le
 
-from diabolo.artifact import Section, read_sections
+from diabolo.artifact import Section
 from diabolo.cards import Count, card_of, finite, jsonable
 from diabolo.config import Config, build_config
 from diabolo.data.dtypes import TEXT, TICKS, is_date
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Schema
 from diabolo.errors import DAMAGE, ConfigError, DiaboloError, ModelFileError
-from diabolo.estimators.autoencoder import Autoencoder
-from diabolo.estimators.named import CLASSES
-from diabolo.fitted.table import Fitted
-from diabolo.generate.drawing import take_generator
+from diabolo.fitted.record import Fitted, Input, Roles, Training
 from diabolo.model.autoencoder import Model
 from diabolo.model.networks.permission import OwnNetworkCard, check_permission, own_network_card
 
-__all__ = ["MainCard", "autoencoder_of", "load", "main_card", "main_section"]
+__all__ = ["EstimatorCard", "fitted_of", "main_section", "schema_of"]
 
-ESTIMATORS = {cls.__name__: cls for cls in CLASSES.values()}
 #: Tensors of `main` that are neither parameters nor buffers of the model.
 EXTRA = ("center", "scale", "row_hashes")
-
-
-@dataclasses.dataclass
-class Roles:
-    seed: Count
-    rows: Count
-    stop: Annotated[float, Ge(0)]
-    calibrate: Annotated[float, Ge(0)]
-    counts: dict[str, Count]
-    fingerprint: str
-    combine: Annotated[float, Ge(0)] = 0.0
 
 
 @dataclasses.dataclass
@@ -50,13 +36,7 @@ class EncodingCard:
 
 
 @dataclasses.dataclass
-class Input:
-    container: Literal["numpy", "pandas", "arrow"]
-    named: bool
-
-
-@dataclasses.dataclass
-class Training:
+class TrainingCard:
     history: list[dict[str, bool | int | float | None]]
     seconds: float
     device: str
@@ -65,6 +45,8 @@ class Training:
 
 @dataclasses.dataclass
 class EstimatorCard:
+    """Class of the autoencoder that was fitted, and its parameters, from which it would be fitted again."""
+
     type: str
     parameters: dict[str, Any]
 
@@ -76,28 +58,32 @@ class MainCard:
     encoding: EncodingCard
     input: Input
     roles: Roles
-    training: Training
+    training: TrainingCard
     own_network: OwnNetworkCard | None = None
 
 
-def main_section(ae: Autoencoder) -> Section:
-    """The fitted autoencoder as a section."""
-    model, fitted = ae.model_, ae.fitted_
+def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) -> Section:
+    """A fitted autoencoder as a section.
+
+    Args:
+        estimator: name of its class.
+        parameters: of the estimator.
+    """
+    model = fitted.model
     encoding = model.encoding.to_json()
     tensors = {k: v.numpy() for k, v in {**model.store.views, **model.buffers}.items()}
     tensors |= {"center": model.encoding.center, "scale": model.encoding.scale}
     if fitted.row_hashes is not None:
         tensors["row_hashes"] = fitted.row_hashes
-    parameters = {k: jsonable(v) for k, v in ae.get_params(deep=False).items()}
-    parameters["random_state"] = model.config.random_state
+    plain = {k: jsonable(v) for k, v in parameters.items()} | {"random_state": model.config.random_state}
     history = [{k: finite(v) for k, v in epoch.items()} for epoch in fitted.history]
     card = {
-        "estimator": {"type": type(ae).__name__, "parameters": parameters},
+        "estimator": {"type": estimator, "parameters": plain},
         "config": model.config.to_json(),
         "encoding": {k: encoding[k] for k in ("schema", "clip", "n_train")},
-        "input": {"container": ae.container_, "named": hasattr(ae, "feature_names_in_")},
-        "roles": fitted.roles,
-        "training": {**fitted.training, "history": history},
+        "input": dataclasses.asdict(fitted.input),
+        "roles": dataclasses.asdict(fitted.roles),
+        "training": {**dataclasses.asdict(fitted.training), "history": history},
     }
     own = own_network_card(model.network)
     if own is not None:
@@ -105,41 +91,16 @@ def main_section(ae: Autoencoder) -> Section:
     return Section(card, tensors)
 
 
-def load(path: str | Path, own_network: bool = False) -> Autoencoder:
-    """Read a model file and return its fitted autoencoder.
+def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fitted, EstimatorCard]:
+    """The fitted autoencoder of the section, and the estimator that it was.
 
     Args:
-        path: model file.
         own_network: import the user's own network that the file names; without, such a file is refused.
 
     Raises:
-        ModelFileError: whatever is wrong with the file, in one line; nothing in it is ever run.
+        ModelFileError: the first fault of the section, in one line; nothing in it is ever run.
     """
-    sections = read_sections(path)
-    ae = autoencoder_of(path, sections["main"], own_network)
-    take_generator(path, ae, sections.get("generator"))
-    return ae
-
-
-def main_card(path: str | Path, section: Section) -> MainCard:
-    """The card of the section `main`, checked as far as it goes without the tensors.
-
-    Raises:
-        ModelFileError: an entry that is unknown, missing or wrong; names it.
-    """
-    card: MainCard = card_of(path, MainCard, section.card)
-    if card.estimator.type not in ESTIMATORS:
-        raise ModelFileError(f"{path}: unknown estimator {card.estimator.type!r}; allowed: {', '.join(ESTIMATORS)}")
-    try:
-        _sound(card.encoding.schema)
-    except (DiaboloError, *DAMAGE) as error:
-        raise ModelFileError(f"{path}: section 'main' does not fit together: {str(error)[:600]}") from None
-    return card
-
-
-def autoencoder_of(path: str | Path, section: Section, own_network: bool) -> Autoencoder:
-    """The autoencoder of the section `main`; see `load`."""
-    card = main_card(path, section)
+    card: MainCard = card_of(path, MainCard, _with_old_scale(section.card))
     check_permission(path, card.config.network, card.estimator.parameters, card.own_network, own_network)
     tensors = section.tensors
     columns = len(card.encoding.schema.columns)
@@ -151,11 +112,10 @@ def autoencoder_of(path: str | Path, section: Section, own_network: bool) -> Aut
         raise ModelFileError(f"{path}: tensor 'main/scale' must be positive")
     try:
         encoding = Encoding(
-            card.encoding.schema, tensors["center"], tensors["scale"], card.encoding.clip, card.encoding.n_train
+            _sound(card.encoding.schema), tensors["center"], tensors["scale"], card.encoding.clip, card.encoding.n_train
         )
         state = {k: v for k, v in tensors.items() if k not in EXTRA}
         model = Model(card.config, encoding, state=state)
-        ae = ESTIMATORS[card.estimator.type](**card.estimator.parameters)
         build_config({k: v for k, v in card.estimator.parameters.items() if k != "verbose"})
     except ModelFileError:
         raise
@@ -169,14 +129,37 @@ def autoencoder_of(path: str | Path, section: Section, own_network: bool) -> Aut
         raise ModelFileError(f"{path}: tensor 'main/row_hashes' must be [n] U64")
     if not {"train", "stop", "calibrate"} <= set(card.roles.counts):
         raise ModelFileError(f"{path}: section 'main': roles have no counts")
-    training = {k: v for k, v in dataclasses.asdict(card.training).items() if k != "history"}
-    fitted = Fitted(model, history, dataclasses.asdict(card.roles), training, hashes)
-    from diabolo.data.table import Table
+    training = Training(card.training.device, card.training.seconds, card.training.versions)
+    return Fitted(model, history, card.roles, training, card.input, hashes), card.estimator
 
-    names = encoding.schema.names
-    dtypes = [c.dtype for c in encoding.schema.columns]
-    ae._adopt(fitted, Table(np.empty((0, columns)), names, dtypes, card.input.container, card.input.named))
-    return ae
+
+def _with_old_scale(card: dict[str, Any]) -> dict[str, Any]:
+    """A card that says by what Ω measures codes; cards from before that was a setting mean their rms."""
+    config, estimator = card.get("config"), card.get("estimator")
+    if not isinstance(config, dict) or "code_scale" in config or not isinstance(estimator, dict):
+        return card
+    parameters = estimator.get("parameters")
+    if not isinstance(parameters, dict):
+        return card
+    old = {"code_scale": "rms"}
+    return {
+        **card,
+        "config": {**config, **old},
+        "estimator": {**estimator, "parameters": {**parameters, **old}},
+    }
+
+
+def schema_of(path: str | Path, section: Section) -> Schema:
+    """The columns of the section's autoencoder.
+
+    Raises:
+        ModelFileError: the section is damaged.
+    """
+    card: MainCard = card_of(path, MainCard, _with_old_scale(section.card))
+    try:
+        return _sound(card.encoding.schema)
+    except (DiaboloError, *DAMAGE) as error:
+        raise ModelFileError(f"{path}: section 'main' does not fit together: {str(error)[:600]}") from None
 
 
 def _sound(schema: Schema) -> Schema:

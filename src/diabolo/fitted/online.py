@@ -1,90 +1,80 @@
-"""`partial_fit`: an autoencoder that learns from rows as they come."""
+"""A fit to rows as they come, a few at a time."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diabolo.data.encoding import fit_encoding
+from diabolo.config import Config
 from diabolo.data.hashing import MOST_HASHES, Fingerprint, hash_rows
 from diabolo.data.roles import ROLES
-from diabolo.data.schema import infer_schema
-from diabolo.data.table import Table, check_words, matched
+from diabolo.data.sources import encoded_rows
+from diabolo.data.table import Table, matched
 from diabolo.errors import DataError
-from diabolo.fitted.table import Fitted, refuse_infinite, rows_of, versions
-from diabolo.model.autoencoder import Model, resolve
+from diabolo.fitted.prepare import prepare, refuse_infinite
+from diabolo.fitted.record import Fitted, Input, Roles, Training
 from diabolo.train.online import step_on
 
-if TYPE_CHECKING:
-    from diabolo.estimators.autoencoder import Autoencoder
-
-__all__ = ["learn"]
+__all__ = ["begin", "learn"]
 
 
-def learn(ae: Autoencoder, table: Table, weights: np.ndarray | None) -> None:
-    """Step on a table's rows; the first call fixes columns, scaling and network, unless the autoencoder is fitted.
+def begin(table: Table, weights: np.ndarray | None, config: Config) -> Fitted:
+    """A model that is scaled on the rows of positive weight, and has not been stepped on yet.
 
     Raises:
-        DataError: an infinite cell, columns that differ from those of the first call, nothing that varies in it.
+        DataError: fewer than two rows, an infinite cell, nothing that varies.
     """
-    began = time.perf_counter()
-    if weights is not None:
-        at = np.flatnonzero(weights > 0)
-        weights, table = weights[at], dataclasses.replace(table, values=table.values[at])
-    refuse_infinite(table, np.arange(len(table)))
-    if not hasattr(ae, "model_"):
-        ae._adopt(_begin(ae, table, weights), table)
-    fitted: Fitted = ae.fitted_
-    fitted.kept = None  # rows of an earlier fit have other codes now
-    model = fitted.model
-    table = matched(table, model.encoding.schema, type(ae).__name__)
-    rows = rows_of(model.encoding, table.values, weights, np.arange(len(table)))
-    before = fitted.roles["counts"]["train"]
-    record, ae._pace = step_on(model, rows, before, len(fitted.history), ae._pace)
-    fitted.history.append(dataclasses.asdict(record))
-    fitted.training["seconds"] += time.perf_counter() - began
-    _remember(fitted, hash_rows(table.values))
-    ae.n_train_ = fitted.roles["counts"]["train"]
-
-
-def _begin(ae: Autoencoder, table: Table, weights: np.ndarray | None) -> Fitted:
-    """A model that is scaled on the rows, and has not been stepped on yet."""
-    config = ae._settings()
+    table, weights = _used(table, weights)
     if len(table) < 2:
         raise DataError(
             f"Found {len(table)} sample(s) to begin with (n_samples={len(table)}); the first call fixes the scaling "
             "and needs at least 2 rows, better some thousands"
         )
-    check_words(table, config.kinds or {})
-    schema = infer_schema(table.values, table.names, table.dtypes, config, table.levels, table.shape)
-    encoding = fit_encoding(matched(table, schema, "the model").values, schema, weights, config)
-    varying = sum(c.kind != "constant" for c in schema.columns)
-    model = Model(resolve(config, varying, encoding.width), encoding)
-    roles = {
-        "seed": config.random_state,
-        "rows": 0,
-        "stop": 0.0,
-        "calibrate": 0.0,
-        "combine": 0.0,
-        "counts": dict.fromkeys(ROLES, 0),
-        "fingerprint": str(Fingerprint()),
-    }
-    training = {"seconds": 0.0, "device": config.device, "versions": versions()}
-    return Fitted(model, [], roles, training, np.empty(0, np.uint64))
+    model = prepare(table, config, weights).model
+    roles = Roles(config.random_state, 0, 0.0, 0.0, dict.fromkeys(ROLES, 0), str(Fingerprint()))
+    return Fitted(
+        model, [], roles, Training(config.device), Input(table.container, table.named), np.empty(0, np.uint64)
+    )
+
+
+def learn(fitted: Fitted, table: Table, weights: np.ndarray | None, who: str) -> None:
+    """Step on a table's rows; the fit follows.
+
+    Raises:
+        DataError: an infinite cell, other columns than the fit's.
+    """
+    began = time.perf_counter()
+    table, weights = _used(table, weights)
+    model = fitted.model
+    table = matched(table, model.encoding.schema, who)
+    rows = encoded_rows(model.encoding, table.values, weights, np.arange(len(table)))
+    before = fitted.roles.counts["train"]
+    record, fitted.pace = step_on(model, rows, before, len(fitted.history), fitted.pace)
+    fitted.history.append(dataclasses.asdict(record))
+    fitted.training.seconds += time.perf_counter() - began
+    fitted.kept = fitted.drawn = None  # rows of an earlier fit have other codes now
+    _remember(fitted, hash_rows(table.values))
+
+
+def _used(table: Table, weights: np.ndarray | None) -> tuple[Table, np.ndarray | None]:
+    """The rows of positive weight."""
+    if weights is not None:
+        at = np.flatnonzero(weights > 0)
+        weights, table = weights[at], table.rows(at)
+    refuse_infinite(table, np.arange(len(table)))
+    return table, weights
 
 
 def _remember(fitted: Fitted, hashes: np.ndarray) -> None:
     """Count the rows as trained on, so that a calibration leaves them out."""
     roles, known = fitted.roles, fitted.row_hashes
-    chain = Fingerprint.after(roles["rows"], roles["fingerprint"])
+    chain = Fingerprint(roles.rows, roles.fingerprint)
     chain.add(hashes)
-    # Whoever shows all rows again in this order has shown no row that was not trained on.
-    roles |= {"rows": roles["rows"] + len(hashes), "fingerprint": str(chain)}
-    roles |= {"stop": 0.0, "calibrate": 0.0, "combine": 0.0}
-    roles["counts"]["train"] += len(hashes)
+    counts = {**roles.counts, "train": roles.counts["train"] + len(hashes)}
+    # All rows again in this order are a table of which every row was trained on.
+    fitted.roles = Roles(roles.seed, roles.rows + len(hashes), 0.0, 0.0, counts, str(chain))
     if known is not None:
         known = np.union1d(known, hashes)
         fitted.row_hashes = known if len(known) <= MOST_HASHES else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ from diabolo.generate.mixture import Mixture, fit_mixture
 from diabolo.generate.reweighting import Ratio, fit_ratio
 from diabolo.generate.trees import Trees, smallest_leaf
 from diabolo.model.autoencoder import Model
-from diabolo.registry import Registry
+from diabolo.registry import Entry, Registry
 
-__all__ = ["MOST_COLUMNS", "Method", "Source", "automatic", "codes_of", "methods"]
+__all__ = ["MOST_COLUMNS", "Method", "Sampler", "automatic", "codes_of", "methods"]
 
 #: Columns that trees are grown for by default; beyond, and for images, the decoder draws.
 MOST_COLUMNS = 128
@@ -28,7 +28,7 @@ MOST_COLUMNS = 128
 MAPPED = 10_000
 
 
-class Source:
+class Sampler:
     """A fitted model and the training rows that it keeps: what new rows are drawn from, learnt when first asked for.
 
     Args:
@@ -117,49 +117,49 @@ def codes_of(model: Model, rows: np.ndarray) -> np.ndarray:
     return out
 
 
-class Method(Protocol):
-    name: str
+class Method(Entry, abc.ABC):
+    """A way to draw rows."""
 
+    @abc.abstractmethod
     def draw(
-        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+        self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
     ) -> np.ndarray:
         """Rows [n, C] float64 in original units; with `mean` means in place of draws.
 
         Args:
-            source: what rows are drawn from.
+            sampler: rows are drawn from it.
             n: number of rows.
             given: values of columns by position, which every row gets.
             generator: of all chance.
             mean: E[x|z] in place of draws.
         """
-        ...
 
 
-methods: Registry[Method] = Registry("method")
+methods: Registry[Method] = Registry("method", __package__)
 
 
-def automatic(source: Source, mean: bool) -> str:
+def automatic(sampler: Sampler, mean: bool) -> str:
     """The method of `auto`: trees for rows of a table, the decoder for means, images and very many columns."""
-    schema = source.model.encoding.schema
-    if source.rows is None:
+    schema = sampler.model.encoding.schema
+    if sampler.rows is None:
         return "prior"
     return "mixture" if mean or schema.shape is not None or len(schema.columns) > MOST_COLUMNS else "trees"
 
 
-class _Decoded(abc.ABC):
-    """What methods share whose rows the decoder draws."""
+class _Decoded(Method):
+    """A method whose rows the decoder draws."""
 
     @abc.abstractmethod
-    def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray: ...
+    def codes(self, sampler: Sampler, n: int, generator: torch.Generator) -> np.ndarray: ...
 
     def draw(
-        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+        self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
     ) -> np.ndarray:
         if given:
-            codes = given_codes(source.noisy, lambda m: self.codes(source, m, generator), n, given, _numpy(generator))
+            codes = given_codes(sampler.noisy, lambda m: self.codes(sampler, m, generator), n, given, _numpy(generator))
         else:
-            codes = self.codes(source, n, generator)
-        out = decoded_rows(source.noisy, codes, generator, mean)
+            codes = self.codes(sampler, n, generator)
+        out = decoded_rows(sampler.noisy, codes, generator, mean)
         for c, value in given.items():
             out[:, c] = value
         return out
@@ -169,44 +169,39 @@ class _Decoded(abc.ABC):
 class FromPrior(_Decoded):
     """z ~ π, or one Gaussian with the training codes' moments where they were not held against π; x ~ p(x|z)."""
 
-    name = "prior"
-
-    def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray:
-        return np.asarray(source.model.sample_prior(n, generator).numpy())
+    def codes(self, sampler: Sampler, n: int, generator: torch.Generator) -> np.ndarray:
+        return np.asarray(sampler.model.sample_prior(n, generator).numpy())
 
 
 @methods.register("mixture")
 class FromMixture(_Decoded):
     """z from a Gaussian mixture fitted to the training codes, the aggregate posterior; x ~ p(x|z)."""
 
-    name = "mixture"
-
-    def codes(self, source: Source, n: int, generator: torch.Generator) -> np.ndarray:
-        return source.mixture.sample(n, _numpy(generator))
+    def codes(self, sampler: Sampler, n: int, generator: torch.Generator) -> np.ndarray:
+        return sampler.mixture.sample(n, _numpy(generator))
 
 
 @methods.register("resampled")
-class FromResampled:
+class FromResampled(Method):
     """Rows of `mixture`, moved to the laws of training columns and kept by the ratio of densities."""
 
-    name = "resampled"
     #: Times that the ratio is learnt, of what rows still lack; 0: only the columns' laws are put right.
     rounds: Annotated[int, Ge(0), Le(20)] = 3
     #: Candidates for each row at most.
     candidates: Annotated[int, Ge(2), Le(1_000)] = 100
 
     def draw(
-        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+        self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
     ) -> np.ndarray:
         if mean:
             raise ConfigError("method 'resampled' draws rows and has no mean; with mean=True take 'mixture' or 'prior'")
-        margins, ratio = source.corrected(self.rounds)
+        margins, ratio = sampler.corrected(self.rounds)
         rng = _numpy(generator)
-        codes = given_codes(source.noisy, lambda m: source.mixture.sample(m, rng), n, given, rng) if given else None
+        codes = given_codes(sampler.noisy, lambda m: sampler.mixture.sample(m, rng), n, given, rng) if given else None
 
         def law(m: int) -> np.ndarray:
-            z = source.mixture.sample(m, rng) if codes is None else codes[rng.integers(0, n, m)]
-            out = margins(decoded_rows(source.noisy, z, generator, mean=False), rng)
+            z = sampler.mixture.sample(m, rng) if codes is None else codes[rng.integers(0, n, m)]
+            out = margins(decoded_rows(sampler.noisy, z, generator, mean=False), rng)
             for c, value in given.items():
                 out[:, c] = value
             return out
@@ -215,22 +210,21 @@ class FromResampled:
 
 
 @methods.register("trees")
-class FromTrees:
+class FromTrees(Method):
     """The component of z in that mixture, then column after column from the law of its tree given those before."""
 
-    name = "trees"
     #: Training rows in a leaf, at least: fewer copy, more blur. "auto" takes the fewest that do not copy.
     leaf: Annotated[int, Ge(1), Le(10_000)] | Literal["auto"] = "auto"
     #: Candidates for each row at most, of which one is kept by how much likelier it is among training rows; 1: none.
     candidates: Annotated[int, Ge(1), Le(1_000)] = 24
 
     def draw(
-        self, source: Source, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+        self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
     ) -> np.ndarray:
         if mean:
             raise ConfigError("method 'trees' draws rows and has no mean; with mean=True take 'mixture' or 'prior'")
-        leaf = source.leaf if self.leaf == "auto" else self.leaf
-        trees, ratio = source.law(tuple(sorted(given)), leaf, self.candidates > 1)
+        leaf = sampler.leaf if self.leaf == "auto" else self.leaf
+        trees, ratio = sampler.law(tuple(sorted(given)), leaf, self.candidates > 1)
         rng = _numpy(generator)
         if ratio is None:
             return trees.draw(n, given, rng)

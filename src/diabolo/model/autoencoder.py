@@ -24,7 +24,7 @@ from diabolo.memory import Memory
 from diabolo.model.corruption import corruptions
 from diabolo.model.heads import Head, build_heads
 from diabolo.model.latent import Posterior, latents
-from diabolo.model.networks import ParameterStore, Shape, networks, parameter_shapes, run
+from diabolo.model.networks import ParameterStore, Shape, has_paths, networks, parameter_shapes, path_norms, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
 from diabolo.registry import spec_of
@@ -33,8 +33,8 @@ __all__ = ["Head", "Model", "resolve"]
 
 
 def resolve(config: Config, columns: int, inputs: int, shape: Shape | None = None) -> Config:
-    """Fill in what was left open: K = round(√C), never over-complete unasked; widths."""
-    latent_dim = config.latent_dim or max(1, min(round(math.sqrt(columns)), columns - 1))
+    """Fill in what was left open: K as the latent has it, and widths."""
+    latent_dim = config.latent_dim or latents.create(config.latent).default_dim(columns)
     hidden = config.hidden
     if hidden is None:
         hidden = networks.create(config.network).default_hidden(inputs, shape)
@@ -73,6 +73,11 @@ class Model:
             encoding.width, config.hidden, self.latent.width(self.latent_dim), encoding.shape
         )
         self.decoder = network.decoder(self.latent_dim, config.hidden[::-1], theta, encoding.shape)
+        if self.regularizer.scaled and config.code_scale == "decoder" and not has_paths(self.decoder):
+            raise ConfigError(
+                f"regularizer {self.regularizer.name!r} measures codes by the decoder's weights, and of network "
+                f"{config.network!r} it does not know them: set code_scale='rms', or take latent='topk'"
+            )
         shapes = {**parameter_shapes("encoder", self.encoder), **parameter_shapes("decoder", self.decoder)}
         for head in self.heads:
             own = head.likelihood.own(len(head.block.columns))
@@ -140,6 +145,12 @@ class Model:
     def decode(self, z: Tensor, memory: Memory | None = None) -> Tensor:
         """theta [*, B, width] for z [*, B, K]."""
         return run(self.decoder, self._decoder, z, memory, "decoder")
+
+    def reach(self) -> Tensor | None:
+        """c [*lead, K], by which z̄ = z c; None where Ω has no z̄, or takes z over its root mean square."""
+        if not self.regularizer.scaled or self.config.code_scale == "rms":
+            return None
+        return path_norms(self.decoder, self._decoder, self.latent_dim)
 
     def nll(self, theta: Tensor, rows: Encoded) -> list[Tensor]:
         """−log p(x|z) per head, [*, B, columns], standardised; cells that are not there cost 0.
@@ -330,9 +341,15 @@ def _check_parts(model: Model) -> None:
             f"regularizer {regularizer.name!r} needs a latent with a width: set latent='gaussian', "
             "or take regularizer 'prior' or 'lp' for a point latent"
         )
-    void = regularizer.void(model.prior)
+    by_rms = config.code_scale == "rms"
+    void = regularizer.void(model.prior, by_rms)
     if void:
         raise ConfigError(f"regularizer {regularizer.name!r} would have no effect: {void}")
+    if regularizer.name == "none" and config.beta not in (0.0, 1.0):
+        raise ConfigError(
+            f"beta = {config.beta:g} weighs a regularizer, and there is none: for few active dimensions set "
+            "regularizer='prior' and prior='laplace' (L1), or leave beta out"
+        )
     if config.draws > 1 and not model.latent.stochastic:
         raise ConfigError(f"draws = {config.draws} needs latent='gaussian'; a point latent has one value")
     if config.bound == "elbo":

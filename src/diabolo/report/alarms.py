@@ -6,16 +6,17 @@ the reader to judge. Adding a check is one class here.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import re
-from typing import Literal, Protocol
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 
 from diabolo.data.hashing import hash_rows
 from diabolo.model.networks import Rectify
-from diabolo.registry import Registry
+from diabolo.registry import Entry, Registry
 from diabolo.report.bottleneck import active_units
 from diabolo.report.evidence import Evidence, share, spaced
 from diabolo.report.html import number, percent
@@ -37,14 +38,19 @@ class Finding:
     advice: str = ""
 
 
-class Alarm(Protocol):
-    name: str
-    title: str
+class Alarm(Entry, abc.ABC):
+    """One check; `place` is its position on the page."""
 
+    title: ClassVar[str]
+
+    @abc.abstractmethod
     def __call__(self, e: Evidence) -> Finding: ...
 
+    def found(self, status: Status, measured: str, advice: str = "") -> Finding:
+        return Finding(self.title, status, measured, advice)
 
-alarms: Registry[Alarm] = Registry("alarm")
+
+alarms: Registry[Alarm] = Registry("alarm", __package__)
 
 
 def findings(e: Evidence) -> dict[str, Finding]:
@@ -52,22 +58,15 @@ def findings(e: Evidence) -> dict[str, Finding]:
     return {name: alarms.create(name)(e) for name in alarms}
 
 
-class _Check:
-    title = ""
-
-    def found(self, status: Status, measured: str, advice: str = "") -> Finding:
-        return Finding(self.title, status, measured, advice)
-
-
 @alarms.register("collapse")
-class Collapse(_Check):
+class Collapse(Alarm):
     """Posterior collapse: q(z|x) is the prior whatever x is, and the decoder does without the code.
 
     A unit is active if Var_x(E_q[z_i]) > 0.01 (Burda et al. 2016, arXiv:1509.00519). An alarm if no unit is, or if
     the code carries less than 0.1 nats per row, KL(q ‖ π) on average; a note if some units are not.
     """
 
-    name = "collapse"
+    place = 10
     title = "Posterior collapse"
 
     def __call__(self, e: Evidence) -> Finding:
@@ -98,14 +97,14 @@ class Collapse(_Check):
 
 
 @alarms.register("identity")
-class Identity(_Check):
+class Identity(Alarm):
     """Identity copying: rows whose columns have nothing to do with each other are reconstructed just as well.
 
     Each column of the rows (each object, where there are slots) is shuffled by itself. An alarm if reconstruction
     explains more than 95 % of the variance of such rows: the network copies, and finds no row unusual.
     """
 
-    name = "identity"
+    place = 20
     title = "Identity copying"
     limit = 0.95
 
@@ -128,14 +127,14 @@ class Identity(_Check):
 
 
 @alarms.register("dead")
-class Dead(_Check):
+class Dead(Alarm):
     """Dead units: rectified units that are 0 for every row, and numbers of a point latent that never move.
 
     An alarm if more than half of a layer is dead, a note if more than a quarter is; an alarm if a number of a point
     latent varies by less than 10⁻⁶ of the largest.
     """
 
-    name = "dead"
+    place = 30
     title = "Dead units"
     noted, limit = 0.25, 0.5
 
@@ -193,13 +192,13 @@ def _dead_by_layer(e: Evidence) -> list[tuple[str, int, int]]:
 
 
 @alarms.register("seen")
-class Seen(_Check):
+class Seen(Alarm):
     """Leakage of rows: a table that is taken for new holds rows that the model was trained on.
 
     An alarm if more than 0.1 % of the rows of another table were trained or stopped on, by their 64-bit hashes.
     """
 
-    name = "seen"
+    place = 40
     title = "Leakage of rows"
     limit = 0.001
 
@@ -249,14 +248,14 @@ LABEL = re.compile(
 
 
 @alarms.register("columns")
-class Columns(_Check):
+class Columns(Alarm):
     """Leakage of columns: one that is named like a label, one that numbers the rows, one that copies another.
 
     An alarm for a column of at most 20 values with a label's name; for one whose rank correlation with the row number
     exceeds 0.99; and for two whose standardised values differ by less than 10⁻⁴ everywhere, up to sign.
     """
 
-    name = "columns"
+    place = 50
     title = "Leakage of columns"
 
     def __call__(self, e: Evidence) -> Finding:
@@ -329,20 +328,20 @@ def _copies(e: Evidence) -> list[tuple[str, str]]:
 
 
 @alarms.register("unfinished")
-class Unfinished(_Check):
+class Unfinished(Alarm):
     """Training that was cut short: the loss on the stop rows was still falling.
 
     A note if the last two epochs brought more than 5 % of all that was gained.
     """
 
-    name = "unfinished"
+    place = 60
     title = "Training cut short"
 
     def __call__(self, e: Evidence) -> Finding:
-        losses = [h["validation"] for h in e.ae.history_ if h.get("validation") is not None]
+        losses = [h["validation"] for h in e.fitted.history if h.get("validation") is not None]
         if len(losses) < 6:
             return self.found("skipped", f"{len(losses)} epochs are too few to tell")
-        best = [i for i, h in enumerate(e.ae.history_) if h["best"]]
+        best = [i for i, h in enumerate(e.fitted.history) if h["best"]]
         last, before = min(losses[-2:]), min(losses[:-2][-3:])
         span = max(losses) - min(losses)
         gained = (before - last) / span if span > 0 else 0.0

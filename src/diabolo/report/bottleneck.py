@@ -15,7 +15,7 @@ import dataclasses
 
 import numpy as np
 
-from diabolo.fitted.table import rows_of
+from diabolo.data.sources import encoded_rows
 from diabolo.metrics import auroc
 from diabolo.model.autoencoder import Model
 from diabolo.report.evidence import Evidence, share, spaced
@@ -151,8 +151,8 @@ def _ladder(k: int, width: int) -> list[int]:
 
 def _pace(e: Evidence) -> float:
     """Rows per second of the model's own training; of a closed form that of its inputs' size."""
-    rows, seconds = (sum(float(h.get(key) or 0) for h in e.ae.history_) for key in ("rows", "seconds"))
-    solved = len(e.ae.history_) < 2
+    rows, seconds = (sum(float(h.get(key) or 0) for h in e.fitted.history) for key in ("rows", "seconds"))
+    solved = len(e.fitted.history) < 2
     return 5e9 / (3 * max(1, e.model.multiply_adds) + 1e5) if solved or seconds <= 0 else rows / seconds
 
 
@@ -173,7 +173,7 @@ def _refit(e: Evidence, k: int, values: np.ndarray, whole: np.ndarray, broken: n
     model = Model(config, e.encoding)
     at = np.arange(len(values))
     last = at % 10 == 0
-    train, stop = (rows_of(e.encoding, values[rows], None, at[rows]) for rows in (~last, last))
+    train, stop = (encoded_rows(e.encoding, values[rows], None, at[rows]) for rows in (~last, last))
     fit(model, train, stop)
     own = [run(model, v) for v in (whole, broken)]
     return _point(e, k, _triple(own[0]), _triple(own[1]), own[0].kl)

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diabolo.cluster.stability import most_likely
 from diabolo.data.hashing import hash_rows
-from diabolo.data.roles import ROLES, RoleRule
+from diabolo.data.roles import ROLES
 from diabolo.data.slots import filled
+from diabolo.detect.choice import density, score_of
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import density, score_table
+from diabolo.detect.scoring import score_table
 from diabolo.errors import DataError
 from diabolo.report.space import Components, Pass, Space, components, explained, run
 
 if TYPE_CHECKING:
-    from diabolo.artifact import Section
+    from diabolo.cluster.clusters import Clusters
     from diabolo.data.schema import Schema
-    from diabolo.estimators.autoencoder import Autoencoder
-    from diabolo.estimators.clusterer import LatentClusterer
-    from diabolo.estimators.detector import AnomalyDetector
+    from diabolo.detect.calibrated import Calibrated
+    from diabolo.file.model_file import ModelFile
+    from diabolo.fitted.record import Fitted
+    from diabolo.generate.methods import Sampler
 
 __all__ = ["Evidence", "Given", "Rows", "most_scored", "share", "spaced"]
 
 #: Rows scored, looked at column by column, compared by size, and drawn on the map, at most.
 MOST_SCORED, MOST_LOOKED, MOST_COMPARED, MOST_MAPPED = 100_000, 10_000, 3_000, 3_000
-#: The same for scores that take tens of passes.
+#: Rows scored with a costly score, at most.
 FEWER_SCORED = 40_000
-MANY_PASSES = ("neg_elbo", "neg_log_likelihood", "profile", "denoise")
 #: Cells (rows × columns) looked at, at most, which images reach first.
 MOST_CELLS = 6_000_000
 
@@ -40,11 +41,12 @@ class Given:
     """The model: its autoencoder, perhaps its detector, and the file it came from."""
 
     name: str
-    ae: Autoencoder
-    detector: AnomalyDetector | None
-    clusterer: LatentClusterer | None = None
-    sections: dict[str, Section] = dataclasses.field(default_factory=dict)
-    path: Path | None = None
+    estimator: str  #: name of the autoencoder's class
+    fitted: Fitted
+    sampler: Sampler
+    detector: Calibrated | None
+    clusters: Clusters | None = None
+    file: ModelFile | None = None
 
 
 @dataclasses.dataclass
@@ -63,8 +65,8 @@ class Rows:
 
 def most_scored(given: Given) -> int:
     """How many rows of a table are scored: as many as take some seconds."""
-    name = density(given.ae.model_) if given.detector is None else given.detector.score_
-    return FEWER_SCORED if name in MANY_PASSES else MOST_SCORED
+    name = density(given.fitted.model) if given.detector is None else given.detector.score_name
+    return FEWER_SCORED if score_of(name).costly else MOST_SCORED
 
 
 def spaced(n: int, most: int) -> np.ndarray:
@@ -77,8 +79,8 @@ class Evidence:
 
     def __init__(self, given: Given, rows: Rows, seed: int = 0, refits: bool | None = None) -> None:
         self.given, self.rows, self.seed, self.refits = given, rows, seed, refits
-        self.ae, self.detector = given.ae, given.detector
-        self.model, self.config = given.ae.model_, given.ae.config_
+        self.fitted, self.detector = given.fitted, given.detector
+        self.model, self.config = given.fitted.model, given.fitted.model.config
         self.encoding = self.model.encoding
         self.space = Space(self.model)
 
@@ -96,23 +98,21 @@ class Evidence:
     @functools.cached_property
     def same_table(self) -> bool:
         """Whether the rows are those of the very table that the model was fitted to."""
-        return bool(self.rows.fingerprint == self.given.ae.fitted_.roles["fingerprint"])
+        return bool(self.rows.fingerprint == self.fitted.roles.fingerprint)
 
     @functools.cached_property
     def roles(self) -> np.ndarray | None:
         """[n] positions in `ROLES` if the table is the one of the fit."""
         if not self.same_table:
             return None
-        r = self.ae.fitted_.roles
-        rule = RoleRule(r["rows"], r["seed"], r["stop"], r["combine"], r["calibrate"])
-        return np.asarray(rule.of(0, r["rows"])[self.rows.positions])
+        return self.fitted.roles.of(self.rows.positions)
 
     @functools.cached_property
     def seen(self) -> np.ndarray | None:
         """[n] bool: rows that the model was trained or stopped on; None where its file does not know."""
         if self.roles is not None:
             return np.asarray(self.roles <= ROLES.index("stop"))
-        known = self.ae.fitted_.row_hashes
+        known = self.fitted.row_hashes
         return None if known is None else np.isin(hash_rows(self.rows.values), known)
 
     @functools.cached_property
@@ -128,11 +128,11 @@ class Evidence:
 
     @functools.cached_property
     def reference(self) -> Reference:
-        return Reference(self.model) if self.detector is None else self.detector.reference_
+        return Reference(self.model) if self.detector is None else self.detector.reference
 
     @functools.cached_property
     def score_name(self) -> str:
-        return density(self.model) if self.detector is None else self.detector.score_
+        return density(self.model) if self.detector is None else self.detector.score_name
 
     @functools.cached_property
     def scores(self) -> np.ndarray:
@@ -149,14 +149,14 @@ class Evidence:
 
     @functools.cached_property
     def p_values(self) -> np.ndarray | None:
-        return None if self.detector is None else self.detector._calibration().p_values(self.scores)
+        return None if self.detector is None else self.detector.calibration.p_values(self.scores)
 
     @functools.cached_property
     def flagged(self) -> np.ndarray | None:
         """[n] bool: anomalies at the detector's rate."""
         if self.detector is None:
             return None
-        return np.asarray((self.scores > self.detector.threshold_) | ~np.isfinite(self.scores))
+        return np.asarray((self.scores > self.detector.threshold) | ~np.isfinite(self.scores))
 
     @functools.cached_property
     def worst(self) -> np.ndarray:
@@ -277,14 +277,10 @@ class Evidence:
     @functools.cached_property
     def clusters(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Cluster and confidence of each mapped row, where the file has clusters."""
-        found = self.given.clusterer
-        if found is None or found.n_clusters_ < 2:
+        found = self.given.clusters
+        if found is None or found.n_clusters < 2:
             return None
-        from diabolo.data.table import from_values
-
-        schema, values = self.schema, self.rows.values[self.mapped]
-        rows = from_values(values, schema.names, [c.dtype for c in schema.columns], "arrow", dict(schema.levels))
-        return found.predict(rows), found.confidence(rows)
+        return most_likely(found.proba(self.model, self.rows.values[self.mapped]))
 
     @functools.cached_property
     def mapped_pass(self) -> Pass:

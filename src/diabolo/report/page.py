@@ -9,11 +9,11 @@ from datetime import date
 from importlib.resources import files
 from typing import Any
 
-from diabolo import __version__
 from diabolo.report.alarms import Finding, findings
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, join, number, percent, prose, tag
 from diabolo.report.sections import Missing, Part, sections
+from diabolo.version import __version__
 
 __all__ = ["page"]
 
@@ -111,7 +111,7 @@ def _header(e: Evidence, found: dict[str, Finding]) -> Html:
     ]
     if e.flagged is not None and e.detector is not None:
         share = float(e.flagged[e.judged].mean())
-        tiles.append(("flagged", percent(share, 2), f"{percent(e.detector.false_alarm_rate_, 2)} promised"))
+        tiles.append(("flagged", percent(share, 2), f"{percent(e.detector.rate, 2)} promised"))
     tiles.append(("alarms", str(alarmed), f"of {len(found)} checks"))
     shown = [
         tag("div", tag("dt", name), tag("dd", tag("strong", value), tag("span", note))) for name, value, note in tiles
@@ -119,7 +119,7 @@ def _header(e: Evidence, found: dict[str, Finding]) -> Html:
     return tag(
         "div",
         tag("h1", e.given.name),
-        tag("p", f"{type(e.ae).__name__} on {e.rows.name}", class_="lead"),
+        tag("p", f"{e.given.estimator} on {e.rows.name}", class_="lead"),
         tag("dl", shown, class_="tiles"),
         class_="hero",
     )

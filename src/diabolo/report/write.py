@@ -19,7 +19,9 @@ from diabolo.data.table import as_table, matched
 from diabolo.errors import ConfigError, DataError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.detector import AnomalyDetector
+from diabolo.file.model_file import ModelFile
 from diabolo.report.evidence import Evidence, Given, Rows, most_scored, spaced
+from diabolo.report.page import page
 
 __all__ = ["write_report"]
 
@@ -64,8 +66,6 @@ def write_report(
     ...     Path(folder, "report.html").read_text()[:15]
     '<!doctype html>'
     """
-    from diabolo.report.page import page
-
     given = _given(model, own_network)
     rows = _rows(given, X, label)
     text = page(Evidence(given, rows, seed, refits), _today())
@@ -80,31 +80,22 @@ def _today() -> date:
 
 def _given(model: Any, own_network: bool) -> Given:
     if isinstance(model, AnomalyDetector):
-        check_is_fitted(model, "calibrations_")
-        return Given(type(model.autoencoder_).__name__, model.autoencoder_, model)
+        check_is_fitted(model)
+        ae = model.autoencoder_
+        return Given(type(ae).__name__, type(ae).__name__, ae.fitted_, ae.sampler_, model.calibrated_)
     if isinstance(model, Autoencoder):
         check_is_fitted(model, "model_")
-        return Given(type(model).__name__, model, None)
+        return Given(type(model).__name__, type(model).__name__, model.fitted_, model.sampler_, None)
     if not isinstance(model, str | os.PathLike):
         raise ConfigError(f"model = {model!r}; allowed are a model file, and a fitted autoencoder or detector")
-    from diabolo.artifact import read_sections
-    from diabolo.file.detector import load_detector
-    from diabolo.file.main import load
-
-    file = Path(model)
-    held = read_sections(file)
-    detector = load_detector(file, own_network) if "detector" in held else None
-    ae = load(file, own_network) if detector is None else detector.autoencoder_
-    clusterer = None
-    if "clusters" in held:
-        from diabolo.estimators.clusterer import LatentClusterer
-
-        clusterer = LatentClusterer.load(file, own_network)
-    return Given(file.name, ae, detector, clusterer, held, file)
+    file = ModelFile(Path(model), own_network)
+    detector = file.detector if "detector" in file else None
+    clusters = file.clusterer if "clusters" in file else None
+    return Given(file.path.name, file.estimator.type, file.autoencoder, file.generator, detector, clusters, file)
 
 
 def _rows(given: Given, X: Any, label: Any) -> Rows:
-    schema = given.ae.model_.encoding.schema
+    schema = given.fitted.model.encoding.schema
     if isinstance(X, str | os.PathLike | Taken):
         return _read(given, X if isinstance(X, Taken) else str(X), label)
     table = matched(as_table(X), schema, "the model")
@@ -138,7 +129,7 @@ def _word(cell: Any) -> str:
 
 
 def _read(given: Given, data: Data, label: str | None) -> Rows:
-    schema = given.ae.model_.encoding.schema
+    schema = given.fitted.model.encoding.schema
     source = as_fitted(data, schema, [label] if label else [])
     found = sampled(
         source, schema, None, min(8 * len(schema.names) * most_scored(given), MOST_BYTES), more=[label] if label else []

@@ -21,7 +21,7 @@ from diabolo.train.robust import create_robust, reweighted
 from diabolo.train.schedule import Plan, plan
 from diabolo.train.state import Epoch, State
 
-__all__ = ["Epoch", "fit"]
+__all__ = ["Epoch", "describe_codes", "fit", "run_epoch", "validate"]
 
 #: Draws of stop rows decoded at once under an importance-weighted bound.
 DECODED = 16_384
@@ -57,7 +57,7 @@ def _fit(model: Model, train: Source, stop: Rows, report: Report | None, checkpo
         for rows, weights in train.chunks():
             moments.add(rows.x, weights)
         solve(model, moments)
-        value = float(_validate(model, stop if len(stop) else train.some()).mean())
+        value = float(validate(model, stop if len(stop) else train.some()).mean())
         seconds = time.perf_counter() - started
         history = [Epoch(1, value, 0.0, value, 0.0, model.config.beta, seconds, len(train), 0, True, 0.0)]
         if report:
@@ -67,7 +67,7 @@ def _fit(model: Model, train: Source, stop: Rows, report: Report | None, checkpo
         model.to(device)
         train, stop = train.to(device), stop.to(device)
         history = _descend(model, train, stop, report, checkpoint)
-    _describe(model, train.some(), stop if len(stop) else train.some())
+    describe_codes(model, train.some(), stop if len(stop) else train.some())
     model.to("cpu")
     return history
 
@@ -82,10 +82,10 @@ def _descend(
         checkpoint.restore(state)
     ended = False
     while state.epoch < steps.epochs and not ended:
-        distance, omega, skipped = _epoch(engine, model, train, steps, state, checkpoint)
+        distance, omega, skipped = run_epoch(engine, model, train, steps, state, checkpoint)
         loss = distance + model.config.beta * omega
         with torch.no_grad():
-            value = _validate(model, stop) if len(stop) else loss
+            value = validate(model, stop) if len(stop) else loss
         value = torch.where(torch.isfinite(value), value, torch.inf)
         # A member that has run out of patience keeps its weights, as if it had been fitted alone.
         better = (value < state.best) & (state.stale < model.config.patience)
@@ -118,7 +118,7 @@ def _descend(
     return state.history
 
 
-def _epoch(
+def run_epoch(
     engine: Engine, model: Model, train: Source, steps: Plan, state: State, checkpoint: Checkpoint | None
 ) -> tuple[Tensor, Tensor, int]:
     """One pass, or the rest of one; sums stay on the device until its end. Returns mean distance, mean Ω, skips."""
@@ -152,7 +152,7 @@ def _epoch(
     return state.distance.sum(-1) / counted, state.omega / counted, skipped
 
 
-def _validate(model: Model, stop: Rows) -> Tensor:
+def validate(model: Model, stop: Rows) -> Tensor:
     """Loss [*lead] of the stop rows: clean input, final β, the same noise at every call."""
     config, n = model.config, len(stop.rows)
     stop = Rows(stop.rows, reweighted(model, create_robust(config), stop.rows, stop.weights))
@@ -168,7 +168,7 @@ def _validate(model: Model, stop: Rows) -> Tensor:
 
 
 @torch.no_grad()
-def _describe(model: Model, train: Rows, stop: Rows) -> None:
+def describe_codes(model: Model, train: Rows, stop: Rows) -> None:
     """Fill the buffers: moments of the training codes, and the typical cost of each column on stop rows."""
     members = [Moments(model.latent_dim) for _ in range(max(1, model.store.flat.numel() // model.store.flat.shape[-1]))]
     robust = create_robust(model.config)

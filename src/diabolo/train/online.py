@@ -14,7 +14,7 @@ from diabolo.data.sources import Rows
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
 from diabolo.train.engine import Engine, choose_device
-from diabolo.train.loop import _describe, _epoch, _validate
+from diabolo.train.loop import describe_codes, run_epoch, validate
 from diabolo.train.schedule import Plan, default_rate
 from diabolo.train.state import Epoch, State
 
@@ -69,16 +69,16 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
         model.to(device)
         rows = rows.to(device)
         with torch.no_grad():
-            value = _validate(model, rows)
+            value = validate(model, rows)
         engine = Engine(model, config)
         try:
             state = _resumed(State(model, engine), call, pace)
-            distance, omega, skipped = _epoch(engine, model, rows, plan, state, None)
+            distance, omega, skipped = run_epoch(engine, model, rows, plan, state, None)
         finally:
             engine.release()
             model.to("cpu")
         recent = _recent(None if pace is None else pace.recent, rows.to("cpu"))
-        _describe(model, recent, recent)
+        describe_codes(model, recent, recent)
     _blend(model, kept, min(before, WINDOW - len(recent)), recent)
     record = Epoch(
         epoch=call + 1,
@@ -126,7 +126,7 @@ def _recent(before: Rows | None, rows: Rows) -> Rows:
     if old.weights is not None or rows.weights is not None:
         weights = torch.cat([torch.ones(len(r)) if r.weights is None else r.weights for r in (old, rows)])
     x = torch.cat([old.rows.x, rows.rows.x])
-    return Rows(Encoded(x, present, None, None, None, max(old.rows.largest, rows.rows.largest)), weights)
+    return Rows(Encoded(x, present, largest=max(old.rows.largest, rows.rows.largest)), weights)
 
 
 def _part(rows: Rows, part: slice) -> Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from diabolo.train.loop import Epoch
+from diabolo.train.state import Epoch
 
 __all__ = ["line", "print_epoch"]
 

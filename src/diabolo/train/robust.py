@@ -13,8 +13,9 @@ from the centre: a small group far away would else pull the fit first, and be wh
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from diabolo.data.sources import Rows
 from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import row_losses
-from diabolo.registry import Registry
+from diabolo.registry import Entry, Registry
 
 __all__ = ["Robust", "Suspects", "chances", "create_robust", "reweighted", "robusts", "suspected", "suspects_among"]
 
@@ -41,35 +42,32 @@ FEWEST = 64
 ORDINARY = 0.01
 
 
-class Robust(Protocol):
-    name: str
+class Robust(Entry, abc.ABC):
+    """A rule that weighs training rows by their losses."""
 
+    @abc.abstractmethod
     def weights(self, losses: Tensor, given: Tensor | None) -> Tensor | None:
         """Weights [n] from 0 to 1 for losses [n] and the rows' own weights; None where all are 1."""
-        ...
 
 
-robusts: Registry[Robust] = Registry("robust")
+robusts: Registry[Robust] = Registry("robust", __package__)
 
 
 @robusts.register("none")
-class Nothing:
+class Nothing(Robust):
     """Every row counts."""
-
-    name = "none"
 
     def weights(self, losses: Tensor, given: Tensor | None) -> Tensor | None:
         return None
 
 
 @robusts.register("trim")
-class Trim:
+class Trim(Robust):
     """Leaves out rows whose loss is suspiciously large, judged anew in each epoch (Shen, Sanghavi 2019).
 
     With `contamination`, that share of largest losses; without, what Benjamini and Hochberg's procedure finds at 5 %.
     """
 
-    name = "trim"
     #: Share of training rows that do not belong, where it is known.
     contamination: Annotated[float, Gt(0), Lt(0.5)] | None = None
 
@@ -82,13 +80,11 @@ class Trim:
 
 
 @robusts.register("downweight")
-class Downweight:
+class Downweight(Robust):
     """Weighs a row by min(1, p/0.01): e^(−βℓ) beyond an ordinary loss, with β from the losses' own spread.
 
     The weights are those of the β-divergence (Akrami, Joshi, Li, Aydore, Leahy 2020, arXiv:1905.09961).
     """
-
-    name = "downweight"
 
     def weights(self, losses: Tensor, given: Tensor | None) -> Tensor | None:
         return (chances(losses, given) / ORDINARY).clamp_max(1.0).to(losses.dtype)

@@ -6,8 +6,6 @@ A file of this folder that registers a format is all that a new format needs.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,9 +39,6 @@ __all__ = [
     "shape_metadata",
     "write_batches",
 ]
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
 
 #: Rows per chunk: some 15 MB of 57 single-precision columns.
 CHUNK = 65_536

@@ -7,19 +7,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diabolo.data.formats.base import Source, formats, known
+from diabolo.data.formats.base import Format, Source, formats, known
 from diabolo.errors import DataError
-
-__all__ = ["Arrow"]
 
 
 @formats.register("arrow")
-class Arrow:
+class Arrow(Format):
     """Arrow IPC files and streams, also Feather version 2; mapped into memory, not loaded."""
 
-    name = "arrow"
     suffixes: ClassVar[tuple[str, ...]] = (".arrow", ".feather", ".ipc", ".arrows")
-    complete: ClassVar[bool] = True
+    complete = True
 
     @contextlib.contextmanager
     def _open(self, source: Source) -> Iterator[tuple[Any, bool]]:

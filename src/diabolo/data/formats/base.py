@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from diabolo.errors import DataError, DiaboloError, MissingExtraError, nearest
-from diabolo.registry import Registry
+from diabolo.registry import Entry, Registry
 
 __all__ = [
     "MOST_COLUMNS",
@@ -62,27 +63,27 @@ class Source:
         return self.shown
 
 
-class Format(Protocol):
+class Format(Entry, abc.ABC):
     """A registry entry. A chunk is a `pyarrow.RecordBatch`, whatever the file."""
 
-    name: str
     #: Ends of the file names, each with its dot.
     suffixes: ClassVar[tuple[str, ...]]
     #: Whether cells of every type can be written, missing ones too.
-    complete: ClassVar[bool]
+    complete: ClassVar[bool] = False
 
+    @abc.abstractmethod
     def schema(self, source: Source) -> tuple[Any, int | None]:
         """Arrow schema and number of rows (None if only reading tells)."""
-        ...
 
+    @abc.abstractmethod
     def read(self, source: Source, columns: Sequence[str] | None, rows: int) -> Iterator[Any]:
         """Batches of at most `rows` rows."""
-        ...
 
+    @abc.abstractmethod
     def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None: ...
 
 
-formats: Registry[Format] = Registry("format")
+formats: Registry[Format] = Registry("format", __package__)
 
 
 def suffix_of(name: str) -> tuple[str, str] | None:

@@ -10,21 +10,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diabolo.data.formats.base import Source, cannot_hold, formats, known, one_line
+from diabolo.data.formats.base import Format, Source, cannot_hold, formats, known, one_line
 from diabolo.errors import DataError
-
-__all__ = ["Csv"]
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 @formats.register("csv")
-class Csv:
+class Csv(Format):
     """Comma- or tab-separated text with a header, also gzipped; empty cells, NA and NaN are missing."""
 
-    name = "csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-    complete: ClassVar[bool] = True
+    complete = True
 
     def _open(self, source: Source, columns: Sequence[str] | None, serial: bool = False) -> Any:
         import pyarrow as pa

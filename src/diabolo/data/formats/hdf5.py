@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from diabolo.data.formats.base import (
+    Format,
     Source,
     block_batches,
     cannot_hold,
@@ -24,9 +25,6 @@ from diabolo.data.formats.base import (
     rows_within,
 )
 from diabolo.errors import DataError, nearest
-
-__all__ = ["Hdf5"]
-
 
 #: Bytes of a chunk, which HDF5's library unpacks as a whole.
 MOST_CHUNK = 1 << 29
@@ -46,12 +44,10 @@ class Part:
 
 
 @formats.register("hdf5")
-class Hdf5:
+class Hdf5(Format):
     """HDF5 datasets of one length (fields of compound ones too) as columns; FILE.h5::GROUP chooses among several."""
 
-    name = "hdf5"
     suffixes: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
-    complete: ClassVar[bool] = False
 
     def _open(self, source: Source) -> Any:
         try:

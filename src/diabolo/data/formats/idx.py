@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from diabolo.data.formats.base import (
+    Format,
     Source,
     block_batches,
     cannot_hold,
@@ -22,20 +23,16 @@ from diabolo.data.formats.base import (
 )
 from diabolo.errors import DataError
 
-__all__ = ["Idx"]
-
 #: Codes of the third byte (Y. LeCun, C. Cortes, C. Burges, the MNIST database).
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 CODES = {np.dtype(t).newbyteorder("="): code for code, t in TYPES.items()}
 
 
 @formats.register("idx")
-class Idx:
+class Idx(Format):
     """IDX, in which MNIST comes: one array, like train-images-idx3-ubyte, also gzipped."""
 
-    name = "idx"
     suffixes: ClassVar[tuple[str, ...]] = (".idx", ".idx.gz", "-ubyte", "-ubyte.gz")
-    complete: ClassVar[bool] = False
 
     def _open(self, path: Path, mode: str = "rb") -> Any:
         return gzip.open(path, mode) if path.suffix.lower() == ".gz" else open(path, mode)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from diabolo.data.formats.base import (
+    Format,
     Source,
     block_batches,
     fixed_columns,
@@ -21,19 +22,15 @@ from diabolo.data.formats.base import (
 )
 from diabolo.errors import DataError
 
-__all__ = ["Images"]
-
 #: Pillow's modes as they are read: grey, color, color with transparency, 16-bit grey.
 MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "I;16": "I;16"}
 
 
 @formats.register("images")
-class Images:
+class Images(Format):
     """A folder of pictures of one size, one row each; the names of subfolders are the text column `label`."""
 
-    name = "images"
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".jpg", ".jpeg")
-    complete: ClassVar[bool] = False
 
     def _layout(self, source: Source) -> tuple[list[Path], list[str] | None, list[str], Any]:
         """Files, their labels, the columns of a picture, and the schema."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from diabolo.data.formats.base import (
+    Format,
     Source,
     block_batches,
     cannot_hold,
@@ -26,18 +27,14 @@ from diabolo.data.formats.base import (
 )
 from diabolo.errors import DataError, nearest
 
-__all__ = ["NumPy"]
-
 Member = tuple[tuple[int, ...], np.dtype[Any], bool]
 
 
 @formats.register("numpy")
-class NumPy:
+class NumPy(Format):
     """.npy, an array of one row per entry with columns x0, x1, ...; .npz, arrays of one length by their keys."""
 
-    name = "numpy"
     suffixes: ClassVar[tuple[str, ...]] = (".npy", ".npz")
-    complete: ClassVar[bool] = False
 
     def _members(self, source: Source) -> dict[str, Member]:
         if source.path.suffix.lower() == ".npy":

@@ -6,23 +6,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diabolo.data.formats.base import CHUNK_BYTES, Source, formats, known, rows_within
+from diabolo.data.formats.base import CHUNK_BYTES, Format, Source, formats, known, rows_within
 from diabolo.data.weight import halved, is_varied
 from diabolo.errors import DataError
-
-__all__ = ["Parquet"]
 
 #: Bytes that the pages of a column may unpack to whatever their size, and how many times their own size beyond that.
 MOST_PAGES, MOST_RATIO = 1 << 28, 1032
 
 
 @formats.register("parquet")
-class Parquet:
+class Parquet(Format):
     """Apache Parquet, read one row group's slice at a time."""
 
-    name = "parquet"
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
-    complete: ClassVar[bool] = True
+    complete = True
 
     def schema(self, source: Source) -> tuple[Any, int | None]:
         import pyarrow.parquet as pq

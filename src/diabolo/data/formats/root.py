@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from diabolo.data.formats.base import (
+    Format,
     Source,
     block_batches,
     cannot_hold,
@@ -21,8 +22,6 @@ from diabolo.data.formats.base import (
 )
 from diabolo.errors import DataError, nearest
 
-__all__ = ["Root"]
-
 #: What the readers of uproot call a table.
 TABLES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
 #: The tree that is written.
@@ -30,12 +29,10 @@ TREE = "events"
 
 
 @formats.register("root")
-class Root:
+class Root(Format):
     """ROOT trees and RNTuples by uproot; FILE.root:TREE chooses among several; jagged branches are lists."""
 
-    name = "root"
     suffixes: ClassVar[tuple[str, ...]] = (".root",)
-    complete: ClassVar[bool] = False
 
     def _tree(self, source: Source, file: Any) -> Any:
         there = file.classnames(cycle=False)

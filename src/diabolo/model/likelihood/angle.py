@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from diabolo.memory import Memory
-from diabolo.model.likelihood.base import Own, Reduced, Units, likelihoods
+from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 from diabolo.model.prior import HALF_LOG_2PI
-
-__all__ = ["VonMises"]
 
 
 @likelihoods.register("von_mises")
-class VonMises(Reduced):
+class VonMises(Likelihood):
     """e^(κ cos(φ − φ̂)) / 2π I₀(κ) for angles; the decoder gives κ (cos φ̂, sin φ̂) (Mardia, Jupp 2000, eq. 3.5.17)."""
 
-    name = "von_mises"
-    kinds: ClassVar[tuple[str, ...]] = ("angle",)
-    density: ClassVar[bool] = True
+    kinds = ("angle",)
+    density = True
 
     def width(self, columns: int, inputs: int) -> int:
         return 2 * columns
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {}
 
     @staticmethod
     def _kappa(theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:

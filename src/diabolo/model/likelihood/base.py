@@ -1,18 +1,19 @@
-"""What every likelihood answers, and the units that a block's columns are in."""
+"""The class of all likelihoods, and the units that a block's columns are in."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from diabolo.memory import Memory
-from diabolo.registry import Registry
+from diabolo.registry import Entry, Registry
 
-__all__ = ["Likelihood", "Own", "Reduced", "Units", "default_likelihood", "likelihoods"]
+__all__ = ["Likelihood", "Own", "Units", "default_likelihood", "likelihoods"]
 
 Own = Mapping[str, Tensor]
 
@@ -53,31 +54,32 @@ class Units:
         return (values - self.center.double()) / self.scale.double()
 
 
-class Likelihood(Protocol):
-    name: str
+class Likelihood(Entry, abc.ABC):
+    """A density or mass of a cell; an entry may know a shorter way to the sum over columns or to the mean over rows."""
+
     #: Kinds of block that it can describe.
     kinds: ClassVar[tuple[str, ...]]
     #: Whether its nll is a density in x, which the scale turns into one in original units; else it is a mass.
-    density: ClassVar[bool]
+    density: ClassVar[bool] = False
 
     def width(self, columns: int, inputs: int) -> int:
         """Numbers that the decoder gives for a block of that many columns and inputs."""
-        ...
+        return columns
 
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         """Shapes of trained parameters that do not depend on z, all starting at 0."""
-        ...
+        return {}
 
     def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         """What a training step takes for x [B, inputs], before corruption; None for x itself."""
-        ...
+        return None
 
+    @abc.abstractmethod
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         """−log p(x|z), [*, B, columns], nats, of a density in standardised units or of a mass.
 
         With `memory`, theta may be overwritten.
         """
-        ...
 
     def row_nll(
         self,
@@ -89,8 +91,9 @@ class Likelihood(Protocol):
         present: Tensor | None,
         memory: Memory | None = None,
     ) -> Tensor:
-        """The sum over columns of the masked nll + offset [columns], [*, B]; see `Reduced`."""
-        ...
+        """The sum over columns of the masked nll + offset [columns], [*, B]."""
+        nll = self.nll(theta, own, x, units, memory) + offset
+        return (nll if present is None else torch.where(present, nll, 0.0)).sum(-1)
 
     def mean_nll(
         self,
@@ -102,30 +105,36 @@ class Likelihood(Protocol):
         present: Tensor | None,
         memory: Memory | None = None,
     ) -> Tensor:
-        """Weighted mean over rows of the masked nll, [*, columns]: training's reduction, see `Reduced`."""
-        ...
+        """Weighted mean over rows of the masked nll, [*, columns]: training's reduction."""
+        nll = self.nll(theta, own, x, units)
+        if present is not None:
+            nll = torch.where(present, nll, 0.0)
+        return nll.mean(-2) if share is None else torch.matmul(share, nll)
 
+    @abc.abstractmethod
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         """E[x|z], [*, B, columns], standardised; the most probable level of a category."""
-        ...
 
     def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
         """Numbers [*, B, width] whose mean is that of a mixture over the leading axis of theta.
 
         Its shares e^log_share [S, *, B, 1] add up to 1.
         """
-        ...
+        return (theta * log_share.exp()).sum(0)
 
-    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor: ...
+    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        """A distance of x [B, inputs] to the mean that needs no density, [*, B, columns]."""
+        return (x - self.mean(theta, units)).square()
 
+    @abc.abstractmethod
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor: ...
 
+    @abc.abstractmethod
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         """P(X ≤ x), [*, B, columns], float64, for values x of the columns (an angle in radians)."""
-        ...
 
 
-likelihoods: Registry[Likelihood] = Registry("likelihood")
+likelihoods: Registry[Likelihood] = Registry("likelihood", __package__)
 
 
 def default_likelihood(kind: str, stochastic: bool) -> Any:
@@ -144,42 +153,3 @@ def default_likelihood(kind: str, stochastic: bool) -> Any:
         "categorical": "categorical",
         "missing": "bernoulli",
     }[kind]
-
-
-class Reduced:
-    """What most entries share; an entry may know a shorter way to the mean over rows, or to the sum over columns."""
-
-    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
-        return (theta * log_share.exp()).sum(0)
-
-    def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
-        return None
-
-    def row_nll(
-        self,
-        theta: Tensor,
-        own: Own,
-        x: Tensor,
-        units: Units,
-        offset: Tensor,
-        present: Tensor | None,
-        memory: Memory | None = None,
-    ) -> Tensor:
-        nll: Tensor = self.nll(theta, own, x, units, memory)  # type: ignore[attr-defined]
-        nll = nll + offset
-        return (nll if present is None else torch.where(present, nll, 0.0)).sum(-1)
-
-    def mean_nll(
-        self,
-        theta: Tensor,
-        own: Own,
-        x: Tensor,
-        units: Units,
-        share: Tensor | None,
-        present: Tensor | None,
-        memory: Memory | None = None,
-    ) -> Tensor:
-        nll: Tensor = self.nll(theta, own, x, units)  # type: ignore[attr-defined]
-        if present is not None:
-            nll = torch.where(present, nll, 0.0)
-        return nll.mean(-2) if share is None else torch.matmul(share, nll)

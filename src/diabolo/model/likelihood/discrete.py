@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -11,30 +11,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from diabolo.memory import Memory
-from diabolo.model.likelihood.base import Own, Reduced, Units, likelihoods
-
-__all__ = ["Bernoulli", "Categorical", "Levels", "Multiplicity"]
+from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 
 
 @likelihoods.register("bernoulli")
-class Bernoulli(Reduced):
+class Bernoulli(Likelihood):
     """p^x (1−p)^(1−x) with p = sigmoid(theta): exact for x in {0, 1}, the cross-entropy for x between."""
 
-    name = "bernoulli"
-    kinds: ClassVar[tuple[str, ...]] = ("boolean", "missing")
-    density: ClassVar[bool] = False
+    kinds = ("boolean", "missing")
     #: Whether a cell between 0 and 1 is a probability, from which each training step draws a fresh 0 or 1 (stop rows
     #: keep one draw), as for gray images (Salakhutdinov, Murray 2008).
     binarize: bool = False
 
     def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         return torch.bernoulli(x, generator=generator) if self.binarize else None
-
-    def width(self, columns: int, inputs: int) -> int:
-        return columns
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {}
 
     def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
         return torch.logit((theta.sigmoid() * log_share.exp()).sum(0), eps=1e-7)
@@ -57,18 +47,13 @@ class Bernoulli(Reduced):
 
 
 @likelihoods.register("categorical")
-class Categorical(Reduced):
+class Categorical(Likelihood):
     """p_l = softmax(theta)_l over the levels of a column; a level never seen in training is priced by the model."""
 
-    name = "categorical"
-    kinds: ClassVar[tuple[str, ...]] = ("categorical",)
-    density: ClassVar[bool] = False
+    kinds = ("categorical",)
 
     def width(self, columns: int, inputs: int) -> int:
         return inputs
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {}
 
     def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
         return (theta.log_softmax(-1) + log_share).logsumexp(0)
@@ -91,20 +76,15 @@ class Categorical(Reduced):
 
 
 @likelihoods.register("levels")
-class Levels(Reduced):
+class Levels(Likelihood):
     """p_l = softmax(theta)_l over the few numbers that an ordinal column takes."""
 
-    name = "levels"
-    kinds: ClassVar[tuple[str, ...]] = ("ordinal",)
-    density: ClassVar[bool] = False
+    kinds = ("ordinal",)
     #: How many numbers.
     count: Annotated[int, Ge(2)] = 2
 
     def width(self, columns: int, inputs: int) -> int:
         return self.count
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {}
 
     @staticmethod
     def _values(units: Units) -> Tensor:
@@ -122,9 +102,6 @@ class Levels(Reduced):
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         return (theta.softmax(-1) * self._values(units).to(theta.dtype)).sum(-1, keepdim=True)
-
-    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
-        return (x - self.mean(theta, units)).square()
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         return self._values(units)[_draw(theta, generator).long()]
@@ -149,23 +126,18 @@ def _cumulative(theta: Tensor, x: Tensor) -> Tensor:
 
 
 @likelihoods.register("multiplicity")
-class Multiplicity(Reduced):
+class Multiplicity(Likelihood):
     """The count N of filled slots as a categorical, and, given N, which slots they are.
 
     The first N, or with probability `gaps` any other choice, all equally likely.
     """
 
-    name = "multiplicity"
-    kinds: ClassVar[tuple[str, ...]] = ("slots",)
-    density: ClassVar[bool] = False
+    kinds = ("slots",)
     #: Share of rows whose filled slots are not the first ones.
     gaps: Annotated[float, Gt(0), Lt(1)] = 0.5
 
     def width(self, columns: int, inputs: int) -> int:
         return inputs + 1
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {}
 
     def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
         return (theta.log_softmax(-1) + log_share).logsumexp(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -11,33 +11,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from diabolo.memory import Memory
-from diabolo.model.likelihood.base import Own, Reduced, Units, likelihoods
-from diabolo.model.likelihood.real import decoded
-
-__all__ = ["DiscretizedLogistic", "NegativeBinomial", "Poisson"]
+from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
+from diabolo.model.likelihood.scaled import Scaled, decoded
 
 #: log of a rate stays below this: e^40 counts are none that a table holds.
 LOG_RATE = 40.0
 
 
 @likelihoods.register("discretized_logistic")
-class DiscretizedLogistic(Reduced):
+class DiscretizedLogistic(Scaled):
     """The logistic's mass from k − ½ to k + ½, the tails at the smallest and largest number of the column's type.
 
     P(k) = S((k + ½ − x̂)/s) − S((k − ½ − x̂)/s), S the sigmoid (Salimans et al. 2017, arXiv:1701.05517, eq. 2).
     """
 
-    name = "discretized_logistic"
-    kinds: ClassVar[tuple[str, ...]] = ("integer",)
-    density: ClassVar[bool] = False
+    kinds = ("integer",)
+    scaled_by = "scale"
     #: s: "learned" per column, or "decoded" for each row.
     scale: Literal["learned", "decoded"] = "learned"
-
-    def width(self, columns: int, inputs: int) -> int:
-        return 2 * columns if self.scale == "decoded" else columns
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {"log_scale": (columns,)} if self.scale == "learned" else {}
 
     def _shape(self, theta: Tensor, own: Own, units: Units) -> tuple[Tensor, Tensor]:
         """Location and scale s, standardised; s starts at a third of the column's spread."""
@@ -62,12 +53,9 @@ class DiscretizedLogistic(Reduced):
         return upper + lower - torch.where(edge, 0.0, inside)
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
-        location = decoded(theta)[0] if self.scale == "decoded" else theta
+        location = super().mean(theta, units)
         low, high = (units.standardised(bound).to(location.dtype) for bound in (units.low, units.high))
         return torch.minimum(torch.maximum(location, low), high)
-
-    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
-        return (x - self.mean(theta, units)).square()
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         location, s = self._shape(theta, own, units)
@@ -89,14 +77,10 @@ def _log_rate(theta: Tensor, units: Units) -> Tensor:
     return (theta.double() + base).clamp(-LOG_RATE, LOG_RATE)
 
 
-class _Rate(Reduced):
+class _Rate(Likelihood):
     """What laws of counts share: one number for each column, the log of its mean."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("count",)
-    density: ClassVar[bool] = False
-
-    def width(self, columns: int, inputs: int) -> int:
-        return columns
+    kinds = ("count",)
 
     def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
         return (theta + log_share).logsumexp(0)
@@ -104,18 +88,10 @@ class _Rate(Reduced):
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         return units.standardised(_log_rate(theta, units).exp()).to(theta.dtype)
 
-    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
-        return (x - self.mean(theta, units)).square()
-
 
 @likelihoods.register("poisson")
 class Poisson(_Rate):
     """e^(−λ) λ^k / k! with λ the training mean times e^theta (Poisson 1837)."""
-
-    name = "poisson"
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {}
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         log_rate, k = _log_rate(theta, units), units.values(x)
@@ -138,7 +114,6 @@ class NegativeBinomial(_Rate):
     Lopez et al. 2018, Nature Methods 15, 1053, eq. 4; r is learned per column.
     """
 
-    name = "negative_binomial"
     #: r at the start of training; large is nearly Poisson.
     dispersion: Annotated[float, Gt(0), Lt(1e6)] = 5.0
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import torch
-from annotated_types import Gt, Lt
 from torch import Tensor
 from torch.nn import functional
 
 from diabolo.memory import Memory
-from diabolo.model.likelihood.base import Own, Reduced, Units, likelihoods
+from diabolo.model.likelihood.base import Own, Units, likelihoods
+from diabolo.model.likelihood.scaled import Scale, Scaled, decoded
 from diabolo.model.prior import HALF_LOG_2PI
 
-__all__ = ["Gaussian", "Laplace", "Scale", "decoded"]
-
-#: A fixed scale in standardised units, one trained per column, or one that the decoder gives for each row.
-Scale = Literal["learned", "decoded"] | Annotated[float, Gt(0), Lt(1e15)]
-#: log σ of the decoder stays within these, so that a wild row gives a finite gradient.
-LOG_SCALE = 12.0
-
-
-def decoded(theta: Tensor) -> tuple[Tensor, Tensor]:
-    """The decoder's location and log scale, [*, B, columns] each."""
-    location, log_scale = theta.chunk(2, dim=-1)
-    return location, log_scale.clamp(-LOG_SCALE, LOG_SCALE)
+__all__ = ["Gaussian"]
 
 
 class _MeanSquare(torch.autograd.Function):
@@ -70,23 +59,17 @@ def _weighted(cells: Tensor, weight: Tensor) -> Tensor:
 
 
 @likelihoods.register("gaussian")
-class Gaussian(Reduced):
+class Gaussian(Scaled):
     """N(x; x̂, σ²): a fixed σ gives half the squared error, "learned" one σ per column.
 
     Rybkin, Daniilidis, Levine 2021, arXiv:2006.13202.
     """
 
-    name = "gaussian"
-    kinds: ClassVar[tuple[str, ...]] = ("real", "integer")
-    density: ClassVar[bool] = True
+    kinds = ("real", "integer")
+    density = True
+    scaled_by = "sigma"
     #: Standard deviation in standardised units, "learned" per column, or "decoded" for each row.
     sigma: Scale = 1.0
-
-    def width(self, columns: int, inputs: int) -> int:
-        return 2 * columns if self.sigma == "decoded" else columns
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {"log_sigma": (columns,)} if self.sigma == "learned" else {}
 
     def variance(self, theta: Tensor, own: Own, units: Units) -> Tensor:
         """σ², [*, 1 or B, columns]; a trained one is floor² + e^(2s), which no training can push below the floor."""
@@ -96,12 +79,16 @@ class Gaussian(Reduced):
             return units.floor.square() + (2 * decoded(theta)[1]).exp()
         return units.floor.clamp_min(float(self.sigma)).square()
 
-    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+    def law(self, theta: Tensor, own: Own, units: Units) -> tuple[Tensor, Tensor]:
+        """1/2σ², the price of a unit of squared error, and ½ log 2πσ², that of no error; shapes of `variance`."""
         variance = self.variance(theta, own, units)
+        return 0.5 / variance, 0.5 * variance.log() + HALF_LOG_2PI
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        weight, constant = self.law(theta, own, units)
         squared = self.squared_error(theta, x, units, memory)
-        if memory is not None and not torch.is_grad_enabled():
-            return squared.mul_(0.5 / variance).add_(0.5 * variance.log() + HALF_LOG_2PI)
-        return squared * (0.5 / variance) + (0.5 * variance.log() + HALF_LOG_2PI)
+        free = memory is not None and not torch.is_grad_enabled()
+        return torch.mul(squared, weight, out=squared if free else None).add_(constant)
 
     def row_nll(
         self,
@@ -115,22 +102,20 @@ class Gaussian(Reduced):
     ) -> Tensor:
         if self.sigma == "decoded":
             return super().row_nll(theta, own, x, units, offset, present, memory)
+
+        def parts() -> tuple[Tensor, Tensor, Tensor]:
+            weight, constant = self.law(theta, own, units)
+            constant = constant + offset
+            return _one(weight), _one(constant), constant.sum(-1)
+
         kept = Memory() if memory is None else memory
-        weight, constant, total = kept.once(
-            f"nll.{theta.storage_offset()}", lambda: self._parts(self.variance(theta, own, units), offset)
-        )
+        weight, constant, total = kept.once(f"nll.{theta.storage_offset()}", parts)
         squared = self.squared_error(theta, x, units, memory)
         if present is None:
             return _weighted(squared, weight).add_(total)
         # What is absent is taken off, so that a row without any scores alike beside rows with and without.
         total = total - _weighted(torch.where(present, 0.0, 1.0), constant)
         return _weighted(torch.where(present, squared, 0.0), weight) + total
-
-    @staticmethod
-    def _parts(variance: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the square of a column is worth, what the column costs beside it, and the sum of the latter."""
-        constant = 0.5 * variance.log() + HALF_LOG_2PI + offset
-        return _one(0.5 / variance), _one(constant), constant.sum(-1)
 
     def mean_nll(
         self,
@@ -145,18 +130,15 @@ class Gaussian(Reduced):
         if self.sigma == "decoded":
             return super().mean_nll(theta, own, x, units, share, present, memory)
         squared: Tensor = _MeanSquare.apply(theta, x, share, present, memory)  # type: ignore[no-untyped-call]
-        variance = self.variance(theta, own, units)
-        variance = variance if self.sigma != "learned" else variance.squeeze(-2)
-        constant = 0.5 * variance.log() + HALF_LOG_2PI
+        weight, constant = self.law(theta, own, units)
+        if self.sigma == "learned":
+            weight, constant = weight.squeeze(-2), constant.squeeze(-2)
         if present is not None:
             there = present.to(x.dtype)
             constant = constant * (there.mean(0) if share is None else torch.mv(there.t(), share))
         elif share is not None:
             constant = constant * share.sum()
-        return squared * (0.5 / variance) + constant
-
-    def mean(self, theta: Tensor, units: Units) -> Tensor:
-        return decoded(theta)[0] if self.sigma == "decoded" else theta
+        return squared * weight + constant
 
     def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         location = self.mean(theta, units)
@@ -175,38 +157,18 @@ class Gaussian(Reduced):
 
 
 @likelihoods.register("laplace")
-class Laplace(Reduced):
+class Laplace(Scaled):
     """e^(−|x − x̂|/b) / 2b: the absolute error, which far cells pull less (Laplace 1774)."""
 
-    name = "laplace"
-    kinds: ClassVar[tuple[str, ...]] = ("real", "integer")
-    density: ClassVar[bool] = True
+    kinds = ("real", "integer")
+    density = True
+    scaled_by = "b"
     #: b in standardised units, "learned" per column, or "decoded" for each row.
     b: Scale = "learned"
-
-    def width(self, columns: int, inputs: int) -> int:
-        return 2 * columns if self.b == "decoded" else columns
-
-    def own(self, columns: int) -> dict[str, tuple[int, ...]]:
-        return {"log_b": (columns,)} if self.b == "learned" else {}
-
-    def spread(self, theta: Tensor, own: Own, units: Units) -> Tensor:
-        """b, [*, 1 or B, columns], above the floor of σ."""
-        if self.b == "learned":
-            return (units.floor + own["log_b"].exp()).unsqueeze(-2)
-        if self.b == "decoded":
-            return units.floor + decoded(theta)[1].exp()
-        return units.floor.clamp_min(float(self.b))
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         b = self.spread(theta, own, units)
         return (x - self.mean(theta, units)).abs() / b + (2 * b).log()
-
-    def mean(self, theta: Tensor, units: Units) -> Tensor:
-        return decoded(theta)[0] if self.b == "decoded" else theta
-
-    def squared_error(self, theta: Tensor, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
-        return (x - self.mean(theta, units)).square()
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         location = self.mean(theta, units)

@@ -4,7 +4,7 @@ A network is data, not code: `[Affine(57, 32), Rectify(), Affine(32, 3)]`. Batch
 exact integer evaluation and hand-off to other runtimes all walk that list.
 """
 
-from diabolo.model.networks import convolutional, dense
+from diabolo.model.networks.base import networks
 from diabolo.model.networks.execution import run
 from diabolo.model.networks.operations import (
     Affine,
@@ -15,7 +15,8 @@ from diabolo.model.networks.operations import (
     RowToImage,
     TransposedConvolution,
 )
-from diabolo.model.networks.protocol import Network, Shape, networks
+from diabolo.model.networks.paths import has_paths, path_norms
+from diabolo.model.networks.protocol import Network, Shape
 from diabolo.model.networks.store import ParameterStore, parameter_shapes
 
 __all__ = [
@@ -29,9 +30,9 @@ __all__ = [
     "RowToImage",
     "Shape",
     "TransposedConvolution",
-    "convolutional",
-    "dense",
+    "has_paths",
     "networks",
     "parameter_shapes",
+    "path_norms",
     "run",
 ]

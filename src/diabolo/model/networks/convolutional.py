@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Le, Lt
 
 from diabolo.errors import ConfigError
+from diabolo.model.networks.base import networks
 from diabolo.model.networks.dense import rectifier_gain
 from diabolo.model.networks.operations import (
     Affine,
@@ -19,23 +20,21 @@ from diabolo.model.networks.operations import (
     RowToImage,
     TransposedConvolution,
 )
-from diabolo.model.networks.protocol import Shape, networks
-
-__all__ = ["Conv"]
+from diabolo.model.networks.protocol import Shape
+from diabolo.registry import Entry
 
 #: Shortest side of an image that can be halved, and halved again.
 SMALLEST = 8
 
 
 @networks.register("conv")
-class Conv:
+class Conv(Entry):
     """Strided convolutions down to a small map, an affine map to the code, and the mirror of both back (LeCun 1998).
 
     For images of any size from 8 × 8 and any number of channels. `hidden` gives each stage's channels; a stage
     halves both sides. The way back is by transposed convolutions (Dumoulin, Visin 2016, arXiv:1603.07285).
     """
 
-    name = "conv"
     needs_shape: ClassVar[bool] = True
     #: Pixels on a side of each convolution's window; even ones overlap evenly on the way back.
     kernel: Annotated[int, Ge(3), Le(7)] = 4

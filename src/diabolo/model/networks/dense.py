@@ -9,17 +9,16 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Lt
 
 from diabolo.errors import ConfigError
+from diabolo.model.networks.base import networks
 from diabolo.model.networks.operations import Affine, Operation, Rectify
-from diabolo.model.networks.protocol import Shape, networks
-
-__all__ = ["MLP", "Linear"]
+from diabolo.model.networks.protocol import Shape
+from diabolo.registry import Entry
 
 
 @networks.register("mlp")
-class MLP:
+class MLP(Entry):
     """Affine layers with rectifiers between them (Rumelhart, Hinton, Williams 1986)."""
 
-    name = "mlp"
     needs_shape: ClassVar[bool] = False
     #: Slope for negative values; 0 is the ReLU.
     slope: Annotated[float, Ge(0), Lt(1)] = 0.0
@@ -39,10 +38,9 @@ class MLP:
 
 
 @networks.register("linear")
-class Linear:
+class Linear(Entry):
     """One affine map each way: principal components under a Gaussian likelihood."""
 
-    name = "linear"
     needs_shape: ClassVar[bool] = False
 
     def encoder(self, inputs: int, hidden: Sequence[int], outputs: int, shape: Shape | None = None) -> list[Operation]:

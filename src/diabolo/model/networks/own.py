@@ -37,7 +37,7 @@ def is_own(spec: Spec | Any) -> bool:
     return isinstance(name, str) and ":" in name
 
 
-def own_network(spec: Spec) -> OwnNetwork:
+def own_network(spec: str | Mapping[str, Any]) -> OwnNetwork:
     """Import the class that `spec` names, and give it its settings.
 
     Raises:

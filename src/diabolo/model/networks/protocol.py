@@ -1,14 +1,13 @@
-"""What a network family is, and the registry of them."""
+"""What a network family answers, a built-in one or a user's own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from diabolo.model.networks.operations import Operation
-from diabolo.registry import Registry, Spec
 
-__all__ = ["Network", "Shape", "networks"]
+__all__ = ["Network", "Shape"]
 
 #: Height, width and channels of the image that a row is, in C order.
 Shape = tuple[int, int, int]
@@ -32,18 +31,3 @@ class Network(Protocol):
         ...
 
     def default_hidden(self, inputs: int, shape: Shape | None) -> tuple[int, ...]: ...
-
-
-class _Networks(Registry[Network]):
-    """The networks that are built in, and a user's own by import path."""
-
-    def create(self, spec: Spec | Any) -> Network:
-        """Build a network; a name like "mypackage.mymodule:MyNetwork" imports that class."""
-        from diabolo.model.networks.own import OwnNetwork, is_own, own_network
-
-        if isinstance(spec, OwnNetwork):
-            return spec
-        return own_network(spec) if is_own(spec) else super().create(spec)
-
-
-networks: Registry[Network] = _Networks("network")

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.columns import column_costs
+from diabolo.detect.explaining import ColumnPart, Explanation, explain, plain_rows, seen_rows
 from diabolo.errors import CalibrationError, DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, tag
 from diabolo.report.png import as_bytes, picture
-from diabolo.report.sections.base import Missing, Part, sections
+from diabolo.report.sections.base import Missing, Part, Section, sections
 from diabolo.report.space import run
-
-if TYPE_CHECKING:
-    from diabolo.detect.explaining import Explanation
-    from diabolo.estimators.detector import AnomalyDetector
 
 __all__ = ["Anomalies"]
 
@@ -28,9 +26,10 @@ MOST_SEARCHED = 24
 
 
 @sections.register("anomalies")
-class Anomalies:
+class Anomalies(Section):
     """The rows of the highest scores."""
 
+    place = 40
     title = "Most anomalous rows"
     short = "Anomalies"
 
@@ -47,9 +46,7 @@ class Anomalies:
             )
         try:
             searched = len(e.schema.names) <= MOST_SEARCHED
-            found = (
-                e.detector._explain_values(e.rows.values[first], 0) if searched else _by_columns(e, e.detector, first)
-            )
+            found = explain(e.detector, e.rows.values[first], 0) if searched else _by_columns(e, e.detector, first)
         except DiaboloError as error:
             return Missing(str(error))
         found = [dataclasses.replace(x, row=int(e.rows.positions[i])) for x, i in zip(found, first, strict=True)]
@@ -65,20 +62,18 @@ class Anomalies:
         return Part(lead, [tag("div", [_card(x) for x in found], class_="grid rows")])
 
 
-def _by_columns(e: Evidence, detector: AnomalyDetector, rows: np.ndarray) -> list[Explanation]:
+def _by_columns(e: Evidence, detector: Calibrated, rows: np.ndarray) -> list[Explanation]:
     """Explanations without a search: columns by the p-value of their −log p(x_j|z), then by the cost itself."""
-    from diabolo.detect.explaining import ColumnPart, Explanation, plain_rows, seen_rows
-
-    if detector.columns_ is None:
+    if detector.columns is None:
         raise CalibrationError("The detector was saved by a version that kept no costs by column; fit it again.")
     values = e.rows.values[rows]
     costs = column_costs(e.model, values)
-    p = detector.columns_.p_values(costs)
-    typical = np.median(detector.columns_.costs, axis=0)
+    p = detector.columns.p_values(costs)
+    typical = np.median(detector.columns.costs, axis=0)
     hat = run(e.model, np.nan_to_num(values, nan=np.nan, posinf=np.nan, neginf=np.nan)).values
     seen, expected = seen_rows(values, e.encoding), plain_rows(hat, e.encoding, mean=True)
     there = e.present(values)
-    whole = e.detector._calibration().p_values(e.scores[rows]) if e.detector is not None else np.ones(len(rows))
+    whole = e.detector.calibration.p_values(e.scores[rows]) if e.detector is not None else np.ones(len(rows))
     out = []
     for k, i in enumerate(rows):
         excess = np.where(there[k], costs[k] - typical, -np.inf)
@@ -90,9 +85,9 @@ def _by_columns(e: Evidence, detector: AnomalyDetector, rows: np.ndarray) -> lis
         )
         score = float(e.scores[i])
         flag = None if np.isfinite(score) else e.encoding.flags(values[k : k + 1])[0] or "the score overflows"
-        verdict = not np.isfinite(score) or score > detector.threshold_
+        verdict = not np.isfinite(score) or score > detector.threshold
         out.append(
-            Explanation(int(i), score, float(whole[k]), detector.threshold_, bool(verdict), score, parts, (), flag)
+            Explanation(int(i), score, float(whole[k]), detector.threshold, bool(verdict), score, parts, (), flag)
         )
     return out
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
-from diabolo.registry import Registry
+from diabolo.registry import Entry, Registry
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, join, tag
 
@@ -30,16 +31,17 @@ class Missing:
     command: str = ""
 
 
-class Section(Protocol):
-    name: str
-    title: str
-    short: str  #: for the bar of links
+class Section(Entry, abc.ABC):
+    """One heading of the page; `place` is its position, in tens that leave room between."""
 
+    title: ClassVar[str]
+    short: ClassVar[str]  #: for the bar of links
+
+    @abc.abstractmethod
     def __call__(self, e: Evidence) -> Part | Missing: ...
 
 
-#: In the order of the page.
-sections: Registry[Section] = Registry("section")
+sections: Registry[Section] = Registry("section", __package__)
 
 
 def grid(*cards: Any) -> Html:

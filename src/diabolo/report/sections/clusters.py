@@ -4,48 +4,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from diabolo.data.table import as_table, matched
+from diabolo.cluster.clusters import Clusters as Found
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
 from diabolo.report.png import as_bytes, picture, sheet
-from diabolo.report.sections.base import Missing, Part, grid, sections
-
-__all__ = ["Clusters"]
+from diabolo.report.sections.base import Missing, Part, Section, grid, sections
 
 #: Clusters shown, and columns of each: those in which it differs most from the others.
 SHOWN, COLUMNS = 12, 5
 
 
 @sections.register("clusters")
-class Clusters:
+class Clusters(Section):
     """The file's clusters among the rows on the map."""
 
+    place = 60
     title = "Clusters"
     short = "Clusters"
 
     def __call__(self, e: Evidence) -> Part | Missing:
-        found, labelled = e.given.clusterer, e.clusters
+        found, labelled = e.given.clusters, e.clusters
         if found is None or labelled is None:
             return Missing("The file has no clusters.", "diabolo cluster MODEL DATA -o LABELS.parquet")
-        if found.n_clusters_ < 2:
+        if found.n_clusters < 2:
             return Part("No cluster structure was found: all rows are one cluster.", [])
         labels, confidence = labelled
         stable = (
-            f"; resampled fits agree to {number(found.stability_, 3)} (adjusted Rand index)"
-            if _is_number(found)
+            f"; resampled fits agree to {number(found.stability, 3)} (adjusted Rand index)"
+            if np.isfinite(found.stability)
             else ""
         )
         lead = (
-            f"{found.n_clusters_} clusters of codes{stable}. The latent map above can be colored by them; "
+            f"{found.n_clusters} clusters of codes{stable}. The latent map above can be colored by them; "
             f"the median row of the map belongs to its cluster with {percent(float(np.median(confidence)))} belief."
         )
-        return Part(lead, [grid(_sizes(found.sizes_, labels), _prototypes(e, found))])
-
-
-def _is_number(found: object) -> bool:
-    stability = getattr(found, "stability_", None)
-    return stability is not None and bool(np.isfinite(stability))
+        return Part(lead, [grid(_sizes(found.sizes, labels), _prototypes(e, found))])
 
 
 def _sizes(sizes: np.ndarray, labels: np.ndarray) -> Html:
@@ -69,9 +63,9 @@ def _sizes(sizes: np.ndarray, labels: np.ndarray) -> Html:
     return figure(chart, "Sizes", said, table)
 
 
-def _prototypes(e: Evidence, found: object) -> Html:
+def _prototypes(e: Evidence, found: Found) -> Html:
     """The decoded center of each cluster."""
-    values = matched(as_table(found.prototypes_), e.schema, "the model").values[:SHOWN]  # type: ignore[attr-defined]
+    values = found.decoded_centers(e.model)[:SHOWN]
     if e.is_image:
         shape = e.schema.shape or (1, 1, 1)
         low, high = e.schema.columns[0].low, e.schema.columns[0].high

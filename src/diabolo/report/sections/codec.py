@@ -8,34 +8,31 @@ from typing import TYPE_CHECKING, Any
 from diabolo.errors import DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, Sorted, columns_table, number, tag
-from diabolo.report.sections.base import Missing, Part, sections
+from diabolo.report.sections.base import Missing, Part, Section, sections
 
 if TYPE_CHECKING:
     from diabolo.compress.report import Report
-
-__all__ = ["Codec"]
 
 #: Rows coded.
 CODED = 8_192
 
 
 @sections.register("codec")
-class Codec:
+class Codec(Section):
     """Bits per value and errors of each column."""
 
+    place = 100
     title = "Compression by column"
     short = "Compression"
 
     def __call__(self, e: Evidence) -> Part | Missing:
-        section, path = e.given.sections.get("codec"), e.given.path
-        if section is None or path is None:
+        file = e.given.file
+        if file is None or "codec" not in file:
             return Missing("The file has no codec.", "diabolo compress MODEL DATA -o FILE.dbl --max-error 1e-3")
         if e.rows.source is None:
             return Missing("The codec reads tables from a file, and these rows are from Python.")
-        from diabolo.file.codec import plan_of
-
         try:
-            found = coded(e.rows.source, plan_of(path, section))
+            found = coded(e.rows.source, file.codec.plan)
         except DiaboloError as error:
             return Missing(f"The codec cannot take this table: {error}")
         r = found

@@ -8,18 +8,17 @@ from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence, spaced
 from diabolo.report.html import Html, Sorted, columns_table, number, percent, tag, words
 from diabolo.report.png import as_bytes, picture, sheet
-from diabolo.report.sections.base import Part, sections
-
-__all__ = ["Columns", "Reconstructions"]
+from diabolo.report.sections.base import Part, Section, sections
 
 #: Columns listed, and drawn.
 MOST_LISTED, MOST_DRAWN, DRAWN_ROWS = 400, 9, 250
 
 
 @sections.register("columns")
-class Columns:
+class Columns(Section):
     """How well each column is reconstructed."""
 
+    place = 70
     title = "Error by column"
     short = "Columns"
 
@@ -137,9 +136,10 @@ def _pixels(e: Evidence) -> Html:
 
 
 @sections.register("reconstructions")
-class Reconstructions:
+class Reconstructions(Section):
     """Originals beside reconstructions."""
 
+    place = 80
     title = "Original beside reconstruction"
     short = "Reconstruction"
 

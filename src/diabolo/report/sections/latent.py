@@ -11,9 +11,7 @@ from diabolo.report.charts import Axis, Chart
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
 from diabolo.report.png import as_bytes, sheet, uri
-from diabolo.report.sections.base import Part, sections
-
-__all__ = ["Latent"]
+from diabolo.report.sections.base import Part, Section, sections
 
 #: Latent numbers that may be axes, columns that may be colours, levels of a column that have a name.
 MOST_AXES, MOST_COLUMNS, MOST_LEVELS = 12, 60, 12
@@ -24,9 +22,10 @@ NONE = 65_535
 
 
 @sections.register("latent")
-class Latent:
+class Latent(Section):
     """A map of codes."""
 
+    place = 50
     title = "Latent map"
     short = "Map"
 

@@ -9,9 +9,7 @@ from diabolo.data.roles import ROLES
 from diabolo.registry import spec_of
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
-from diabolo.report.sections.base import Part, grid, sections
-
-__all__ = ["Model"]
+from diabolo.report.sections.base import Part, Section, grid, sections
 
 ROLE_WORDS = {
     "train": "trained on",
@@ -24,20 +22,21 @@ LATENT_WORDS = {"point": "a point", "gaussian": "a Gaussian"}
 
 
 @sections.register("model")
-class Model:
+class Model(Section):
     """The card of the model."""
 
+    place = 10
     title = "What was trained on what"
     short = "Model"
 
     def __call__(self, e: Evidence) -> Part:
-        fitted = e.ae.fitted_
-        counts = {role: fitted.roles["counts"].get(role, 0) for role in ROLES}
+        fitted = e.fitted
+        counts = {role: fitted.roles.counts.get(role, 0) for role in ROLES}
         columns = len(e.schema.names)
         what = _images(e) if e.is_image else f"{number(columns)} columns"
         lead = (
-            f"{type(e.ae).__name__} with a latent of {e.model.latent_dim} numbers, fitted to "
-            f"{number(counts['train'])} rows of {what} in {fitted.training['seconds']:.1f}\N{NO-BREAK SPACE}s."
+            f"{e.given.estimator} with a latent of {e.model.latent_dim} numbers, fitted to "
+            f"{number(counts['train'])} rows of {what} in {fitted.training.seconds:.1f}\N{NO-BREAK SPACE}s."
         )
         return Part(lead, [grid(_network(e), _roles(counts)), grid(_parts(e), _provenance(e))])
 
@@ -175,19 +174,17 @@ def _parts(e: Evidence) -> Html:
 
 
 def _provenance(e: Evidence) -> Html:
-    fitted = e.ae.fitted_
+    fitted = e.fitted
     training, roles = fitted.training, fitted.roles
     facts = [
-        ("training table", f"{number(roles['rows'])} rows, fingerprint {roles['fingerprint']}"),
-        ("split seed", str(roles["seed"])),
+        ("training table", f"{number(roles.rows)} rows, fingerprint {roles.fingerprint}"),
+        ("split seed", str(roles.seed)),
     ]
-    facts += [(name, version) for name, version in training["versions"].items()]
-    if e.given.path is not None:
-        from diabolo.artifact import SECTIONS
-
-        held = sorted(e.given.sections, key=list(SECTIONS).index)
-        facts.append(("file", f"{e.given.path.name}, {number(e.given.path.stat().st_size)} bytes"))
-        facts += [(f"section {n}", f"SHA-256 {e.given.sections[n].sha256(n)[:16]}…") for n in held]
+    facts += [(name, version) for name, version in training.versions.items()]
+    file = e.given.file
+    if file is not None:
+        facts.append(("file", f"{file.path.name}, {number(file.size)} bytes"))
+        facts += [(f"section {name}", f"SHA-256 {digest[:16]}…") for name, digest in file.hashes.items()]
     return _facts("Provenance", facts)
 
 

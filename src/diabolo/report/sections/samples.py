@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 
-from diabolo.data.table import as_table, matched
-from diabolo.generate.drawing import source_of
+from diabolo.generate.drawing import draw
 from diabolo.generate.fidelity import ColumnDistance, column_distances, copying
 from diabolo.generate.methods import automatic
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence, spaced
 from diabolo.report.html import Html, columns_table, number, percent, tag, words
 from diabolo.report.png import as_bytes, picture, sheet
-from diabolo.report.sections.base import Part, grid, sections
-
-__all__ = ["Samples"]
+from diabolo.report.sections.base import Part, Section, grid, sections
 
 #: Rows drawn, columns drawn as charts, levels and bins of each, rows that copies are looked for among.
 DRAWN, CHARTS, LEVELS, BINS, NEAR, MOST_NEAR_CELLS = 2_000, 9, 12, 40, 2_000, 200_000
@@ -26,9 +21,10 @@ QUICKLY = " (drawn by trees of 20 rows in a leaf, not resampled as `sample` does
 
 
 @sections.register("samples")
-class Samples:
+class Samples(Section):
     """Rows as `Autoencoder.sample` draws them, without the resampling that takes longest; of images E[x|z]."""
 
+    place = 90
     title = "Samples beside data"
     short = "Samples"
 
@@ -61,15 +57,11 @@ class Samples:
 
 def draws(e: Evidence, n: int) -> np.ndarray:
     """Rows [n, C] drawn from the model, in the schema's order and levels; of images E[x|z], without the noise of x."""
-    ae = copy.copy(e.ae)
-    ae.container_ = "arrow"
-    method = QUICK if by_trees(e) else "auto"
-    cells = ae.sample(n, random_state=e.seed, mean=e.is_image, method=method)
-    return matched(as_table(cells), e.schema, "the model").values
+    return draw(e.given.sampler, n, e.seed, e.is_image, QUICK if by_trees(e) else "auto")
 
 
 def by_trees(e: Evidence) -> bool:
-    return automatic(source_of(e.ae), e.is_image) == "trees"
+    return automatic(e.given.sampler, e.is_image) == "trees"
 
 
 def _copies(e: Evidence, real: np.ndarray, drawn: np.ndarray) -> str:

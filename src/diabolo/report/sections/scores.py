@@ -8,17 +8,16 @@ from diabolo.detect.conformal import Calibration
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent
-from diabolo.report.sections.base import Part, grid, sections
-
-__all__ = ["Scores", "interval"]
+from diabolo.report.sections.base import Part, Section, grid, sections
 
 BINS = 60
 
 
 @sections.register("scores")
-class Scores:
+class Scores(Section):
     """Scores, threshold and rates."""
 
+    place = 30
     title = "Anomaly scores"
     short = "Scores"
 
@@ -39,7 +38,7 @@ class Scores:
         lead = (
             f"Of {number(n)} {whose}, {number(int(flags.sum()))} ({percent(share, 2)}) score above the threshold, "
             "which promises "
-            f"at most {percent(d.false_alarm_rate_, 2)} of normal rows. Scored by {e.score_name}."
+            f"at most {percent(d.rate, 2)} of normal rows. Scored by {e.score_name}."
         )
         return Part(lead, [grid(_histogram(e), _rates(e), *_by_truth(e))])
 
@@ -76,10 +75,10 @@ def _range(*parts: np.ndarray) -> tuple[float, float]:
 def _histogram(e: Evidence) -> Html:
     scores = e.scores[e.judged]
     d = e.detector
-    known = d._calibration().scores if d is not None else np.zeros(0)
+    known = d.calibration.scores if d is not None else np.zeros(0)
     low, high = _range(scores, known)
-    if d is not None and np.isfinite(d.threshold_):
-        high = max(high, d.threshold_ + 0.15 * (d.threshold_ - low))
+    if d is not None and np.isfinite(d.threshold):
+        high = max(high, d.threshold + 0.15 * (d.threshold - low))
     edges = np.linspace(low, high, BINS + 1)
     inside = np.clip(scores[np.isfinite(scores)], low, high)
     counts = np.histogram(inside, edges)[0] / max(1, len(scores))
@@ -89,7 +88,7 @@ def _histogram(e: Evidence) -> Html:
         calibration = np.histogram(np.clip(known, low, high), edges)[0] / len(known)
         top = max(top, float(calibration[:-1].max()) * 1.15)
     chart = Chart(Axis(low, high, f"score {e.score_name}"), Axis(0, max(top, 1e-9), "share of rows"))
-    threshold = d.threshold_ if d is not None else np.inf
+    threshold = d.threshold if d is not None else np.inf
     split = int(np.searchsorted(edges, threshold))
     if d is None:
         chart.bars(edges, counts, "c1", "rows")
@@ -122,7 +121,7 @@ def _rates(e: Evidence) -> Html:
     d = e.detector
     if d is None or e.p_values is None:
         raise TypeError("rates need a detector")
-    calibration: Calibration = d._calibration()
+    calibration: Calibration = d.calibration
     p = e.p_values[e.judged]
     n = len(calibration)
     rates = np.unique(np.geomspace(max(1 / (n + 1), 1e-4), 0.5, 40))
@@ -135,7 +134,7 @@ def _rates(e: Evidence) -> Html:
     )
     chart.area(rates, np.maximum(band[:, 0], floor), band[:, 1], "c2", "expected of normal rows, 95 %")
     chart.line(rates, np.where(realised > 0, realised, np.nan), "c1", "these rows")
-    rate = d.false_alarm_rate_
+    rate = d.rate
     chart.vertical(rate, "rule", f"in use: {percent(rate, 2)}", before=rate > 0.02)
     at = interval(int((p <= rate).sum()), len(p))
     said = (
@@ -185,7 +184,7 @@ def _by_truth(e: Evidence) -> list[Html]:
     rows = []
     for i, ((name, s), h) in enumerate(zip(found, heights, strict=True)):
         chart.steps(edges, h, f"c{i + 1}", name)
-        flagged = "" if e.detector is None else percent(float((s > e.detector.threshold_).mean()), 2)
+        flagged = "" if e.detector is None else percent(float((s > e.detector.threshold).mean()), 2)
         rows.append((name, number(len(s)), number(float(np.median(s))), flagged))
     table = columns_table(
         "Scores by label",

@@ -8,18 +8,17 @@ from diabolo.report.bottleneck import ACTIVE, Point, Sizes, active_units, sizes_
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, prose, tag
-from diabolo.report.sections.base import Part, grid, sections
-
-__all__ = ["Size"]
+from diabolo.report.sections.base import Part, Section, grid, sections
 
 #: What a size of the latent has to gain on explained variance for it to be worth a number more.
 WORTH = 0.01
 
 
 @sections.register("size")
-class Size:
+class Size(Section):
     """The bottleneck advisor and the certificate against principal components."""
 
+    place = 110
     title = "Size of the latent"
     short = "Size"
 

@@ -10,20 +10,19 @@ import numpy as np
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number
-from diabolo.report.sections.base import Missing, Part, grid, sections
-
-__all__ = ["Training"]
+from diabolo.report.sections.base import Missing, Part, Section, grid, sections
 
 
 @sections.register("training")
-class Training:
+class Training(Section):
     """How the loss and its terms fell."""
 
+    place = 20
     title = "Training"
     short = "Training"
 
     def __call__(self, e: Evidence) -> Part | Missing:
-        history = e.ae.history_
+        history = e.fitted.history
         best = next((h for h in reversed(history) if h["best"]), history[-1] if history else None)
         if best is None:
             return Missing("The file holds no history of a training.")

@@ -1,0 +1,75 @@
+"""`diabolo calibrate`: a detector's p-values renewed on other rows, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from diabolo.cli.console import OWN_NETWORK, TABLE, check_apart, percent, say
+from diabolo.cli.verb import verb
+from diabolo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diabolo.data.sample import Sample
+    from diabolo.detect.calibrated import Calibrated
+
+__all__ = ["calibrate"]
+
+
+@verb(50)
+def calibrate(
+    model: Path = typer.Argument(..., help="Model file."),
+    data: str = typer.Argument(..., help=f"Normal rows that the model has not seen, at least 99. {TABLE}"),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Model file to write; MODEL itself by default."),
+    weight: str | None = typer.Option(None, help="Column of row weights."),
+    score_: str | None = typer.Option(None, "--score", help="Score to use from now on."),
+    false_alarm_rate: float | None = typer.Option(None, help="Default rate from now on."),
+    memory: str = typer.Option("1GiB", help="Of a larger table, a uniform sample of at most this size calibrates."),
+    own_network: bool = OWN_NETWORK,
+) -> None:
+    """Renew the calibration of a model's detector, or give a model its detector; nothing is trained.
+
+    Rows that the autoencoder was trained on are left out. The file's other sections stay as they are.
+    """
+    from diabolo.cli.console import Progress
+    from diabolo.cli.training import byte_count
+    from diabolo.data.formats import check_writable
+    from diabolo.data.reading import as_fitted
+    from diabolo.data.sample import sampled
+    from diabolo.detect.calibrating import Choice, renewed
+    from diabolo.file.detector import detector_section
+    from diabolo.file.model_file import ModelFile
+
+    target = model if out is None else out
+    most = byte_count(memory, "--memory")
+    check_apart(target, data)
+    check_writable(target)
+    file = ModelFile(model, own_network)
+    fitted, before = file.autoencoder, file.detector.choosing(score_, false_alarm_rate) if "detector" in file else None
+    known = fitted.model.encoding.schema
+    if weight is not None and weight in known.names:
+        raise ConfigError(f"--weight {weight}: is a column that the model was fitted on; weights are no such column")
+    source = as_fitted(data, known, [weight] if weight else [])
+    progress = Progress("reading", None)
+    sample = sampled(source, known, weight, most, progress.add)
+    progress.end()
+    detector = renewed(fitted, before, sample, Choice(score_ or "auto", false_alarm_rate))
+    file.update({"detector": detector_section(detector)}, target)
+    say(_summary(target, detector, sample))
+
+
+def _summary(target: Path, detector: Calibrated, sample: Sample) -> str:
+    lines = [
+        f"{target}: {detector.n_calibration:,} rows calibrated {detector.score_name}: above {detector.threshold:.4f} "
+        f"is an anomaly, at a false-alarm rate of {percent(detector.rate)} "
+        f"(smallest possible {percent(1 / (detector.n_calibration + 1))})"
+    ]
+    if len(sample.values) < sample.rows:
+        lines.append(f"  a uniform sample of {len(sample.values):,} of {sample.rows:,} rows; --memory sets its size")
+    if detector.n_excluded:
+        lines.append(f"  {detector.n_excluded:,} rows were left out: the autoencoder was trained on them")
+    if detector.n_unscorable:
+        lines.append(f"  {detector.n_unscorable:,} rows could not be scored, and calibrate nothing")
+    return "\n".join(lines)

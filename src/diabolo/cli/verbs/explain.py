@@ -1,0 +1,135 @@
+"""`diabolo explain`: which columns make a row anomalous, what was expected, and the nearest normal rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from diabolo.cli.console import OWN_NETWORK, TABLE
+from diabolo.cli.verb import verb
+from diabolo.errors import ConfigError, DataError
+from diabolo.screen import console
+
+if TYPE_CHECKING:
+    from diabolo.detect.calibrated import Calibrated
+    from diabolo.detect.explaining import Explanation
+
+__all__ = ["explain", "parse_rows", "top_columns", "with_top_columns"]
+
+#: Rows explained in one run, at most.
+MOST_EXPLAINED = 1_000
+#: Columns that `diabolo score --explain` names.
+TOP = 3
+
+
+@verb(40)
+def explain(
+    model: Path = typer.Argument(..., help="Model file with a detector."),
+    data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
+    row: list[str] = typer.Option(..., "--row", help="Row number from 0, or a range A:B without B; repeatable."),
+    columns: int = typer.Option(8, min=1, help="Columns to show of each row, the first ones."),
+    neighbors: int = typer.Option(3, min=0, max=50, help="Nearest normal rows to show."),
+    own_network: bool = OWN_NETWORK,
+) -> None:
+    """Say which columns make a row what it is: seen and expected value, contribution to the score, p-value."""
+    from diabolo.data.reading import as_fitted
+    from diabolo.detect.explaining import explain as explained
+    from diabolo.file.model_file import ModelFile
+
+    wanted = parse_rows(row)
+    detector = ModelFile(model, own_network).detector
+    schema = detector.reference.model.encoding.schema
+    source = as_fitted(data, schema)
+    screen = console()
+    for at, values in _cells(source, schema, wanted):
+        (found,) = explained(detector, values, neighbors, at)
+        _show(screen, found, columns)
+
+
+def parse_rows(words: list[str]) -> list[int]:
+    """Row numbers, each once, rising.
+
+    >>> parse_rows(["7", "2:4"])
+    [2, 3, 7]
+    """
+    rows: set[int] = set()
+    for word in words:
+        first, colon, last = (part.strip() for part in word.partition(":"))
+        if not first.isdecimal() or (colon and not last.isdecimal()) or (colon and int(last) <= int(first)):
+            raise ConfigError(f"--row {word}: allowed are a row number from 0, like 12, or a range, like 10:20")
+        stop = int(last) if colon else int(first) + 1
+        if stop - int(first) + len(rows) > MOST_EXPLAINED:
+            raise ConfigError(
+                f"--row {word}: at most {MOST_EXPLAINED:,} rows are explained at once; diabolo score --explain names "
+                "the first columns of every anomaly"
+            )
+        rows.update(range(int(first), stop))
+    return sorted(rows)
+
+
+def with_top_columns(schema: Any) -> Any:
+    """The schema of scores with the columns that `top_columns` gives."""
+    import pyarrow as pa
+
+    for k in range(1, TOP + 1):
+        schema = schema.append(pa.field(f"top_{k}", pa.string())).append(pa.field(f"top_{k}_p", pa.float64()))
+    return schema
+
+
+def top_columns(detector: Calibrated, values: Any, anomalies: Any) -> list[Any]:
+    """top_1, top_1_p, ... of rows [n, C]: null but for the anomalies, which are given by position."""
+    import pyarrow as pa
+
+    from diabolo.detect.explaining import leading
+
+    found = dict(zip(anomalies.tolist(), leading(detector, values[anomalies], TOP), strict=True))
+    out: list[Any] = []
+    for k in range(TOP):
+        parts = [found[i][k] if i in found and k < len(found[i]) else (None, None) for i in range(len(values))]
+        out += [pa.array([name for name, _ in parts], pa.string()), pa.array([p for _, p in parts], pa.float64())]
+    return out
+
+
+def _cells(source: Any, schema: Any, wanted: list[int]) -> list[tuple[int, Any]]:
+    """The cells [1, C] of rows by number."""
+    from diabolo.data.reading import ordered_chunks
+
+    found: list[tuple[int, Any]] = []
+    at = 0
+    for values, _ in ordered_chunks(source, schema):
+        found += [(i, values[i - at : i - at + 1].copy()) for i in wanted if at <= i < at + len(values)]
+        at += len(values)
+        if len(found) == len(wanted):
+            return found
+    missing = next(i for i in wanted if i >= at)
+    rows = f"rows from 0 to {at - 1:,}" if at else "no rows"
+    raise DataError(f"--row {missing}: {source} has {rows}")
+
+
+def _show(screen: Any, found: Explanation, columns: int) -> None:
+    from rich.table import Table as Grid
+
+    from diabolo.detect.explaining import show
+
+    screen.print(found.headline())
+    grid = Grid()
+    for heading in ("column", "seen", "expected", "contribution", "p"):
+        # Folded, not cut off: a number without its exponent is another one.
+        width = len(heading) if heading == "contribution" else None
+        grid.add_column(heading, justify="left" if heading == "column" else "right", overflow="fold", min_width=width)
+    near = [f"normal row, {n.distance:.3g} away" for n in found.neighbors]
+    for heading in near:
+        grid.add_column(heading, justify="right", overflow="fold")
+    for part in found.columns[:columns]:
+        cells = [show(n.values[part.column]) for n in found.neighbors]
+        name = f"* {part.column}" if part.changed else f"  {part.column}"
+        numbers = (f"{part.contribution:.4g}", f"{part.p_value:.3g}")
+        grid.add_row(name, show(part.seen), show(part.expected), *numbers, *cells)
+    screen.print(grid)
+    left = len(found.columns) - columns
+    notes = ["* has to change for the row to be normal"] if found.changed else []
+    notes += [f"{left} more columns: --columns"] if left > 0 else []
+    if notes:
+        screen.print("; ".join(notes))

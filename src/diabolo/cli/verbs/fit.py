@@ -1,0 +1,188 @@
+"""`diabolo fit`: from a table to a model file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from diabolo.cli.console import TABLE, check_apart, parse_slots, percent, say
+from diabolo.cli.verb import verb
+from diabolo.config import METHODS, Config
+from diabolo.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from diabolo.detect.calibrated import Calibrated
+    from diabolo.fitted.record import Fitted
+
+__all__ = ["fit"]
+
+#: Training rows below which the summary warns.
+FEW = 50
+
+
+@verb(10)
+def fit(
+    data: str = typer.Argument(..., help=TABLE),
+    out: Path = typer.Option(..., "-o", "--out", help="Model file to write, *.diabolo."),
+    method: str = typer.Option("vae", help=f"One of {', '.join(METHODS)}."),
+    latent: int | None = typer.Option(None, help="Latent dimensions K."),
+    hidden: str | None = typer.Option(None, help="Widths from input to latent, like 64,32."),
+    beta: float | None = typer.Option(None, help="Weight of the regularizer; 1 is the ELBO."),
+    epochs: int | None = typer.Option(None, help="Passes over the training rows."),
+    only: str | None = typer.Option(None, help="'main' fits no detector."),
+    for_: str | None = typer.Option(None, "--for", help="'compression' learns a codec section, and fits no detector."),
+    max_error: str | None = typer.Option(None, help="With --for compression: bound of all floats, as of compress."),
+    column_error: list[str] = typer.Option([], help="With --for compression: bound of one column, as of compress."),
+    columns: str | None = typer.Option(None, help="Columns to use, like pt,eta,phi; all by default."),
+    exclude: str | None = typer.Option(None, help="Columns to leave out."),
+    label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
+    weight: str | None = typer.Option(None, help="Column of row weights."),
+    slots: str | None = typer.Option(None, help="Zero-padded objects, like e:4,mu:4,j:10."),
+    take: str | None = typer.Option(None, help="Objects of jagged columns to take, like jets:10 of jets_pt."),
+    config: Path | None = typer.Option(None, help="TOML file of settings (docs/settings.md)."),
+    set_: list[str] = typer.Option([], "--set", help="One setting, like learning_rate=1e-3 or corruption.std=0.2."),
+    false_alarm_rate: float | None = typer.Option(None, help="Default rate of the detector."),
+    seed: int = typer.Option(0, help="Seed of everything random."),
+    resume: bool = typer.Option(False, "--resume", help="Go on from OUT.ckpt, which a fit that was ended left."),
+    memory: str = typer.Option("1GiB", help="Larger tables are fitted from a cache on disk, in bounded memory."),
+    cache: Path | None = typer.Option(None, help="Folder for that cache, as large as the table; by default OUT's."),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress lines."),
+) -> None:
+    """Fit an autoencoder and its calibrated detector on unlabelled rows."""
+    from diabolo.cli.checkpoint import kept
+    from diabolo.cli.training import Fit, byte_count, train
+    from diabolo.cli.verbs.compress import add_codec, compression_errors
+    from diabolo.config import build_config
+    from diabolo.data.formats import Taken, check_writable
+    from diabolo.data.reading import choose_columns
+    from diabolo.detect.calibrating import Choice
+    from diabolo.estimators.named import CLASSES
+    from diabolo.file.detector import detector_section
+    from diabolo.file.model_file import save_sections
+
+    settings = _settings(config, set_, method)
+    method = settings.pop("method", method)
+    flags = {"latent_dim": latent, "beta": beta, "epochs": epochs, "random_state": seed}
+    settings |= {k: v for k, v in flags.items() if v is not None and (k != "random_state" or k not in settings)}
+    if hidden is not None:
+        settings["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
+    settings |= _slots(settings, slots, take)
+    _check_choices(method, only, false_alarm_rate)
+    errors = compression_errors(for_, max_error, column_error, false_alarm_rate, take)
+    only = only if errors is None else "main"
+    most = byte_count(memory, "--memory")
+    chosen = build_config(settings, method)  # every wrong setting is named before the table is read
+    check_apart(out, data)
+    check_writable(out)
+    source = data if take is None else Taken(data, parse_slots(take, "--take"))
+    names = choose_columns(source, columns, exclude, [label, weight])
+    ae = CLASSES[method](**settings)
+    choice = None if only is not None else Choice("auto", false_alarm_rate, seed, seed)
+    with kept(out, resume) as keep:
+        try:
+            fitted, detector, rows = train(source, out, names, weight, Fit(chosen, choice, keep, quiet), most, cache)
+        except DataError as error:
+            named = str(error).startswith(str(data))
+            raise error if named else DataError(f"{data}: {error}") from error
+        sections = ae.from_fitted(fitted, ae.get_params(deep=False)).sections()
+        if detector is not None:
+            sections["detector"] = detector_section(detector)
+        save_sections(out, type(ae).__name__ if detector is None else "AnomalyDetector", sections)
+    if errors is not None:
+        add_codec(out, data, *errors, seed)
+    say(summary(out, fitted, detector, rows))
+
+
+def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -> str:
+    """What was fitted on what, in three lines."""
+    model, history, counts = fitted.model, fitted.history, fitted.roles.counts
+    best, schema = min(e["validation"] for e in history), model.encoding.schema
+    widths = "→".join(str(w) for w in (model.encoding.width, *(model.config.hidden or ()), model.latent_dim))
+    lines = [
+        f"{out}: {rows:,} rows, {len(schema.names)} columns; {widths} latent, mirrored; "
+        f"{fitted.training.seconds:.1f} s",
+        f"  {counts['train']:,} rows trained, {counts['stop']:,} decided when to stop "
+        f"(epoch {max(e['epoch'] for e in history if e['best'])} of {len(history)}, loss {best:.4f})",
+    ]
+    if detector is not None:
+        default = "" if detector.false_alarm_rate is not None else " (the default)"
+        lines.append(
+            f"  {detector.n_calibration:,} rows calibrated {detector.score_name}: above {detector.threshold:.4f} is an "
+            f"anomaly, at a false-alarm rate of {percent(detector.rate)}{default}"
+        )
+    if counts["train"] < FEW:
+        lines.append(
+            f"  {counts['train']:,} training rows are few: with less than {FEW}, a score says little; give more if "
+            "there are any"
+        )
+    suspects = fitted.suspects
+    if suspects:
+        lines.append(
+            f"  {len(suspects):,} of these rows look out of place, row {suspects.rows[0]} most; --set robust=trim fits "
+            "without such rows, and diabolo score ranks all"
+        )
+    skipped = sum(e["skipped"] for e in history)
+    if skipped:
+        lines.append(f"  {skipped} steps were skipped because their loss was not finite")
+    constant = [col.name for col in schema.columns if col.kind == "constant"]
+    if constant:
+        lines.append(f"  constant, so only watched for a change: {', '.join(constant[:8])}")
+    return "\n".join(lines)
+
+
+def _check_choices(method: Any, only: str | None, false_alarm_rate: float | None) -> None:
+    if not isinstance(method, str) or method not in METHODS:
+        from diabolo.errors import nearest
+
+        raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
+    if only not in (None, "main"):
+        raise ConfigError(f"--only {only}: allowed is main")
+    if only == "main" and false_alarm_rate is not None:
+        raise ConfigError("--false-alarm-rate is the detector's, which --only main leaves out; drop one of the two")
+
+
+def _slots(settings: dict[str, Any], slots: str | None, take: str | None) -> dict[str, Any]:
+    """What is taken of jagged columns is a slot group; `--slots` and a configuration name more."""
+    given = settings.get("slots") if slots is None else parse_slots(slots)
+    taken = {} if take is None else parse_slots(take, "--take")
+    return {"slots": {**taken, **(given or {})}} if given or taken else {}
+
+
+def _whole(text: str, flag: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{flag}: {text!r} is not a whole number") from None
+
+
+def _settings(config: Path | None, pairs: list[str], method: str) -> dict[str, Any]:
+    """Settings of a TOML file, with each `--set key=value` (value in TOML, or a bare word) over them."""
+    import tomllib
+
+    from diabolo.config import read_toml
+
+    settings = read_toml(config) if config else {}
+    defaults = {f.name: f.default for f in dataclasses.fields(Config)}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair}: expected key=value, like learning_rate=1e-3")
+        try:
+            value = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        part, dot, inner = key.strip().partition(".")
+        if not dot:
+            settings[part] = value
+        else:
+            # A part's setting: keep the part that was named before, or the method's default for it.
+            chosen = defaults | METHODS.get(settings.get("method", method), {}) | settings
+            before = chosen.get(part) or {}
+            before = {"name": before} if isinstance(before, str) else before
+            if not isinstance(before, dict):
+                raise ConfigError(f"--set {pair}: {part!r} is one value and has no setting {inner!r}")
+            settings[part] = {**before, inner: value}
+    return settings

@@ -1,0 +1,44 @@
+"""`diabolo info` and `diabolo demo`: what a file is; the whole job on the sample that ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from diabolo.cli.console import OWN_NETWORK, TABLE
+from diabolo.cli.verb import verb
+
+
+@verb(110)
+def info(
+    path: str = typer.Argument(..., help=f"Model file (*.diabolo), compressed file (*.dbl). {TABLE}"),
+    take: str | None = typer.Option(None, help="Objects of jagged columns to take, like jets:10 of jets_pt."),
+    own_network: bool = OWN_NETWORK,
+) -> None:
+    """Show what a model or a compressed file holds, or how a table's columns would be read."""
+    if path.endswith(".dbl"):
+        from diabolo.describe.compressed import describe_compressed
+
+        return describe_compressed(Path(path))
+    if path.endswith(".diabolo"):
+        from diabolo.describe.model import describe_model
+
+        return describe_model(Path(path), own_network)
+    from diabolo.cli.console import parse_slots
+    from diabolo.data.formats import Taken
+    from diabolo.describe.table import describe_data
+
+    slots = parse_slots(take, "--take") if take is not None else {}
+    describe_data(Taken(path, slots) if slots else path, slots)
+
+
+@verb(120)
+def demo(
+    out: Path = typer.Option(Path("diabolo-demo"), "-o", "--out", help="Folder for what the demo writes."),
+    epochs: int | None = typer.Option(None, min=1, help="Passes over the training rows."),
+) -> None:
+    """Fit, calibrate and score the sample of simulated LHC events that ships with the package."""
+    from diabolo.demo import run
+
+    run(out, epochs)

@@ -1,0 +1,121 @@
+"""`diabolo sample`: rows drawn from a model, in chunks, and how far they are from real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from diabolo.cli.console import OWN_NETWORK, TABLE
+from diabolo.cli.verb import verb
+from diabolo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diabolo.file.model_file import ModelFile
+    from diabolo.generate.fidelity import Fidelity
+
+PIECE = 65_536
+#: Columns that are named at most.
+NAMED = 5
+
+
+@verb(90)
+def sample(
+    model: Path = typer.Argument(..., help="Model file."),
+    out: str = typer.Option(..., "-o", "--out", help="Table to write, in any format that is written, or to a URL."),
+    n: int = typer.Option(..., "-n", help="Rows to draw."),
+    given: list[str] = typer.Option([], "--given", metavar="COL=VALUE", help="Value of a column; repeat for more."),
+    against: str | None = typer.Option(None, help=f"Real rows to compare the drawn ones with. {TABLE}"),
+    method: str = typer.Option("auto", help="What draws: auto, trees, mixture or prior (docs/generate.md)."),
+    mean: bool = typer.Option(False, "--mean", help="Means instead of draws from p(x|z)."),
+    seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of the draws."),
+    own_network: bool = OWN_NETWORK,
+) -> None:
+    """Draw new rows from the model, in the columns and units of its training table."""
+    import pyarrow as pa
+
+    from diabolo.cli.console import Progress, check_apart, say
+    from diabolo.data.dtypes import mean_type
+    from diabolo.data.formats import shape_metadata, write_batches
+    from diabolo.data.table import from_values
+    from diabolo.file.model_file import ModelFile
+    from diabolo.generate.drawing import draw
+
+    if n < 1:
+        raise ConfigError(f"-n {n}: allowed are whole numbers from 1 up")
+    conditions = _conditions(given)
+    if against is not None and (conditions or mean):
+        raise ConfigError("--against compares draws of all rows with real ones: leave out --given and --mean")
+    check_apart(out, model, *([] if against is None else [against]))
+    file = ModelFile(model, own_network)
+    sampler, known = file.generator, file.autoencoder.model.encoding.schema
+    dtypes = [mean_type(c.dtype) if mean else c.dtype for c in known.columns]
+
+    def drawn(rows: int, from_seed: int) -> Any:
+        cells = draw(sampler, rows, from_seed, mean, method, conditions)
+        return from_values(cells, known.names, dtypes, "arrow", known.levels)
+
+    schema, shape = drawn(1, 0).schema, known.shape
+    if shape is not None:  # one channel is no axis of its own
+        schema = schema.with_metadata(shape_metadata(shape[:2] if shape[2] == 1 else shape))
+    progress = Progress("sampling", n)
+
+    def batches() -> Any:
+        for i, start in enumerate(range(0, n, PIECE)):
+            table = drawn(min(PIECE, n - start), seed + (i << 32))
+            progress.add(table.num_rows)
+            yield from (pa.record_batch(b.columns, schema=schema) for b in table.to_batches())
+
+    write_batches(out, schema, batches())
+    progress.end()
+    say(f"{out}: {n:,} rows drawn from {model}")
+    if against is not None:
+        say(_said(against, _compared(file, against, n, seed, method)))
+
+
+def _conditions(given: list[str]) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for said in given:
+        name, equals, value = said.partition("=")
+        if not name or not equals or name in out:
+            raise ConfigError(f"--given {said}: expected COL=VALUE, each column once, like --given colour=red")
+        out[name] = value
+    return out
+
+
+def _compared(file: ModelFile, against: str, n: int, seed: int, method: str) -> Fidelity:
+    from diabolo.data.reading import as_fitted
+    from diabolo.data.sample import sampled
+    from diabolo.errors import DataError
+    from diabolo.generate.drawing import judge
+
+    schema = file.autoencoder.model.encoding.schema
+    rows = sampled(as_fitted(against, schema), schema, None, 1 << 28)
+    try:
+        return judge(file.generator, file.autoencoder.row_hashes, rows.values, n, seed, method)
+    except DataError as error:
+        raise DataError(f"{against}: {error}") from None
+
+
+def _said(against: str, f: Fidelity) -> str:
+    chance = "0.5 is perfect, 1 is told apart at once"
+    lines = [
+        f"{against}: {f.n_drawn:,} drawn rows beside {f.n_real:,} real ones that the model was not fitted on",
+        f"  told apart    AUROC {f.auroc:.3f} ± {f.auroc_spread:.3f} ({chance})",
+    ]
+    far = ", ".join(f"{c.column} {c.distance:.3f}" for c in f.columns[:NAMED])
+    lines.append(f"  columns       farthest: {far} (two samples of one law: {f.expected_distance:.3f})")
+    pair = ""
+    if f.worst_pair is not None:
+        a, b, real, drawn = f.worst_pair
+        pair = f"; worst: {a} and {b}, {real:.2f} is {drawn:.2f}"
+    lines.append(f"  correlations  mean error {f.correlation_error:.3f}{pair}")
+    near = f.copying
+    if near is not None:
+        lines.append(
+            f"  copies        distance to the nearest training row {near.drawn:.3g}, of real rows {near.held_out:.3g}; "
+            f"{near.identical_drawn:.1%} are training rows, of the real ones {near.identical_held_out:.1%}"
+            + ("  ALARM: closer to training rows than new rows are" if near.alarm else "")
+        )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""A model file, a compressed file or a table in plain words, for `diabolo info` (L5)."""

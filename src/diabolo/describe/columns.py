@@ -1,0 +1,69 @@
+"""A schema as a table: each column with its kind, type and range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+
+from diabolo.data.dtypes import date_said, is_date
+from diabolo.data.schema import Column, Schema
+from diabolo.screen import visible
+
+__all__ = ["print_schema"]
+
+
+def print_schema(console: Console, schema: Schema) -> None:
+    """Print the columns, the levels of categories and the slots of a schema."""
+    if schema.shape is not None:
+        h, w, channels = schema.shape
+        c = schema.columns[0]
+        console.print(
+            f"  images        {h} × {w} × {channels}, {c.kind} pixels of {c.dtype} from {c.low:g} to {c.high:g}"
+        )
+        return
+    rows = [("column", "kind", "type", "lowest", "highest", "resolution", "missing")]
+    for c in schema.columns:
+        missing = f"{c.missing:.1%}" if c.missing else ""
+        resolution = f"{c.resolution:g}" if c.resolution else ""
+        rows.append((c.name, c.kind, c.dtype, *_range(c), resolution, missing))
+    for line in _aligned(rows, left=3):
+        console.print(f"  {line}")
+    for c in (c for c in schema.columns if c.levels):
+        more = f", ... ({len(c.levels)} levels)" if len(c.levels) > 8 else ""
+        console.print(f"  {c.name}: {', '.join(_short(w) for w in c.levels[:8])}{more}")
+    for group in schema.groups:
+        console.print(f"  slots {group.name}: {len(group.slots)} objects of {len(group.slots[0])} columns")
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
+    """Rows of cells as lines, columns under one another, the first so many to the left.
+
+    A number that is cut off is another one, so that a wide table runs over the edge.
+    """
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    lines = []
+    for row in shown:
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            blanks = " " * (width - cell_len(cell))
+            cells.append(cell + blanks if i < left else blanks + cell)
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _short(word: str, most: int = 60) -> str:
+    return word if len(word) <= most else f"{word[: most - 1]}…"
+
+
+def _range(column: Column) -> tuple[str, str]:
+    """Lowest and highest value in words; none of a column that is never there."""
+    if column.missing == 1:
+        return "", ""
+    if column.levels:
+        return _short(column.levels[0], 20), _short(column.levels[-1], 20)
+    if is_date(column.dtype):
+        return date_said(column.low), date_said(column.high)
+    return f"{column.low:.6g}", f"{column.high:.6g}"

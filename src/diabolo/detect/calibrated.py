@@ -1,0 +1,127 @@
+"""A detector's state: scores of calibration rows, from which p-values, thresholds and verdicts follow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from diabolo.detect.choice import applicable, automatic
+from diabolo.detect.columns import ColumnCalibration
+from diabolo.detect.conformal import Calibration, default_rate
+from diabolo.detect.health import Monitor
+from diabolo.detect.marginals import Marginals
+from diabolo.detect.reference import Reference
+from diabolo.detect.scoring import score_table
+from diabolo.errors import CalibrationError, ConfigError, nearest
+from diabolo.fitted.record import Fitted
+
+__all__ = ["Calibrated"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibrated:
+    """A calibrated detector; `choosing` gives another score or rate of the same calibration.
+
+    Attributes:
+        fitted: the autoencoder.
+        reference: the model, and the rows stored beside it.
+        calibrations: of each score that was calibrated, by its name.
+        columns: costs of calibration rows by column; None of a file that kept none.
+        marginals: of the columns of the calibration rows.
+        n_excluded: rows left out because the autoencoder was trained on them.
+        n_unscorable: rows left out because they could not be scored.
+        epochs: epochs of the autoencoder when it was calibrated.
+        score: name of the score to use, or "auto".
+        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n_calibration + 1)).
+        random_state: seed of the split; None for one that nobody chose.
+    """
+
+    fitted: Fitted
+    reference: Reference
+    calibrations: Mapping[str, Calibration]
+    columns: ColumnCalibration | None
+    marginals: Marginals
+    n_excluded: int
+    n_unscorable: int
+    epochs: int
+    score: str = "auto"
+    false_alarm_rate: float | None = None
+    random_state: int | None = 0
+
+    def choosing(self, score: str | None = None, false_alarm_rate: float | None = None) -> Calibrated:
+        """The same calibration with another score or rate; None keeps what was chosen."""
+        return dataclasses.replace(
+            self,
+            score=self.score if score is None else score,
+            false_alarm_rate=self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate,
+        )
+
+    @property
+    def n_calibration(self) -> int:
+        """Calibration rows."""
+        return len(next(iter(self.calibrations.values())))
+
+    @property
+    def score_name(self) -> str:
+        """The score in use: `score`, with "auto" resolved."""
+        return automatic(self.reference) if self.score == "auto" else self.score
+
+    @property
+    def calibration(self) -> Calibration:
+        """Of the score in use.
+
+        Raises:
+            CalibrationError: the autoencoder has been trained on since.
+            ConfigError: a score that is not calibrated.
+        """
+        if self.epochs != len(self.fitted.history):
+            raise CalibrationError(
+                "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
+            )
+        name, known = self.score_name, self.calibrations
+        if name in known:
+            return known[name]
+        if name.partition(":")[0] in applicable(self.reference):
+            raise ConfigError(
+                f"score {name!r} takes long, so it is calibrated only where it is asked for: fit the "
+                f"detector with score={name!r}; calibrated are {', '.join(known)}"
+            )
+        raise ConfigError(f"score {name!r}: {nearest(name, dict.fromkeys(['auto', *known]))}")
+
+    @property
+    def rate(self) -> float:
+        """The false-alarm rate in use: `false_alarm_rate`, with None resolved."""
+        chosen = self.false_alarm_rate
+        return default_rate(self.n_calibration) if chosen is None else self.calibration.check_rate(chosen)
+
+    @property
+    def threshold(self) -> float:
+        """A row is an anomaly if its score is above this."""
+        return self.calibration.threshold(self.rate)
+
+    def scores(self, values: np.ndarray) -> np.ndarray:
+        """Score rows [n, C] in the schema's order, [n] float64, up = more anomalous; +inf where there is none."""
+        name = self.score_name
+        return score_table(self.reference, values, [name])[name]
+
+    def monitor(self, level: float) -> Monitor:
+        """A monitor of rows that come to the detector.
+
+        Args:
+            level: probability of an alarm where nothing has changed.
+
+        Raises:
+            ConfigError: level outside (0, 1).
+        """
+        return Monitor(
+            self.reference,
+            self.score_name,
+            self.calibration,
+            self.marginals,
+            self.n_unscorable,
+            self.rate,
+            self.fitted.row_hashes,
+            level,
+        )

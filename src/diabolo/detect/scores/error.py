@@ -1,0 +1,71 @@
+"""Scores of the distance between a row and its reconstruction, standardised units."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diabolo.data.encoding import Encoded
+from diabolo.detect.reference import Reference
+from diabolo.detect.scores.base import ByColumn, mean_theta, scores
+from diabolo.model.autoencoder import Model
+
+__all__ = ["LEVELS", "denoised_error"]
+
+#: Standard deviations of the noise, in standardised units.
+LEVELS = (0.1, 0.2, 0.4, 0.8)
+
+
+@scores.register("mse")
+class MeanSquaredError(ByColumn):
+    """Mean over columns of the squared distance to the reconstruction, standardised units."""
+
+    def columns(self, reference: Reference, rows: Encoded) -> Tensor:
+        return reference.model.column_squared_error(mean_theta(reference.model, rows), rows)
+
+
+@scores.register("mae")
+class MeanAbsoluteError(MeanSquaredError):
+    """Mean over columns of the distance to the reconstruction, the root of what `mse` averages, standardised units."""
+
+    def columns(self, reference: Reference, rows: Encoded) -> Tensor:
+        # An angle's 2 − 2 cos Δ may fall below 0 by rounding.
+        return super().columns(reference, rows).clamp_min(0).sqrt()
+
+
+def denoised_error(model: Model, rows: Encoded, levels: tuple[float, ...] = LEVELS) -> Tensor:
+    """Mean over levels and nodes of the squared error of f(x + σ ε) per column, [*lead, B, C], standardised.
+
+    Noise falls on numbers and angles, as in the corruption "gaussian", and the distance is to the clean x (Vincent et
+    al. 2010). The nodes ε are a pair ±ε per level, the same for every row and every call. Of a model that was not
+    trained to undo noise it is, to second order, ‖x − f(x)‖² + σ² ‖∂f/∂x ε‖²: its error and its sensitivity.
+
+    Args:
+        model: lead axes [*lead].
+        rows: B unclipped rows.
+        levels: σ of each level.
+    """
+    x = rows.clipped(model.encoding.clip).x
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.zeros(len(levels), x.shape[-1])
+    noise[:, : model.encoding.continuous].normal_(generator=generator)
+    total = torch.zeros(())
+    for sigma, node in zip(levels, noise, strict=True):
+        for sign in (sigma, -sigma):
+            code = model.encode(x + sign * node, rows.memory).mean
+            total = total + model.column_squared_error(model.decode(code, rows.memory), rows)
+    return total / (2 * len(levels))
+
+
+@scores.register("denoise")
+class Denoise(ByColumn):
+    """Mean over columns of the squared distance to x of f(x + σ ε), over σ of 0.1, 0.2, 0.4 and 0.8 and nodes ±ε.
+
+    Fixed nodes make it deterministic. It means most for a denoising autoencoder, whose f moves x towards the data; of
+    another it is the error and the sensitivity of f (`denoised_error`).
+    """
+
+    costly = True
+
+    def columns(self, reference: Reference, rows: Encoded) -> Tensor:
+        return denoised_error(reference.model, rows)

@@ -1,0 +1,51 @@
+"""Scores in nats: −log p(x|z) at the posterior mean, and bounds of −log p(x)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from diabolo.data.encoding import Encoded
+from diabolo.detect.reference import Reference
+from diabolo.detect.scores.base import ByColumn, Score, mean_theta, scores
+from diabolo.model.nodes import quadratic_nodes, radial_nodes
+from diabolo.model.objective import neg_elbo, neg_importance_weighted
+
+__all__ = ["NODES", "WEIGHTED"]
+
+#: Nodes behind an expectation over q(z|x), which is exact for a quadratic in z of up to half as many dimensions.
+NODES = 16
+#: Nodes behind an importance-weighted mean.
+WEIGHTED = 64
+
+
+@scores.register("nll")
+class NegativeLogLikelihood(ByColumn):
+    """−log p(x|z) at the posterior mean, nats, a density in original units."""
+
+    def columns(self, reference: Reference, rows: Encoded) -> Tensor:
+        return reference.model.column_nll(mean_theta(reference.model, rows), rows)
+
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return reference.model.row_nll(mean_theta(reference.model, rows), rows)
+
+
+@scores.register("neg_elbo")
+class NegativeElbo(Score):
+    """E_q[−log p(x|z)] + KL(q(z|x) ‖ π), nats: an upper bound of −log p(x), by 16 fixed nodes of covariance 1."""
+
+    needs = frozenset({"stochastic"})
+    costly = True
+
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return neg_elbo(reference.model, rows, quadratic_nodes(NODES, reference.model.latent_dim))
+
+
+@scores.register("neg_log_likelihood")
+class NegativeLogEvidence(Score):
+    """−log of the mean of 64 importance weights p(x, z)/q(z|x), nats: closer to −log p(x) than `neg_elbo`."""
+
+    needs = frozenset({"stochastic"})
+    costly = True
+
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        return neg_importance_weighted(reference.model, rows, radial_nodes(WEIGHTED, reference.model.latent_dim))

@@ -1,0 +1,35 @@
+"""Rows of a table as padded tiles of one size, so that a row's score does not depend on its company."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from diabolo.data.encoding import Encoded
+from diabolo.data.tiles import TILE, tiles
+from diabolo.detect.reference import Reference
+from diabolo.memory import Memory
+
+__all__ = ["tiled"]
+
+
+def tiled(reference: Reference, values: np.ndarray, own: bool = False) -> Iterator[tuple[slice, Encoded]]:
+    """Yield (slice, its rows as a tile of fixed size, the last one padded), each good until the next.
+
+    Args:
+        reference: whose model encodes.
+        values: [n, C] float32 or float64 in the schema's order.
+        own: whether rows are to know which of the stored rows they are.
+    """
+    table = torch.from_numpy(np.require(values, requirements=("C", "W")))
+    memory = Memory(frozen=True)
+    for part in tiles(len(values)):
+        tile, size = table[part], part.stop - part.start
+        if size < TILE:
+            tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
+        rows = reference.model.encoding.encode(tile, memory)
+        if own and reference.stored is not None:
+            rows.own = torch.from_numpy(reference.stored.positions(tile.numpy()))
+        yield part, rows

@@ -1,0 +1,173 @@
+"""The settings of an autoencoder as constructor parameters: their types, and the answer to a name that is none."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypedDict, TypeVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from diabolo.config import METHODS
+from diabolo.errors import SettingError, nearest
+from diabolo.registry import Spec
+
+__all__ = ["HasSettings", "RandomState", "Settings", "with_defaults"]
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., None])
+
+
+RandomState = int | np.random.Generator | np.random.RandomState | None
+
+
+class Settings(TypedDict, total=False):
+    """The keyword arguments of every autoencoder; `diabolo.config.Config` says what they mean."""
+
+    latent_dim: int | None
+    hidden: Sequence[int] | None
+    network: Spec
+    latent: Spec
+    prior: Spec
+    likelihood: Spec
+    column_likelihood: Mapping[str, Spec] | None
+    corruption: Spec
+    regularizer: Spec
+    code_scale: Literal["decoder", "rms"]
+    beta: float
+    warmup: int
+    bound: Literal["elbo", "iwae", "dreg"]
+    bound_after: int
+    draws: int
+    scaling: Literal["standard", "none"]
+    clip: float
+    angles: Literal["auto"] | Sequence[str]
+    kinds: Mapping[str, str] | None
+    slots: Mapping[str, int | Sequence[Sequence[str]]] | None
+    robust: Spec
+    contamination: float | None
+    epochs: int | None
+    batch_size: int | None
+    learning_rate: float | None
+    schedule: Literal["cosine", "constant"]
+    weight_decay: float
+    clip_norm: float
+    patience: int
+    stop_fraction: float
+    solver: Literal["auto", "gradient"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    random_state: RandomState
+    verbose: int
+
+
+def checked(init: AnyFunction) -> AnyFunction:
+    """Answer a keyword that an estimator does not have with the nearest one that it has."""
+
+    @functools.wraps(init)
+    def answering(self: object, /, *args: Any, **settings: Any) -> None:
+        allowed = list(inspect.signature(init).parameters)[1:]
+        for name in settings:
+            if name not in allowed:
+                raise SettingError(f"{type(self).__name__} has no setting {name!r}: {nearest(name, allowed)}")
+        init(self, *args, **settings)
+
+    return answering  # type: ignore[return-value]
+
+
+class HasSettings(BaseEstimator):
+    """Holds the settings of an autoencoder, as scikit-learn wants parameters held."""
+
+    @checked
+    def __init__(
+        self,
+        *,
+        latent_dim: int | None = None,
+        hidden: Sequence[int] | None = None,
+        network: Spec = "mlp",
+        latent: Spec = "point",
+        prior: Spec = "normal",
+        likelihood: Spec = "auto",
+        column_likelihood: Mapping[str, Spec] | None = None,
+        corruption: Spec = "none",
+        regularizer: Spec = "none",
+        code_scale: Literal["decoder", "rms"] = "decoder",
+        beta: float = 1.0,
+        warmup: int = 0,
+        bound: Literal["elbo", "iwae", "dreg"] = "elbo",
+        bound_after: int = 0,
+        draws: int = 1,
+        scaling: Literal["standard", "none"] = "standard",
+        clip: float = 8.0,
+        angles: Literal["auto"] | Sequence[str] = "auto",
+        kinds: Mapping[str, str] | None = None,
+        slots: Mapping[str, int | Sequence[Sequence[str]]] | None = None,
+        robust: Spec = "none",
+        contamination: float | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        schedule: Literal["cosine", "constant"] = "cosine",
+        weight_decay: float = 0.0,
+        clip_norm: float = 10.0,
+        patience: int = 10,
+        stop_fraction: float = 0.1,
+        solver: Literal["auto", "gradient"] = "auto",
+        device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+        random_state: RandomState = 0,
+        verbose: int = 0,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.hidden = hidden
+        self.network = network
+        self.latent = latent
+        self.prior = prior
+        self.likelihood = likelihood
+        self.column_likelihood = column_likelihood
+        self.corruption = corruption
+        self.regularizer = regularizer
+        self.code_scale = code_scale
+        self.beta = beta
+        self.warmup = warmup
+        self.bound = bound
+        self.bound_after = bound_after
+        self.draws = draws
+        self.scaling = scaling
+        self.clip = clip
+        self.angles = angles
+        self.kinds = kinds
+        self.slots = slots
+        self.robust = robust
+        self.contamination = contamination
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.patience = patience
+        self.stop_fraction = stop_fraction
+        self.solver = solver
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+
+def with_defaults(method: str) -> Callable[[AnyFunction], AnyFunction]:
+    """Give a constructor the defaults of a method, in its signature too, where scikit-learn reads them."""
+    defaults = METHODS[method]
+    base = HasSettings.__init__
+
+    def decorate(init: AnyFunction) -> AnyFunction:
+        @functools.wraps(init)
+        def defaulted(self: HasSettings, **settings: Any) -> None:
+            base(self, **{**defaults, **settings})
+
+        signature = inspect.signature(base)
+        parameters = [
+            p.replace(default=defaults[p.name]) if p.name in defaults else p for p in signature.parameters.values()
+        ]
+        defaulted.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return defaulted  # type: ignore[return-value]
+
+    return decorate

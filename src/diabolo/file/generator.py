@@ -1,0 +1,59 @@
+"""The section `generator`: rows that new ones are drawn from, and the density of their codes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from diabolo.artifact import Section
+from diabolo.cards import Count, card_of
+from diabolo.errors import ModelFileError
+from diabolo.fitted.record import Fitted, scorable
+from diabolo.generate.methods import Sampler
+from diabolo.generate.mixture import Mixture
+
+__all__ = ["generator_section", "sampler_of"]
+
+
+@dataclasses.dataclass
+class GeneratorCard:
+    rows: Count
+
+
+def generator_section(sampler: Sampler) -> Section | None:
+    """The rows kept and the density of their codes; None where none were kept."""
+    if sampler.rows is None:
+        return None
+    tensors = {"rows": sampler.rows, **dataclasses.asdict(sampler.mixture)}
+    return Section({"rows": len(sampler.rows)}, tensors)
+
+
+def sampler_of(path: str | Path, section: Section, fitted: Fitted) -> Sampler:
+    """The sampler of a section.
+
+    Raises:
+        ModelFileError: the section does not fit the model.
+    """
+    card: GeneratorCard = card_of(path, GeneratorCard, section.card)
+    wanted = {"rows", *(f.name for f in dataclasses.fields(Mixture))}
+    if set(section.tensors) != wanted:
+        odd = sorted(set(section.tensors) ^ wanted)[0]
+        raise ModelFileError(f"{path}: section 'generator': tensor {odd!r} is left over or missing")
+    t, model = section.tensors, fitted.model
+    rows, k, m = t["rows"], model.latent_dim, len(np.atleast_1d(t["weights"]))
+    fits = rows.ndim == 2 and rows.shape == (card.rows, len(model.encoding.schema.columns)) and len(rows) >= 1
+    if not fits or rows.dtype not in (np.float32, np.float64) or not scorable(model.encoding, rows).all():
+        raise ModelFileError(f"{path}: tensor 'generator/rows' must be {card.rows} rows that can be scored, F32 or F64")
+    for name, shape in (("weights", (m,)), ("means", (m, k)), ("covariances", (m, k, k))):
+        if t[name].dtype != np.float64 or t[name].shape != shape or not np.isfinite(t[name]).all():
+            raise ModelFileError(f"{path}: tensor 'generator/{name}' must be {list(shape)} finite F64")
+    mixture = Mixture(t["weights"], t["means"], t["covariances"])
+    try:
+        np.linalg.cholesky(mixture.covariances)
+    except np.linalg.LinAlgError:
+        raise ModelFileError(f"{path}: section 'generator': a covariance is not positive definite") from None
+    if not (mixture.weights > 0).all() or abs(mixture.weights.sum() - 1) > 1e-6:
+        raise ModelFileError(f"{path}: section 'generator': its weights are not shares that add up to 1")
+    return Sampler(model, rows, mixture)

@@ -1,0 +1,243 @@
+"""`ModelFile`: a model file that is opened and verified once, each section loaded when first asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from diabolo.artifact import MODEL, SECTIONS, Section, read_content, stamp_of, write_sections
+from diabolo.cluster.clusters import Clusters
+from diabolo.data.schema import Schema
+from diabolo.detect.calibrated import Calibrated
+from diabolo.errors import DiaboloError, ModelFileError
+from diabolo.file.clusters import clusters_of
+from diabolo.file.codec import Codec, codec_of
+from diabolo.file.detector import calibrated_of
+from diabolo.file.generator import sampler_of
+from diabolo.file.main import EstimatorCard, fitted_of, schema_of
+from diabolo.file.rows import HOLDERS, packed, unpacked
+from diabolo.fitted.record import Fitted
+from diabolo.generate.methods import Sampler
+
+__all__ = ["ModelFile", "save_sections"]
+
+MAIN = MODEL.sections[0]
+#: How a missing section comes into a file.
+REMEDIES = {
+    "main": "it holds no autoencoder",
+    "detector": "give it one: diabolo calibrate {path} DATA",
+    "clusters": "find some: diabolo cluster {path} DATA -o LABELS.parquet",
+    "codec": "diabolo compress {path} DATA --external-model puts one there",
+}
+
+
+class ModelFile:
+    """A model file: `.autoencoder`, `.detector`, `.clusterer`, `.codec` and `.generator`, as records.
+
+    Args:
+        path: the file.
+        own_network: import the user's own network that the file names; without, such a file is refused.
+
+    Attributes:
+        saved: name of the class that was saved.
+        version: of the file's format.
+        hashes: SHA-256 of each section as it lies in the file.
+        rows: number of different rows that the file keeps.
+
+    Raises:
+        ModelFileError: the first fault of the file, in one line; nothing in it is ever run. A section's contents are
+            checked when it is first asked for.
+    """
+
+    def __init__(self, path: str | Path, own_network: bool = False) -> None:
+        self.path, self._own_network = Path(path), own_network
+        content = read_content(path)
+        self.version, self.hashes, self._stamp = content.version, content.hashes, content.stamp
+        store = content.sections.get("rows")
+        self._sections: Mapping[str, Section] = unpacked(path, content.sections)
+        self.saved = content.saved or self._saved_of_old()
+        kept = [len(s.tensors[HOLDERS[n]]) for n, s in self._sections.items() if HOLDERS.get(n) in s.tensors]
+        self.rows = sum(kept) if store is None else int(store.card["rows"])
+
+    def _saved_of_old(self) -> str:
+        """Version 1 named no class; `diabolo fit` and `AnomalyDetector.save` wrote a detector."""
+        return "AnomalyDetector" if "detector" in self._sections else self.estimator.type
+
+    def __contains__(self, section: str) -> bool:
+        return section in self._sections
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the sections, in the order of docs/format.md."""
+        return [name for name in SECTIONS if name in self._sections]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._stamp[-1]
+
+    def rows_of(self, section: str) -> int:
+        """Rows that a section holds."""
+        return len(self._sections[section].tensors.get(HOLDERS[section], ())) if section in self._sections else 0
+
+    def section(self, name: str) -> Section:
+        """A section as it is in the file.
+
+        Raises:
+            ModelFileError: the file has no such section; says which ones it has, and how one comes into it.
+        """
+        if name not in self._sections:
+            what = {"main": "autoencoder", "codec": "codec section"}.get(name, name)
+            remedy = f"; {REMEDIES[name].format(path=self.path)}" if name in REMEDIES and name != MAIN else ""
+            holds = f"it was saved by {self.saved} and holds {', '.join(self.names)}"
+            raise ModelFileError(f"{self.path}: holds no {what}: {holds}{remedy}")
+        return self._sections[name]
+
+    # ── sections ──────────────────────────────────────────────────────────────────────────────────
+
+    @functools.cached_property
+    def _main(self) -> tuple[Fitted, EstimatorCard]:
+        return fitted_of(self.path, self.section(MAIN), self._own_network)
+
+    @property
+    def autoencoder(self) -> Fitted:
+        """The main autoencoder."""
+        return self._main[0]
+
+    @property
+    def estimator(self) -> EstimatorCard:
+        """Class and parameters of the main autoencoder."""
+        return self._main[1]
+
+    @functools.cached_property
+    def schema(self) -> Schema:
+        """Columns of the main autoencoder; no network is built for them."""
+        return schema_of(self.path, self.section(MAIN))
+
+    @functools.cached_property
+    def detector(self) -> Calibrated:
+        """The calibrated detector."""
+        return calibrated_of(self.path, self.section("detector"), self.autoencoder)
+
+    @functools.cached_property
+    def clusterer(self) -> Clusters:
+        """The clusters."""
+        return clusters_of(self.path, self.section("clusters"), self.autoencoder)
+
+    @functools.cached_property
+    def codec(self) -> Codec:
+        """The codec."""
+        return codec_of(self.path, self.section("codec"))
+
+    @functools.cached_property
+    def generator(self) -> Sampler:
+        """New rows are drawn from it; of a file that keeps no rows it has the prior alone."""
+        if "generator" not in self._sections:
+            return Sampler(self.autoencoder.model, None)
+        return sampler_of(self.path, self._sections["generator"], self.autoencoder)
+
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────
+
+    def update(self, sections: Mapping[str, Section], target: str | Path | None = None) -> None:
+        """Put sections into the file, or into a copy of it; its other sections stay as they are, hash for hash.
+
+        A file that another command has written to meanwhile is read again. Sections that it has added or changed are
+        taken over.
+
+        Args:
+            sections: new sections by name.
+            target: file to write, by atomic rename; None for this one.
+
+        Raises:
+            ModelFileError: the file is another model's now, or one of `sections` was changed meanwhile.
+            OutputError: the folder cannot be written to.
+        """
+        with locked(self.path if target is None else Path(target)):
+            now, saved = self._now(sections)
+            write_sections(target or self.path, packed({**now, **sections}), saved=saved)
+        if target is None:
+            self._sections, self._stamp = {**now, **sections}, stamp_of(self.path)
+
+    def _now(self, sections: Mapping[str, Section]) -> tuple[Mapping[str, Section], str]:
+        """The file's sections and saved class as they are now."""
+        if stamp_of(self.path) == self._stamp:
+            return self._sections, self.saved
+        content = read_content(self.path)
+        now = unpacked(self.path, content.sections)
+        for name in dict.fromkeys((MAIN, *sections)):
+            if _hash(name, self._sections.get(name)) != _hash(name, now.get(name)):
+                another = (
+                    f"holds another section {name!r} than when it was read"
+                    if name == MAIN
+                    else (f"another command has changed its section {name!r} meanwhile")
+                )
+                raise ModelFileError(f"{self.path}: {another}; run this command again")
+        return now, content.saved or self.saved
+
+
+def save_sections(path: str | Path, saved: str, sections: Mapping[str, Section]) -> None:
+    """Write a model file; of a file of this very autoencoder that is there already the other sections stay.
+
+    Args:
+        saved: name of the class that is saved.
+        sections: all that it holds.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    with locked(Path(path)):
+        try:
+            content = read_content(path)
+            old = unpacked(path, content.sections)
+        except DiaboloError:
+            old = {}
+        if _hash(MAIN, old.get(MAIN)) != _hash(MAIN, sections.get(MAIN)):
+            old = {}
+        write_sections(path, packed({**old, **sections}), saved=saved)
+
+
+def _hash(name: str, section: Section | None) -> str | None:
+    return None if section is None else section.sha256(name)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time write to a file that is there; of a file system without locks, do nothing.
+
+    A writer replaces the file, so that a lock on the one that was replaced holds nobody off: it is taken again.
+    """
+    with contextlib.ExitStack() as held:
+        handle = _lock(path)
+        while handle is not None and not _is_at(handle, path):
+            os.close(handle)
+            handle = _lock(path)
+        if handle is not None:
+            held.callback(os.close, handle)
+        yield
+
+
+def _lock(path: Path) -> int | None:
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether the file that is open is the one at the path."""
+    try:
+        there: Any = os.stat(path)
+    except FileNotFoundError:
+        return True
+    return os.path.samestat(os.fstat(handle), there)

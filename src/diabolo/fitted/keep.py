@@ -1,0 +1,84 @@
+"""The checkpoint of a running fit: where it lies, and what makes a fit the same one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from diabolo.errors import ConfigError
+from diabolo.fitted.record import Roles
+from diabolo.model.autoencoder import Model
+from diabolo.model.networks.permission import own_network_card
+from diabolo.train.checkpoint import Checkpoint
+from diabolo.version import versions
+
+__all__ = ["Keep", "checkpoint_of", "keep_of", "seconds_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+    """Where a fit is kept while it runs, and whether it goes on from there."""
+
+    path: str | Path
+    resume: bool = False
+
+
+def keep_of(checkpoint: str | Path | None, resume: bool) -> Keep | None:
+    """The arguments of a public `fit` as one.
+
+    Raises:
+        ConfigError: a resumption without a file to resume from.
+    """
+    if checkpoint is None and resume:
+        raise ConfigError("resume = True needs the file to resume from: checkpoint = PATH")
+    return None if checkpoint is None else Keep(checkpoint, resume)
+
+
+def checkpoint_of(
+    keep: Keep | None,
+    model: Model,
+    roles: Roles,
+    weights: np.ndarray | None,
+    buckets: int = 0,
+    values: np.ndarray | None = None,
+) -> Checkpoint | None:
+    """The fit's checkpoint, which knows the facts that a file must agree on to be this fit's.
+
+    Args:
+        buckets: of the cache that rows come from; they come in another order than from memory.
+        values: the table, where it is in memory.
+    """
+    if keep is None:
+        return None
+    # The fingerprint sees single precision; scaling and schema, or the table itself, see the rest.
+    encoding = json.dumps(model.encoding.to_json(), sort_keys=True)
+    own = own_network_card(model.network)
+    identity = {
+        "versions": {name: version for name, version in versions().items() if name != "python"},
+        "columns": model.encoding.schema.names,
+        "config": model.config.to_json(),
+        "own_network": None if own is None else own.sha256,
+        "roles": {name: getattr(roles, name) for name in ("seed", "stop", "calibrate", "combine")},
+        "rows": roles.rows,
+        "table": roles.fingerprint,
+        "values": None if values is None else _digest(np.ascontiguousarray(values).data),
+        "weights": None if weights is None else _digest(weights.tobytes()),
+        "encoding": _digest(encoding.encode()),
+    }
+    if buckets:
+        identity["buckets"] = buckets
+    return Checkpoint(keep.path, identity, keep.resume)
+
+
+def seconds_of(started: float, checkpoint: Checkpoint | None) -> float:
+    """Seconds that the fit has taken, those before a resumption included."""
+    return time.perf_counter() - started + (checkpoint.brought if checkpoint else 0.0)
+
+
+def _digest(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

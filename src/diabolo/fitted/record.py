@@ -1,0 +1,142 @@
+"""What a fit leaves: the model, the roles of its rows, its history, and the rows that are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge
+
+from diabolo.data.encoding import Encoding
+from diabolo.data.roles import ROLES, RoleRule
+from diabolo.data.table import Container
+from diabolo.model.autoencoder import Model
+from diabolo.train.online import Pace
+from diabolo.train.robust import Suspects
+from diabolo.version import versions
+
+__all__ = ["Apart", "Fitted", "Input", "Roles", "Training", "most_kept", "scorable"]
+
+#: Rows kept at most. Neighbours cost R · D multiply-adds per row scored: with 20,000 rows of some 20 columns a core
+#: still scores tens of thousands of rows a second, and the file grows by a few MB.
+MOST_KEPT = 20_000
+#: Bytes of them at most, which wide rows (images) reach first; at least 1,000 rows are kept whatever they take.
+KEPT_BYTES = 32 << 20
+FEWEST_KEPT = 1_000
+#: The same for rows that new ones are drawn from.
+MOST_DRAWN, DRAWN_BYTES, FEWEST_DRAWN = 20_000, 16 << 20, 100
+
+Count = Annotated[int, Ge(0)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Roles:
+    """The part that each row of the table played, as a rule of few numbers."""
+
+    seed: Count
+    rows: Count
+    stop: Annotated[float, Ge(0)]
+    calibrate: Annotated[float, Ge(0)]
+    counts: dict[str, Count]
+    fingerprint: str
+    combine: Annotated[float, Ge(0)] = 0.0
+
+    @property
+    def rule(self) -> RoleRule:
+        return RoleRule(self.rows, self.seed, self.stop, self.combine, self.calibrate)
+
+    def of(self, positions: np.ndarray | None = None) -> np.ndarray:
+        """Positions in `ROLES` of all rows of the table, or of those at some positions, [n] int8."""
+        every = self.rule.of(0, self.rows)
+        return every if positions is None else np.asarray(every[positions])
+
+    def calibrates(self, positions: np.ndarray | None = None) -> np.ndarray:
+        """Whether rows of the table were kept away from all that was learnt, [n] bool."""
+        return np.asarray(self.of(positions) == ROLES.index("calibrate"))
+
+
+@dataclasses.dataclass
+class Training:
+    """How long a fit took, on which device and by which versions."""
+
+    device: str
+    seconds: float = 0.0
+    versions: dict[str, str] = dataclasses.field(default_factory=versions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """The container that a fit was given, and whether its columns had names."""
+
+    container: Container
+    named: bool
+
+
+@dataclasses.dataclass
+class Fitted:
+    """A fitted autoencoder.
+
+    Attributes:
+        row_hashes: sorted hashes of the rows trained or stopped on; None where there are too many.
+        suspects: training and stop rows that look out of place; None where no table was in memory.
+        kept: rows trained or stopped on [R, C], in the schema's order and levels, each of which can be scored.
+        drawn: positions in `kept` of the rows that new ones are drawn from, by their weights.
+        pace: what `partial_fit` keeps between two calls.
+    """
+
+    model: Model
+    history: list[dict[str, Any]]
+    roles: Roles
+    training: Training
+    input: Input
+    row_hashes: np.ndarray | None
+    suspects: Suspects | None = None
+    kept: np.ndarray | None = None
+    drawn: np.ndarray | None = None
+    pace: Pace | None = None
+
+    @property
+    def source_rows(self) -> np.ndarray | None:
+        """The rows that new ones are drawn from, [m, C]."""
+        return None if self.kept is None or self.drawn is None else self.kept[self.drawn]
+
+    def keep(self, values: np.ndarray, weights: np.ndarray | None) -> None:
+        """Keep rows [R, C] that were trained or stopped on, those that can be scored."""
+        good = scorable(self.model.encoding, values)
+        values = np.require(values[good], requirements=("C", "W"))
+        if not len(values):
+            return
+        most = max(FEWEST_DRAWN, min(MOST_DRAWN, DRAWN_BYTES // max(1, values.shape[1] * values.itemsize)))
+        rng = np.random.default_rng(self.roles.seed)
+        if weights is None:
+            at = rng.permutation(len(values))[:most]
+        else:
+            share = weights[good]
+            at = rng.choice(len(values), min(most, len(values)), p=share / share.sum())
+        self.kept, self.drawn = values, np.sort(at)
+
+
+@dataclasses.dataclass
+class Apart:
+    """Rows [·, C] that a fit hands to a detector, in the schema's order and levels; the parts share no row."""
+
+    stored: np.ndarray
+    calibrate: np.ndarray
+    calibrate_weights: np.ndarray | None = None
+
+
+def most_kept(columns: int, itemsize: int) -> int:
+    """How many rows of so many cells are kept.
+
+    >>> most_kept(21, 8), most_kept(784, 4)
+    (20000, 10699)
+    """
+    return max(FEWEST_KEPT, min(MOST_KEPT, KEPT_BYTES // max(1, columns * itemsize)))
+
+
+def scorable(encoding: Encoding, values: np.ndarray) -> np.ndarray:
+    """Which of the rows [n, C] can be scored, [n] bool."""
+    bad = encoding.encode(torch.from_numpy(np.require(values, requirements=("C", "W")))).bad if len(values) else None
+    return np.ones(len(values), bool) if bad is None else ~bad.numpy()

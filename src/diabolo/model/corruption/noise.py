@@ -1,0 +1,119 @@
+"""Noise on numbers, and cells that are hidden, changed or exchanged."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor
+
+from diabolo.data.encoding import Encoding
+from diabolo.model.corruption.base import Corruption, corruptions
+
+
+@corruptions.register("none")
+class Nothing(Corruption):
+    """x̃ = x."""
+
+    def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return x
+
+
+@corruptions.register("gaussian")
+class GaussianNoise(Corruption):
+    """x̃ = x + std · ε, ε ~ N(0, 1), on real columns and angles, in standardised units (Vincent et al. 2010)."""
+
+    std: Annotated[float, Ge(0)] = 0.3
+
+    def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        noise = torch.zeros(*lead, *x.shape, device=x.device)
+        noise[..., : encoding.continuous].normal_(0, self.std, generator=generator)
+        return noise.add_(x)
+
+
+def _per_cell(x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform numbers [*lead, B, cells]; every input of a cell shares its own."""
+    return torch.rand(*lead, x.shape[0], len(encoding.cells), device=x.device, generator=generator)
+
+
+@corruptions.register("mask")
+class Mask(Corruption):
+    """x̃ hides each cell with probability `rate` as a missing one is hidden (Vincent et al. 2008).
+
+    It enters as 0, the mean; a column that has missing cells says so of hidden ones too, so that the encoder learns to
+    fill in.
+    """
+
+    rate: Annotated[float, Gt(0), Lt(1)] = 0.25
+
+    def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        keep = _per_cell(x, encoding, lead, generator) >= self.rate
+        cell = encoding.cell_of_input.to(x.device)
+        out = x.expand(*lead, *x.shape).clone()
+        out[..., : len(cell)] *= keep[..., cell]
+        for block in encoding.blocks:
+            if block.kind == "missing":
+                at = [encoding.cells.index(c) for c in block.columns]
+                said = out[..., block.start : block.stop]
+                out[..., block.start : block.stop] = torch.maximum(said, (~keep[..., at]).to(x.dtype))
+        return out
+
+
+@corruptions.register("salt_and_pepper")
+class SaltAndPepper(Corruption):
+    """x̃ sets a cell, with probability rate/2 each, to its column's lowest or highest training value.
+
+    A boolean becomes 0 or 1; what has no extremes, an angle or a category, becomes any of its values, all equally
+    likely (Vincent et al. 2010, sec. 3.3).
+    """
+
+    rate: Annotated[float, Gt(0), Lt(1)] = 0.25
+
+    def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        # Below 1 the cell is hit, and where between 0 and 1 says what it becomes.
+        place = _per_cell(x, encoding, lead, generator) / self.rate
+        out = x.expand(*lead, *x.shape).clone()
+        for block in encoding.blocks:
+            columns = len(block.columns)
+            if block.kind in ("slots", "missing"):
+                continue
+            part = place[..., block.cell : block.cell + columns]
+            if block.kind == "angle":
+                turn = 2 * torch.pi * part
+                noise = torch.cat([turn.cos(), turn.sin()], dim=-1)
+            elif block.stop - block.start > columns:
+                levels = (block.stop - block.start) // columns
+                drawn = (part * levels).long().clamp_max(levels - 1)
+                noise = (drawn.unsqueeze(-2) == torch.arange(levels, device=x.device)[:, None]).flatten(-2).to(x.dtype)
+            else:
+                low, high = (end.to(x.device) for end in encoding.range_of(block))
+                noise = torch.where(part < 0.5, low, high)
+            inputs = slice(block.start, block.stop)
+            hit = (part < 1).tile((block.stop - block.start) // columns)
+            out[..., inputs] = torch.where(hit, noise, out[..., inputs])
+        return out
+
+
+@corruptions.register("swap")
+class Swap(Corruption):
+    """x̃ gives each cell, with probability `rate`, that cell's value in another row of the batch.
+
+    Each column keeps its distribution, and what ties columns together is lost: an angle's cosine and sine, or a
+    category's levels, move as one.
+    """
+
+    rate: Annotated[float, Gt(0), Lt(1)] = 0.15
+
+    def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        n = x.shape[0]
+        place = _per_cell(x, encoding, lead, generator) / self.rate
+        own = torch.arange(n, device=x.device)[:, None]
+        # What falls below the rate is uniform there: it also says which of the n − 1 other rows.
+        step = 1 + (place * (n - 1)).long().clamp_max(max(n - 2, 0))
+        source = torch.where(place < 1, own + step, own) % n
+        cell = encoding.cell_of_input.to(x.device)
+        out = x.expand(*lead, *x.shape).clone()
+        inputs = out[..., : len(cell)]
+        out[..., : len(cell)] = inputs.gather(-2, source[..., cell])
+        return out

@@ -1,0 +1,73 @@
+"""The class of all regularizers, and what they may look at."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from diabolo.model.latent import Posterior
+from diabolo.model.prior import Prior
+from diabolo.registry import Entry, Registry
+
+__all__ = ["Context", "Regularizer", "normalised", "regularizers"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a regularizer may need beside q(z|x) of the rows."""
+
+    prior: Prior
+    #: What entered the encoder, [B, D] or [*lead, B, D], and the encoder.
+    x: Tensor
+    encode: Callable[[Tensor], Posterior]
+    generator: torch.Generator
+    #: Weights of the rows, [B]; None for equal ones.
+    share: Tensor | None = None
+    #: z̄ = z times these [*lead, K], the size of the decoder's paths; None: z over its root mean square over the batch.
+    reach: Tensor | None = None
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Weighted mean over the rows of [*lead, B, K], with the axis kept."""
+        if self.share is None:
+            return values.mean(dim=-2, keepdim=True)
+        return torch.matmul(self.share / self.share.sum(), values).unsqueeze(-2)
+
+
+class Regularizer(Entry, abc.ABC):
+    """Ω; most act on z̄, of any latent, under any prior."""
+
+    #: Whether it needs q(z|x) to have a width.
+    needs_stochastic: ClassVar[bool] = False
+    #: Whether it draws the codes themselves towards π, so that draws of π are decoded to samples.
+    matches_prior: ClassVar[bool] = False
+    #: Whether it acts on z̄, whose scale `code_scale` says.
+    scaled: ClassVar[bool] = False
+    #: Whether it draws random numbers, so that two equal rows may have another Ω each.
+    draws: ClassVar[bool] = False
+
+    def void(self, prior: Prior, by_rms: bool) -> str | None:
+        """Why these settings could never change a gradient, or None.
+
+        Args:
+            by_rms: whether codes are measured by their root mean square over the batch.
+        """
+        return None
+
+    @abc.abstractmethod
+    def __call__(self, posterior: Posterior, context: Context) -> Tensor | None:
+        """Ω [*lead, B], or None where it is zero."""
+
+
+regularizers: Registry[Regularizer] = Registry("regularizer", __package__)
+
+
+def normalised(z: Tensor, context: Context) -> Tensor:
+    """z̄, with the gradient through its scale, so that shrinking z gains nothing."""
+    if context.reach is None:
+        return z / (context.mean(z.square()) + 1e-12).sqrt()
+    return z * context.reach.unsqueeze(-2)
