@@ -61,7 +61,7 @@ def autoencoder(name: str, seed: int, x: np.ndarray, options: argparse.Namespace
 
     path = Path(options.cache) / f"ae-{name}-{seed}-e{options.epochs}{'-quick' * options.quick}.diabolo"
     if path.exists():
-        return diabolo.load(path)
+        return diabolo.Autoencoder.load(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     keep = path.with_name(f"{path.name}.ckpt")
     hidden = (500, 500, 2000) if not options.quick else (64, 32)

@@ -21,7 +21,8 @@ from diabolo.data.encoding import fit_encoding
 from diabolo.data.schema import infer_schema
 from diabolo.data.sources import Rows
 from diabolo.data.table import as_table
-from diabolo.model.autoencoder import Model, resolve
+from diabolo.model.autoencoder import Model
+from diabolo.model.checks import resolve
 from diabolo.train.loop import fit
 
 #: Columns, method and settings of the networks.

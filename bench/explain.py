@@ -124,7 +124,7 @@ def judge(name: str, score: str, count: int, seed: int) -> list[dict[str, object
         some, moved = planted.iloc[keep], [tried[i][2] for i in keep]
         seen = each_seen(detector, names, [tried[i] for i in keep]) if k > 1 else np.ones(len(keep), bool)
         begun = time.perf_counter()
-        first = leading(detector, some.to_numpy(), 3)
+        first = leading(detector.calibrated_, some.to_numpy(), 3)
         seconds = (time.perf_counter() - begun) / len(keep)
         residual = (some.to_numpy() - detector.autoencoder_.reconstruct(some).to_numpy(np.float64)) / schema.scale
         z = (some.to_numpy() - schema.center) / schema.scale

@@ -18,9 +18,8 @@ from jets_make import PROCESSES, unpacked
 from sklearn.decomposition import PCA
 
 from diabolo import VariationalAutoencoder
-from diabolo.detect.reference import Reference
+from diabolo.detect.reference import Reference, Stored
 from diabolo.detect.scoring import score_table
-from diabolo.detect.split import kept_rows
 from diabolo.metrics import rank
 
 DATA = Path(__file__).parents[1] / "docs" / "data" / "jets.npz"
@@ -43,7 +42,7 @@ def load(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def scored(ae: VariationalAutoencoder, kept: np.ndarray, images: np.ndarray) -> dict[str, np.ndarray]:
     """The loss at z = mu, nll + KL; a detector's default for images; and what else the autoencoder says."""
     found = {name: ae.anomaly_score(images, name) for name in ("nll", "kl", "mse", "mu_norm")}
-    reference = Reference(ae.model_, kept_rows(ae.model_.encoding, kept.reshape(len(kept), -1).astype(float)))
+    reference = Reference(ae.model_, Stored(kept.reshape(len(kept), -1).astype(float)))
     default = score_table(reference, images.reshape(len(images), -1).astype(float), ["auto"])["auto"]
     return {"loss": found["nll"] + found["kl"], "auto": default, **found}
 

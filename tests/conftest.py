@@ -12,7 +12,8 @@ from diabolo.config import build_config
 from diabolo.data.encoding import fit_encoding
 from diabolo.data.schema import infer_schema
 from diabolo.data.table import as_table, matched
-from diabolo.model.autoencoder import Model, resolve
+from diabolo.model.autoencoder import Model
+from diabolo.model.checks import resolve
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -629,7 +629,7 @@ def changed(card, place, value):
 
 
 CARDS = {
-    "estimator": ("main", "estimator.type", "Perceptron", "unknown estimator 'Perceptron'; allowed: Autoencoder, Lin"),
+    "estimator": ("main", "estimator.type", "Perceptron", "unknown estimator 'Perceptron'; allowed: Autoencoder, Den"),
     "estimator's parameter": ("main", "estimator.parameters.bta", 1, "does not fit together: .*bta"),
     "estimator's value": ("main", "estimator.parameters.beta", -1, "does not fit together: .*beta = -1"),
     "entry more": ("main", "more", 1, "card has no setting 'more'"),

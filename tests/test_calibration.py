@@ -17,6 +17,7 @@ from scipy import stats
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.data.hashing import hash_rows
 from diabolo.data.roles import ROLES, assign_roles
+from diabolo.detect.choice import applicable
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.errors import CalibrationError, ConfigError, DataError
 
@@ -322,6 +323,15 @@ def test_score_acts_at_once(detector, fresh):
         with pytest.raises(ConfigError, match=f"{wrong}.*nll"):
             detector.predict(fresh)
     detector.set_params(score="auto")
+
+
+def test_an_unknown_score_lists_those_that_the_model_can_give_once_each(detector, fresh):
+    detector.set_params(score="nlll")
+    with pytest.raises(ConfigError, match="unknown score 'nlll': did you mean 'nll'") as failure:
+        detector.predict(fresh)
+    detector.set_params(score="auto")
+    assert str(failure.value).partition("Allowed: ")[2].split(", ") == applicable(detector.reference_)
+    assert {"auto", "profile", "neighbours"} <= set(applicable(detector.reference_))
 
 
 def test_default_rate_says_which_it_is(detector):

@@ -20,7 +20,6 @@ from diabolo.data.schema import infer_schema
 from diabolo.data.table import as_table, matched
 from diabolo.errors import ConfigError, DataError
 from diabolo.generate.adjusting import _ridge
-from diabolo.generate.drawing import judge
 from diabolo.generate.fidelity import column_distances, compare, copying, two_sample_auroc
 from diabolo.generate.margins import Margins
 from diabolo.generate.methods import methods
@@ -464,12 +463,12 @@ def test_judging_leaves_training_rows_out(plane):
     ae, _, mean = plane
     rng = np.random.default_rng(9)
     new = rng.multivariate_normal(mean, plane[1], size=2000)
-    found = judge(ae, pd.DataFrame(new, columns=list("abc")), seed=0)
+    found = ae.fidelity(pd.DataFrame(new, columns=list("abc")), seed=0)
     assert (found.n_real, found.n_drawn) == (2000, 2000)
     assert found.auroc < 0.6
     assert not found.copying.alarm
     with pytest.raises(DataError, match="0 of 500 rows are new to the model; at least 10"):
-        judge(ae, pd.DataFrame(ae.sampler_.rows[:500], columns=list("abc")))
+        ae.fidelity(pd.DataFrame(ae.sampler_.rows[:500], columns=list("abc")))
 
 
 # ── the program ───────────────────────────────────────────────────────────────────────────────────
@@ -528,7 +527,7 @@ def test_real_rows_that_cannot_be_scored_are_no_measure():
     ae = VariationalAutoencoder(epochs=1).fit(rng.normal(size=(300, 2)))
     new = rng.normal(size=(60, 2))
     new[3, 0], new[5, 1] = np.inf, 1e300
-    found = judge(ae, new)
+    found = ae.fidelity(new)
     assert (found.n_real, found.n_drawn) == (58, 58)
 
 

@@ -14,7 +14,6 @@ from program import done, refused, run
 from scipy import stats
 
 from diabolo import AnomalyDetector, LinearAutoencoder, VariationalAutoencoder
-from diabolo.detect.calibrating import monitor_of
 from diabolo.detect.health import _holm, _quantile
 from diabolo.detect.marginals import Counts, Marginals, fisher, kolmogorov
 from diabolo.errors import ConfigError
@@ -226,7 +225,7 @@ def test_pieces_say_what_the_whole_says():
     detector, X = fitted(1), rows(np.random.default_rng(9), 3000)
     shifted(X, None)
     whole = detector.health(X)
-    monitor = monitor_of(detector, 0.01)
+    monitor = detector.calibrated_.monitor(0.01)
     for piece in np.array_split(X, 11):
         monitor.add(piece)
     assert monitor.report() == whole

@@ -17,7 +17,7 @@ from diabolo import AnomalyDetector, Autoencoder, DenoisingAutoencoder, LinearAu
 from diabolo.data.hashing import hash_rows
 from diabolo.detect.choice import applicable, by_column
 from diabolo.detect.neighbours import SPACES, Nearest, nearest_table
-from diabolo.detect.reference import STORED_BYTES, Reference, Stored, stored_rows
+from diabolo.detect.reference import Reference, Stored
 from diabolo.detect.scores import scores
 from diabolo.detect.scores.error import LEVELS, denoised_error
 from diabolo.detect.scores.latent import RIDGE
@@ -25,6 +25,7 @@ from diabolo.detect.scores.neighbours import Neighbours
 from diabolo.detect.scoring import column_table, score_table
 from diabolo.detect.split import apart_of_any_table
 from diabolo.errors import ConfigError
+from diabolo.fitted.record import KEPT_BYTES, most_kept
 
 
 @pytest.fixture(scope="module")
@@ -282,9 +283,9 @@ def test_rows_that_cannot_be_scored_are_infinite(name, mixed, mixed_detector):
 
 
 def test_how_many_rows_are_stored():
-    assert stored_rows(3, 8) == 20_000
-    assert stored_rows(1_000, 4) == STORED_BYTES // 4_000
-    assert stored_rows(10**6, 4) == 1_000
+    assert most_kept(3, 8) == 20_000
+    assert most_kept(1_000, 4) == KEPT_BYTES // 4_000
+    assert most_kept(10**6, 4) == 1_000
 
 
 def test_a_score_of_neighbours_needs_a_detector(plane):

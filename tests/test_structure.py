@@ -17,7 +17,14 @@ from diabolo.estimators.named import CLASSES
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "diabolo"
 FILES = sorted(SOURCE.rglob("*.py"))
-MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 70
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 70
+#: Longer modules, and the reason why each is one concept all the same.
+LONGER = {}
+#: The only names of others that begin with an underscore: PyTorch has no public ones for these.
+PRIVATE = {
+    "train.engine": {"torch._fused_adamw_"},  # AdamW's kernel, without 0.1 ms of bookkeeping per step
+    "model.networks.module": {"func._schema"},  # whether an operator takes a generator
+}
 
 #: Names of top-level modules by layer: one may import its own layer and those above it in this list, never one below.
 LAYERS = [layer["holds"] for layer in tomllib.loads((ROOT / "docs" / "layers.toml").read_text())["layer"]]
@@ -51,6 +58,69 @@ def test_the_layers_name_every_module_once():
     assert len(LEVEL) == sum(len(names) for names in LAYERS)
 
 
+def dependencies(tree, whole=True):
+    """Modules of ours that are imported, with the line; without `whole` only those that the module itself imports."""
+    types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree) if whole else tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diabolo") and id(node) not in types:
+            base = node.module.removeprefix("diabolo").removeprefix(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".removeprefix(".")
+                yield inner if inner in MODULES else base, alias.name, node.lineno
+
+
+def circles(graph):
+    """Groups of modules that import each other, directly or through others."""
+    reach = {}
+
+    def reached(start):
+        found, waiting = set(), list(graph[start])
+        while waiting:
+            module = waiting.pop()
+            if module not in found:
+                found.add(module)
+                waiting += graph[module]
+        return found
+
+    for module in graph:
+        reach[module] = reached(module)
+    return sorted({frozenset(o for o in reach[m] if m in reach[o]) for m in graph if m in reach[m]}, key=sorted)
+
+
+def test_no_two_modules_import_each_other():
+    graph = {m: {d for d, _, _ in dependencies(tree) if d != m} for m, tree in TREES.items()}
+    assert circles(graph) == []
+    # A negative control: one import back.
+    graph["data.roles"].add("fitted.table")
+    assert any({"data.roles", "fitted.table"} <= circle for circle in circles(graph))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_private_of_others_is_used(name):
+    wrong = [f"line {at}: {n}" for _, n, at in dependencies(TREES[name]) if n.startswith("_") and not n.endswith("__")]
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.endswith("__"):
+            used = dotted(node)
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            if not own and used not in PRIVATE.get(name, ()) and isinstance(node.value, ast.Name):
+                wrong.append(f"line {node.lineno}: {used}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_stand_at_the_top(name):
+    """Only verbs import when they run: `diabolo --help` would else wait for PyTorch."""
+    tops = {(module, what) for module, what, _ in dependencies(TREES[name], whole=False)}
+    late = [f"line {at}: {m}.{what}" for m, what, at in dependencies(TREES[name]) if (m, what) not in tops]
+    assert late == [] or name.startswith("cli.")
+
+
 @pytest.mark.parametrize("name", [n for n in MODULES if n])
 def test_imports_point_down(name):
     level, wrong = LEVEL[name.split(".")[0]], []
@@ -62,6 +132,14 @@ def test_imports_point_down(name):
     assert wrong == []
 
 
+@pytest.mark.parametrize("job", ["detect", "compress", "cluster", "generate"])
+def test_jobs_import_no_other_job(job):
+    others = {"detect", "compress", "cluster", "generate"} - {job}
+    for name, tree in TREES.items():
+        if name.split(".")[0] == job:
+            assert not {d.split(".")[0] for d, _, _ in dependencies(tree)} & others, name
+
+
 def test_the_package_itself_imports_nothing_before_it_is_asked():
     tree = TREES[""]
     at_import = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
@@ -71,7 +149,8 @@ def test_the_package_itself_imports_nothing_before_it_is_asked():
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_and_functions_are_small(name):
     lines = len(MODULES[name].read_text().splitlines())
-    assert lines <= MOST_LINES
+    assert lines <= MOST_LINES or (LONGER.get(name))
+    assert lines > MOST_LINES or name not in LONGER, "it is short now: take its reason out"
     for node in ast.walk(TREES[name]):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             length = node.end_lineno - node.lineno + 1

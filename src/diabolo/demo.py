@@ -11,12 +11,13 @@ import numpy as np
 
 from diabolo.data.formats import atomic
 from diabolo.data.reading import choose_columns, read_table
-from diabolo.data.table import Table
+from diabolo.data.table import Table, from_values
 from diabolo.errors import OutputError
 from diabolo.estimators.detector import AnomalyDetector
 from diabolo.estimators.named import VariationalAutoencoder
 from diabolo.evaluation import Rivals
 from diabolo.metrics import auroc
+from diabolo.report import write_report
 from diabolo.screen import console
 
 __all__ = ["SLOTS", "run"]
@@ -97,9 +98,6 @@ def _judge(detector: AnomalyDetector, rivals: Rivals, rows: Table) -> dict[str, 
 def _report(model: Path, held_back: Table, path: Path) -> str:
     """The page on held-back background with a few of each signal among it."""
     import pyarrow as pa
-
-    from diabolo.data.table import from_values
-    from diabolo.report import write_report
 
     parts = {"background": held_back, **{title: _read(name).rows(slice(0, SHOWN)) for name, title in SIGNALS.items()}}
     values = np.concatenate([part.values for part in parts.values()])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,23 +67,19 @@ class Rivals:
         return {"IsolationForest": -self.forest.score_samples(filled), "PCA": np.square(residual).mean(axis=1)}
 
 
-def compare(
-    model: Path, data: Data, label: str, normal: Sequence[str] | None, seed: int, own_network: bool = False
-) -> Comparison:
+def compare(file: ModelFile, data: Data, label: str, normal: Sequence[str] | None, seed: int) -> Comparison:
     """Judge every score of a model on labelled rows.
 
     Args:
-        model: model file.
+        file: the model.
         data: table with the model's columns and the label.
         label: truth column; 0 and False are normal, text needs `normal`.
         normal: values of the label that count as normal.
         seed: of the rivals' half, the rivals and the intervals.
-        own_network: import the user's own network that the model file names.
 
     Raises:
         DataError: the label is missing, has one class only, or is text without `normal`.
     """
-    file = ModelFile(model, own_network)
     ae = file.autoencoder
     schema = ae.model.encoding.schema
     if label in schema.names:
@@ -108,22 +103,7 @@ def compare(
         if value not in values_seen:
             raise DataError(f"--normal {value}: not a value of {label!r}: {nearest(value, sorted(values_seen)[:20])}")
     used = np.concatenate(seen)
-    is_normal = truth == ""
-    if is_normal.all() or not is_normal.any():
-        what = "normal" if is_normal.all() else "anomalous"
-        raise DataError(f"{data}: every row is {what} by {label!r}; both kinds are needed (--normal names the normal)")
-    normal_at = np.flatnonzero(is_normal)
-    if len(normal_at) < FEWEST:
-        raise DataError(f"{data}: {len(normal_at)} rows are normal by {label!r}; at least {FEWEST} are needed")
-    fit_at = np.random.default_rng(seed).permutation(normal_at)[: min(len(normal_at) // 2, MOST_FIT)]
-    fitted = np.isin(np.arange(len(truth)), fit_at)
-    judged = ~fitted & ~used
-    for there, what in ((is_normal, "normal"), (~is_normal, "anomalous")):
-        if not (there & judged).any():
-            raise DataError(
-                f"{data}: no {what} row is left to judge, for the model was trained on {int((used & there).sum())} of "
-                "them; give rows that it has not seen"
-            )
+    fitted, judged = _split(truth == "", used, f"{data}:", label, seed)
     rivals = Rivals(_gather(data, schema, fitted), seed)
     table = {n: np.concatenate(s)[judged] for n, s in found.items()} | _beside(rivals, data, schema, judged)
     truth = truth[judged]
@@ -131,7 +111,7 @@ def compare(
     by_class, counts = {}, {}
     for kind in kinds if len(kinds) == 1 else [*kinds, "all"]:
         by_class[kind], counts[kind] = _rankings(table, truth, kind, seed)
-    notes = [f"{len(fit_at):,} normal rows fitted the rivals and are not judged"]
+    notes = [f"{int(fitted.sum()):,} normal rows fitted the rivals and are not judged"]
     if used.any():
         notes.append(f"{int(used.sum()):,} rows that the model was trained on are left out")
     elif known is None:
@@ -139,6 +119,34 @@ def compare(
     if detector is not None:
         notes.append(_verdicts(detector, table, truth))
     return Comparison(by_class, counts, int((truth == "").sum()), notes)
+
+
+def _split(is_normal: np.ndarray, used: np.ndarray, where: str, label: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The normal rows that the rivals are fitted on, and the rows that are judged, [n] bool each.
+
+    Args:
+        used: rows that the model was trained on.
+
+    Raises:
+        DataError: too few normal rows, or none of one kind.
+    """
+    if is_normal.all() or not is_normal.any():
+        what = "normal" if is_normal.all() else "anomalous"
+        raise DataError(f"{where} every row is {what} by {label!r}; both kinds are needed (--normal names the normal)")
+    normal_at = np.flatnonzero(is_normal)
+    if len(normal_at) < FEWEST:
+        raise DataError(f"{where} {len(normal_at)} rows are normal by {label!r}; at least {FEWEST} are needed")
+    fit_at = np.random.default_rng(seed).permutation(normal_at)[: min(len(normal_at) // 2, MOST_FIT)]
+    fitted = np.zeros(len(used), bool)
+    fitted[fit_at] = True
+    judged = ~fitted & ~used
+    for there, what in ((is_normal, "normal"), (~is_normal, "anomalous")):
+        if not (there & judged).any():
+            raise DataError(
+                f"{where} no {what} row is left to judge, for the model was trained on {int((used & there).sum())} of "
+                "them; give rows that it has not seen"
+            )
+    return fitted, judged
 
 
 def _rankings(table: dict[str, np.ndarray], truth: np.ndarray, kind: str, seed: int) -> tuple[list[Ranking], int]:

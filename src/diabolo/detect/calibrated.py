@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from diabolo.detect.choice import applicable, automatic
+from diabolo.detect.choice import automatic, check_score
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
 from diabolo.detect.health import Monitor
 from diabolo.detect.marginals import Marginals
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
-from diabolo.errors import CalibrationError, ConfigError, nearest
+from diabolo.errors import CalibrationError, ConfigError
 from diabolo.fitted.record import Fitted
 
 __all__ = ["Calibrated"]
@@ -83,12 +83,11 @@ class Calibrated:
         name, known = self.score_name, self.calibrations
         if name in known:
             return known[name]
-        if name.partition(":")[0] in applicable(self.reference):
-            raise ConfigError(
-                f"score {name!r} takes long, so it is calibrated only where it is asked for: fit the "
-                f"detector with score={name!r}; calibrated are {', '.join(known)}"
-            )
-        raise ConfigError(f"score {name!r}: {nearest(name, dict.fromkeys(['auto', *known]))}")
+        check_score(self.reference, name)
+        raise ConfigError(
+            f"score {name!r} takes long, so it is calibrated only where it is asked for: fit the "
+            f"detector with score={name!r}; calibrated are {', '.join(known)}"
+        )
 
     @property
     def rate(self) -> float:

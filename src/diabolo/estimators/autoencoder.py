@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted
 from diabolo.artifact import Section
 from diabolo.config import Config, build_config, seed_of
 from diabolo.data.dtypes import mean_type
-from diabolo.data.encoding import Encoded
 from diabolo.data.table import Table, as_table, check_weights, from_values, matched
 from diabolo.data.tiles import padded, tiles
 from diabolo.detect.choice import density
@@ -32,8 +31,8 @@ from diabolo.fitted.record import Fitted
 from diabolo.fitted.table import fit_table
 from diabolo.generate.drawing import draw, judge
 from diabolo.generate.fidelity import MOST_ROWS, Fidelity
+from diabolo.generate.filling import reconstructed
 from diabolo.generate.methods import Sampler
-from diabolo.model.objective import imputed
 from diabolo.registry import Spec
 from diabolo.train.progress import print_epoch
 
@@ -131,12 +130,8 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         self.model_, self.config_, self.history_ = fitted.model, fitted.model.config, fitted.history
         self.suspects_ = fitted.suspects
         self.n_train_, self.n_stop_ = fitted.roles.counts["train"], fitted.roles.counts["stop"]
-        names = fitted.model.encoding.schema.names
-        self.n_features_in_, self._n_features_out = len(names), fitted.model.latent_dim
-        if fitted.input.named:
-            self.feature_names_in_ = np.array(names, dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self._n_features_out = fitted.model.latent_dim
+        self.remember_columns(fitted)
         return self
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
@@ -186,33 +181,12 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         """
         if draws is not None and (not isinstance(draws, (int, np.integer)) or draws < 1):
             raise ConfigError(f"draws = {draws!r}; allowed are whole numbers from 1 up, or None for the mean")
-        table = self._table(X)
-        n, generator = len(table), torch.Generator().manual_seed(seed_of(random_state))
-        out = np.empty((draws or 1, n, self.n_features_in_))
-        with torch.inference_mode():
-            for part, tile in padded(table.values):
-                rows, size = self.model_.encoding.encode(tile), part.stop - part.start
-                posterior = self.model_.posterior(rows)
-                if draws is None:
-                    theta = self._imputed(rows) if only_missing else self.model_.decode(posterior.mean)
-                    out[0, part] = self.model_.mean_values(theta)[:size].numpy()
-                else:
-                    for k in range(draws):
-                        theta = self.model_.decode(posterior.sample(1, generator))
-                        out[k, part] = self.model_.sample_values(theta, generator, fill=only_missing)[:size].numpy()
-        if only_missing:
-            out = np.where(np.isnan(table.values), out, table.values)
-        schema = self.model_.encoding.schema
+        table, schema = self._table(X), self.model_.encoding.schema
+        out = reconstructed(self.model_, table.values, draws, seed_of(random_state), only_missing)
         if draws is not None:
-            return out if table.shape is None else out.reshape(draws, n, *table.shape)
+            return out if table.shape is None else out.reshape(draws, len(table), *table.shape)
         dtypes = table.dtypes if only_missing else [mean_type(d) for d in table.dtypes]
         return from_values(out[0], table.names, dtypes, table.container, schema.levels, table.shape)
-
-    def _imputed(self, rows: Encoded) -> torch.Tensor:
-        """`imputed`, some rows at a time: it computes each of them at many nodes."""
-        step = 256
-        parts = [imputed(self.model_, rows.rows(slice(i, i + step))) for i in range(0, len(rows), step)]
-        return torch.cat(parts, dim=-2)
 
     # ── scores and samples ────────────────────────────────────────────────────────────────────────
 
@@ -316,6 +290,7 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Self:
+        """The estimator of this class that an open model file holds; see `load`."""
         card = file.estimator
         kind = face_of(file.path, card.type, Autoencoder)
         if not issubclass(kind, cls):

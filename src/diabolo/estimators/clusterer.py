@@ -114,11 +114,7 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
         self.clusters_, self.autoencoder_, self._container = clusters, ae, container
         self.n_clusters_, self.sizes_, self.centers_ = clusters.n_clusters, clusters.sizes, clusters.centers
         self.stability_ = clusters.stability
-        self.n_features_in_ = ae.n_features_in_
-        if hasattr(ae, "feature_names_in_"):
-            self.feature_names_in_ = ae.feature_names_in_
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self.remember_columns(ae.fitted_)
         return self
 
     @property
@@ -162,6 +158,7 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Self:
+        """The estimator of this class that an open model file holds; see `load`."""
         found = file.clusterer
         settings, ae = found.settings, Autoencoder.from_file(file)
         return cls(

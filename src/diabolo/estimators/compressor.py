@@ -133,6 +133,7 @@ class Compressor(AroundAutoencoder, BaseEstimator):
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Self:
+        """The estimator of this class that an open model file holds; see `load`."""
         codec, ae = file.codec, Autoencoder.from_file(file) if "main" in file else None
         own = codec.parameters
         if own is None:  # a command has put it there

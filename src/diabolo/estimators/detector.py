@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,7 +40,7 @@ class _ScoreParameter:
         detector.__dict__["score"] = value
 
     def __get__(self, detector: AnomalyDetector | None, owner: type) -> Any:
-        return self if detector is None else detector._mean_score
+        return self if detector is None else functools.partial(mean_score, detector)
 
 
 class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
@@ -121,11 +122,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     def _adopt(self, calibrated: Calibrated, ae: Autoencoder) -> Self:
         self._state, self.autoencoder_ = calibrated, ae
         self.n_calibration_, self.n_excluded_ = calibrated.n_calibration, calibrated.n_excluded
-        self.n_features_in_ = ae.n_features_in_
-        if hasattr(ae, "feature_names_in_"):
-            self.feature_names_in_ = ae.feature_names_in_
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self.remember_columns(ae.fitted_)
         return self
 
     def calibrate(self, X: Any, sample_weight: Any = None) -> Self:
@@ -272,10 +269,6 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         """−anomaly_score, scikit-learn's sign: up = more normal."""
         return -self.anomaly_score(X)
 
-    def _mean_score(self, X: Any, y: Any = None) -> float:
-        """Mean of score_samples over rows, for model selection."""
-        return float(np.mean(self.score_samples(X)))
-
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: str | Path) -> None:
@@ -296,6 +289,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Self:
+        """The estimator of this class that an open model file holds; see `load`."""
         return cls.from_calibrated(file.detector, Autoencoder.from_file(file))
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -305,3 +299,8 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def mean_score(detector: AnomalyDetector, X: Any, y: Any = None) -> float:
+    """Mean of score_samples over rows X, for model selection."""
+    return float(np.mean(detector.score_samples(X)))

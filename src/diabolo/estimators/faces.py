@@ -8,9 +8,12 @@ import pkgutil
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
+import numpy as np
+
 from diabolo import estimators
 from diabolo.errors import ModelFileError
 from diabolo.file.model_file import ModelFile
+from diabolo.fitted.record import Fitted
 
 __all__ = ["AroundAutoencoder", "Face", "load"]
 
@@ -28,6 +31,15 @@ class Face(abc.ABC):
         super().__init_subclass__(**settings)
         if cls.__module__.startswith(f"{estimators.__name__}."):
             Face.known[cls.__name__] = cls
+
+    def remember_columns(self, fitted: Fitted) -> None:
+        """Set `n_features_in_`, and `feature_names_in_` where the columns of the fit had names."""
+        names = fitted.model.encoding.schema.names
+        self.n_features_in_ = len(names)
+        if fitted.input.named:
+            self.feature_names_in_ = np.array(names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
 
     @classmethod
     @abc.abstractmethod

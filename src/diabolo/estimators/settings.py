@@ -78,6 +78,8 @@ def checked(init: AnyFunction) -> AnyFunction:
 class HasSettings(BaseEstimator):
     """Holds the settings of an autoencoder, as scikit-learn wants parameters held."""
 
+    verbose: int
+
     @checked
     def __init__(
         self,
@@ -117,40 +119,7 @@ class HasSettings(BaseEstimator):
         random_state: RandomState = 0,
         verbose: int = 0,
     ) -> None:
-        self.latent_dim = latent_dim
-        self.hidden = hidden
-        self.network = network
-        self.latent = latent
-        self.prior = prior
-        self.likelihood = likelihood
-        self.column_likelihood = column_likelihood
-        self.corruption = corruption
-        self.regularizer = regularizer
-        self.code_scale = code_scale
-        self.beta = beta
-        self.warmup = warmup
-        self.bound = bound
-        self.bound_after = bound_after
-        self.draws = draws
-        self.scaling = scaling
-        self.clip = clip
-        self.angles = angles
-        self.kinds = kinds
-        self.slots = slots
-        self.robust = robust
-        self.contamination = contamination
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.patience = patience
-        self.stop_fraction = stop_fraction
-        self.solver = solver
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+        self.__dict__ |= {name: value for name, value in locals().items() if name != "self"}
 
 
 def with_defaults(method: str) -> Callable[[AnyFunction], AnyFunction]:

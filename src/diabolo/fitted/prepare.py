@@ -15,7 +15,8 @@ from diabolo.data.encoding import LIMIT, fit_encoding
 from diabolo.data.schema import Schema, Summary, infer_schema
 from diabolo.data.table import Table, check_words, matched
 from diabolo.errors import DataError
-from diabolo.model.autoencoder import Model, resolve
+from diabolo.model.autoencoder import Model
+from diabolo.model.checks import resolve
 
 __all__ = ["Prepared", "Totals", "prepare", "refuse_few", "refuse_infinite"]
 
@@ -44,6 +45,11 @@ class Prepared:
     def schema(self) -> Schema:
         schema: Schema = self.model.encoding.schema
         return schema
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether a cell of some row may be missing or absent."""
+        return bool(self.schema.groups) or any(c.missing > 0 for c in self.schema.columns)
 
     def recoded(self, values: np.ndarray) -> np.ndarray:
         """Rows [n, C] as they were read, in the schema's order and levels."""

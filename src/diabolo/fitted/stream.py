@@ -72,16 +72,12 @@ def fit_stream(
     looked_at = dataclasses.replace(head, values=once.looked_at)
     totals = Totals(n, once.seen, once.gaps)
     prepared = prepare(looked_at, config, once.sample.weights, scaled_on=once.sample.values, totals=totals)
-    model, schema, recoded = prepared.model, prepared.schema, prepared.recoded
-    train = Cached(
-        buckets,
-        model.encoding,
-        recoded,
-        once.weight / n if stream.weighted else 1.0,
-        bool(schema.groups) or any(c.missing > 0 for c in schema.columns),
-        encoded_rows(model.encoding, recoded(once.sample.values), once.sample.weights, once.sample.at),
+    model, recoded = prepared.model, prepared.recoded
+    sample, stop = (
+        encoded_rows(model.encoding, recoded(part.values), part.weights, part.at) for part in (once.sample, once.stop)
     )
-    stop = encoded_rows(model.encoding, recoded(once.stop.values), once.stop.weights, once.stop.at)
+    mean_weight = once.weight / n if stream.weighted else 1.0
+    train = Cached(buckets, model.encoding, recoded, mean_weight, prepared.has_gaps, sample)
     recognizer = once.recognize(recoded)
     told = Roles(seed, stream.used, config.stop_fraction, calibrate, rule.counts, str(recognizer.fingerprint))
     weight = np.array([once.weight]) if stream.weighted else None

@@ -29,14 +29,14 @@ def with_noise(model: Model) -> Model:
     if model.latent.stochastic:
         return model
     out, heads, own = copy.copy(model), [], []
-    for head, parameters in zip(model.heads, model._own, strict=True):
+    for head, parameters in zip(model.heads, model.own, strict=True):
         if head.likelihood.name == "gaussian" and isinstance(getattr(head.likelihood, "sigma", None), float):
             error = model.buffers["typical_squared_error"][..., list(head.block.columns)]
             head = dataclasses.replace(head, likelihood=likelihoods.create({"name": "gaussian", "sigma": "learned"}))
             parameters = {"log_sigma": 0.5 * error.clamp_min(1e-12).log()}
         heads.append(head)
         own.append(parameters)
-    out.heads, out._own = heads, own
+    out.heads, out.own = heads, own
     return out
 
 

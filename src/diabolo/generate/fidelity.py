@@ -12,6 +12,7 @@ import numpy as np
 
 from diabolo.data.schema import Schema
 from diabolo.errors import DataError
+from diabolo.metrics import auroc
 
 __all__ = ["ColumnDistance", "Copying", "Fidelity", "column_distances", "compare", "copying", "two_sample_auroc"]
 
@@ -200,8 +201,6 @@ def two_sample_auroc(real: np.ndarray, drawn: np.ndarray, seed: int = 0) -> list
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold
-
-    from diabolo.metrics import auroc
 
     x, y = np.concatenate([real, drawn]), np.repeat([0, 1], [len(real), len(drawn)])
     areas = []

@@ -16,29 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from diabolo.capacity import memory_limit
 from diabolo.config import Config
 from diabolo.data.encoding import SCALED, Encoded, Encoding
 from diabolo.errors import ConfigError
 from diabolo.memory import Memory
+from diabolo.model.checks import check_parts, check_room, check_state
 from diabolo.model.corruption import corruptions
 from diabolo.model.heads import Head, build_heads
 from diabolo.model.latent import Posterior, latents
-from diabolo.model.networks import ParameterStore, Shape, has_paths, networks, parameter_shapes, path_norms, run
+from diabolo.model.networks import ParameterStore, has_paths, networks, parameter_shapes, path_norms, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
-from diabolo.registry import spec_of
 
-__all__ = ["Head", "Model", "resolve"]
-
-
-def resolve(config: Config, columns: int, inputs: int, shape: Shape | None = None) -> Config:
-    """Fill in what was left open: K as the latent has it, and widths."""
-    latent_dim = config.latent_dim or latents.create(config.latent).default_dim(columns)
-    hidden = config.hidden
-    if hidden is None:
-        hidden = networks.create(config.network).default_hidden(inputs, shape)
-    return dataclasses.replace(config, latent_dim=latent_dim, hidden=tuple(hidden))
+__all__ = ["Head", "Model"]
 
 
 class Model:
@@ -62,7 +52,7 @@ class Model:
         self.prior = priors.create(config.prior)
         self.corruption = corruptions.create(config.corruption)
         self.regularizer = regularizers.create(config.regularizer)
-        _check_parts(self)
+        check_parts(self.config, self.latent, self.prior, self.regularizer)
         if config.latent_dim is None or config.hidden is None:
             raise ConfigError("the model needs its widths: call resolve(config, ...) first")
         self.latent_dim: int = config.latent_dim
@@ -87,9 +77,9 @@ class Model:
         k, c = self.latent_dim, len(encoding.schema.output_names)
         kept = {"latent_mean": (k,), "latent_cov": (k, k), "typical_nll": (c,), "typical_squared_error": (c,)}
         if state is not None:
-            _check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
+            check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
         else:
-            _check_room(config, sum(math.prod(s) for s in shapes.values()), math.prod(lead))
+            check_room(config, sum(math.prod(s) for s in shapes.values()), math.prod(lead))
         self.store = ParameterStore(shapes, lead)
         #: What training rows say of the fitted model; filled in when a fit ends.
         self.buffers: dict[str, Tensor] = {n: torch.zeros(*lead, *s) for n, s in kept.items()}
@@ -110,7 +100,7 @@ class Model:
         self._decoder = [parameters[k] for k in parameters if k.startswith("decoder.")]
         learned = {k.removeprefix("prior."): parameters[k] for k in parameters if k.startswith("prior.")}
         self.prior = self.prior.bound(learned) if learned else self.prior
-        self._own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
+        self.own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
 
     def _value_heads(self) -> list[Head]:
         return [h for h in self.heads if h.block.kind != "missing"]
@@ -158,7 +148,7 @@ class Model:
         Where rows carry memory, theta is taken as part of it, and may be overwritten.
         """
         out = []
-        for head, own in zip(self.heads, self._own, strict=True):
+        for head, own in zip(self.heads, self.own, strict=True):
             x = head.inputs(rows.x)
             part = theta[..., head.start : head.stop]
             nll = head.likelihood.nll(part, own, x, head.units, rows.memory)
@@ -178,7 +168,7 @@ class Model:
     def mean_nll(self, theta: Tensor, rows: Encoded, share: Tensor | None) -> list[Tensor]:
         """Mean over rows of `nll`, weighted by `share` [B] (sum 1) if given: per head [*, columns]."""
         out = []
-        for head, own in zip(self.heads, self._own, strict=True):
+        for head, own in zip(self.heads, self.own, strict=True):
             part, x = theta[..., head.start : head.stop], head.inputs(rows.x)
             present = self._present(head, rows)
             out.append(head.likelihood.mean_nll(part, own, x, head.units, share, present, rows.memory))
@@ -233,7 +223,7 @@ class Model:
     def row_nll(self, theta: Tensor, rows: Encoded) -> Tensor:
         """−log p(x|z), [*, B], nats: `column_nll` summed over columns, in fewer passes over the cells."""
         sums = []
-        for head, own in zip(self.heads, self._own, strict=True):
+        for head, own in zip(self.heads, self.own, strict=True):
             part, present = theta[..., head.start : head.stop], self._present(head, rows)
             scaled = head.likelihood.density and head.block.kind in SCALED
             offset = head.units.scale.log().float() if scaled else torch.zeros((), device=theta.device)
@@ -311,7 +301,7 @@ class Model:
         """Draws from p(x|z) in original units, [*, B, columns of the table], float64; with `fill` none is missing."""
         parts = {
             i: h.likelihood.sample(theta[..., h.start : h.stop], own, h.units, generator)
-            for i, (h, own) in enumerate(zip(self.heads, self._own, strict=True))
+            for i, (h, own) in enumerate(zip(self.heads, self.own, strict=True))
         }
         return self._decode_heads(parts, fill)
 
@@ -331,63 +321,3 @@ class Model:
         root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)).to(torch.float32)
         noise = torch.randn(*self.lead, n, self.latent_dim, generator=generator)
         return self.buffers["latent_mean"].unsqueeze(-2) + torch.matmul(noise, root.mT)
-
-
-def _check_parts(model: Model) -> None:
-    """Refuse parts that do not fit together, or would have no effect."""
-    config, regularizer = model.config, model.regularizer
-    if regularizer.needs_stochastic and not model.latent.stochastic:
-        raise ConfigError(
-            f"regularizer {regularizer.name!r} needs a latent with a width: set latent='gaussian', "
-            "or take regularizer 'prior' or 'lp' for a point latent"
-        )
-    by_rms = config.code_scale == "rms"
-    void = regularizer.void(model.prior, by_rms)
-    if void:
-        raise ConfigError(f"regularizer {regularizer.name!r} would have no effect: {void}")
-    if regularizer.name == "none" and config.beta not in (0.0, 1.0):
-        raise ConfigError(
-            f"beta = {config.beta:g} weighs a regularizer, and there is none: for few active dimensions set "
-            "regularizer='prior' and prior='laplace' (L1), or leave beta out"
-        )
-    if config.draws > 1 and not model.latent.stochastic:
-        raise ConfigError(f"draws = {config.draws} needs latent='gaussian'; a point latent has one value")
-    if config.bound == "elbo":
-        if config.bound_after:
-            raise ConfigError(
-                f"bound_after = {config.bound_after} waits for a bound beyond the ELBO: set bound='iwae' or 'dreg'"
-            )
-        return
-    if config.epochs is not None and config.bound_after >= config.epochs:
-        raise ConfigError(f"bound_after = {config.bound_after} leaves {config.bound!r} none of {config.epochs} epochs")
-    if not model.latent.stochastic or regularizer != regularizers.create("kl") or config.beta == 0:
-        raise ConfigError(
-            f"bound {config.bound!r} weighs draws by p(x|z) (π(z)/q(z|x))^beta: it needs latent='gaussian', "
-            f"regularizer='kl' without free_bits and beta > 0 (method vae); got latent={model.latent.name!r}, "
-            f"regularizer={spec_of(regularizer)!r}, beta={config.beta:g}"
-        )
-
-
-def _check_room(config: Config, parameters: int, members: int) -> None:
-    """Refuse a model whose training this machine has no memory for: values, gradients, two moments, the best so far."""
-    k, limit = config.latent_dim or 0, memory_limit()
-    needed = 4 * members * (5 * parameters + 4 * k * k)
-    if limit is not None and needed > limit:
-        raise ConfigError(
-            f"latent_dim = {k:,} and hidden = {list(config.hidden or ())} make {parameters:,} parameters and codes' "
-            f"covariances of {k:,} × {k:,}, some {needed / 1e9:,.0f} GB while it is fitted; there are "
-            f"{limit / 1e9:,.0f} GB: choose a smaller latent_dim or hidden"
-        )
-
-
-def _check_state(state: Mapping[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:
-    """Compare a file's tensors with what the config implies, before anything is allocated."""
-    if set(state) != set(shapes):
-        odd = sorted(set(state) ^ set(shapes))[0]
-        raise ConfigError(f"tensor {odd!r} is {'left over' if odd in state else 'missing'}")
-    for name, shape in shapes.items():
-        array = state[name]
-        if array.shape != shape or array.dtype != np.float32:
-            raise ConfigError(f"tensor {name!r} has shape {list(array.shape)}; the config implies {list(shape)} F32")
-        if not np.isfinite(array).all():
-            raise ConfigError(f"tensor {name!r} has a number that is not finite")

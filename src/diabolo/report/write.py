@@ -45,7 +45,7 @@ def write_report(
 
     Args:
         model: a model file, or a fitted autoencoder or detector.
-        X: rows [n, C], or the path of a table; of more than 100,000 rows (40,000 for scores of tens of passes) an even
+        X: rows [n, C], or the path of a table; of more than 100,000 rows (40,000 for a costly score) an even
             sample is shown.
         path: file to write, by atomic rename.
         label: name of a column of the table that says what each row is, or values [n]; it is shown, and never scored.

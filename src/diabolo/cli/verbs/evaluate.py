@@ -29,8 +29,9 @@ def evaluate(
 
     from diabolo.cli.console import say
     from diabolo.evaluation import compare
+    from diabolo.file.model_file import ModelFile
 
-    result = compare(model, data, label, normal.split(",") if normal else None, seed, own_network)
+    result = compare(ModelFile(model, own_network), data, label, normal.split(",") if normal else None, seed)
     screen = console()
     for anomaly, rows in result.by_class.items():
         grid = Grid(title=f"{anomaly}: {result.counts[anomaly]:,} anomalies among {result.normal:,} normal rows")

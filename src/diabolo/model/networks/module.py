@@ -37,7 +37,7 @@ class Module:
         Raises:
             ConfigError: the module keeps numbers that are not trained, or draws random ones.
         """
-        built = Module._seeded(build, torch.Generator().manual_seed(0), where)
+        built = seeded(build, torch.Generator().manual_seed(0), where)
         if not isinstance(built, nn.Module):
             return built
         buffers = [name for name, _ in built.named_buffers()]
@@ -52,16 +52,11 @@ class Module:
                 raise ConfigError(f"{where} has the parameter {name!r}, which is {kind}; all are float32 and trained")
         return Module(build, built.train(), where)
 
-    @staticmethod
-    def _seeded(build: Callable[[], Any], generator: torch.Generator, where: str) -> Any:
-        with _Seeded(generator, where):
-            return build()
-
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(p.shape) for name, p in self.module.named_parameters()}
 
     def initialise(self, parameters: Mapping[str, Tensor], generator: torch.Generator) -> None:
-        fresh = dict(self._seeded(self.build, generator, self.where).named_parameters())
+        fresh = dict(seeded(self.build, generator, self.where).named_parameters())
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(fresh[name])
@@ -75,6 +70,12 @@ class Module:
         own = {name: next(parameters) for name, _ in self.module.named_parameters()}
         out: Tensor = functional_call(self.module, own, (x,))
         return out
+
+
+def seeded(build: Callable[[], Any], generator: torch.Generator, where: str) -> Any:
+    """What `build` gives with the random numbers of a generator."""
+    with _Seeded(generator, where):
+        return build()
 
 
 class _Seeded(TorchDispatchMode):  # type: ignore[no-untyped-call]

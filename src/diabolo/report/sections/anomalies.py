@@ -9,7 +9,7 @@ import numpy as np
 
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.columns import column_costs
-from diabolo.detect.explaining import ColumnPart, Explanation, explain, plain_rows, seen_rows
+from diabolo.detect.explaining import ColumnPart, Explanation, explain, plain_rows, seen_rows, show
 from diabolo.errors import CalibrationError, DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, tag
@@ -93,8 +93,6 @@ def _by_columns(e: Evidence, detector: Calibrated, rows: np.ndarray) -> list[Exp
 
 
 def _shown(value: Any) -> str:
-    from diabolo.detect.explaining import show
-
     return number(value) if isinstance(value, int | float) else show(value)
 
 

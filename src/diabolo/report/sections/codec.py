@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from diabolo.errors import DiaboloError
+import pyarrow as pa
+
+from diabolo.compress.report import Report
+from diabolo.compress.stream import write_file
+from diabolo.data.formats import read_batches, schema_of
+from diabolo.errors import DataError, DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, Sorted, columns_table, number, tag
 from diabolo.report.sections.base import Missing, Part, Section, sections
-
-if TYPE_CHECKING:
-    from diabolo.compress.report import Report
 
 #: Rows coded.
 CODED = 8_192
@@ -52,12 +54,6 @@ def coded(source: Any, plan: Any) -> Report:
     Raises:
         DataError: its columns are not the plan's.
     """
-    import pyarrow as pa
-
-    from diabolo.compress.stream import write_file
-    from diabolo.data.formats import read_batches, schema_of
-    from diabolo.errors import DataError
-
     schema = schema_of(source)[0]
     if schema.names != plan.schema.names or schema.types != plan.schema.types:
         raise DataError("its columns or their types are not those that the codec was learnt from")
