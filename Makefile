@@ -30,8 +30,9 @@ test: install ## Run the tests
 soak: install ## Run the slow tests too
 	$(BIN)/python -m pytest
 
-fuzz: install ## Try a million mutations of compressed files
+fuzz: install ## Try a million mutations of compressed files, a hundred thousand of model files
 	cd tests && ../$(BIN)/python fuzz_dbl.py --mutations 1000000
+	cd tests && ../$(BIN)/python fuzz_model.py --mutations 100000
 
 lint: install ## Check style, types and that the pages written from the code are in step
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from diabolo.data.weight import lengths
 from diabolo.errors import DataError
 
 __all__ = [
@@ -105,11 +106,10 @@ def cells_of(name: str, column: Any, levels: dict[str, list[str]]) -> np.ndarray
 
 def _check_words(name: str, column: Any) -> None:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     for chunk in getattr(column, "chunks", [column]):
         words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
-        longest = pc.max(pc.binary_length(words)).as_py() or 0
+        longest = int(lengths(words).max(initial=0))
         if longest > MOST_WORD:
             raise DataError(
                 f"column {name!r} holds a text of {longest:,} bytes; a category has words of at most {MOST_WORD:,}: "

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["halved", "is_varied", "weight"]
+import numpy as np
+
+__all__ = ["halved", "is_varied", "lengths", "weight"]
 
 
 def weight(array: Any) -> int:
@@ -18,11 +20,11 @@ def weight(array: Any) -> int:
         return 0
     if t.is_dictionary(kind):
         if is_varied(kind.value_type):
-            lengths = pc.binary_length(array.dictionary).take(array.indices)
-            return 4 * len(array) + (pc.sum(lengths.cast("int64")).as_py() or 0)
+            sizes = pc.sum(pa.array(lengths(array.dictionary)).take(array.indices)).as_py() or 0
+            return 4 * len(array) + int(sizes)
         return int(array.indices.nbytes)
     if is_varied(kind):
-        return 4 * len(array) + (pc.sum(pc.binary_length(array).cast("int64")).as_py() or 0)
+        return 4 * len(array) + int(lengths(array).sum())
     if t.is_list(kind) or t.is_large_list(kind):
         return 8 * len(array) + weight(array.flatten())
     if t.is_list_view(kind) or t.is_large_list_view(kind):
@@ -40,6 +42,19 @@ def weight(array: Any) -> int:
         return -(-int(kind.bit_width) // 8) * len(array)
     except ValueError:
         return int(array.nbytes)
+
+
+def lengths(array: Any) -> np.ndarray:
+    """Bytes of each cell of text, [n] int64; 0 of one that is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_string_view(array.type) or pa.types.is_binary_view(array.type):
+        # A view of 16 bytes begins with the length.
+        found = np.frombuffer(array.buffers()[1], "<i4")[::4][array.offset : array.offset + len(array)]
+        gone = array.is_null().to_numpy(zero_copy_only=False)
+        return np.where(gone, 0, found).astype(np.int64)
+    return np.asarray(pc.binary_length(array).fill_null(0).cast("int64").to_numpy())
 
 
 def is_varied(kind: Any) -> bool:
