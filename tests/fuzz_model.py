@@ -59,7 +59,10 @@ def places(value, way=()):
 
 def changed_card(rng, card):
     card = copy.deepcopy(card)
-    way = rng.choice(list(places(card))[1:])
+    ways = list(places(card))[1:]
+    if not ways:
+        return card
+    way = rng.choice(ways)
     inside = card
     for key in way[:-1]:
         inside = inside[key]

@@ -14,6 +14,7 @@ import torch
 from kinds import BlockOf, quantile, variants
 from scipy import integrate, stats
 from scipy.linalg import subspace_angles
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from diabolo import (
@@ -819,14 +820,21 @@ def test_profile_of_a_narrow_linear_decoder_is_the_soft_threshold(rate, build_mo
     np.testing.assert_allclose(found, profiled(model, X, best[:, None], u, W, b), rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", [Autoencoder, SparseAutoencoder, VariationalAutoencoder])
+def laplacian(**settings):
+    """An autoencoder with the L1 penalty."""
+    return Autoencoder(regularizer="prior", prior="laplace", **settings)
+
+
+@pytest.mark.parametrize("kind", [Autoencoder, laplacian, SparseAutoencoder, VariationalAutoencoder])
 def test_profile_falls_with_iterations_from_the_encoders_code(kind, mixed, encoded):
     """For every row, of every kind of column, and by more than nothing."""
     ae = kind(epochs=5, latent_dim=3, slots={"e": 2}).fit(mixed)
     model, rows = ae.model_, encoded(ae.model_, mixed)
     scale = code_scale(model)
     z = model.encode(rows.clipped(model.encoding.clip).x).mean
-    start = model.column_nll(model.decode(z), rows).sum(-1) - model.prior.log_prob(z / scale).sum(-1)
+    start = model.column_nll(model.decode(z), rows).sum(-1)
+    if kind is not SparseAutoencoder:  # whose codes of one dimension count alike
+        start = start - model.prior.log_prob(z / scale).sum(-1)
     values = [start, *(profile(model, rows, n) for n in (0, 1, 5, 15, 30, 400))]
     torch.testing.assert_close(values[1], start)
     for before, after in itertools.pairwise(values):
@@ -838,9 +846,10 @@ def test_profile_falls_with_iterations_from_the_encoders_code(kind, mixed, encod
     np.testing.assert_allclose(ae.anomaly_score(mixed, "profile"), values[-2], rtol=1e-4)
 
 
-def test_profile_does_not_see_the_scale_of_a_point_code(plane, encoded):
+@pytest.mark.parametrize("scale", ["decoder", "rms"])
+def test_profile_does_not_see_the_scale_of_a_point_code(scale, plane, encoded):
     """π is that of z̄ where the regularizer acts on z̄, so a code in other units changes nothing."""
-    ae = SparseAutoencoder(latent_dim=3, hidden=(16,), epochs=5).fit(plane[1])
+    ae = laplacian(latent_dim=3, hidden=(16,), epochs=5, beta=0.1, code_scale=scale).fit(plane[1])
     model, views = ae.model_, ae.model_.store.views
     before = ae.anomaly_score(plane[1][:200], "profile")
     c = torch.tensor([8.0, 0.125, 4.0])
@@ -1175,3 +1184,16 @@ def test_sampling_repeats_with_its_seed(plane):
     ae = VariationalAutoencoder(epochs=2).fit(plane[1])
     assert np.array_equal(ae.sample(20, random_state=4), ae.sample(20, random_state=4))
     assert not np.array_equal(ae.sample(20, random_state=4), ae.sample(20, random_state=5))
+
+
+def test_the_sparse_default_is_sparse_in_each_row_and_keeps_the_digits():
+    X = load_digits().data[np.random.default_rng(0).permutation(1797)] / 16
+    train, test = X[:1400], X[1400:]
+    ae = SparseAutoencoder().fit(train)
+    z = ae.transform(test)
+    energy = np.sort((z**2 / ((z**2).mean(0) + 1e-12)).mean(1))
+    assert energy[-39:].sum() / energy.sum() <= 0.3
+    assert ((ae.reconstruct(test) - test) ** 2).mean() / test.var(0).mean() <= 0.25
+    root = np.sqrt(z.shape[1])
+    hoyer = (root - np.abs(z).sum(1) / np.linalg.norm(z, axis=1)) / (root - 1)
+    assert np.median(hoyer) >= 0.5

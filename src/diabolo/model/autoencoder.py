@@ -313,9 +313,14 @@ class Model:
             by_block[at] = torch.zeros_like(joined) if fill and block.kind == "missing" else joined
         return self.encoding.decode(by_block)
 
+    @property
+    def held(self) -> bool:
+        """Whether Ω held the codes themselves against π."""
+        return self.regularizer.matches_prior and self.config.beta > 0
+
     def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
         """z [*lead, n, K]: from π where the codes were held against it, else from a Gaussian fitted to them."""
-        if self.latent.stochastic or self.regularizer.matches_prior:
+        if self.held:
             return self.prior.sample((*self.lead, n, self.latent_dim), generator)
         values, vectors = torch.linalg.eigh(self.buffers["latent_cov"].double())
         root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)).to(torch.float32)
