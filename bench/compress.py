@@ -16,6 +16,7 @@ import common
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import small_tables
 
 from diabolo.compress.grid import Bound
 from diabolo.estimators.compressor import Compressor, decompress
@@ -89,7 +90,12 @@ def rivals(table, bounds):
 
 
 def main() -> None:
-    options = common.parser(__doc__).parse_args()
+    options = common.parser(__doc__)
+    options.add_argument("--small", action="store_true", help="only whole files of ten small tables")
+    options = options.parse_args()
+    if options.small:
+        small_tables.main()
+        return
     table = pq.read_table(common.data_path("lhc", "background_train.parquet")).drop(["process"])
     relative, absolute = Bound.parse("0.1%"), Bound(1e-3)
     bounds = [relative if n.endswith("pt") else absolute for n in table.column_names]

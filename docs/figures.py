@@ -252,12 +252,12 @@ def sparse(plt: Any, n: dict[str, Any]) -> Any:
     for name, color in (("none", GREY), ("sparse", BLUE)):
         left.hist(n["scaled"][name].ravel(), bins, density=True, histtype="step", lw=1.8, color=color, label=name)
     left.set(yscale="log", xlabel="code over its rms, z̄", ylabel="density")
-    left.legend(["no penalty", "Laplace prior"], loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    left.legend(["every dimension", "the 24 largest of 96"], loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     shown = right.imshow(
         n["scaled"]["sparse"][:40].T, aspect="auto", cmap="RdBu_r", vmin=-4, vmax=4, interpolation="nearest"
     )
     fig.colorbar(shown, ax=right, label="z̄", pad=0.02)
-    right.set(xlabel="digit", ylabel="latent dimension", title="40 digits: most codes are silent, two rows shout")
+    right.set(xlabel="digit", ylabel="latent dimension", title="40 digits: most codes are silent")
     return fig
 
 

@@ -140,7 +140,7 @@ def test_any_integers(values, shift):
 
 @pytest.mark.parametrize("data", [b"", b"x" * 5000, bytes(range(256)) * 8, np.random.default_rng(0).bytes(2000)])
 def test_packed_bytes(data):
-    assert unpack(pack(data)) == data
+    assert unpack(pack(data), len(data)) == data
     with pytest.raises(CompressedFileError):
         unpack(pack(b"x" * 10_000), 100)
 

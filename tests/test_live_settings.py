@@ -114,6 +114,7 @@ CHANGES = {
     "column_likelihood": ({}, [{"a": {"name": "gaussian", "sigma": 0.3}}]),
     "corruption": ({}, ["gaussian"]),
     "regularizer": ({"prior": "laplace"}, ["prior", "lp"]),
+    "code_scale": ({"regularizer": "lp"}, ["rms"]),
     "beta": (VAE, [0.0, 5.0]),
     "warmup": (VAE, [2]),
     "bound": ({**VAE, "draws": 4}, ["iwae", "dreg"]),
@@ -206,6 +207,7 @@ VALUES = {
     ("regularizer", "kl", "free_bits"): [1.0],
     ("robust", "trim", "contamination"): [0.2],
     ("regularizer", "lp", "p"): [0.5],
+    ("latent", "topk", "k"): [1],
 }
 #: Settings that the data decide, not the user; each has a test of its own below.
 FROM_DATA = {("likelihood", "multiplicity", "gaps"), ("likelihood", "levels", "count")}

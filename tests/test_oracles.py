@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import typing
@@ -13,6 +14,7 @@ import torch
 from kinds import BlockOf, quantile, variants
 from scipy import integrate, stats
 from scipy.linalg import subspace_angles
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from diabolo import (
@@ -31,6 +33,7 @@ from diabolo.detect.scores.profile import code_scale, profile
 from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError
 from diabolo.model.corruption import corruptions
+from diabolo.model.latent import latents
 from diabolo.model.latent.point import PointPosterior
 from diabolo.model.likelihood import Likelihood, Units, likelihoods
 from diabolo.model.objective import importance_weighted, loss_terms, neg_elbo, objective
@@ -264,20 +267,23 @@ def test_laplace_penalty_is_lambda_l1_minus_its_constant(rng):
 
 def free_of_scale():
     """Those whose scale is not that of π."""
-    return [n for n in regularizers if n != "none" and not regularizers.get(n).matches_prior]
+    penalties = [n for n in regularizers if n != "none" and not regularizers.get(n).matches_prior]
+    return [(n, s) for n in penalties for s in (("decoder", "rms") if regularizers.get(n).scaled else ("decoder",))]
 
 
 def terms(model, rows):
     """Distance [B, C] and Ω [B] of clean rows."""
     posterior = model.encode(rows.x)
     distance = torch.cat(model.nll(model.decode(posterior.mean), rows), dim=-1)
-    return distance, model.regularizer(posterior, Context(model.prior, rows.x, model.encode, generator()))
+    return distance, model.regularizer(
+        posterior, Context(model.prior, rows.x, model.encode, generator(), None, model.reach())
+    )
 
 
-@pytest.mark.parametrize("name", free_of_scale())
-def test_rescaling_the_code_leaves_the_penalty_unchanged(name, plane, build_model, encoded):
+@pytest.mark.parametrize(("name", "scale"), free_of_scale())
+def test_rescaling_the_code_leaves_the_penalty_unchanged(name, scale, plane, build_model, encoded):
     """Through a real model: z → c z in the encoder's last layer, undone in the decoder's first one."""
-    model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace")
+    model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace", code_scale=scale)
     rows, views = encoded(model, plane[1]), model.store.views
     untouched = terms(model, rows)
     views["encoder.2.bias"].add_(0.3)
@@ -287,6 +293,10 @@ def test_rescaling_the_code_leaves_the_penalty_unchanged(name, plane, build_mode
     views["encoder.2.weight"].mul_(c[:, None])
     views["encoder.2.bias"].mul_(c)
     views["decoder.0.weight"].div_(c)
+    # And h → 7 h of the decoder's hidden layer, undone in its last one.
+    views["decoder.0.weight"].mul_(7)
+    views["decoder.0.bias"].mul_(7)
+    views["decoder.2.weight"].div_(7)
     after = terms(model, rows)
     torch.testing.assert_close(after[0], before[0], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(after[1], before[1], rtol=1e-4, atol=1e-4)
@@ -294,9 +304,9 @@ def test_rescaling_the_code_leaves_the_penalty_unchanged(name, plane, build_mode
     assert not torch.allclose(untouched[1], before[1], rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", free_of_scale())
-def test_penalty_has_no_gradient_along_the_rescaling(name, plane, build_model, encoded):
-    model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace")
+@pytest.mark.parametrize(("name", "scale"), free_of_scale())
+def test_penalty_has_no_gradient_along_the_rescaling(name, scale, plane, build_model, encoded):
+    model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer=name, prior="laplace", code_scale=scale)
     rows = encoded(model, plane[1])
     leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
     model.use(leaves)
@@ -305,9 +315,56 @@ def test_penalty_has_no_gradient_along_the_rescaling(name, plane, build_model, e
     weight, bias = leaves["encoder.2.weight"], leaves["encoder.2.bias"]
     with torch.no_grad():
         along = (weight.grad * weight).sum(-1) + bias.grad * bias
+        back = leaves["decoder.0.weight"]
+        if back.grad is not None:
+            along = along - (back.grad * back).sum(0)
         length = (weight.grad.square().sum(-1) + bias.grad.square()).sqrt() * weight.norm(dim=-1)
     assert float(length.min()) > 1e-4
     assert float((along / length).abs().max()) < 1e-4
+
+
+def test_no_row_changes_another_rows_penalty(plane, build_model, encoded):
+    """A loud row makes the others of its batch cheap by their rms, and by the decoder's weights not."""
+    for scale, same in (("decoder", True), ("rms", False)):
+        model = build_model(plane[1], latent_dim=3, hidden=(16,), regularizer="lp", code_scale=scale)
+        z = torch.randn(20, 3, generator=generator())
+        loud = torch.cat([z, 1e3 * torch.ones(1, 3)])
+        context = Context(model.prior, z, PointPosterior, generator(), None, model.reach())
+        few, more = (model.regularizer(PointPosterior(c), context)[:20] for c in (z, loud))
+        assert torch.allclose(few, more, rtol=1e-5) == same
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp", "conv"])
+def test_the_decoders_paths_are_summed_in_squares(network, build_model):
+    """By hand: ‖W_j‖ of one affine map, and the squared weights multiplied out of several."""
+    X = np.random.default_rng(0).random((60, 8, 8) if network == "conv" else (60, 5))
+    model = build_model(X, latent_dim=3, network=network, regularizer="lp", hidden={"linear": None}.get(network, (4,)))
+    views = model.store.views
+    if network == "linear":
+        expected = views["decoder.0.weight"].norm(dim=0)
+    elif network == "mlp":
+        expected = (views["decoder.2.weight"].square() @ views["decoder.0.weight"].square()).sum(0).sqrt()
+    else:
+        steps = [functools.partial(op.__call__) for op in model.decoder]
+        expected = []
+        for j in range(3):
+            parameters = iter([p * 0 if p.dim() == 1 else p.square() for n, p in views.items() if n[0] == "d"])
+            x = torch.eye(3)[j : j + 1]
+            for step, op in zip(steps, model.decoder, strict=True):
+                x = x if type(op).__name__ == "Rectify" else step(x, parameters)
+            expected.append(x.sum().sqrt())
+        expected = torch.stack(expected)
+    torch.testing.assert_close(model.reach(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_topk_code_has_k_dimensions_and_its_gradient_only_there():
+    z = torch.randn(50, 12, generator=generator(), requires_grad=True)
+    code = latents.create({"name": "topk", "k": 3}).posterior(z).mean
+    assert (code != 0).sum(-1).tolist() == [3] * 50
+    largest = z.abs().argsort(dim=-1, descending=True)[:, :3]
+    assert torch.equal(code.gather(1, largest), z.gather(1, largest))
+    code.sum().backward()
+    assert torch.equal(z.grad, (code != 0).float())
 
 
 # ── penalties with closed forms ───────────────────────────────────────────────────────────────────
@@ -763,14 +820,21 @@ def test_profile_of_a_narrow_linear_decoder_is_the_soft_threshold(rate, build_mo
     np.testing.assert_allclose(found, profiled(model, X, best[:, None], u, W, b), rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", [Autoencoder, SparseAutoencoder, VariationalAutoencoder])
+def laplacian(**settings):
+    """An autoencoder with the L1 penalty."""
+    return Autoencoder(regularizer="prior", prior="laplace", **settings)
+
+
+@pytest.mark.parametrize("kind", [Autoencoder, laplacian, SparseAutoencoder, VariationalAutoencoder])
 def test_profile_falls_with_iterations_from_the_encoders_code(kind, mixed, encoded):
     """For every row, of every kind of column, and by more than nothing."""
     ae = kind(epochs=5, latent_dim=3, slots={"e": 2}).fit(mixed)
     model, rows = ae.model_, encoded(ae.model_, mixed)
     scale = code_scale(model)
     z = model.encode(rows.clipped(model.encoding.clip).x).mean
-    start = model.column_nll(model.decode(z), rows).sum(-1) - model.prior.log_prob(z / scale).sum(-1)
+    start = model.column_nll(model.decode(z), rows).sum(-1)
+    if kind is not SparseAutoencoder:  # whose codes of one dimension count alike
+        start = start - model.prior.log_prob(z / scale).sum(-1)
     values = [start, *(profile(model, rows, n) for n in (0, 1, 5, 15, 30, 400))]
     torch.testing.assert_close(values[1], start)
     for before, after in itertools.pairwise(values):
@@ -782,9 +846,10 @@ def test_profile_falls_with_iterations_from_the_encoders_code(kind, mixed, encod
     np.testing.assert_allclose(ae.anomaly_score(mixed, "profile"), values[-2], rtol=1e-4)
 
 
-def test_profile_does_not_see_the_scale_of_a_point_code(plane, encoded):
+@pytest.mark.parametrize("scale", ["decoder", "rms"])
+def test_profile_does_not_see_the_scale_of_a_point_code(scale, plane, encoded):
     """π is that of z̄ where the regularizer acts on z̄, so a code in other units changes nothing."""
-    ae = SparseAutoencoder(latent_dim=3, hidden=(16,), epochs=5).fit(plane[1])
+    ae = laplacian(latent_dim=3, hidden=(16,), epochs=5, beta=0.1, code_scale=scale).fit(plane[1])
     model, views = ae.model_, ae.model_.store.views
     before = ae.anomaly_score(plane[1][:200], "profile")
     c = torch.tensor([8.0, 0.125, 4.0])
@@ -1119,3 +1184,16 @@ def test_sampling_repeats_with_its_seed(plane):
     ae = VariationalAutoencoder(epochs=2).fit(plane[1][:200])
     assert np.array_equal(ae.sample(20, random_state=4), ae.sample(20, random_state=4))
     assert not np.array_equal(ae.sample(20, random_state=4), ae.sample(20, random_state=5))
+
+
+def test_the_sparse_default_is_sparse_in_each_row_and_keeps_the_digits():
+    X = load_digits().data[np.random.default_rng(0).permutation(1797)] / 16
+    train, test = X[:1400], X[1400:]
+    ae = SparseAutoencoder().fit(train)
+    z = ae.transform(test)
+    energy = np.sort((z**2 / ((z**2).mean(0) + 1e-12)).mean(1))
+    assert energy[-39:].sum() / energy.sum() <= 0.3
+    assert ((ae.reconstruct(test) - test) ** 2).mean() / test.var(0).mean() <= 0.25
+    root = np.sqrt(z.shape[1])
+    hoyer = (root - np.abs(z).sum(1) / np.linalg.norm(z, axis=1)) / (root - 1)
+    assert np.median(hoyer) >= 0.5

@@ -20,6 +20,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 70
 #: Longer modules, and the reason why each is one concept all the same.
 LONGER = {
+    "data.dtypes": "types and cells of columns: to numbers and back, each kind in both directions",
+    "data.formats.ragged": "structs, arrays and lists to flat columns: names, types and cells by the same walk",
+    "model.autoencoder": "the model: parts, parameters and every quantity that is computed of them",
     "data.encoding": "a table to inputs and back, block by block: each kind of column stands in both directions",
     "data.schema": "the kinds of columns, and the looks at one column that tell its kind",
     "compress.chunk": "a chunk to bytes and back: what one direction writes the other reads",

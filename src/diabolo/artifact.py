@@ -15,6 +15,7 @@ import numpy as np
 
 from diabolo.data.formats import atomic
 from diabolo.errors import DiaboloError, ModelFileError
+from diabolo.files import open_regular
 
 __all__ = [
     "MODEL",
@@ -144,7 +145,7 @@ def read_content(path: str | Path, kind: FileKind = MODEL) -> Content:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as handle:
+        with open_regular(path, kind.error) as (handle, _):
             stamp = stamp_of(handle.fileno())
             size, start = stamp[-1], handle.read(8)
             length = int.from_bytes(start, "little")
@@ -158,8 +159,8 @@ def read_content(path: str | Path, kind: FileKind = MODEL) -> Content:
                 array = np.frombuffer(handle.read(end - begin), dtype).reshape(shape)
                 owner, _, key = tensor.partition("/")
                 header.sections[owner].tensors[key] = array
-    except FileNotFoundError:
-        raise kind.error(f"{path}: no such file") from None
+    except DiaboloError:
+        raise
     except OSError as error:
         raise kind.error(f"{path}: cannot be read: {error.strerror or error}") from None
     for name, section in header.sections.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import numpy as np
 from annotated_types import Ge
 
-from diabolo.errors import ConfigError, ModelFileError
+from diabolo.errors import DAMAGE, ConfigError, ModelFileError
 from diabolo.registry import spec_of, validated
 
 if TYPE_CHECKING:
@@ -31,10 +31,13 @@ def card_of(path: str | Path, cls: type[AnyCard], card: dict[str, Any]) -> AnyCa
     """
     try:
         built = validated(cls, card, f"{path}: card")
+        unknown = next(_unknown(card, dataclasses.asdict(built)), None)
     except ConfigError as error:
         raise ModelFileError(str(error)[:600]) from None
-    for name in _unknown(card, dataclasses.asdict(built)):
-        raise ModelFileError(f"{path}: card has the unknown entry {name!r}; the file is damaged, or upgrade diabolo")
+    except DAMAGE as error:
+        raise ModelFileError(f"{path}: card makes no sense: {str(error)[:300]}") from None
+    if unknown is not None:
+        raise ModelFileError(f"{path}: card has the unknown entry {unknown!r}; the file is damaged, or upgrade diabolo")
     return built
 
 

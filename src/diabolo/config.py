@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
 from diabolo.errors import ConfigError, nearest
+from diabolo.files import open_regular
 from diabolo.registry import validated
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Config:
     #: Number K of latent dimensions. None: round(√C), at least 1 and below the C columns.
     latent_dim: Annotated[int, Ge(1), Le(65536)] | None = None
     #: Widths from input to latent, mirrored in the decoder. None: two layers from the data's width.
-    hidden: tuple[Annotated[int, Ge(1), Le(1 << 20)], ...] | None = None
+    hidden: Annotated[tuple[Annotated[int, Ge(1), Le(1 << 20)], ...], MaxLen(256)] | None = None
     #: Encoder and decoder family. "conv" is for images; "package.module:Class" is a network of your own (networks.md).
     network: PartSpec = "mlp"
     #: The encoder's output: a point, or a distribution.
@@ -52,6 +53,10 @@ class Config:
     corruption: PartSpec = "none"
     #: Ω, in nats per row.
     regularizer: PartSpec = "none"
+    #: What Ω of `lp` and `prior` measures codes by. "decoder": z_j times the size of all paths from it to the outputs,
+    #: ‖W_j‖ for a linear decoder. "rms": z_j over its root mean square over the batch, as before version 0.2. A few
+    #: loud rows make that as large as they like.
+    code_scale: Literal["decoder", "rms"] = "decoder"
     #: Weight β of Ω; 1 makes the VAE's loss the negative ELBO.
     beta: Annotated[float, Ge(0), Lt(float("inf"))] = 1.0
     #: Epochs over which the weight of Ω rises from 0 to `beta`.
@@ -114,7 +119,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "ae": {},
     "linear": {"network": "linear"},
     "denoising": {"corruption": "gaussian"},
-    "sparse": {"regularizer": "prior", "prior": "laplace"},
+    "sparse": {"latent": "topk"},
     "vae": {"latent": "gaussian", "regularizer": "kl"},
 }
 
@@ -149,10 +154,8 @@ def seed_of(random_state: RandomState) -> int:
 def read_toml(path: str | Path) -> dict[str, Any]:
     """Read settings from a TOML file; `method` may stand among them."""
     try:
-        with open(path, "rb") as handle:
+        with open_regular(path, ConfigError) as (handle, _):
             return tomllib.load(handle)
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: byte {error.start} is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:

@@ -21,6 +21,7 @@ from diabolo.estimators.named import VariationalAutoencoder
 from diabolo.evaluation import Rivals
 from diabolo.metrics import auroc
 from diabolo.report import write_report
+from diabolo.screen import console
 
 __all__ = ["SLOTS", "run_demo"]
 
@@ -40,10 +41,8 @@ def run_demo(out: Path, epochs: int | None = None) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {out}: {error.strerror}; choose another with --out") from None
-    console = Console(highlight=False, width=None if Console().is_terminal else 110)
-    console.print(
-        "[bold]diabolo demo[/bold]: simulated LHC events, one lepton; background only is fitted, labels never"
-    )
+    screen = console()
+    screen.print("diabolo demo: simulated LHC events, one lepton; background only is fitted, labels never")
     background = _read("background")
     train, held_back = background.rows(slice(0, FITTED)), background.rows(slice(FITTED, None))
     begun = time.perf_counter()
@@ -52,7 +51,7 @@ def run_demo(out: Path, epochs: int | None = None) -> None:
     seconds = time.perf_counter() - begun
     model = out / "lhc.diabolo"
     detector.save(model)
-    console.print(
+    screen.print(
         f"fitted in {seconds:.0f} s on {detector.autoencoder_.n_train_:,} rows; "
         f"{detector.n_calibration_:,} more set the threshold for a {RATE:.0%} false-alarm rate\n"
     )
@@ -71,17 +70,18 @@ def run_demo(out: Path, epochs: int | None = None) -> None:
         y = np.r_[np.zeros(len(held_back)), np.ones(n)]
         areas = [f"{auroc(y, np.r_[normal[k], found[k]]):.3f}" for k in normal]
         grid.add_row(title, f"{n:,}", f"{flagged:,}", f"{flagged / n:.1%}", *areas)
-    console.print(grid)
-    console.print(
-        "[dim]rate: share flagged; for background it should be near 1 %. AUROC: 0.5 is chance, 1 is perfect.[/dim]"
+    screen.print(grid)
+    screen.print(
+        "rate: share flagged; for background it should be near 1 %. AUROC: 0.5 is chance, 1 is perfect.",
+        style="dim",
     )
-    written = [str(model), *_figure(out / "lhc.png", normal, judged, detector.threshold_, console)]
+    written = [str(model), *_figure(out / "lhc.png", normal, judged, detector.threshold_, screen)]
     written.append(_report(model, held_back, out / "report.html"))
-    console.print(f"\nwritten: {', '.join(written)}")
-    console.print("\nNow on your own table (Parquet, CSV, ROOT, HDF5, npy, a folder, a URL):")
-    console.print("  diabolo fit DATA.parquet -o my.diabolo", markup=False)
-    console.print("  diabolo score my.diabolo NEW.parquet -o scores.parquet --false-alarm-rate 0.01", markup=False)
-    console.print("  diabolo evaluate my.diabolo LABELLED.parquet --label COLUMN", markup=False)
+    screen.print(f"\nwritten: {', '.join(written)}")
+    screen.print("\nNow on your own table (Parquet, CSV, ROOT, HDF5, npy, a folder, a URL):")
+    screen.print("  diabolo fit DATA.parquet -o my.diabolo")
+    screen.print("  diabolo score my.diabolo NEW.parquet -o scores.parquet --false-alarm-rate 0.01")
+    screen.print("  diabolo evaluate my.diabolo LABELLED.parquet --label COLUMN")
 
 
 def _read(name: str) -> Table:
@@ -111,13 +111,13 @@ def _figure(
     normal: dict[str, np.ndarray],
     judged: dict[str, dict[str, np.ndarray]],
     threshold: float,
-    console: Console,
+    screen: Console,
 ) -> list[str]:
     """Score distributions with the threshold, and ROC curves beside the forest's."""
     try:
         import matplotlib
     except ImportError:
-        console.print("no figure: matplotlib is not installed (pip install 'diabolo[plot]')", markup=False)
+        screen.print("no figure: matplotlib is not installed (pip install 'diabolo[plot]')")
         return []
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt

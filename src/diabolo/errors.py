@@ -30,6 +30,7 @@ __all__ = [
     "CompressedFileError",
     "ConfigError",
     "DataError",
+    "DAMAGE",
     "DiaboloError",
     "MissingExtraError",
     "ModelFileError",
@@ -91,6 +92,21 @@ class TrainingError(DiaboloError, RuntimeError):
 
 class OutputError(DiaboloError, OSError):
     """A result could not be written."""
+
+
+#: What reading damaged or hostile content raises before anybody has said what is wrong with it. Arrow's errors that are
+#: none of Python's come beside them where Arrow reads, and RuntimeError is PyTorch's word for a shape or an allocation.
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class MissingExtraError(DiaboloError, ImportError):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from diabolo.data.dtypes import python_cells
 from diabolo.data.formats import Data
 from diabolo.data.hashing import hash_rows
 from diabolo.data.reading import as_fitted, ordered_chunks
@@ -197,7 +198,7 @@ def _classes(column: pa.ChunkedArray, normal: Sequence[str] | None, where: str, 
         raise DataError(
             f"{where} is text ({', '.join(map(str, some))}, ...); say which is normal: --normal VALUE,VALUE"
         )
-    cells = column.to_pylist()
+    cells = python_cells(column)
     empty = next((i for i, c in enumerate(cells) if c is None or c != c), None)
     if empty is not None:
         raise DataError(f"{where} is empty in row {at + empty}; every row needs one")

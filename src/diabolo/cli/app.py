@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from diabolo.cli.reading import text_options
 from diabolo.cli.verb import verbs
 from diabolo.errors import DiaboloError
+from diabolo.screen import visible
 from diabolo.version import __version__
 
 __all__ = ["app", "main"]
@@ -96,6 +97,8 @@ def main(arguments: list[str] | None = None) -> None:
             # Whatever writes a file raises an OutputError of its own.
             _close_stdout()
             _fail(f"cannot write to stdout: {error.strerror}; results in files are whole")
+        if isinstance(error, MemoryError) or "allocate" in str(error):
+            _fail(f"there is not enough memory: {str(error)[:200] or 'the system gives no more'}")
         usage = getattr(error, "format_message", None)
         if usage is not None:
             _fail(f"{usage()} (diabolo --help, or diabolo VERB --help)")
@@ -117,5 +120,5 @@ def _close_stdout() -> None:
 def _fail(message: str, status: int = 2) -> None:
     # Blanks within a name are part of a remedy that is pasted.
     line = " ".join(part.strip() for part in message.splitlines() if part.strip())
-    sys.stderr.write(f"diabolo: {''.join(c if c.isprintable() else '?' for c in line)}\n")
+    sys.stderr.write(f"diabolo: {visible(line)}\n")
     sys.exit(status)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from diabolo.errors import ConfigError, OutputError
+from diabolo.screen import visible
 
 if TYPE_CHECKING:
     from diabolo.data.formats import Data
@@ -25,7 +26,7 @@ TABLE = "Table: a file, folder, 'pattern*' or URL (docs/data.md)."
 
 def say(text: str = "") -> None:
     """A line for the person on stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(visible(text) + "\n")
 
 
 def percent(share: float) -> str:

@@ -10,8 +10,6 @@ from diabolo.errors import CompressedFileError
 
 __all__ = ["BytesReader", "BytesWriter", "pack", "unpack"]
 
-#: What a piece says of itself may not make a reader allocate more.
-MOST_BYTES = 1 << 31
 LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 22}]
 
 
@@ -79,8 +77,8 @@ def pack(data: bytes, thorough: bool = True) -> bytes:
     return min(found, key=len)
 
 
-def unpack(data: bytes, most: int = MOST_BYTES) -> bytes:
-    """What `pack` packed, of at most so many bytes."""
+def unpack(data: bytes, most: int) -> bytes:
+    """What `pack` packed, of at most so many bytes: a reader allocates no more, whatever a piece says of itself."""
     kind, body = data[:1], data[1:]
     try:
         if kind == b"\0":

@@ -18,10 +18,12 @@ from diabolo.compress.columns import (
     is_text,
     rebuilt,
     rebuilt_integers,
+    whole_width,
 )
 from diabolo.compress.context import Context
 from diabolo.compress.grid import bits_of, from_bits
 from diabolo.compress.integers import MODEL, Coded, coded, decoded
+from diabolo.compress.limits import MOST_ROWS, Budget
 from diabolo.compress.pixels import (
     BY_COLUMN,
     BY_MODEL,
@@ -32,14 +34,13 @@ from diabolo.compress.pixels import (
     pixels_of,
 )
 from diabolo.compress.plan import Plan, Tally
-from diabolo.errors import CompressedFileError
+from diabolo.data.weight import weight
+from diabolo.errors import DAMAGE, CompressedFileError
 
 __all__ = ["decode_chunk", "encode_chunk"]
 
 #: Bits of a column's flags.
 NULLS, ESCAPES = 1, 2
-MOST_ROWS = 1 << 24
-MOST_CELLS = 1 << 30
 MOST_LANES = 1 << 12
 #: Columns of pixels are tried one by one where a piece of images costs more than this share of their entropy.
 NEAR = 0.95
@@ -227,12 +228,12 @@ def decode_chunk(plan: Plan, data: bytes, expected: int | None = None) -> Any:
 
     reader = BytesReader(data)
     rows, lanes = reader.number(), reader.number()
-    if rows > MOST_ROWS or rows * max(len(plan.schema), 1) > MOST_CELLS or not 1 <= lanes <= MOST_LANES:
+    if rows > MOST_ROWS or not 1 <= lanes <= MOST_LANES:
         raise CompressedFileError(f"{rows:,} rows or {lanes:,} states are impossible")
     if expected is not None and rows != expected:
         raise CompressedFileError(f"has {rows:,} rows, not {expected:,}")
     symbols = reader.piece()
-    state = _Reading(plan, rows, reader, Decoder(symbols or encode([], lanes), lanes))
+    state = _Reading(plan, rows, reader, Decoder(symbols or encode([], lanes), lanes), Budget(len(data)))
     try:
         there = state.presence()
         arrays = state.pixels()
@@ -242,15 +243,15 @@ def decode_chunk(plan: Plan, data: bytes, expected: int | None = None) -> Any:
         reader.finish()
         state.decoder.finish()
         return pa.RecordBatch.from_arrays([arrays[i] for i in range(len(arrays))], schema=plan.schema)
-    except (ValueError, LookupError, ArithmeticError, TypeError, OSError, pa.ArrowException, MemoryError) as error:
+    except (*DAMAGE, pa.ArrowException) as error:
         if isinstance(error, CompressedFileError):
             raise
         raise CompressedFileError(f"its cells make no sense ({str(error)[:100]})") from error
 
 
 class _Reading:
-    def __init__(self, plan: Plan, rows: int, reader: BytesReader, decoder: Decoder) -> None:
-        self.plan, self.rows, self.reader, self.decoder = plan, rows, reader, decoder
+    def __init__(self, plan: Plan, rows: int, reader: BytesReader, decoder: Decoder, budget: Budget) -> None:
+        self.plan, self.rows, self.reader, self.decoder, self.budget = plan, rows, reader, decoder, budget
         self.context: Context | None = None
         self.lengths: list[np.ndarray] = []
 
@@ -272,6 +273,7 @@ class _Reading:
         there = pixel_columns(self.plan.schema)
         if there is None:
             return {}
+        self.budget.spend(self.rows * len(there[1]))
         images = decoded_pixels(self.plan.images, self.reader, self.rows, len(there[1]))
         if images is None:
             return {}
@@ -282,7 +284,7 @@ class _Reading:
             return self._list(i, kind, self.rows, True)
         if not is_coded(kind):
             self.reader.number()
-            return carried(self.reader.piece(), kind, self.rows)
+            return carried(self.reader.piece(), kind, self.rows, self.budget)
         return self._cells(i, kind, np.ones(self.rows, bool) if there is None else there.copy())
 
     def _cells(self, i: int, kind: Any, rows: np.ndarray, inside: bool = False) -> Any:
@@ -290,6 +292,8 @@ class _Reading:
 
         flags, n = self.reader.number(), len(rows)
         text, named = is_text(kind), pa.types.is_dictionary(kind)
+        if not (text or named):
+            self.budget.spend(n * (whole_width(kind) or kind.bit_width // 8))
         valid = None
         if flags & NULLS:
             valid = np.ones(n, bool)
@@ -301,13 +305,16 @@ class _Reading:
             full = np.zeros(n, np.int64)
             full[rows] = self.get(int(rows.sum()))
             return rebuilt_integers(full, kind, valid)
-        words = carried(self.reader.piece(), kind.value_type if named else kind, None)
+        words = carried(self.reader.piece(), kind.value_type if named else kind, None, self.budget)
         index = np.zeros(n, np.int64)
         index[rows] = self.get(int(rows.sum()))
         if (index < 0).any() or (rows.any() and int(index[rows].max()) >= len(words)):
             raise CompressedFileError("a word that is not in its list")
+        # Of one long word, each row may be another copy.
+        places = pa.array(index, mask=None if valid is None else ~valid)
+        self.budget.spend(weight(pa.DictionaryArray.from_arrays(places, words)))
         if text:
-            return words.take(pa.array(index, mask=None if valid is None else ~valid))
+            return words.take(places)
         positions = rebuilt_integers(index, kind.index_type, valid)
         return pa.DictionaryArray.from_arrays(positions, words, ordered=kind.ordered)
 
@@ -315,13 +322,16 @@ class _Reading:
         import pyarrow as pa
 
         flags, valid = self.reader.number(), None
+        self.budget.spend(8 * n)
         if flags & NULLS:
             valid = self.get(n).astype(bool)
         count = n if valid is None else int(valid.sum())
         same = self.reader.number() if outermost else 0
         lengths = self.lengths[same - 1] if same else self.get(count)
-        if len(lengths) != count or (lengths < 0).any() or int(lengths.sum(dtype=object)) > MOST_CELLS:
+        if len(lengths) != count or (lengths < 0).any():
             raise CompressedFileError("lists of impossible lengths")
+        # Values of nothing but nulls are no bytes in the file, yet a truth value each here.
+        self.budget.spend(int(lengths.sum(dtype=object)))
         if outermost and not same:
             self.lengths.append(lengths)
         total, inner = int(lengths.sum()), kind.value_type

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from diabolo.compress.bytesio import unpack
+from diabolo.compress.limits import Budget, check_plain
+from diabolo.data.weight import weight
 from diabolo.errors import CompressedFileError
 
 __all__ = [
@@ -132,19 +134,27 @@ def ipc(array: Any) -> bytes:
 def from_ipc(data: bytes) -> Any:
     import pyarrow as pa
 
+    check_plain(data)
     with pa.ipc.open_stream(data) as stream:
         array = stream.read_next_batch().column(0)
     array.validate(full=True)
     return array
 
 
-def carried(data: bytes, kind: Any, n: int | None) -> Any:
+def carried(data: bytes, kind: Any, n: int | None, budget: Budget) -> Any:
     """A packed array of a type and length that are known.
 
+    Args:
+        budget: bytes that it may take in memory.
+
     Raises:
-        CompressedFileError: it is of another.
+        CompressedFileError: it is of another, or takes more.
     """
-    array = from_ipc(unpack(data))
+    plain = unpack(data, budget.left)
+    budget.spend(len(plain))
+    array = from_ipc(plain)
     if array.type != kind or (n is not None and len(array) != n):
         raise CompressedFileError(f"a carried column is {len(array)} cells of {array.type}, not {n} of {kind}")
+    # Cells of some types may lie on one another.
+    budget.spend(max(0, weight(array) - len(plain)))
     return array

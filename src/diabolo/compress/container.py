@@ -18,7 +18,7 @@ from diabolo.compress.masked import Masked
 from diabolo.compress.nested import Nest
 from diabolo.compress.pixels import image_schema, pixel_columns
 from diabolo.compress.plan import Plan
-from diabolo.errors import CompressedFileError, ConfigError
+from diabolo.errors import DAMAGE, CompressedFileError
 
 __all__ = ["VERSION", "Chunk", "Header", "Reader", "Writer"]
 
@@ -93,6 +93,8 @@ class Header:
                 nest = Nest(schema) if card["version"] == NEWEST else None
                 if nest is not None and not nest.plain:
                     schema, nested = nest.flat, schema
+            if not len(schema):
+                raise ValueError("no columns")
             bounds = [None if b is None else Bound(float(b[0]), bool(b[1])) for b in card["bounds"] or nothing]
             grids = [_grid(c, field.type) for c, field in zip(card["grids"] or nothing, schema, strict=True)]
             if len(bounds) != len(schema) or any(b and not g for b, g in zip(bounds, grids, strict=True)):
@@ -106,7 +108,7 @@ class Header:
             if not isinstance(card["input"], dict) or not isinstance(card["codec"], str):
                 raise ValueError("damaged entries")
             return Header(schema, bounds, grids, slots, card["input"], card["codec"], nested, card["version"])
-        except (ValueError, LookupError, TypeError, ArithmeticError, OSError, pa.ArrowException) as error:
+        except (*DAMAGE, pa.ArrowException) as error:
             if isinstance(error, CompressedFileError):
                 raise
             raise CompressedFileError(f"its header is damaged ({str(error)[:100]})") from None
@@ -138,7 +140,7 @@ def _grid(card: Any, kind: Any) -> Grid | None:
         raise ValueError("a grid with impossible numbers")
     if card["kind"] == Relative.kind and not 2.0**-60 < number["error"] < 1:
         raise ValueError("a relative grid with an impossible error")
-    if card["kind"] == Cover.kind and not (number["last"] <= 1 << 22 and number["parts"] <= 1 << 40):
+    if card["kind"] == Cover.kind and not (number["last"] <= 1 << 21 and number["parts"] <= 1 << 40):
         raise ValueError("a grid that is too large")
     return grid_of(card)
 
@@ -316,7 +318,7 @@ class Reader:
             raise CompressedFileError(f"needs the codec section {self.header.codec[:16]}..., not {came[:16]}...")
         try:
             return self.header.model(section)
-        except (ValueError, LookupError, TypeError, ArithmeticError, ConfigError) as error:
+        except DAMAGE as error:
             if isinstance(error, CompressedFileError):
                 raise
             raise CompressedFileError(f"its codec section is damaged ({str(error)[:100]})") from None

@@ -14,6 +14,7 @@ from diabolo.compress.rivals import verdict as compared
 from diabolo.compress.stream import CHUNK_ROWS, decompressed, rechunked, report_of, write_file
 from diabolo.data.formats import atomic, format_of, write_batches
 from diabolo.errors import CompressedFileError
+from diabolo.files import open_regular
 
 __all__ = ["compress_table", "decompress_file", "file_report"]
 
@@ -45,7 +46,8 @@ def compress_table(
         report = write_file(target, seen(), plan, {"container": "arrow"}, external, progress=progress, **settings)
     if not first:
         return report, None
-    return report, compared(plan, first[0], report.bytes_model * first[0].num_rows / report.rows)
+    fixed = report.bytes_out - report.bytes_chunks
+    return report, compared(plan, first[0], fixed * first[0].num_rows / report.rows)
 
 
 def decompress_file(
@@ -66,8 +68,8 @@ def decompress_file(
     lost: list[str] = []
     count = 0
     try:
-        with open(file, "rb") as data:
-            reader = Reader(data, file.stat().st_size, salvage)
+        with open_regular(file, CompressedFileError) as (data, size):
+            reader = Reader(data, size, salvage)
             if span is not None and reader.rows is not None and span[0] >= reader.rows:
                 raise CompressedFileError(f"has {reader.rows:,} rows; --rows begins at {span[0]:,}")
 
@@ -79,10 +81,14 @@ def decompress_file(
 
             write_batches(out, reader.header.outer, counted())
             return count, [*reader.lost, *lost]
-    except FileNotFoundError:
-        raise CompressedFileError(f"{file}: no such file") from None
     except CompressedFileError as error:
-        raise CompressedFileError(f"{file}: {error}") from None
+        raise _named(file, error) from None
+
+
+def _named(file: Path, error: CompressedFileError) -> CompressedFileError:
+    """The error with the file's name before it, once."""
+    said = str(error)
+    return error if said.startswith(f"{file}: ") else CompressedFileError(f"{file}: {said}")
 
 
 def file_report(file: Path) -> tuple[Report, Reader]:
@@ -92,10 +98,8 @@ def file_report(file: Path) -> tuple[Report, Reader]:
         CompressedFileError: names the file.
     """
     try:
-        with open(file, "rb") as data:
-            reader = Reader(data, file.stat().st_size)
+        with open_regular(file, CompressedFileError) as (data, size):
+            reader = Reader(data, size)
             return report_of(reader), reader
-    except FileNotFoundError:
-        raise CompressedFileError(f"{file}: no such file") from None
     except CompressedFileError as error:
-        raise CompressedFileError(f"{file}: {error}") from None
+        raise _named(file, error) from None

@@ -22,6 +22,8 @@ __all__ = ["Bound", "Cover", "Grid", "Lattice", "Relative", "Step", "bits_of", "
 DIGITS = {2: 11, 4: 24, 8: 53}
 #: A relative grid's cells stay this far within the bound, so that it holds for one who checks in single precision too.
 MARGIN = Fraction(1, 1 << 22)
+#: Bounds that a user may ask for.
+LEAST_SHARE, ABSOLUTE = 1e-18, (1e-290, 1e290)
 MOST_SEGMENTS = 2048
 MOST_CELLS = 1 << 16
 #: A cell that holds more points of a lattice gains nothing from knowing them.
@@ -55,16 +57,29 @@ class Bound:
         Bound(error=0.001, relative=True)
         """
         if isinstance(said, Bound):
-            return said
+            return said.checked()
         if isinstance(said, (int, float, np.number)) and not isinstance(said, bool):
-            return Bound(float(said))
+            return Bound(float(said)).checked()
         text = str(said).strip()
         try:
             if text.endswith("%"):
-                return Bound(float(Fraction(text[:-1]) / 100), True)
-            return Bound(float(text))
+                return Bound(float(Fraction(text[:-1]) / 100), True).checked()
+            return Bound(float(text)).checked()
+        except ConfigError:
+            raise
         except (ValueError, ZeroDivisionError, OverflowError):
             raise ConfigError(f"max_error = {said!r}; allowed are a number like 1e-3, or a share like 0.1%") from None
+
+    def checked(self) -> Bound:
+        """Itself.
+
+        Raises:
+            ConfigError: so large or so small that no grid of it has numbers.
+        """
+        low, high, said = (LEAST_SHARE, 1.0, "shares from 1e-16%") if self.relative else (*ABSOLUTE, "from {} to {}")
+        if not low <= self.error <= high:
+            raise ConfigError(f"max_error = {self}; allowed are {said.format(*ABSOLUTE)}: give none for no loss")
+        return self
 
     def holds(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Whether the bound holds for x̂ = y in exact arithmetic; in doubt (within 2⁻⁵⁰ of it) not."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from diabolo.compress.coder import Decoder, encode, information, lanes_for
 from diabolo.compress.curves import LATENTS, PRIOR, Curve, logistic, middle, mixing, normal, steepness
 from diabolo.compress.integers import coded, decoded
 from diabolo.compress.layers import MOST, Layer, through
+from diabolo.compress.limits import most_weights
 from diabolo.errors import CompressedFileError
 
 __all__ = ["HEAD_WEIGHT", "LEVELS", "ImageModel", "Sizes"]
@@ -30,7 +32,7 @@ FARTHEST = 1 << 17
 HEAD_WEIGHT = 1 << 10
 #: What brings the head's sums to logits, centers and t.
 HEAD_SHIFTS = (10, 5, 10)
-MOST_WEIGHTS, MOST_SIZE = 1 << 26, 1 << 12
+MOST_SIZE = 1 << 12
 PIXEL_Q, LATENT_Q = 9, 10
 DEEPEST_PIXEL, DEEPEST_LATENT = 640, 310
 
@@ -74,6 +76,14 @@ class Sizes:
         for name, shape in layers.items():
             out |= {name: shape, f"{name}_b": shape[:1]}
         return out | {"row": (self.rows, self.hidden), "column": (self.columns, self.hidden)}
+
+    @property
+    def bytes_each(self) -> int:
+        """Bytes that one image takes while it is decoded."""
+        seen = (self.rows + self.up) * (self.columns + 2 * self.aside)
+        features = self.grid[0] * self.grid[1] * self.features if self.latents else 0
+        widths = self.inward + self.outward + self.hidden + self.second + 6 * self.mixture + 2 * len(self.offsets)
+        return 4 * (seen + features + widths) + 32 * self.latents + self.pixels
 
     @property
     def pooled(self) -> int:
@@ -210,7 +220,7 @@ class ImageModel:
         if reader.number():
             raise CompressedFileError("its codec section is not one of images")
         sizes = Sizes(**json.loads(unpack(reader.piece(), 1 << 16)))
-        _check(sizes)
+        _check(sizes, len(data))
         lanes = reader.number()
         if not 1 <= lanes <= MOST_SIZE:
             raise CompressedFileError("its codec section is damaged")
@@ -223,12 +233,14 @@ class ImageModel:
         return ImageModel(sizes, weights)
 
 
-def _check(s: Sizes) -> None:
+def _check(s: Sizes, size: int) -> None:
     values = dataclasses.asdict(s)
     whole = all(isinstance(v, int) and 0 <= v <= MOST_SIZE for v in values.values())
     if not whole or not all(values[k] for k in ("rows", "columns", "cell", "hidden", "second", "mixture")):
         raise CompressedFileError("a network of an impossible size")
     if s.latents and not (s.features and s.inward and s.outward):
         raise CompressedFileError("a network of an impossible size")
-    if (s.up + 1) * (2 * s.aside + 1) > MOST_SIZE or sum(int(np.prod(v)) for v in s.shapes.values()) > MOST_WEIGHTS:
+    if s.up >= max(s.rows, 2) or s.aside >= max(s.columns, 2) or (s.up + 1) * (2 * s.aside + 1) > MOST_SIZE:
+        raise CompressedFileError("a network of an impossible reach")
+    if sum(math.prod(v) for v in s.shapes.values()) > most_weights(size):
         raise CompressedFileError("a network of an impossible size")

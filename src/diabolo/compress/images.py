@@ -22,6 +22,8 @@ __all__ = ["Account", "decode_images", "encode_images"]
 #: Images of the first block at most; pixels of any.
 FIRST, MOST_PIXELS = 32, 1 << 23
 MOST_BLOCKS = 1 << 16
+#: Memory that a block of images may take.
+MOST_BYTES = 1 << 29
 #: Images that go through a network at once, such that they stay in the cache.
 TOGETHER = 1 << 11
 BYTES_PER_LANE, MOST_LANES = 2_500, 1 << 9
@@ -112,6 +114,8 @@ def decode_images(model: ImageModel, data: bytes, n: int) -> np.ndarray:
     if not (1 <= lanes <= MOST_LANES and count <= min(n, MOST_BLOCKS)):
         raise CompressedFileError(f"{lanes:,} states or {count:,} blocks of images are impossible")
     blocks = [reader.number() for _ in range(count)]
+    if max(blocks, default=0) >> 1 > max(1, MOST_BYTES // model.sizes.bytes_each):
+        raise CompressedFileError("a block of images that is too large")
     if sum(b >> 1 for b in blocks) != n or max(blocks, default=2) >> 1 > max(1, MOST_PIXELS // model.sizes.pixels):
         raise CompressedFileError("its blocks of images do not add up to its rows")
     stack, out, end = Stack.from_bytes(data[reader.at :], lanes), np.empty((n, model.sizes.pixels), np.uint8), n

@@ -150,9 +150,11 @@ def _fit(family: Family, x: np.ndarray, bins: np.ndarray, generator: torch.Gener
         with np.errstate(divide="ignore"):
             nats = -np.log(w[bins[held], np.arange(len(held))] / sums[-1]).mean()
         gain = float((-base[bins[held]].mean() - nats) / np.log(2))
-        net = gain - sum(_entropy(p) for p in network.parts) / len(x)
-        if net > best:
-            best, family.network = net, network
+        price = sum(_entropy(p) for p in network.parts) / len(x)
+        if gain - price > best:
+            best, family.network = gain - price, network
+        if gain < price / 2:
+            break  # a larger one costs several times as much
     return best
 
 
@@ -167,7 +169,7 @@ def _start(inputs: int, hidden: int, waves: int, base: np.ndarray, generator: to
     w2 = torch.randn(waves, hidden, generator=generator) * 0.1 / hidden**0.5
     # Whose weight (1 + y/64)⁶⁴ is the share itself.
     level = torch.from_numpy(POWER * np.expm1((base - base.max()) / POWER)).float()
-    return [p.requires_grad_() for p in (w1, torch.zeros(hidden), w2, torch.zeros(waves), level)]
+    return [w1, torch.zeros(hidden), w2, torch.zeros(waves), level]
 
 
 def _train(
@@ -175,25 +177,63 @@ def _train(
 ) -> None:
     data, target = torch.from_numpy(x / np.float32(ONE)), torch.from_numpy(bins)
     turned = torch.from_numpy(waves.T.astype(np.float32) / COSINE)
-    epochs = max(EPOCHS, min(60, 600 * BATCH // max(len(x), 1)))
-    steps = epochs * -(-len(x) // BATCH)
-    optimizer = torch.optim.Adam(parameters, lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps + 1)
-    w1, b1, w2, b2, level = parameters
+    # Of few rows, many small steps cost less than a few large ones.
+    batch = BATCH if len(x) >= 16 * BATCH else BATCH // 4
+    epochs = max(EPOCHS, min(60, (600 if batch == BATCH else 300) * batch // max(len(x), 1)))
+    adam = _Adam(parameters, epochs * -(-len(x) // batch))
     for _ in range(epochs):
         order = torch.randperm(len(x), generator=generator)
-        for start in range(0, len(x), BATCH):
-            rows = order[start : start + BATCH]
-            h = (data[rows] @ w1.T + b1).clamp(0, MOST_HIDDEN / ONE)
-            y = (h @ w2.T + b2) @ turned + level
-            logits = POWER * (1 + y / POWER).clamp(LEAST, MOST).log()
-            loss = torch.nn.functional.cross_entropy(logits, target[rows])
-            # A weight's digits are bytes of the file.
-            loss = loss + (w1.abs().sum() + w2.abs().sum()) * (THRIFT / len(x))
-            for p, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                p.grad = gradient
-            optimizer.step()
-            schedule.step()
+        for start in range(0, len(x), batch):
+            rows = order[start : start + batch]
+            adam.step(_gradients(parameters, turned, data[rows], target[rows], THRIFT / len(x)))
+
+
+def _gradients(
+    parameters: list[torch.Tensor], turned: torch.Tensor, x: torch.Tensor, bins: torch.Tensor, thrift: float
+) -> list[torch.Tensor]:
+    """Of the mean cross-entropy of a batch, and of the weights' sizes: a weight's digits are bytes of the file.
+
+    By hand: a network of so few weights takes longer to be recorded than to be computed.
+    """
+    w1, b1, w2, b2, level = parameters
+    h = torch.addmm(b1, x, w1.T)
+    passed = (h > 0) & (h < MOST_HIDDEN / ONE)
+    h = h.clamp_(0, MOST_HIDDEN / ONE)
+    t = 1 + (torch.addmm(b2, h, w2.T) @ turned + level) / POWER
+    inside = (t > LEAST) & (t < MOST)
+    t = t.clamp_(LEAST, MOST)
+    slope = (POWER * t.log()).softmax(dim=1)
+    slope[torch.arange(len(bins)), bins] -= 1
+    # Of logits POWER log t, by y: 1/t.
+    slope = slope.div_(t).mul_(inside).div_(len(bins))
+    c = slope @ turned.T
+    back = (c @ w2).mul_(passed)
+    gradients = [back.T @ x, back.sum(0), c.T @ h, c.sum(0), slope.sum(0)]
+    return [g + thrift * p.sign() if p.dim() == 2 else g for g, p in zip(gradients, parameters, strict=True)]
+
+
+class _Adam:
+    """Adam (Kingma, Ba 2015, arXiv:1412.6980) with one cycle of rate and momentum (Smith 2018, arXiv:1803.09820)."""
+
+    def __init__(self, parameters: list[torch.Tensor], steps: int) -> None:
+        self.parameters, self.steps, self.done = parameters, steps, 0
+        self.first = [torch.zeros_like(p) for p in parameters]
+        self.second = [torch.zeros_like(p) for p in parameters]
+        self.kept = 1.0
+
+    def step(self, gradients: list[torch.Tensor]) -> None:
+        rise = 0.3 * self.steps - 1
+        up = min(self.done / max(rise, 1), 1.0)
+        down = max(self.done - rise, 0) / max(self.steps - rise, 1)
+        place = (1 - np.cos(np.pi * up)) / 2 if down == 0 else (1 + np.cos(np.pi * down)) / 2
+        rate, momentum = RATE * (place + (1 - place) / 25), 0.95 - 0.1 * place
+        self.done += 1
+        self.kept *= momentum
+        correction = float(np.sqrt(1 - 0.999**self.done))
+        for p, g, m, v in zip(self.parameters, gradients, self.first, self.second, strict=True):
+            m.mul_(momentum).add_(g, alpha=1 - momentum)
+            v.mul_(0.999).addcmul_(g, g, value=1 - 0.999)
+            p.addcdiv_(m, v.sqrt().div_(correction).add_(1e-8), value=-rate / (1 - self.kept))
 
 
 def _rounded(parameters: Sequence[torch.Tensor], periodic: bool) -> Network:

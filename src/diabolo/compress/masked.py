@@ -21,13 +21,16 @@ from diabolo.compress.coder import Decoder, encode, information
 from diabolo.compress.context import Context, inputs_of
 from diabolo.compress.grid import Cover, Grid
 from diabolo.compress.integers import MODEL, Coded, coded, decoded
+from diabolo.compress.limits import most_text, most_weights
 from diabolo.compress.network import EXACT, TURN, Network
 from diabolo.compress.tables import MOST_MEASURE
 from diabolo.errors import CompressedFileError
 
 __all__ = ["Family", "Group", "Masked"]
 
-MOST_CELLS, MOST_WEIGHTS = 1 << 18, 1 << 24
+MOST_CELLS = 1 << 18
+#: Places of bins that are kept for the next chunk.
+MOST_KEPT = 1 << 23
 #: States that the networks' weights are coded by.
 LANES = 16
 
@@ -120,6 +123,8 @@ class Masked:
                 start, n = self.starts[g], len(points)
                 lower = np.concatenate([start, start + n, [2 * n]])
                 points, count, width = np.concatenate([points, points]), family.bins, TURN // family.bins
+            if sum(len(b.measure) for b in self._bins.values()) > MOST_KEPT:
+                self._bins.clear()
             self._bins[column] = Bins(lower, np.concatenate([[0], np.cumsum(points)]), count, width)
         return self._bins[column]
 
@@ -204,7 +209,8 @@ class Masked:
     def from_bytes(data: bytes, schema: Any, grids: list[Grid | None]) -> Masked:
         """Read a codec section; what is wrong with it raises one of Python's errors or a CompressedFileError."""
         reader = BytesReader(data)
-        card = json.loads(unpack(reader.piece(), 1 << 26))
+        said = reader.piece()
+        card = json.loads(unpack(said, most_text(len(said))))
         groups = [
             Group(tuple(tuple(i) for i in g["items"]), g["angle"], g["length"], g["slots"]) for g in card["groups"]
         ]
@@ -230,7 +236,7 @@ class Masked:
         kinds = []
         for kind in range(5):
             counts = [int(np.prod(s[kind])) for _, s, _ in shapes]
-            if sum(counts) > MOST_WEIGHTS:
+            if sum(counts) > most_weights(len(data)):
                 raise CompressedFileError("networks of an impossible size")
             kinds.append(np.split(decoded(reader, decoder, sum(counts)), np.cumsum(counts)[:-1]) if counts else [])
         reader.finish()

@@ -22,11 +22,12 @@ MOST_SUMMARY = 1 << 26
 
 @dataclasses.dataclass
 class Report:
-    """Bytes in (of Arrow buffers), out, and of the codec section within; tallies by column."""
+    """Bytes in (of Arrow buffers), out, of the codec section and of all chunks within; tallies by column."""
 
     bytes_in: int
     bytes_out: int
     bytes_model: int
+    bytes_chunks: int
     rows: int
     chunks: int
     tally: Tally
@@ -72,8 +73,8 @@ def summary_read(data: bytes, rows: int, plan: Plan) -> tuple[int, Tally]:
 def report_lines(name: str, r: Report) -> list[str]:
     """A report in words: a line on the file, then one for images and for each other column."""
     lines = [
-        f"{name}: {r.rows:,} rows in {r.chunks:,} chunk{'s' * (r.chunks != 1)}; {r.bytes_in:,} bytes in, "
-        f"{r.bytes_out:,} out ({r.bytes_in / max(r.bytes_out, 1):.2f}×), "
+        f"{name}: {r.rows:,} rows in {r.chunks:,} chunk{'s' * (r.chunks != 1)}; {r.bytes_in:,} bytes in memory, "
+        f"{r.bytes_out:,} in the file ({r.bytes_in / max(r.bytes_out, 1):.2f}×), "
         f"of which {r.bytes_model:,} are the codec section"
     ]
     tally, pixels = r.tally, pixel_columns(r.plan.schema)

@@ -12,7 +12,8 @@ import dataclasses
 import importlib.util
 import io
 import lzma
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,21 @@ from diabolo.compress.grid import Grid
 from diabolo.compress.pixels import pixel_columns, pixels_of
 from diabolo.compress.plan import Plan
 
-__all__ = ["RIVALS", "Verdict", "sample_of", "verdict"]
+__all__ = ["RIVALS", "OfSource", "Verdict", "of_source", "sample_of", "verdict"]
 
 #: Cells of the first rows that rivals are tried on: a second or two.
 MOST_CELLS = 1 << 20
+#: Bytes of a source that rivals are tried on: xz -9 takes a second for two or three million.
+MOST_SOURCE = 1 << 24
 
 
 @dataclasses.dataclass
 class Verdict:
-    """Bytes of the same rows by each compressor, and whether the masked autoencoder coded any column of them."""
+    """Bytes of the same rows by each compressor, and whether the masked autoencoder coded any column of them.
+
+    Attributes:
+        ours: of the file, header and index and all, as many as fall to these rows.
+    """
 
     rows: int
     ours: int
@@ -40,15 +47,72 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """In words: every size, then who wins and by how much."""
-        said = ", ".join(f"{name} {size:,}" for name, size in self.rivals.items())
-        best = min(self.rivals, key=lambda n: self.rivals[n])
-        size, who = self.rivals[best], "the autoencoder" if self.by_model else "diabolo"
-        first = f"verdict on {self.rows:,} rows within the same bounds, bytes: diabolo {self.ours:,}, {said}"
-        if self.ours < size:
-            return [first, f"  {who} wins by {size / self.ours - 1:.0%} over {best}"]
-        if self.ours <= 1.01 * size:
-            return [first, f"  no gain: {best} comes to the same size"]
-        return [first, f"  use {best}: it is {1 - size / self.ours:.0%} smaller"]
+        who = "the autoencoder" if self.by_model else "diabolo"
+        first = (
+            f"verdict on {self.rows:,} rows within the same bounds, bytes: diabolo {self.ours:,}, {_said(self.rivals)}"
+        )
+        return [first, _judged(self.ours, self.rivals, who)]
+
+
+@dataclasses.dataclass
+class OfSource:
+    """The file beside the files that its rows came from, and beside general compressors of these files as they are.
+
+    Attributes:
+        ours: bytes of the file.
+        source: bytes of the files that were read.
+        rivals: bytes of each compressor; empty for more than `MOST_SOURCE` bytes.
+        lossless: whether nothing was rounded.
+    """
+
+    ours: int
+    source: int
+    rivals: dict[str, int]
+    lossless: bool
+
+    def lines(self) -> list[str]:
+        """In words, every byte of both counted."""
+        first = f"the whole file: {self.ours:,} bytes, for a source of {self.source:,}"
+        if not self.rivals:
+            return [f"{first} (no rivals on sources above {MOST_SOURCE:,} bytes)"]
+        first += f"; of the source as it is, without loss: {_said(self.rivals)}"
+        if self.lossless:
+            return [first, _judged(self.ours, self.rivals, "diabolo")]
+        # Another thing than a table within bounds: that is for the reader to weigh.
+        best = min(self.rivals.values())
+        return [first, f"  the file has {self.ours / best:.0%} of the least of these"]
+
+
+def _said(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+
+
+def _judged(ours: int, rivals: dict[str, int], who: str) -> str:
+    best = min(rivals, key=lambda n: rivals[n])
+    size = rivals[best]
+    if ours < size:
+        return f"  {who} wins by {size / ours - 1:.0%} over {best}"
+    if ours <= 1.01 * size:
+        return f"  no gain: {best} comes to the same size"
+    return f"  use {best}: it is {1 - size / ours:.0%} smaller"
+
+
+def of_source(ours: int, paths: Sequence[Path], lossless: bool) -> OfSource | None:
+    """The file of so many bytes beside its source; None where that is not on this machine."""
+    sizes = [p.stat().st_size for p in paths]
+    if not sizes:
+        return None
+    found = {}
+    if sum(sizes) <= MOST_SOURCE:
+        import pyarrow as pa
+
+        data, codec = b"".join(p.read_bytes() for p in paths), pa.Codec("zstd", compression_level=19)
+        found = {
+            "xz -9": len(lzma.compress(data, preset=9)),
+            "zstd -19": len(codec.compress(data, asbytes=True)),
+            "bz2 -9": len(bz2.compress(data, 9)),
+        }
+    return OfSource(ours, sum(sizes), found, lossless)
 
 
 def sample_of(batch: Any) -> Any:
@@ -58,11 +122,11 @@ def sample_of(batch: Any) -> Any:
     return batch.slice(0, max(1, min(rows, int(MOST_CELLS * batch.num_rows / max(values, 1)))))
 
 
-def verdict(plan: Plan, batch: Any, model_bytes: float) -> Verdict:
+def verdict(plan: Plan, batch: Any, fixed: float) -> Verdict:
     """Compare on a batch of the table.
 
     Args:
-        model_bytes: of the codec section, as many as fall to these rows.
+        fixed: bytes of the file that are no chunk's, as many as fall to these rows.
     """
     batch = plan.nest.split(batch)
     payload, tally = encode_chunk(plan, batch)
@@ -75,7 +139,7 @@ def verdict(plan: Plan, batch: Any, model_bytes: float) -> Verdict:
             size = min(size or len(rows[0]), rival(plan, batch, rows) or len(rows[0]))
         if size is not None:
             sizes[name] = size
-    return Verdict(batch.num_rows, round(len(payload) + model_bytes), sizes, bool(tally.by_model.any()))
+    return Verdict(batch.num_rows, round(len(payload) + fixed), sizes, bool(tally.by_model.any()))
 
 
 Column = np.ndarray | bytes

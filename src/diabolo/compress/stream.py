@@ -13,15 +13,14 @@ import pyarrow as pa
 
 from diabolo.compress.chunk import decode_chunk, encode_chunk
 from diabolo.compress.container import Chunk, Header, Reader, Writer
+from diabolo.compress.limits import CHUNK_BYTES, CHUNK_ROWS
 from diabolo.compress.plan import Plan, Tally
 from diabolo.compress.report import Report, summary, summary_read
 from diabolo.compress.verify import verify
-from diabolo.errors import CompressedFileError, DataError
+from diabolo.data.weight import halved, weight
+from diabolo.errors import DAMAGE, CompressedFileError, DataError
 
 __all__ = ["CHUNK_ROWS", "decompressed", "opened", "rechunked", "report_of", "write_file"]
-
-#: Rows of a chunk: enough that its tables and states cost a fraction of a per cent.
-CHUNK_ROWS = 131_072
 
 
 def rechunked(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
@@ -53,6 +52,20 @@ def _one(table: Any, schema: Any) -> Any:
             whole = whole.chunk(0)
         columns.append(whole)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _within(batches: Iterable[Any]) -> Iterator[Any]:
+    """Batches in parts of which a reader can take each.
+
+    Raises:
+        DataError: a row alone is too much.
+    """
+    for batch in batches:
+        for part in halved(batch, CHUNK_BYTES):
+            size = sum(weight(c) for c in part.columns)
+            if size > CHUNK_BYTES:
+                raise DataError(f"a row of {size:,} bytes; a chunk of a *.dbl file holds at most {CHUNK_BYTES:,}")
+            yield part
 
 
 def write_file(
@@ -92,14 +105,15 @@ def write_file(
         return batch, payload, part
 
     flat = map(plan.nest.split, rechunked(batches, plan.outer, rows))
-    for batch, payload, part in _mapped(encode, flat, threads):
+    for batch, payload, part in _mapped(encode, _within(flat), threads):
         writer.add(batch.num_rows, payload)
         tally.add(part)
         came += batch.nbytes
         if progress is not None:
             progress(batch.num_rows)
     size = writer.finish(summary(came, tally, plan))
-    return Report(came, size, len(inside), writer.rows, len(writer.chunks), tally, plan)
+    chunks = sum(c.size for c in writer.chunks)
+    return Report(came, size, len(inside), chunks, writer.rows, len(writer.chunks), tally, plan)
 
 
 def report_of(reader: Reader) -> Report:
@@ -112,7 +126,8 @@ def report_of(reader: Reader) -> Report:
         raise CompressedFileError("has lost its index, and with it its report")
     plan = reader.header.plan(None)
     came, tally = summary_read(reader.summary, reader.rows, plan)
-    return Report(came, reader.size, len(reader.codec), reader.rows, len(reader.chunks), tally, plan)
+    chunks = sum(c.size for c in reader.chunks)
+    return Report(came, reader.size, len(reader.codec), chunks, reader.rows, len(reader.chunks), tally, plan)
 
 
 def _mapped(work: Callable[[Any], Any], items: Iterable[Any], threads: int) -> Iterator[Any]:
@@ -161,7 +176,7 @@ def decompressed(
             return payload
         try:
             batch = plan.nest.join(decode_chunk(plan, payload, chunk.rows))
-        except (CompressedFileError, pa.ArrowException, ValueError) as error:
+        except (*DAMAGE, CompressedFileError, pa.ArrowException) as error:
             return CompressedFileError(f"chunk {chunk.number} (rows {chunk.first:,} on) is damaged: {error}")
         if span is not None:
             low, high = max(span[0] - chunk.first, 0), min(span[1] - chunk.first, chunk.rows)

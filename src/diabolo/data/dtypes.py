@@ -7,12 +7,14 @@ seconds. A time of day is an angle, in radians from midnight: 23:59 lies beside 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from diabolo.data.times import DAY, TURN
+from diabolo.data.weight import lengths
 from diabolo.errors import DataError
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "is_duration",
     "is_known",
     "is_time",
+    "python_cells",
     "mean_type",
     "meaning",
     "restored",
@@ -36,6 +39,8 @@ TEXT = ("str", "category")
 #: Columns that single precision holds exactly.
 SMALL = {"float32", "float16", "bool", "int8", "uint8", "int16", "uint16", *TEXT}
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+#: Bytes of a word of a category, which a model file keeps.
+MOST_WORD = 1 << 16
 
 
 def is_time(dtype: str) -> bool:
@@ -102,7 +107,7 @@ def arrow_dtype(kind: Any, name: str, where: str = "") -> str:
     if t.is_boolean(kind):
         return "bool"
     if t.is_integer(kind) or t.is_floating(kind):
-        return str(np.dtype(kind.to_pandas_dtype()).name)
+        return _number_name(kind)
     if t.is_null(kind) or t.is_decimal(kind):
         return "float64"
     if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
@@ -124,12 +129,18 @@ def arrow_dtype(kind: Any, name: str, where: str = "") -> str:
     )
 
 
+@functools.cache
+def _number_name(kind: Any) -> str:
+    return str(np.dtype(kind.to_pandas_dtype()).name)
+
+
 def cells_of(name: str, column: Any, levels: dict[str, list[str]]) -> np.ndarray:
     """One Arrow column as numbers; text grows its list in `levels`."""
     import pyarrow as pa
 
     dtype = arrow_dtype(column.type, name)
     if dtype in TEXT:
+        _check_words(name, column)
         return text_codes(column, levels.setdefault(name, []))
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -146,6 +157,40 @@ def cells_of(name: str, column: Any, levels: dict[str, list[str]]) -> np.ndarray
         column = column.cast("uint8")
     cells = column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
     return np.asarray(cells)
+
+
+def _check_words(name: str, column: Any) -> None:
+    import pyarrow as pa
+
+    for chunk in getattr(column, "chunks", [column]):
+        words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+        longest = int(lengths(words).max(initial=0))
+        if longest > MOST_WORD:
+            raise DataError(
+                f"column {name!r} holds a text of {longest:,} bytes; a category has words of at most {MOST_WORD:,}: "
+                f"leave the column out (--exclude {name})"
+            )
+
+
+def python_cells(column: Any) -> list[Any]:
+    """Cells of an Arrow column as Python's values; times as NumPy's where Python's calendar, of 9,999 years, ends.
+
+    >>> import pyarrow as pa
+    >>> python_cells(pa.array([253_433_836_800, None], pa.timestamp("s")))
+    [np.datetime64('10000-12-31T00:00:00'), None]
+    """
+    import pyarrow as pa
+
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        if not pa.types.is_temporal(column.type):
+            raise
+    if not pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("ms"))
+    unit = column.type.unit
+    counts = column.cast(pa.timestamp(unit)).cast(pa.int64()).to_pylist()
+    return [None if n is None else np.datetime64(n, unit) for n in counts]
 
 
 def text_codes(column: Any, known: list[str]) -> np.ndarray:
@@ -253,7 +298,11 @@ def _dates(seconds: np.ndarray, gone: np.ndarray, dtype: str) -> Any:
     name, _, zone = dtype.partition(" ")
     unit = name[len("datetime64[") : -1]
     if unit == "D":
-        return pa.array(np.floor(seconds / DAY).astype(np.int32), mask=gone).cast(pa.date32())
+        days = np.clip(np.floor(seconds / DAY), -(2.0**31), 2.0**31 - 1)
+        return pa.array(days.astype(np.int32), mask=gone).cast(pa.date32())
+    # Numbers that a network expects may lie beyond what the type holds.
+    limit = np.nextafter(2.0**63 / TICKS[unit], 0) - 1
+    seconds = np.clip(seconds, -limit, limit)
     whole = np.floor(seconds)
     ticks = whole.astype(np.int64) * TICKS[unit] + np.round((seconds - whole) * TICKS[unit]).astype(np.int64)
     return pa.array(ticks, mask=gone).cast(pa.timestamp(unit, tz=zone or None))

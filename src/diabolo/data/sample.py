@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from diabolo.data.dtypes import python_cells
 from diabolo.data.formats import Data
 from diabolo.data.hashing import Fingerprint, hash_rows
 from diabolo.data.reading import ordered_chunks
@@ -63,7 +64,7 @@ def sampled(
         n = len(values)
         w = weights_of(cells, weight, read)
         read += n
-        beside = [np.array(cells[name].to_pylist(), dtype=object) for name in more]
+        beside = [np.array([*python_cells(cells[name]), None], dtype=object)[:-1] for name in more]
         if w is not None:
             beside = [b[w > 0] for b in beside]
             values, w = values[w > 0], w[w > 0]

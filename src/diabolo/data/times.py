@@ -14,9 +14,11 @@ TURN = 2 * np.pi / DAY
 def moment(seconds: float) -> str:
     """A date's number of seconds in words, in any year that 64 bits hold.
 
-    >>> moment(0.0), moment(253433923200.5)
-    ('1970-01-01', '10001-01-01 00:00:00')
+    >>> moment(0.0), moment(253433923200.5), moment(-1e11)
+    ('1970-01-01', '10001-01-01 00:00:00', '-1199-02-15 14:13:20')
     """
+    limit = float(1 << 62)
+    seconds = float(np.clip(seconds, -limit, limit))
     text = str(np.datetime64(int(np.floor(seconds)), "s")).replace("T", " ")
     return text.removesuffix(" 00:00:00") if seconds == int(seconds) else text
 

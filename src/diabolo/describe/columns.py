@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 
 from diabolo.data.dtypes import is_date, is_time
 from diabolo.data.schema import Column, Schema
 from diabolo.data.times import clock, moment
+from diabolo.screen import visible
 
 __all__ = ["print_schema"]
 
@@ -32,28 +33,46 @@ def print_schema(
             f"  images        {h} × {w} × {channels}, {c.kind} pixels of {c.dtype} from {c.low:g} to {c.high:g}"
         )
         return
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("  column", "kind", "type", "lowest", "highest", "resolution", "missing"):
-        grid.add_column(heading, justify="left" if heading in ("  column", "kind", "type") else "right")
+    rows = [("column", "kind", "type", "lowest", "highest", "resolution", "missing")]
     known = {} if schema is None else {c.name: c for c in schema.columns}
     for name in order or known:
         if name not in known:
-            grid.add_row(f"  {name}", "cannot be fitted", (unfit or {}).get(name, ""), "", "", "", "")
+            rows.append((name, "cannot be fitted", (unfit or {}).get(name, ""), "", "", "", ""))
             continue
         c = known[name]
         missing = f"{c.missing:.1%}" if c.missing else ""
         resolution = f"{c.resolution:g}" if c.resolution else ""
-        grid.add_row(f"  {name}", c.kind, c.dtype, *_range(c), resolution, missing)
-    # Numbers are never cut off; a wide table runs over the edge instead.
-    console.width = max(console.width, console.measure(grid, options=console.options.update(max_width=1 << 16)).maximum)
-    console.print(grid)
+        rows.append((name, c.kind, c.dtype, *_range(c), resolution, missing))
+    for line in _aligned(rows, left=3):
+        console.print(f"  {line}")
     if schema is None:
         return
-    for column in (c for c in schema.columns if c.levels):
-        more = f", ... ({len(column.levels)} levels)" if len(column.levels) > 8 else ""
-        console.print(f"  {column.name}: {', '.join(column.levels[:8])}{more}")
+    for c in (c for c in schema.columns if c.levels):
+        more = f", ... ({len(c.levels)} levels)" if len(c.levels) > 8 else ""
+        console.print(f"  {c.name}: {', '.join(_short(w) for w in c.levels[:8])}{more}")
     for group in schema.groups:
         console.print(f"  slots {group.name}: {len(group.slots)} objects of {len(group.slots[0])} columns")
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
+    """Rows of cells as lines, columns under one another, the first so many to the left.
+
+    A number that is cut off is another one, so that a wide table runs over the edge.
+    """
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    lines = []
+    for row in shown:
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            blanks = " " * (width - cell_len(cell))
+            cells.append(cell + blanks if i < left else blanks + cell)
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _short(word: str, most: int = 60) -> str:
+    return word if len(word) <= most else f"{word[: most - 1]}…"
 
 
 def _range(column: Column) -> tuple[str, str]:
@@ -61,7 +80,7 @@ def _range(column: Column) -> tuple[str, str]:
     if column.missing == 1:
         return "", ""
     if column.levels:
-        return column.levels[0][:20], column.levels[-1][:20]
+        return _short(column.levels[0], 20), _short(column.levels[-1], 20)
     if is_date(column.dtype):
         return moment(column.low), moment(column.high)
     if is_time(column.dtype):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from diabolo.compress.files import file_report
 from diabolo.compress.report import report_lines
+from diabolo.screen import console
 
 __all__ = ["describe_compressed"]
 
@@ -15,15 +14,15 @@ __all__ = ["describe_compressed"]
 def describe_compressed(path: Path) -> None:
     """Print bytes, chunks, and bits and errors by column of a `*.dbl` file."""
     report, reader = file_report(path)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    screen = console(soft_wrap=True)
     for line in report_lines(str(path), report):
-        console.print(line)
+        screen.print(line)
     sizes = [c.size for c in reader.chunks]
     if sizes:
-        console.print(
+        screen.print(
             f"  chunks        {max(c.rows for c in reader.chunks):,} rows, {min(sizes):,} to {max(sizes):,} bytes"
         )
     outside = reader.header.codec and not reader.codec
     where = "outside, " if outside else ""
     section = f"{where}SHA-256 {reader.header.codec[:16]}..." if reader.header.codec else "none: simple ways only"
-    console.print(f"  codec section {section}")
+    screen.print(f"  codec section {section}")

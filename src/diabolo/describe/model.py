@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.text import Text
 
 from diabolo.describe.columns import print_schema
@@ -13,6 +12,7 @@ from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
 from diabolo.file.model_file import ModelFile
 from diabolo.registry import spec_of
+from diabolo.screen import console
 
 __all__ = ["describe_model"]
 
@@ -23,15 +23,15 @@ USES = {"detector": "that the detector compares new rows with", "generator": "th
 def describe_model(path: Path, own_network: bool = False) -> None:
     """Print sections, parts, columns, training and calibration of a model file."""
     file = ModelFile(path, own_network)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    screen = console(soft_wrap=True)
     rest = f": {file.saved}, {file.size:,} bytes, sections {', '.join(file.names)}"
-    console.print(Text.assemble((str(path), "bold"), rest))
+    screen.print(Text.assemble((str(path), "bold"), rest))
     if "main" in file:
         for line in [*_said_of_main(file), *_said_of_jobs(file)]:
-            console.print(line)
-        print_schema(console, file.schema)
+            screen.print(line)
+        print_schema(screen, file.schema)
     if "codec" in file:
-        console.print(f"  codec         {_said_of_codec(file)}")
+        screen.print(f"  codec         {_said_of_codec(file)}")
 
 
 def _said_of_main(file: ModelFile) -> list[str]:

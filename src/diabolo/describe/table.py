@@ -16,6 +16,7 @@ from diabolo.data.schema import infer_schema
 from diabolo.data.table import Table
 from diabolo.data.usable import LOOK, flags, type_faults, value_faults
 from diabolo.describe.columns import print_schema
+from diabolo.screen import console
 
 __all__ = ["describe_data"]
 
@@ -30,24 +31,24 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
     table = first_rows(path, read, LOOK) if read else None
     if table is not None:
         faults |= value_faults(table)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    screen = console(soft_wrap=True)
     count = f"{rows:,} rows" if rows is not None else _counted(table)
-    console.print(Text.assemble((str(path), "bold"), f": {count}, {len(arrow)} column{'s' * (len(arrow) != 1)}"))
+    screen.print(Text.assemble((str(path), "bold"), f": {count}, {len(arrow)} column{'s' * (len(arrow) != 1)}"))
     for note in notes_of(path):
-        console.print(f"  {note}")
+        screen.print(f"  {note}")
     if table is not None:
-        _print_columns(console, table, faults, {f.name: str(f.type) for f in arrow}, slots)
+        _print_columns(screen, table, faults, {f.name: str(f.type) for f in arrow}, slots)
     if lists:
         group = re.split(r"[_.]", lists[0])[0]
-        console.print(f"  lists, of which --take {group}:10 would make columns: {', '.join(lists)}")
+        screen.print(f"  lists, of which --take {group}:10 would make columns: {', '.join(lists)}")
     for line in notes_on(path, None):
-        console.print(line)
+        screen.print(line)
     unfit = {n: why for n, why in faults.items() if n not in lists}
     for name in names:
         if name in unfit:
-            console.print(f"  {name!r} {unfit[name]}")
+            screen.print(f"  {name!r} {unfit[name]}")
     if unfit:
-        console.print(f"  leave out what cannot be fitted: {flags('--exclude', [n for n in names if n in unfit])}")
+        screen.print(f"  leave out what cannot be fitted: {flags('--exclude', [n for n in names if n in unfit])}")
 
 
 def _counted(table: Table | None) -> str:
@@ -57,7 +58,7 @@ def _counted(table: Table | None) -> str:
 
 
 def _print_columns(
-    console: Console, table: Table, faults: dict[str, str], types: dict[str, str], slots: dict[str, int] | None
+    screen: Console, table: Table, faults: dict[str, str], types: dict[str, str], slots: dict[str, int] | None
 ) -> None:
     """The table of columns, those that cannot be fitted among them, and remarks on the others."""
     at = [i for i, n in enumerate(table.names) if n not in faults]
@@ -65,12 +66,12 @@ def _print_columns(
     values = table.values[:, at] if len(at) < len(table.names) else table.values
     marked = {n: _marked(table, n, types[n]) for n in types if n in faults}
     if not names:
-        print_schema(console, None, marked, list(types))
+        print_schema(screen, None, marked, list(types))
         return
     schema = infer_schema(
         values, names, dtypes, Config(slots=dict(slots) if slots else None), table.levels, table.shape, constant=True
     )
-    print_schema(console, schema, marked, list(types))
+    print_schema(screen, schema, marked, list(types))
     if schema.shape is not None:
         return
     zeros = [
@@ -82,12 +83,12 @@ def _print_columns(
     alike = {re.sub(r"\d+", "", n) for n in padded if re.search(r"\d", n)}
     # Objects have a number in their names, and several have the same name but for it.
     if len(padded) >= 3 and len(alike) < len(padded) and not slots:
-        console.print(
+        screen.print(
             f"  {len(padded)} columns are often exactly 0 ({', '.join(padded[:4])}, ...): if they are zero-padded "
             "objects, name them with --slots, like --slots e:4,j:10",
         )
     for remark in remarks(values, names, dtypes):
-        console.print(f"  {remark.line}")
+        screen.print(f"  {remark.line}")
 
 
 def _marked(table: Table, name: str, kind: str) -> str:

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import math
 import numbers
+from fractions import Fraction
 
 import numpy as np
 
 from diabolo.errors import CalibrationError
 
-__all__ = ["Calibration", "by_group", "default_rate"]
+__all__ = ["Calibration", "by_group", "counted", "default_rate", "rows_needed"]
 
 #: Fewest calibration rows of a detector around an autoencoder that was fitted before: 1 % needs them.
 FEWEST = 99
@@ -46,6 +47,25 @@ def by_group(groups: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray
     """
     _, of, rows = np.unique(groups, return_inverse=True, return_counts=True)
     return (1.0 if weights is None else weights) / rows[of], len(rows)
+
+
+def rows_needed(rate: float) -> int:
+    """The fewest calibration rows n with 1/(n+1) ≤ rate, of any rate above 0.
+
+    >>> rows_needed(0.01), len(str(rows_needed(1e-320)))
+    (99, 321)
+    """
+    near = 1 / rate - 1 - 1e-9
+    return math.ceil(near) if math.isfinite(near) else math.ceil(1 / Fraction(rate) - 1)
+
+
+def counted(number: int) -> str:
+    """A number of rows in words; one that nobody could count by its power of ten.
+
+    >>> counted(39_999), counted(10**30)
+    ('39,999', '10^30')
+    """
+    return f"{number:,}" if number < 10**15 else f"10^{len(str(number)) - 1}"
 
 
 class Calibration:
@@ -161,9 +181,9 @@ class Calibration:
             CalibrationError: with the number of rows or groups that it needs.
         """
         if rate < 1 / (self.units + 1) * (1 - 1e-12):
-            needed, unit = math.ceil(1 / rate - 1 - 1e-9), "rows" if self.groups is None else "groups"
+            needed, unit = counted(rows_needed(rate)), "rows" if self.groups is None else "groups"
             raise CalibrationError(
-                f"a {what} of {rate:g} needs at least {needed:,} calibration {unit}, there are "
+                f"a {what} of {rate:g} needs at least {needed} calibration {unit}, there are "
                 f"{self.units:,}; calibrate on more {unit}, or allow a rate of {1 / (self.units + 1):.3g} or more"
             )
 

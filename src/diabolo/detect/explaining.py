@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diabolo.data.dtypes import mean_type
+from diabolo.data.dtypes import mean_type, python_cells
 from diabolo.data.encoding import Encoding
 from diabolo.data.slots import filled
 from diabolo.data.table import from_values
@@ -101,6 +101,8 @@ def show(value: object) -> str:
     """A cell as text."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "missing"
+    if isinstance(value, np.datetime64):
+        return str(value).replace("T", " ")
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -259,8 +261,8 @@ def plain_rows(values: np.ndarray, encoding: Encoding, mean: bool = False) -> li
     schema = encoding.schema
     dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
     table = from_values(np.asarray(values, np.float64), schema.names, dtypes, "arrow", schema.levels)
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+    cells = [python_cells(column) for column in table.columns]
+    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
 def _nearest(

@@ -41,10 +41,12 @@ class DenoisingAutoencoder(Autoencoder):
 
 
 class SparseAutoencoder(Autoencoder):
-    """Adds −log π(z̄), λ Σ|z̄_i| for the Laplace prior, so that few code dimensions are active at a time.
+    """Of each row's code only the k largest dimensions speak, a quarter of them by default (Makhzani, Frey 2013).
 
-    >>> SparseAutoencoder().prior
-    'laplace'
+    The L1 penalty of the Laplace prior is `latent="point", regularizer="prior", prior="laplace"`, with `beta` for λ.
+
+    >>> SparseAutoencoder().latent
+    'topk'
     """
 
     @with_defaults("sparse")

@@ -31,6 +31,7 @@ class Settings(TypedDict, total=False):
     column_likelihood: Mapping[str, Spec] | None
     corruption: Spec
     regularizer: Spec
+    code_scale: Literal["decoder", "rms"]
     beta: float
     warmup: int
     bound: Literal["elbo", "iwae", "dreg"]
@@ -89,6 +90,7 @@ class HasSettings(BaseEstimator):
         column_likelihood: Mapping[str, Spec] | None = None,
         corruption: Spec = "none",
         regularizer: Spec = "none",
+        code_scale: Literal["decoder", "rms"] = "decoder",
         beta: float = 1.0,
         warmup: int = 0,
         bound: Literal["elbo", "iwae", "dreg"] = "elbo",

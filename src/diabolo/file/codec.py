@@ -10,14 +10,26 @@ import numpy as np
 import pyarrow as pa
 
 from diabolo.artifact import Section
+from diabolo.cards import Count, card_of
 from diabolo.compress.columns import is_float, leaf
 from diabolo.compress.container import Header
 from diabolo.compress.grid import Bound
 from diabolo.compress.nested import Nest
 from diabolo.compress.plan import Plan
-from diabolo.errors import ModelFileError
+from diabolo.errors import DAMAGE, ModelFileError
 
 __all__ = ["Codec", "asked_bounds", "codec_of", "codec_section"]
+
+
+@dataclasses.dataclass
+class CodecCard:
+    """What the section says: header as in a `*.dbl` file, bytes of the codec section, and bounds of its floats."""
+
+    header: str
+    bytes: Count
+    bounds: list[tuple[float, bool] | None]
+    outside: bool = False
+    parameters: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,16 +80,16 @@ def codec_of(path: str | Path, section: Section) -> Codec:
     Raises:
         ModelFileError: the section is damaged.
     """
-    card = section.card
+    card: CodecCard = card_of(path, CodecCard, section.card)
+    cells = section.tensors.get("data")
+    if cells is None or cells.dtype != np.uint64 or cells.ndim != 1 or not 0 <= cells.nbytes - card.bytes < 8:
+        raise ModelFileError(f"{path}: tensor 'codec/data' must be [n] U64 of {card.bytes:,} bytes")
+    data = cells.tobytes()[: card.bytes]
     try:
-        header = Header.from_bytes(card["header"].encode())
-        data = section.tensors["data"].tobytes()[: int(card["bytes"])]
+        header = Header.from_bytes(card.header.encode())
         # A section older than the coding of lists: files written by it code them now.
         plan = dataclasses.replace(header.plan(header.model(data)), lists=True)
-        asked = [None if b is None else [float(b[0]), bool(b[1])] for b in card["bounds"]]
-        outside, parameters = bool(card.get("outside", False)), card.get("parameters")
-        if parameters is not None and not isinstance(parameters, dict):
-            raise TypeError("parameters are no mapping")
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except DAMAGE as error:
         raise ModelFileError(f"{path}: section 'codec' is damaged ({str(error)[:100]})") from None
-    return Codec(plan, asked, outside, parameters, data)
+    asked: list[list[Any] | None] = [None if b is None else [b[0], b[1]] for b in card.bounds]
+    return Codec(plan, asked, card.outside, card.parameters, data)

@@ -109,9 +109,9 @@ def _calibrations(path: str | Path, card: DetectorCard, tensors: dict[str, np.nd
     if values is None or values.dtype != np.float64:
         raise ModelFileError(f"{path}: section 'detector' needs the tensor 'calibration' of F64")
     fits = values.ndim == 2 and values.shape[0] == len(card.scores) >= 1 and values.shape[1] >= 1
-    if not fits or np.isnan(values).any() or (np.diff(values) < 0).any():
+    if not fits or not np.isfinite(values).all() or (np.diff(values) < 0).any():
         raise ModelFileError(f"{path}: section 'detector': calibration is not one sorted row per score")
-    if weights is not None and (weights.shape != values.shape or not (weights >= 0).all() or not weights.sum() > 0):
+    if weights is not None and not (weights.shape == values.shape and _are_weights(weights)):
         raise ModelFileError(f"{path}: section 'detector': weights do not fit the calibration")
     for name in card.scores:
         if name.partition(":")[0] not in scores.names():
@@ -120,6 +120,12 @@ def _calibrations(path: str | Path, card: DetectorCard, tensors: dict[str, np.nd
         raise ModelFileError(f"{path}: section 'detector': {card.groups} groups do not fit the calibration")
     rows = [None] * len(values) if weights is None else list(weights)
     return {n: Calibration(v, w, card.groups) for n, v, w in zip(card.scores, values, rows, strict=True)}
+
+
+def _are_weights(weights: np.ndarray) -> bool:
+    """Whether they are finite, not negative, and not all zero, each row of them alone."""
+    good = np.isfinite(weights).all() and (weights >= 0).all() and (weights.sum(axis=-1) > 0).all()
+    return bool(good and np.isfinite(weights.sum(axis=-1)).all())
 
 
 def _columns(
@@ -131,7 +137,7 @@ def _columns(
     fits = costs is not None and costs.ndim == 2 and len(costs) >= 1 and costs.shape[1] == columns
     if costs is None or not fits or costs.dtype != np.float32 or np.isnan(costs).any():
         raise ModelFileError(f"{path}: tensor 'detector/columns' must be rows of {columns} costs, F32")
-    if weights is not None and not (weights.shape == costs.shape[:1] and (weights >= 0).all() and weights.sum() > 0):
+    if weights is not None and not (weights.shape == costs.shape[:1] and _are_weights(weights)):
         raise ModelFileError(f"{path}: tensor 'detector/column_weights' does not fit 'detector/columns'")
     return ColumnCalibration(costs, weights, groups)
 

@@ -19,7 +19,7 @@ from diabolo.data.dialect.record import Dialect
 from diabolo.data.dtypes import TEXT, is_known
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Schema
-from diabolo.errors import ConfigError, DiaboloError, ModelFileError
+from diabolo.errors import DAMAGE, ConfigError, DiaboloError, ModelFileError
 from diabolo.fitted.record import Fitted, Input, Roles, Training
 from diabolo.model.autoencoder import Model
 from diabolo.model.networks.permission import OwnNetworkCard, check_permission, own_network_card
@@ -105,7 +105,7 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
     Raises:
         ModelFileError: the first fault of the section, in one line; nothing in it is ever run.
     """
-    card = card_of(path, MainCard, section.card)
+    card: MainCard = card_of(path, MainCard, _with_old_scale(section.card))
     check_permission(path, card.config.network, card.estimator.parameters, card.own_network, own_network)
     tensors = section.tensors
     columns = len(card.encoding.schema.columns)
@@ -128,8 +128,8 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
         build_config({k: v for k, v in card.estimator.parameters.items() if k != "verbose"})
     except ModelFileError:
         raise
-    except (DiaboloError, TypeError, ValueError, IndexError, KeyError) as error:
-        raise ModelFileError(f"{path}: section 'main' does not fit together: {error}") from None
+    except (DiaboloError, *DAMAGE) as error:
+        raise ModelFileError(f"{path}: section 'main' does not fit together: {str(error)[:600]}") from None
     history = card.training.history
     if any(not {"epoch", "validation", "best"} <= set(epoch) for epoch in history):
         raise ModelFileError(f"{path}: section 'main': an epoch of the history has no number, validation or best")
@@ -144,17 +144,33 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
     return Fitted(model, history, card.roles, training, card.input, hashes), card.estimator
 
 
+def _with_old_scale(card: dict[str, Any]) -> dict[str, Any]:
+    """A card that says by what Ω measures codes; cards from before that was a setting mean their rms."""
+    config, estimator = card.get("config"), card.get("estimator")
+    if not isinstance(config, dict) or "code_scale" in config or not isinstance(estimator, dict):
+        return card
+    parameters = estimator.get("parameters")
+    if not isinstance(parameters, dict):
+        return card
+    old = {"code_scale": "rms"}
+    return {
+        **card,
+        "config": {**config, **old},
+        "estimator": {**estimator, "parameters": {**parameters, **old}},
+    }
+
+
 def main_schema(path: str | Path, section: Section) -> Schema:
     """The columns of the section's autoencoder.
 
     Raises:
         ModelFileError: the section is damaged.
     """
-    card = card_of(path, MainCard, section.card)
+    card: MainCard = card_of(path, MainCard, _with_old_scale(section.card))
     try:
         return _with_dialect(card)
-    except (ConfigError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: section 'main' does not fit together: {error}") from None
+    except (DiaboloError, *DAMAGE) as error:
+        raise ModelFileError(f"{path}: section 'main' does not fit together: {str(error)[:600]}") from None
 
 
 def _with_dialect(card: MainCard) -> Schema:

@@ -10,7 +10,7 @@ import numpy as np
 
 from diabolo.data.dtypes import TEXT, is_date, is_time
 from diabolo.data.schema import Column, Schema
-from diabolo.data.times import clock, radians
+from diabolo.data.times import clock, moment, radians
 from diabolo.errors import ConfigError, nearest
 
 __all__ = ["given_cells"]
@@ -51,12 +51,16 @@ def _cell(column: Column, value: object) -> tuple[float | None, str]:
         same = [k for k, w in enumerate(words) if said == w or (column.dtype not in TEXT and number == float(w))]
         return (float(same[0]) if same else None), shown
     if is_date(column.dtype):
-        low, high = (np.datetime64(int(v), "s") for v in (column.low, column.high))
+        low, high = moment(column.low), moment(column.high)
         try:
-            ticks = np.datetime64(_without_zone(said), "us").astype(np.int64)
-        except ValueError:
+            stamp = np.datetime64(_without_zone(said))
+            whole = stamp.astype("datetime64[s]")
+            rest = float((stamp - whole) / np.timedelta64(1, "s"))
+        except (ValueError, OverflowError, TypeError):
             return None, f"dates from {low} to {high}"
-        return float(ticks) / 1e6, f"dates from {low} to {high}"
+        if np.isnat(stamp):
+            return None, f"dates from {low} to {high}"
+        return float(whole.astype(np.int64)) + rest, f"dates from {low} to {high}"
     if is_time(column.dtype):
         return radians(said), f"times of day from {clock(column.low)} to {clock(column.high)}"
     if column.kind == "boolean":

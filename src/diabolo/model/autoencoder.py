@@ -20,11 +20,11 @@ from diabolo.config import Config
 from diabolo.data.encoding import SCALED, Encoded, Encoding
 from diabolo.errors import ConfigError
 from diabolo.memory import Memory
-from diabolo.model.checks import check_parts, check_state
+from diabolo.model.checks import check_parts, check_room, check_state
 from diabolo.model.corruption import corruptions
 from diabolo.model.heads import Head, build_heads
 from diabolo.model.latent import Posterior, latents
-from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
+from diabolo.model.networks import ParameterStore, has_paths, networks, parameter_shapes, path_norms, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
 
@@ -61,6 +61,11 @@ class Model:
         k, c, shape = self.latent_dim, len(encoding.schema.output_names), encoding.shape
         self.encoder = network.encoder(encoding.width, config.hidden, self.latent.width(k), shape)
         self.decoder = network.decoder(k, config.hidden[::-1], self.heads[-1].stop, shape)
+        if self.regularizer.scaled and config.code_scale == "decoder" and not has_paths(self.decoder):
+            raise ConfigError(
+                f"regularizer {self.regularizer.name!r} measures codes by the decoder's weights, and of network "
+                f"{config.network!r} it does not know them: set code_scale='rms', or take latent='topk'"
+            )
         shapes = {**parameter_shapes("encoder", self.encoder), **parameter_shapes("decoder", self.decoder)}
         shapes |= {f"{h.prefix}.{n}": s for h in self.heads for n, s in h.likelihood.own(len(h.block.columns)).items()}
         first = self.prior.own(k)
@@ -68,6 +73,8 @@ class Model:
         kept = {"latent_mean": (k,), "latent_cov": (k, k), "typical_nll": (c,), "typical_squared_error": (c,)}
         if state is not None:
             check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
+        else:
+            check_room(config, sum(math.prod(s) for s in shapes.values()), math.prod(lead))
         self.store = ParameterStore(shapes, lead)
         #: Moments of the training codes and typical costs of columns; filled in when a fit ends.
         self.buffers: dict[str, Tensor] = {n: torch.zeros(*lead, *s) for n, s in kept.items()}
@@ -121,6 +128,12 @@ class Model:
     def decode(self, z: Tensor, memory: Memory | None = None) -> Tensor:
         """theta [*, B, width] for z [*, B, K]."""
         return run(self.decoder, self._decoder, z, memory, "decoder")
+
+    def reach(self) -> Tensor | None:
+        """c [*lead, K], by which z̄ = z c; None where Ω has no z̄, or takes z over its root mean square."""
+        if not self.regularizer.scaled or self.config.code_scale == "rms":
+            return None
+        return path_norms(self.decoder, self._decoder, self.latent_dim)
 
     def nll(self, theta: Tensor, rows: Encoded) -> list[Tensor]:
         """−log p(x|z) per head, [*, B, columns], standardised; cells that are not there cost 0.
@@ -289,9 +302,14 @@ class Model:
             by_block[at] = torch.zeros_like(joined) if fill and block.kind == "missing" else joined
         return self.encoding.decode(by_block)
 
+    @property
+    def held(self) -> bool:
+        """Whether Ω held the codes themselves against π."""
+        return self.regularizer.matches_prior and self.config.beta > 0
+
     def sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
         """z [*lead, n, K]: from π where the codes were held against it, else from a Gaussian fitted to them."""
-        if self.latent.stochastic or self.regularizer.matches_prior:
+        if self.held:
             return self.prior.sample((*self.lead, n, self.latent_dim), generator)
         values, vectors = torch.linalg.eigh(self.buffers["latent_cov"].double())
         root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)).to(torch.float32)

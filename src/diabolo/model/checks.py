@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 
 import numpy as np
 
+from diabolo.capacity import memory_limit
 from diabolo.config import Config
 from diabolo.errors import ConfigError
-from diabolo.model.latent import Latent
+from diabolo.model.latent import Latent, latents
 from diabolo.model.networks import Shape, networks
 from diabolo.model.prior import Prior
 from diabolo.model.regularizer import Regularizer, regularizers
 from diabolo.registry import spec_of
 
-__all__ = ["check_parts", "check_state", "resolve"]
+__all__ = ["check_parts", "check_room", "check_state", "resolve"]
 
 
 def resolve(config: Config, columns: int, inputs: int, shape: Shape | None = None) -> Config:
-    """Fill in settings that were left open: K = round(√C), never over-complete unasked; widths."""
-    latent_dim = config.latent_dim or max(1, min(round(math.sqrt(columns)), columns - 1))
+    """Fill in settings that were left open: K as the latent has it, and widths."""
+    latent_dim = config.latent_dim or latents.create(config.latent).default_dim(columns)
     hidden = config.hidden
     if hidden is None:
         hidden = networks.create(config.network).default_hidden(inputs, shape)
@@ -39,9 +39,14 @@ def check_parts(config: Config, latent: Latent, prior: Prior, regularizer: Regul
             f"regularizer {regularizer.name!r} needs a latent with a width: set latent='gaussian', "
             "or take regularizer 'prior' or 'lp' for a point latent"
         )
-    void = regularizer.void(prior)
+    void = regularizer.void(prior, config.code_scale == "rms")
     if void:
         raise ConfigError(f"regularizer {regularizer.name!r} would have no effect: {void}")
+    if regularizer.name == "none" and config.beta not in (0.0, 1.0):
+        raise ConfigError(
+            f"beta = {config.beta:g} weighs a regularizer, and there is none: for few active dimensions set "
+            "regularizer='prior' and prior='laplace' (L1), or leave beta out"
+        )
     if config.draws > 1 and not latent.stochastic:
         raise ConfigError(f"draws = {config.draws} needs latent='gaussian'; a point latent has one value")
     if config.bound == "elbo":
@@ -71,3 +76,15 @@ def check_state(state: Mapping[str, np.ndarray], shapes: dict[str, tuple[int, ..
             raise ConfigError(f"tensor {name!r} has shape {list(array.shape)}; the config implies {list(shape)} F32")
         if not np.isfinite(array).all():
             raise ConfigError(f"tensor {name!r} has a number that is not finite")
+
+
+def check_room(config: Config, parameters: int, members: int) -> None:
+    """Refuse a model whose training this machine has no memory for: values, gradients, two moments, the best so far."""
+    k, limit = config.latent_dim or 0, memory_limit()
+    needed = 4 * members * (5 * parameters + 4 * k * k)
+    if limit is not None and needed > limit:
+        raise ConfigError(
+            f"latent_dim = {k:,} and hidden = {list(config.hidden or ())} make {parameters:,} parameters and codes' "
+            f"covariances of {k:,} × {k:,}, some {needed / 1e9:,.0f} GB while it is fitted; there are "
+            f"{limit / 1e9:,.0f} GB: choose a smaller latent_dim or hidden"
+        )

@@ -77,7 +77,7 @@ def loss_terms(
     distance = model.mean_nll(model.decode(posterior.sample(draws, generator), rows.memory), rows, share)
     if draws > 1:
         distance = [d.mean(0) for d in distance]
-    omega = model.regularizer(posterior, Context(model.prior, x_in, model.encode, generator, share))
+    omega = model.regularizer(posterior, Context(model.prior, x_in, model.encode, generator, share, model.reach()))
     if omega is not None:
         omega = omega.mean(-1) if share is None else torch.matmul(omega, share)
     return _total(distance, omega, beta), distance, omega

@@ -7,6 +7,8 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from diabolo.screen import visible
+
 __all__ = ["Html", "columns_table", "join", "number", "percent", "prose", "tag", "words"]
 
 #: Elements without content.
@@ -54,11 +56,6 @@ def join(children: Iterable[object]) -> Html:
         else:
             parts.append(html.escape(visible(str(child)), quote=False))
     return Html("".join(parts))
-
-
-def visible(text: str) -> str:
-    """Text without characters that HTML does not allow, or that turn the direction of text."""
-    return "".join(c if c.isprintable() or c in "\n\t\N{NO-BREAK SPACE}" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def prose(text: object) -> Html:

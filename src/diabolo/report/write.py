@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from diabolo.data.dtypes import python_cells
 from diabolo.data.formats import Data, Taken, atomic
 from diabolo.data.hashing import fingerprint, hash_rows
 from diabolo.data.matching import matched
@@ -118,7 +119,10 @@ def _cells(X: Any, label: str) -> np.ndarray:
         column = X[label]
     except (KeyError, IndexError, TypeError, ValueError):
         raise DataError(f"label = {label!r}: the rows have no such column") from None
-    return np.array(column.to_pylist() if hasattr(column, "to_pylist") else list(column), dtype=object)
+    cells = python_cells(column) if hasattr(column, "to_pylist") else list(column)
+    found = np.empty(len(cells), object)
+    found[:] = cells
+    return found
 
 
 def _word(cell: object) -> str:

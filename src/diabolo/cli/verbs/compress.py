@@ -36,7 +36,8 @@ def compress(
     """
     from diabolo.compress.files import compress_table
     from diabolo.compress.report import report_lines
-    from diabolo.data.formats import check_writable, read_batches, schema_of
+    from diabolo.compress.rivals import of_source
+    from diabolo.data.formats import check_writable, local_files, read_batches, schema_of
     from diabolo.data.reading import as_kept, notes_on
     from diabolo.errors import ConfigError
     from diabolo.file.compressing import codec_for
@@ -70,6 +71,9 @@ def compress(
     for line in [*notes_on(data), *report_lines(str(out), report)]:
         say(line)
     for line in [] if beside is None else beside.lines():
+        say(line)
+    whole = of_source(report.bytes_out, local_files(data), not any(plan.bounds)) if beside is not None else None
+    for line in [] if whole is None else whole.lines():
         say(line)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.cli.verb import verb
+from diabolo.screen import console
 
 
 @verb(30)
@@ -24,7 +25,6 @@ def evaluate(
     The rivals are fitted on a random half of the normal rows (at most 50,000); every score is then judged on
     the other rows. Rows that the model was trained on are left out.
     """
-    from rich.console import Console
     from rich.table import Table as Grid
 
     from diabolo.cli.console import say
@@ -32,7 +32,7 @@ def evaluate(
     from diabolo.file.model_file import ModelFile
 
     result = compare(ModelFile(model, own_network), data, label, normal.split(",") if normal else None, seed)
-    console = Console(width=None if Console().is_terminal else 110, markup=False)
+    screen = console()
     for anomaly, rows in result.by_class.items():
         grid = Grid(title=f"{anomaly}: {result.counts[anomaly]:,} anomalies among {result.normal:,} normal rows")
         for heading in ("score", "AUROC", "95 %", "average precision", "95 %"):
@@ -45,6 +45,6 @@ def evaluate(
                 f"{r.precision:.4f}",
                 f"{r.precision_low:.4f}–{r.precision_high:.4f}",
             )
-        console.print(grid)
+        screen.print(grid)
     for note in result.notes:
         say(note)

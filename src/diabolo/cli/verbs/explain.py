@@ -10,6 +10,7 @@ import typer
 from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError, DataError
+from diabolo.screen import console
 
 if TYPE_CHECKING:
     from diabolo.detect.calibrated import Calibrated
@@ -33,8 +34,6 @@ def explain(
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Say which columns make a row what it is: seen and expected value, contribution to the score, p-value."""
-    from rich.console import Console
-
     from diabolo.data.reading import as_fitted
     from diabolo.detect.explaining import explain as explained
     from diabolo.file.model_file import ModelFile
@@ -43,10 +42,10 @@ def explain(
     detector = ModelFile(model, own_network).detector
     schema = detector.reference.model.encoding.schema
     source = as_fitted(data, schema)
-    console = Console(highlight=False, markup=False, width=None if Console().is_terminal else 110)
+    screen = console()
     for at, values in _cells(source, schema, wanted):
         (found,) = explained(detector, values, neighbors, at)
-        _show(console, found, columns)
+        _show(screen, found, columns)
 
 
 def parse_rows(words: list[str]) -> list[int]:
@@ -109,12 +108,12 @@ def _cells(source: Any, schema: Any, wanted: list[int]) -> list[tuple[int, Any]]
     raise DataError(f"--row {missing}: {source} has {rows}")
 
 
-def _show(console: Any, found: Explanation, columns: int) -> None:
+def _show(screen: Any, found: Explanation, columns: int) -> None:
     from rich.table import Table as Grid
 
     from diabolo.detect.explaining import show
 
-    console.print(found.headline(), markup=False)
+    screen.print(found.headline())
     grid = Grid()
     for heading in ("column", "seen", "expected", "contribution", "p"):
         # Folded, not cut off: a number without its exponent is another one.
@@ -128,9 +127,9 @@ def _show(console: Any, found: Explanation, columns: int) -> None:
         name = f"* {part.column}" if part.changed else f"  {part.column}"
         numbers = (f"{part.contribution:.4g}", f"{part.p_value:.3g}")
         grid.add_row(name, show(part.seen), show(part.expected), *numbers, *cells)
-    console.print(grid)
+    screen.print(grid)
     left = len(found.columns) - columns
     notes = ["* has to change for the row to be normal"] if found.changed else []
     notes += [f"{left} more columns: --columns"] if left > 0 else []
     if notes:
-        console.print("; ".join(notes), markup=False)
+        screen.print("; ".join(notes))

@@ -73,10 +73,7 @@ def fit(
     settings = _settings(config, set_, method)
     method = settings.pop("method", method)
     flags = {"latent_dim": latent, "beta": beta, "epochs": epochs, "random_state": seed}
-    settings |= {k: v for k, v in flags.items() if v is not None and (k != "random_state" or k not in settings)}
-    if hidden is not None:
-        settings["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
-    settings |= _slots(settings, slots, take)
+    settings |= _of_flags(settings, flags, hidden) | _slots(settings, slots, take)
     _check_choices(method, only, false_alarm_rate)
     errors = compression_errors(for_, max_error, column_error, false_alarm_rate, bool(take))
     only = only if errors is None else "main"
@@ -88,8 +85,7 @@ def fit(
     apart = [label, weight, *columns_of_split(group, time)]
     names, unfit = choose_columns(source, columns, exclude, apart, settings.get("kinds"))
     ae = CLASSES[method](**settings)
-    choice = None if only is not None else Choice("auto", false_alarm_rate, seed, seed)
-    wanted = partial(Fit, chosen, choice, quiet, group, time)
+    wanted = partial(Fit, chosen, None if only else Choice("auto", false_alarm_rate, seed, seed), quiet, group, time)
     with kept(out, resume) as keep:
         with naming(data):
             fitted, detector, rows = train(source, out, names, weight, wanted(keep), most, cache)
@@ -133,6 +129,14 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -
     if constant:
         lines.append(f"  constant, so only watched for a change: {', '.join(constant[:8])}")
     return "\n".join(lines)
+
+
+def _of_flags(settings: dict[str, Any], flags: dict[str, Any], hidden: str | None) -> dict[str, Any]:
+    """What flags set; a seed of the settings stands."""
+    given = {k: v for k, v in flags.items() if v is not None and (k != "random_state" or k not in settings)}
+    if hidden is not None:
+        given["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
+    return given
 
 
 def _check_choices(method: Any, only: str | None, false_alarm_rate: float | None) -> None:

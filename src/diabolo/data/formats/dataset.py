@@ -15,6 +15,7 @@ from diabolo.data.formats.notes import without_notes
 from diabolo.data.formats.ragged import Data, Flat, Taken
 from diabolo.data.formats.remote import as_local, fetch, is_url
 from diabolo.errors import DataError, nearest
+from diabolo.files import check_regular
 
 __all__ = ["Dataset", "format_of", "locate"]
 
@@ -193,6 +194,7 @@ def _files(root: Path, place: str, shown: str) -> list[Path]:
         if not found:
             raise DataError(f"{shown}: the folder holds no files")
         return found
+    check_regular(root, DataError)
     if root.exists():
         return [root]
     if not glob.has_magic(place):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,7 +26,7 @@ from diabolo.data.formats.base import (
     rows_within,
 )
 from diabolo.data.formats.hdf5_frames import frame_parts, frame_rows, is_frame
-from diabolo.data.formats.hdf5_parts import Part, Unfit, check_filters, fields_of, part_of, walk
+from diabolo.data.formats.hdf5_parts import Part, Unfit, check_chunks, check_filters, fields_of, part_of, walk
 from diabolo.data.formats.notes import noting
 from diabolo.errors import DataError, nearest
 
@@ -65,7 +66,9 @@ class Hdf5(Format):
                 f"numbers; it has {held}"
             )
         for part in parts.values():
-            check_filters(part.dataset, part.dataset.name.strip("/"), source)
+            path = part.dataset.name.strip("/")
+            check_filters(part.dataset, path, source)
+            check_chunks(part.dataset, path, source)
         return rows, parts, left_out
 
     def _datasets(self, source: Source, chosen: dict[str, Any], left_out: dict[str, str]) -> Iterator[tuple[str, Part]]:
@@ -166,7 +169,7 @@ class Hdf5(Format):
         image = image_of(schema)
         blocks = {"x": image} if image else {}
         blocks |= {n: ((), [n]) for n in schema.names if not image or n not in set(image[1])}
-        with h5py.File(path, "w", track_order=True) as file:
+        with _Sink(path) as sink, h5py.File(sink, "w", track_order=True) as file:
             made = {n: _create(file, n, shape, schema.field(cols[0]).type) for n, (shape, cols) in blocks.items()}
             rows = 0
             for batch in batches:
@@ -176,6 +179,51 @@ class Hdf5(Format):
                     block = np.stack(cells, axis=1).reshape(batch.num_rows, *shape)
                     made[name][rows:] = block.astype(object) if block.dtype.kind == "U" else block
                 rows += batch.num_rows
+                sink.check()
+
+
+class _Sink(io.FileIO):
+    """A file whose writes never fail before they are asked about: HDF5's library ends the process on one that does.
+
+    Raises:
+        OSError: on `check` and on leaving, the first one that a write met.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.failed: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        try:
+            at = 0
+            while at < len(view) and self.failed is None:
+                at += super().write(view[at:]) or 0
+        except OSError as error:
+            self.failed = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size) if self.failed is None else size or 0
+        except OSError as error:
+            self.failed = error
+            return size or 0
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        got = super().readinto(view) or 0
+        # What was never written reads as zeros.
+        view[got:] = bytes(len(view) - got)
+        return len(view)
+
+    def check(self) -> None:
+        if self.failed is not None:
+            raise self.failed
+
+    def __exit__(self, *problem: Any) -> None:
+        super().__exit__(*problem)
+        self.check()
 
 
 def _create(file: Any, name: str, shape: tuple[int, ...], kind: Any) -> Any:

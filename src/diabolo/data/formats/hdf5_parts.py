@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from diabolo.data.formats.base import Source, numbered
 from diabolo.errors import DataError
 
-__all__ = ["Part", "Unfit", "check_filters", "fields_of", "part_of", "walk"]
+__all__ = ["Part", "Unfit", "check_chunks", "check_filters", "fields_of", "part_of", "walk"]
 
 #: Filters that are no part of HDF5, by number.
 PLUGINS = {
@@ -29,6 +30,8 @@ PLUGINS = {
 }
 #: PyTables' LZO, which no package brings.
 LZO = 305
+#: Bytes of a chunk, which HDF5's library unpacks as a whole.
+MOST_CHUNK = 1 << 29
 
 
 class Unfit(Exception):
@@ -127,6 +130,19 @@ def check_filters(dataset: Any, path: str, source: Source) -> None:
         said = PLUGINS.get(number, "LZO" if number == LZO else plist.get_filter(i)[3].decode("utf-8", "replace"))
         help_ = "pip install hdf5plugin" if number in PLUGINS else "write it anew: h5repack -f GZIP=4 IN.h5 OUT.h5"
         raise DataError(f"{source}: {path!r} is compressed by {said} (filter {number}), which HDF5 lacks: {help_}")
+
+
+def check_chunks(dataset: Any, path: str, source: Source) -> None:
+    """Refuse chunks that would fill memory.
+
+    Raises:
+        DataError: names the dataset.
+    """
+    if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > MOST_CHUNK:
+        raise DataError(
+            f"{source}: the dataset {path!r} has chunks of {list(dataset.chunks)}, which are unpacked as a whole; "
+            f"allowed are {MOST_CHUNK:,} bytes: write it with smaller ones"
+        )
 
 
 def walk(group: Any, under: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:

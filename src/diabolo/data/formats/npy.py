@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -108,9 +110,16 @@ class NumPy(Format):
         handle = stack.enter_context(archive.open(inside))
         shape, dtype, fortran = self._header(source, handle)
         if fortran and len(shape) > 1:
-            handle.seek(0)
-            array = np.load(source.path, allow_pickle=False)[key]  # column-major: rows cannot be streamed
-            yield from (array[i : i + step] for i in range(0, rows, step))
+            # Rows of a column-major array lie all over it: on disk, where its size is no matter.
+            size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+            with tempfile.TemporaryFile() as spool:
+                shutil.copyfileobj(handle, spool, 1 << 20)
+                if spool.tell() != size:
+                    raise DataError(f"{source}: {key} has {spool.tell():,} bytes, its header says {size:,}")
+                spool.flush()
+                if rows:
+                    array = np.memmap(spool, dtype, "r", shape=shape, order="F")
+                    yield from (np.array(array[i : i + step]) for i in range(0, rows, step))
             return
         width = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
         for start in range(0, rows, step):

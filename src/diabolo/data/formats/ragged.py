@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,17 +84,19 @@ class Flat:
         import pyarrow as pa
 
         self.source = source
+        self.leaves: dict[str, Leaf] = {}
+        self.fields: dict[str, Any] = {}
+        if not take and not any(pa.types.is_nested(kind) for kind in set(schema.types)):
+            _check_names(schema.names, source)
+            self.plain, self.schema = True, schema
+            return
         found = [pair for field in schema for pair in _leaves(field.name, field.name, (), field.type, source, arrays)]
+        _check_names([n for n, _ in found], source)
         leaves = dict(found)
-        if len(leaves) < len(found):
-            names = [n for n, _ in found]
-            twice = sorted({n for n in names if names.count(n) > 1})
-            raise DataError(f"{source}: duplicate column names: {', '.join(twice)}; rename them")
         taken = _taken(leaves, take or {}, source)
         self.plain = list(taken) == schema.names and not take
         #: Flat columns, and lists that are taken, which can be read as well.
         self.leaves = {**leaves, **taken}
-        self.fields = {}
         for name, leaf in self.leaves.items():
             notes = dict(schema.field(leaf.source).metadata or {})
             if leaf.slot is not None:
@@ -165,6 +168,12 @@ def flattened(schema: Any, batches: Iterator[Any], source: Source, arrays: bool 
         return schema, batches
     names = flat.schema.names
     return flat.schema, (flat.batch(batch, names, 0) for batch in batches)
+
+
+def _check_names(names: Sequence[str], source: Source) -> None:
+    if len(set(names)) < len(names):
+        twice = sorted(n for n, count in collections.Counter(names).items() if count > 1)
+        raise DataError(f"{source}: duplicate column names: {', '.join(twice)}; rename them")
 
 
 def jagged(schema: Any, group: str) -> list[str]:

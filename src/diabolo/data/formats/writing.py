@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,6 +19,9 @@ __all__ = ["SAFE", "atomic", "check_writable"]
 
 #: Whether names and cells of text that a spreadsheet would run are made harmless in text tables.
 SAFE: ContextVar[bool] = ContextVar("safe_csv", default=False)
+
+#: Seconds in which a file that was just made is locked, whatever the machine is busy with.
+YOUNG = 60.0
 
 
 @contextlib.contextmanager
@@ -31,13 +36,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
     # A link stays one, and what it leads to is replaced.
     target = target.resolve() if target.is_symlink() else target
     ending = (suffix_of(target.name) or ("", target.suffix))[1]
+    _sweep(target)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=f".part{ending}", dir=target.parent)
-        os.close(handle)
     except OSError as error:
         raise _cannot_write(target, error) from None
     part = Path(name)
     try:
+        _lock(handle)
         yield part
         with open(part, "rb+") as written:
             os.fsync(written.fileno())
@@ -49,7 +55,38 @@ def atomic(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}; nothing was left behind") from None
     finally:
+        os.close(handle)
         part.unlink(missing_ok=True)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file for as long as this process has it open; false where another has, or there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _sweep(target: Path) -> None:
+    """Remove what writers of `target` left behind that were killed: parts that nobody has locked any more."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.part[^/]*")
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(target.parent):
+            if not name.fullmatch(entry.name) or not entry.is_file(follow_symlinks=False):
+                continue
+            with contextlib.suppress(OSError):
+                handle = os.open(entry.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+                try:
+                    # One that has just been made may not be locked yet.
+                    made = entry.stat(follow_symlinks=False)
+                    fresh = made.st_size == 0 and time.time() - made.st_mtime < YOUNG
+                    if not fresh and _lock(handle):
+                        os.unlink(entry.path)
+                finally:
+                    os.close(handle)
 
 
 def check_writable(path: str | Path) -> None:
@@ -60,6 +97,7 @@ def check_writable(path: str | Path) -> None:
     """
     target = Path(path)
     _check_place(target)
+    _sweep(target)
     try:
         with tempfile.NamedTemporaryFile(prefix=f".{target.name}.", dir=target.parent):
             pass

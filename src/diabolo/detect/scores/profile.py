@@ -43,12 +43,25 @@ def profile(model: Model, rows: Encoded, iterations: int = ITERATIONS) -> Tensor
 
 
 def code_scale(model: Model) -> Tensor:
-    """[*lead, 1, K]: the root mean square of the training codes where π is that of z̄, else 1."""
-    if model.latent.stochastic or model.regularizer.matches_prior:
+    """z / z̄, [*lead, 1, K]: 1 where π is that of z; else by the decoder's paths, or the training codes' rms."""
+    if model.held or _free(model):
         return torch.ones(model.latent_dim)
+    reach = model.reach()
+    if reach is not None:
+        return reach.detach().reciprocal().clamp_max(1e6).unsqueeze(-2)
     mean, covariance = model.buffers["latent_mean"], model.buffers["latent_cov"]
     square = mean.square() + covariance.diagonal(dim1=-2, dim2=-1)
     return square.sqrt().clamp_min(1e-6).unsqueeze(-2)
+
+
+def _free(model: Model) -> bool:
+    """Whether all codes that the latent allows count alike: it limits them, and no Ω holds them."""
+    return model.latent.limits and model.regularizer.name == "none"
+
+
+def _cost(model: Model, code: Tensor) -> Tensor | float:
+    """−log π of codes [*, K], [*]."""
+    return 0.0 if _free(model) else -model.prior.log_prob(code).sum(-1)
 
 
 def _usable(rows: Encoded) -> Encoded:
@@ -59,7 +72,7 @@ def _usable(rows: Encoded) -> Encoded:
 
 def _value(model: Model, rows: Encoded, code: Tensor, scale: Tensor) -> Tensor:
     nll = model.column_nll(model.decode(code * scale, rows.memory), rows).sum(-1)
-    return nll - model.prior.log_prob(code).sum(-1)
+    return nll + _cost(model, code)
 
 
 def _descend(model: Model, rows: Encoded, z: Tensor, scale: Tensor, iterations: int) -> Tensor:
@@ -70,7 +83,7 @@ def _descend(model: Model, rows: Encoded, z: Tensor, scale: Tensor, iterations: 
         nll = torch.stack([c.sum(-1) for c in cells]).sum(0)
         gradient = torch.autograd.grad(nll.sum(), code)[0]
         with torch.no_grad():
-            return nll - model.prior.log_prob(code).sum(-1), gradient
+            return nll + _cost(model, code), gradient
 
     value, gradient = evaluate(z)
     with torch.no_grad():
@@ -79,7 +92,10 @@ def _descend(model: Model, rows: Encoded, z: Tensor, scale: Tensor, iterations: 
         idle = torch.zeros_like(value)
     for _ in range(iterations):
         with torch.no_grad():
-            tried = model.prior.prox(z - step.unsqueeze(-1) * gradient, step.unsqueeze(-1))
+            tried = z - step.unsqueeze(-1) * gradient
+            if not _free(model):
+                tried = model.prior.prox(tried, step.unsqueeze(-1))
+            tried = model.latent.kept(tried)
         tried_value, tried_gradient = evaluate(tried)
         with torch.no_grad():
             moved, turned = tried - z, tried_gradient - gradient
@@ -104,8 +120,9 @@ def _descend(model: Model, rows: Encoded, z: Tensor, scale: Tensor, iterations: 
 class Profile(Score):
     """min over z of −log p(x|z) − log π(z), nats: the likelihood reading of a sparse autoencoder.
 
-    π is that of z̄ = z / rms(training codes) where the regularizer acts on z̄. A VAE bounds the
-    integral of p(x, z) over z; here the best z stands for that integral.
+    π is that of z̄ where the regularizer acts on z̄, else of z / rms(training codes). Of a `topk` latent, z has at most
+    k dimensions, and every such z counts alike. A VAE bounds the integral of p(x, z) over z; here the best z stands for
+    that integral.
     """
 
     costly = True

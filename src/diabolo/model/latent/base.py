@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import ClassVar, Protocol
 
 import torch
@@ -41,6 +42,8 @@ class Posterior(Protocol):
 class Latent(Entry, abc.ABC):
     """The map from the encoder's numbers to a q(z|x)."""
 
+    #: Whether it limits codes itself, so that all that it allows count alike where no Ω holds them.
+    limits: ClassVar[bool] = False
     #: Whether q(z|x) has a width, which KL, ELBO and importance weights need.
     stochastic: ClassVar[bool] = False
 
@@ -50,6 +53,14 @@ class Latent(Entry, abc.ABC):
 
     @abc.abstractmethod
     def posterior(self, h: Tensor) -> Posterior: ...
+
+    def default_dim(self, columns: int) -> int:
+        """K for a table of so many columns: round(√C), at least 1 and below C."""
+        return max(1, min(round(math.sqrt(columns)), columns - 1))
+
+    def kept(self, z: Tensor) -> Tensor:
+        """The nearest code [*, K] that a row may have; any may it have unless the latent says otherwise."""
+        return z
 
 
 latents: Registry[Latent] = Registry("latent", __package__)

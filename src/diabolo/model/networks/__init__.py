@@ -15,6 +15,7 @@ from diabolo.model.networks.operations import (
     RowToImage,
     TransposedConvolution,
 )
+from diabolo.model.networks.paths import has_paths, path_norms
 from diabolo.model.networks.protocol import Network, Shape
 from diabolo.model.networks.store import ParameterStore, parameter_shapes
 
@@ -29,7 +30,9 @@ __all__ = [
     "RowToImage",
     "Shape",
     "TransposedConvolution",
+    "has_paths",
     "networks",
     "parameter_shapes",
+    "path_norms",
     "run",
 ]

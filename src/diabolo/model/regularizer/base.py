@@ -28,8 +28,8 @@ class Context:
     generator: torch.Generator
     #: Weights of the rows, [B]; None for equal ones.
     share: Tensor | None = None
-    #: The scale of z̄, [*lead, K]; None takes the batch's.
-    rms: Tensor | None = None
+    #: z̄ = z times these [*lead, K], the size of the decoder's paths; None: z over its root mean square over the batch.
+    reach: Tensor | None = None
 
     def mean(self, values: Tensor) -> Tensor:
         """Weighted mean over the rows of [*lead, B, K], with the axis kept."""
@@ -45,11 +45,17 @@ class Regularizer(Entry, abc.ABC):
     needs_stochastic: ClassVar[bool] = False
     #: Whether it draws the codes themselves towards π, so that draws of π are decoded to samples.
     matches_prior: ClassVar[bool] = False
+    #: Whether it acts on z̄, whose scale `code_scale` says.
+    scaled: ClassVar[bool] = False
     #: Whether it draws random numbers, so that two equal rows may have another Ω each.
     draws: ClassVar[bool] = False
 
-    def void(self, prior: Prior) -> str | None:
-        """Why these settings could never change a gradient, or None."""
+    def void(self, prior: Prior, by_rms: bool) -> str | None:
+        """Why these settings could never change a gradient, or None.
+
+        Args:
+            by_rms: whether codes are measured by their root mean square over the batch.
+        """
         return None
 
     @abc.abstractmethod
@@ -61,7 +67,7 @@ regularizers: Registry[Regularizer] = Registry("regularizer", __package__)
 
 
 def normalised(z: Tensor, context: Context) -> Tensor:
-    """z̄ = z / rms(z), with the gradient through the root mean square, so that shrinking z gains nothing."""
-    if context.rms is None:
+    """z̄, with the gradient through its scale, so that shrinking z gains nothing."""
+    if context.reach is None:
         return z / (context.mean(z.square()) + 1e-12).sqrt()
-    return z / context.rms.unsqueeze(-2)
+    return z * context.reach.unsqueeze(-2)

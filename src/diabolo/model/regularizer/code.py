@@ -24,13 +24,14 @@ class Nothing(Regularizer):
 
 @regularizers.register("lp")
 class Lp(Regularizer):
-    """Ω = Σ_i |z̄_i|^p on the RMS-normalised code."""
+    """Ω = Σ_i |z̄_i|^p."""
 
+    scaled = True
     #: Exponent; 1 favours codes with few active dimensions.
     p: Annotated[float, Gt(0), Lt(100)] = 1.0
 
-    def void(self, prior: Prior) -> str | None:
-        return "Σ z̄² is K for every code; take another p, like 1" if self.p == 2 else None
+    def void(self, prior: Prior, by_rms: bool) -> str | None:
+        return "Σ z̄² is K for every code; take another p, like 1" if self.p == 2 and by_rms else None
 
     def __call__(self, posterior: Posterior, context: Context) -> Tensor | None:
         z = normalised(posterior.mean, context).abs()
@@ -41,10 +42,12 @@ class Lp(Regularizer):
 class NegativeLogPrior(Regularizer):
     """Ω = −log π(z̄): λ Σ|z̄_i| − K log(λ/2) for the Laplace prior, the sparse autoencoder's Bayesian reading."""
 
-    def void(self, prior: Prior) -> str | None:
+    scaled = True
+
+    def void(self, prior: Prior, by_rms: bool) -> str | None:
         return (
             "−log of a normal prior is ½ Σ z̄² = K/2 for every code; set prior='laplace'"
-            if prior.name == "normal"
+            if prior.name == "normal" and by_rms
             else None
         )
 

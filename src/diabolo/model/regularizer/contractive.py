@@ -21,10 +21,7 @@ class Contractive(Regularizer):
 
     def __call__(self, posterior: Posterior, context: Context) -> Tensor | None:
         z, training = posterior.mean, torch.is_grad_enabled()
-        if context.rms is None:
-            scale = (context.mean((z - context.mean(z)).square()) + 1e-12).sqrt()
-        else:
-            scale = context.rms.unsqueeze(-2)
+        scale = (context.mean((z - context.mean(z)).square()) + 1e-12).sqrt()
         probe = torch.randn(z.shape[-2:], generator=context.generator, device=z.device) / scale
         # One copy of the inputs for each member, whose codes depend on no other's.
         x = context.x.expand(*z.shape[:-1], context.x.shape[-1]).detach().requires_grad_()
