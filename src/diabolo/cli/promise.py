@@ -44,7 +44,7 @@ def condition(detector: Calibrated, split: str) -> list[str]:
     lines = []
     if kind == "time":
         lines.append(f"  the last rows by {name} calibrated: drift after them is not covered (diabolo health)")
-    elif detector.calibration.groups is not None:
+    elif detector.n_groups is not None:
         whose = "rows that equal none of the table" if kind == "content" else f"rows of new groups by {name}"
         lines.append(f"  the rate is that of {whose}; each group has the same weight")
     return lines + [f"  {doubt.on_command_line}" for doubt in detector.doubts]

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from diabolo.detect.calibrated import Calibrated
-    from diabolo.detect.conformal import Calibration
     from diabolo.detect.fdr import Discoveries
     from diabolo.detect.rates import AcceptRate
 
@@ -26,11 +25,6 @@ class Rule(Protocol):
     """Decides batch by batch, or once all batches are known."""
 
     anomalies: int  #: so far
-
-    @property
-    def calibration(self) -> Calibration:
-        """Of the score in use."""
-        ...
 
     def decide(self, scores: np.ndarray) -> np.ndarray:
         """[b] bool; what a rule that must see all rows says here is not yet valid."""
@@ -101,10 +95,6 @@ class AtRate:
     anomalies: int = 0
     unscored: int = 0
 
-    @property
-    def calibration(self) -> Calibration:
-        return self.detector.calibration
-
     def decide(self, scores: np.ndarray) -> np.ndarray:
         import numpy as np
 
@@ -151,10 +141,6 @@ class AtFdr:
     anomalies: int = 0
     unscored: int = 0
 
-    @property
-    def calibration(self) -> Calibration:
-        return self.found.calibration
-
     def decide(self, scores: np.ndarray) -> np.ndarray:
         import numpy as np
 
@@ -190,7 +176,7 @@ class AtFdr:
             raise OutputError(f"{self.out}: its scores cannot be kept on the way: {error.strerror or error}") from None
 
     def said(self, rows: int) -> list[str]:
-        f, c = self.found, self.calibration
+        f, c = self.found, self.found.calibration
         lines = [
             f"  {self.anomalies:,} discoveries among {f.tests:,} rows: on average at most {percent(f.q)} of them are "
             f"normal, where normal rows are exchangeable with the {c.said} (Benjamini-Hochberg)",

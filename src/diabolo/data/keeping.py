@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ def _fields(data: Data) -> list[Any]:
 
 
 def as_held(out: str, schema: Any, batches: Iterator[Any], unknown: Sequence[str] = ()) -> tuple[Any, Iterator[Any]]:
-    """What is told of rows, as a file's format can hold it: a missing word is an empty one.
+    """What is told of rows, as a file's format can hold it: a missing word is empty, a number NaN, a verdict false.
 
     Args:
         out: where it goes.
@@ -66,10 +67,15 @@ def as_held(out: str, schema: Any, batches: Iterator[Any], unknown: Sequence[str
     def held() -> Iterator[Any]:
         for batch in batches:
             cells = [batch.column(n) for n in names]
-            filled = [pc.fill_null(c, "") if pa.types.is_string(c.type) and c.null_count else c for c in cells]
-            yield pa.RecordBatch.from_arrays(filled, schema=kept)
+            yield pa.RecordBatch.from_arrays([_filled(c) for c in cells], schema=kept)
 
     return kept, held()
+
+
+def _filled(cells: Any) -> Any:
+    kinds = ((pa.types.is_string, ""), (pa.types.is_float64, math.nan), (pa.types.is_boolean, False))
+    blank = next((b for fits, b in kinds if fits(cells.type)), None)
+    return cells if blank is None or not cells.null_count else pc.fill_null(cells, blank)
 
 
 def table_of(X: Any, told: dict[str, np.ndarray], keep: str | Sequence[str] | None) -> Any:

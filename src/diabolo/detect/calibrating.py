@@ -10,7 +10,7 @@ import numpy as np
 
 from diabolo.config import Config
 from diabolo.data.sample import Sample
-from diabolo.data.split import CONTENT, Split
+from diabolo.data.split import Split
 from diabolo.data.stream import Stream
 from diabolo.data.table import Table, like_schema, matched
 from diabolo.detect.calibrated import Calibrated
@@ -126,7 +126,7 @@ def recalibrated(
     refuse_few_to_calibrate(len(free) - excluded, len(free), excluded)
     check_score(before.reference, before.score_name)
     weights, groups = (None if a is None else a[free] for a in (weights, groups))
-    apart = Apart(values[:0], values[free], weights, groups)
+    apart = Apart(values[:0], values[free], weights, groups, "position" if groups is None else "group")
     choice = Choice(before.score, before.false_alarm_rate, random_state=before.random_state)
     return _measured_on(before.fitted, before.reference, apart, choice, excluded, *before.calibrations)
 
@@ -215,11 +215,5 @@ def _measured_on(
         score=choice.score,
         false_alarm_rate=choice.false_alarm_rate,
         random_state=choice.random_state,
-        doubts=doubts_of(values, reference.model.encoding.schema, fitted.row_hashes, _split(fitted, groups)),
+        doubts=doubts_of(values, reference.model.encoding.schema, fitted.row_hashes, apart.split, apart.stored),
     )
-
-
-def _split(fitted: Fitted, groups: np.ndarray | None) -> str:
-    """What the rows were split by: groups of their own, else as the fit's."""
-    split = fitted.roles.split
-    return split if groups is None or split == CONTENT else "group"

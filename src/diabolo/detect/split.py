@@ -30,7 +30,7 @@ def apart_of_fitted_table(fitted: Fitted, table: Table, weights: np.ndarray | No
     calibrate = used[rule.of(0, len(used)) == ROLES.index("calibrate")]
     if split.time is not None:
         calibrate = calibrate[np.argsort(split.time[calibrate], kind="stable")]
-    return _apart(table, weights, used[stored], calibrate, split.groups)
+    return _apart(table, weights, used[stored], calibrate, split.groups, split.name)
 
 
 def apart_of_any_table(
@@ -146,6 +146,8 @@ def _apart(
     stored: np.ndarray,
     calibrate: np.ndarray,
     groups: np.ndarray | None,
+    split: str | None = None,
 ) -> Apart:
+    split = split or ("position" if groups is None else "group")
     weights, groups = (None if a is None else a[calibrate] for a in (weights, groups))
-    return Apart(table.values[stored], table.values[calibrate], weights, groups)
+    return Apart(table.values[stored], table.values[calibrate], weights, groups, split)

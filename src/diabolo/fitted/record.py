@@ -128,13 +128,14 @@ class Fitted:
 class Apart:
     """Rows [·, C] that a fit hands to a detector, in the schema's order and levels; the parts share no row.
 
-    `calibrate_groups` [·] are the groups that the calibration rows come in.
+    `calibrate_groups` [·] are the groups that the calibration rows come in; `split` parted them from the stored ones.
     """
 
     stored: np.ndarray
     calibrate: np.ndarray
     calibrate_weights: np.ndarray | None = None
     calibrate_groups: np.ndarray | None = None
+    split: str = "position"
 
 
 def most_kept(columns: int, itemsize: int) -> int:

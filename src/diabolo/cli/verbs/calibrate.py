@@ -75,7 +75,7 @@ def _split(group: str | None, fitted: Fitted, before: Calibrated | None) -> str:
     """
     if group is not None:
         return group if group == "content" else f"group {group}"
-    if before is None or before.calibration.groups is None:
+    if before is None or before.n_groups is None:
         return "position"
     split = fitted.roles.split
     if split == "content" or split.startswith("group "):
