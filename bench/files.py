@@ -122,9 +122,9 @@ def run(*words: object) -> tuple[int, str, float]:
 
 def remedies(line: str) -> list[str]:
     """The first option that a line prints, as it would be pasted."""
-    found = re.findall(
-        r"(--(?:exclude|missing|header|decimal|date|encoding|separator)[ =](?:'[^']*'|[^\s';,]+|[.,]))", line
-    )
+    values = r"(?:'[^']*'|[^\s';]+)"
+    names = "exclude|missing|header|decimal|date|encoding|separator"
+    found = re.findall(rf"(--(?:{names})[ =]{values})", line)
     if found and "--exclude" in found[0]:
         return [w for f in found if "--exclude" in f and "unusable" not in f for w in shlex.split(f)]
     return shlex.split(found[0]) if found else []

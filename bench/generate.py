@@ -185,7 +185,8 @@ def fitted(train: pd.DataFrame, seed: int, quick: bool):
 
 
 def judged(drawn: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, ae, seed: int) -> dict[str, object]:
-    from diabolo.data.table import as_table, matched
+    from diabolo.data.matching import matched
+    from diabolo.data.table import as_table
     from diabolo.generate.fidelity import fidelity_of
 
     schema = ae.model_.encoding.schema

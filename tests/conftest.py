@@ -11,8 +11,9 @@ from stem import Stem
 
 from diabolo.config import build_config
 from diabolo.data.encoding import fit_encoding
+from diabolo.data.matching import matched
 from diabolo.data.schema import infer_schema
-from diabolo.data.table import as_table, matched
+from diabolo.data.table import as_table
 from diabolo.model.autoencoder import Model
 from diabolo.model.checks import resolve
 

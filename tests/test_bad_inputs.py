@@ -704,7 +704,6 @@ SCORES = {
     "model-is-folder": Case("score . {data} -o s.parquet", ".: cannot be read: Is a directory"),
     "no-data": Case("score {vae} none.csv -o s.parquet", "none.csv: no such file"),
     "suffix": Case("score {vae} {data} -o s.doc", "s.doc: unknown file type '.doc'; allowed: "),
-    "numpy": Case("score {vae} {data} -o s.npz", "s.npz: scores have a column of text; allowed: .*[.]parquet"),
     "name": Case("score {vae} {data} -o s.parquet --score nell", "score 'nell': did you mean 'nll'"),
     "name-main": Case("score {ae} {data} -o s.parquet --score msee", "unknown score 'msee': did you mean 'mse'"),
     "needs-vae": Case(
@@ -843,10 +842,7 @@ VERBS = {
     "cluster-none": Case("cluster {vae} {data} -o l.csv --clusters 0", "--clusters 0: allowed are auto and whole"),
     "cluster-method": Case("cluster {vae} {data} -o l.csv --method mixtur", "did you mean 'mixture'"),
     "cluster-setting": Case("cluster {vae} {data} -o l.csv --set starts", "--set starts: expected NAME=VALUE"),
-    "cluster-keep": Case(
-        "cluster {vae} {data} -o l.csv --no-fit",
-        "holds no clusters: it was saved by AnomalyDetector and holds main, detector, generator; find some",
-    ),
+    "cluster-keep": Case("cluster {vae} {data} -o l.csv --no-fit", "holds no clusters: .*; find some"),
     "later": Case("serve {vae} {data}", "No such command 'serve'"),
     "option": Case("--fast", "No such option: --fast"),
 }
@@ -1122,7 +1118,8 @@ def test_ended_during_fit(sign, shop, tmp_path):
             assert ended.returncode == 130
             assert ended.stderr.read().splitlines()[-1] == f"{INTERRUPTED}; --resume goes on from {kept}"
     assert out.read_bytes() == OLD
-    left = set(os.listdir(tmp_path)) - {p.name for p in tmp_path.glob(".*.part*") if sign == signal.SIGKILL}
+    hidden = [*tmp_path.glob(".*.part*"), *tmp_path.glob(".*.lock")] if sign == signal.SIGKILL else []
+    left = set(os.listdir(tmp_path)) - {p.name for p in hidden}
     assert left == {"m.diabolo", "m.diabolo.ckpt"}
 
 

@@ -125,9 +125,8 @@ def test_cells_come_back_or_the_format_says_that_it_cannot_hold_them(suffix, kin
     assert os.listdir(tmp_path) == [path.name]
     back = read(path)
     assert back.num_rows == 230
-    if format_of(path).name == "csv" and kind.startswith(("float32", "huge")):
-        table = table.cast(pa.schema([("x0", pa.float64())]), safe=False)  # text of numbers is read in double precision
-        back = back.cast(pa.schema([("x0", pa.float32())])) if kind.startswith("float32") else back
+    if format_of(path).name == "csv" and kind.startswith("float32"):
+        back = back.cast(pa.schema([("x0", pa.float32())]))  # text of numbers is read in double precision
     assert cells(back) == cells(table)
     assert {p.values[0] for p in WRITTEN} >= {".parquet", ".csv", ".npz", ".h5", ".root", ".arrow", ".idx"}
     if kind in ("float64", "float32", "uint8", "int16", "bool") and format_of(path).name != "csv":
@@ -475,7 +474,7 @@ def test_a_real_jagged_file_is_fitted_scored_and_evaluated(tmp_path, monkeypatch
     objects = ["--take", "Jet:4,Muon:2", "--exclude", "Jet_ID,Jet_btag"]
     other = "Electron_Px,Electron_Py,Electron_Pz,Electron_E,Electron_Charge,Electron_Iso"
     photons = ",".join(f"Photon_{n}" for n in ("Px", "Py", "Pz", "E", "Iso"))
-    assert "column 'Jet_Px' holds lists; --take Jet:10" in refused("fit", real, "-o", "m.diabolo")
+    assert "'Jet_Px' holds lists; --take Jet:10" in refused("fit", real, "-o", "m.diabolo")
     objects[-1] += f",{other},{photons}"
     done("fit", real, "-o", "m.diabolo", "--epochs", 1, "-q", "--label", "NPhoton", *objects)
     schema = Autoencoder.load("m.diabolo").model_.encoding.schema
@@ -688,7 +687,7 @@ def test_verbs_take_urls_and_patterns(tmp_path, monkeypatch):
     assert "300 rows scored" in done("score", "m.diabolo", "part*.csv", "-o", "memory://out/s.parquet")
     assert read("memory://out/s.parquet").num_rows == 300
     assert read("memory://out/s.parquet").column("row").to_pylist() == list(range(300))
-    assert "part*.csv: rows are counted when read, 3 columns" in done("info", "part*.csv")
+    assert "part*.csv: 300 rows, 3 columns" in done("info", "part*.csv")
     assert "is also the input" in refused("score", "m.diabolo", "part*.csv", "-o", "part1.csv")
     assert sorted(os.listdir(tmp_path)) == ["m.diabolo", "part0.csv", "part1.csv", "part2.csv"]
 

@@ -1,4 +1,4 @@
-"""HDF5 as pandas and PyTables write it, and files that hold more than columns (tests/files/make.py made them)."""
+"""HDF5 as pandas and PyTables write it, and files that hold more than columns (tests/files/make_files.py made them)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from program import done, refused
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.data.hashing import fingerprint, hash_rows
-from diabolo.data.table import as_table, matched
+from diabolo.data.matching import matched
+from diabolo.data.table import as_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.report import write_report
 from diabolo.report.alarms import alarms, findings
@@ -389,6 +390,8 @@ def test_bad_calls(flat, sound, tmp_path):
         write_report(sound["ae"], np.full((4, 8), np.inf), tmp_path / "r.html")
     with pytest.raises(DataError, match="no such column"):
         write_report(sound["ae"], flat[1], tmp_path / "r.html", label="truth")
+    with pytest.raises(ConfigError, match="allowed is the name of a column"):
+        write_report(sound["ae"], tmp_path / "table.csv", tmp_path / "r.html", label=np.zeros(300))
     assert not (tmp_path / "r.html").exists()
 
 

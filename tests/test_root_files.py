@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 
 import awkward as ak
@@ -14,7 +13,7 @@ import uproot
 from program import done
 
 from diabolo.data.formats import counters, left_out, read_batches, schema_of, write_batches
-from diabolo.data.formats.base import COUNTS
+from diabolo.data.formats.notes import counted_by
 from diabolo.data.formats.root_branches import branches_of
 from diabolo.errors import DataError
 
@@ -184,7 +183,7 @@ def test_counters_are_marked_and_left_out_with_take(tmp_path):
         )
     schema = schema_of(path)[0]
     assert set(schema.names) == {"jets_pt", "jets_eta", "hits", "n", "njets"}
-    assert json.loads(schema.field("njets").metadata[COUNTS]) == ["jets_pt", "jets_eta"]
+    assert counted_by(schema.field("njets")) == ["jets_pt", "jets_eta"]
     assert left_out(schema) == {"nhits": "the length of hits"}
     assert counters(schema) == {}
     taken = schema_of(path, {"jets": 1})[0]

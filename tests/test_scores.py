@@ -362,7 +362,8 @@ import sys, numpy as np, pandas as pd
 from diabolo import AnomalyDetector
 from diabolo.detect.choice import applicable
 from diabolo.detect.scoring import score_table
-from diabolo.data.table import as_table, matched
+from diabolo.data.matching import matched
+from diabolo.data.table import as_table
 detector = AnomalyDetector.load(sys.argv[1] + "/m.diabolo")
 X = pd.read_parquet(sys.argv[1] + "/X.parquet")
 reference = detector.calibrated_.reference

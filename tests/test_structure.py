@@ -19,7 +19,14 @@ SOURCE = ROOT / "src" / "diabolo"
 FILES = sorted(SOURCE.rglob("*.py"))
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 70
 #: Longer modules, and the reason why each is one concept all the same.
-LONGER = {}
+LONGER = {
+    "data.encoding": "a table to inputs and back, block by block: each kind of column stands in both directions",
+    "data.schema": "the kinds of columns, and the looks at one column that tell its kind",
+    "compress.chunk": "a chunk to bytes and back: what one direction writes the other reads",
+    "compress.container": "a file to bytes and back, with the checks of each field beside its place",
+    "compress.grid": "grids of floats: the choice, the way there and back, and their card",
+    "estimators.detector": "scikit-learn's face: a method a question, each with its docstring",
+}
 #: The only names of others that begin with an underscore: PyTorch has no public ones for these.
 PRIVATE = {
     "train.engine": {"torch._fused_adamw_"},  # AdamW's kernel, without 0.1 ms of bookkeeping per step

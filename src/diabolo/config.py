@@ -30,7 +30,7 @@ RandomState: TypeAlias = "int | np.random.Generator | np.random.RandomState | No
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that decides what is fitted; the same seed and data give the same weights."""
+    """All settings of a fit; the same settings, seed and data give the same weights."""
 
     #: Number K of latent dimensions. None: round(√C), at least 1 and below the C columns.
     latent_dim: Annotated[int, Ge(1), Le(65536)] | None = None
@@ -38,7 +38,7 @@ class Config:
     hidden: tuple[Annotated[int, Ge(1), Le(1 << 20)], ...] | None = None
     #: Encoder and decoder family. "conv" is for images; "package.module:Class" is a network of your own (networks.md).
     network: PartSpec = "mlp"
-    #: What the encoder returns: a point, or a distribution.
+    #: The encoder's output: a point, or a distribution.
     latent: PartSpec = "point"
     #: π(z), for Ω, for draws and for importance weights.
     prior: PartSpec = "normal"

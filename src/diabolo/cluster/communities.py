@@ -29,7 +29,7 @@ def shared(graph: csr_array, groups: np.ndarray, count: int) -> np.ndarray:
 
 
 def modularity(shares: np.ndarray) -> float:
-    """Q = Σ_c e_cc − (Σ_b e_cb)², the weight inside groups beyond what chance puts there.
+    """Q = Σ_c e_cc − (Σ_b e_cb)², the weight inside groups, above its expectation by chance.
 
     The source is Newman, Girvan 2004 (arXiv:cond-mat/0308217); 0 for one group, below 1. `shares` e [count, count] are
     those of `shared`.

@@ -19,7 +19,7 @@ from diabolo.model.autoencoder import Model
 __all__ = ["clustered", "labelled"]
 
 
-#: What is told of each row.
+#: The facts of each row.
 LABELS = pa.schema(
     [
         pa.field("row", pa.int64(), metadata={"encoding": "DELTA_BINARY_PACKED"}),

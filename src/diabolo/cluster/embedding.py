@@ -75,8 +75,8 @@ class NeighborEmbedding(Embedding):
     −Σ_ij v_ij log q_ij + (1 − v_ij) log(1 − q_ij) with q_ij = 1/(1 + a |e_i − e_j|^2b) (McInnes, Healy, Melville 2018,
     arXiv:1802.03426, eq. 18; McConville et al. 2019, arXiv:1908.05968). v is the fuzzy graph of nearest neighbors by
     |x_i − x_j|² / s_x² + |z_i − z_j|² / s_z², inputs and codes in units of their own spread s² (the sum of variances):
-    the input holds what the code has lost, and the code weighs the parts of the input. Clusters are fitted to the
-    points. A network then learns from inputs and codes the cluster of any row, also of a new one.
+    the input keeps details that the code has lost, and the code weighs the parts of the input. Clusters are fitted to
+    the points. A network then learns from inputs and codes the cluster of any row, also of a new one.
     """
 
     #: Dimensions of the points.

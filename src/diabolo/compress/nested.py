@@ -49,6 +49,10 @@ class Nest:
         #: Schema of the flat columns.
         self.flat = schema if self.plain else pa.schema(fields, schema.metadata)
 
+    def __reduce__(self) -> tuple[type[Nest], tuple[Any]]:
+        # Made again from the schema, as scikit-learn copies estimators: its functions cannot be.
+        return Nest, (self.schema,)
+
     def split(self, batch: Any) -> Any:
         """A batch of the schema as one of flat columns."""
         import pyarrow as pa

@@ -23,8 +23,9 @@ from diabolo.data.formats import (
     text_of,
     with_reading,
 )
+from diabolo.data.matching import matched
 from diabolo.data.schema import Schema
-from diabolo.data.table import Table, matched
+from diabolo.data.table import Table
 from diabolo.errors import DataError, nearest
 
 __all__ = [

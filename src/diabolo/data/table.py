@@ -6,17 +6,15 @@ import dataclasses
 import math
 import os
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from diabolo.data.dialect.record import Dialect
-from diabolo.data.dtypes import TEXT, arrow_dtype, cells_of, float_type, meaning, restored
+from diabolo.data.dtypes import arrow_dtype, cells_of, float_type, restored
 from diabolo.data.frames import arrow_table, is_pandas, pandas_column, pandas_columns
-from diabolo.data.schema import Column, Schema
-from diabolo.errors import DataError, MissingExtraError, nearest
+from diabolo.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,9 +30,6 @@ __all__ = [
     "as_table",
     "check_weights",
     "from_values",
-    "like_schema",
-    "matched",
-    "word_faults",
 ]
 
 Container = Literal["numpy", "pandas", "arrow"]
@@ -111,11 +106,13 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
 
 def as_numbers(data: Any) -> np.ndarray:
     """[n, C] of whatever scikit-learn takes for an array; its complaints as one line each."""
+    from scipy.sparse import issparse
     from sklearn.utils.validation import check_array
 
     allowed = "allowed are rows [n, columns] of numbers, or a data frame or Arrow table"
-    if data is None or isinstance(data, str | bytes | os.PathLike | Mapping):
-        hint = ": pandas.DataFrame(X) makes one" if isinstance(data, Mapping) else ""
+    mapping = isinstance(data, Mapping) and not issparse(data)  # SciPy 1.11 has a sparse array that is a dictionary
+    if data is None or mapping or isinstance(data, str | bytes | os.PathLike):
+        hint = ": pandas.DataFrame(X) makes one" if mapping else ""
         hint = hint or (": read the file first" if data is not None else "")
         raise DataError(f"X is {str(data)[:60]!r} of type {type(data).__name__}; {allowed}{hint}")
     try:
@@ -172,148 +169,6 @@ def _pandas_cells(name: str, column: Any, levels: dict[str, list[str]]) -> tuple
         ) from None
 
 
-def matched(table: Table, schema: Schema, who: str) -> Table:
-    """Bring a table into a schema's order (by name where it has names, else by position) and its levels.
-
-    A category that the schema does not know gets the position after its last level.
-
-    Raises:
-        DataError: a column is missing, the number of columns or the size of images differs, text for numbers.
-    """
-    return _recoded(_ordered(table, schema, who), schema)
-
-
-def _ordered(table: Table, schema: Schema, who: str) -> Table:
-    names = schema.names
-    if schema.shape is not None and table.shape is not None and (*table.shape, 1)[:3] != schema.shape:
-        raise DataError(
-            f"X has images of shape {list(table.shape)}; {who} was fitted on {list(schema.shape)} (h, w, channels)"
-        )
-    if not table.named:
-        if len(table.names) != len(names):
-            raise DataError(
-                f"X has {len(table.names)} features, but {who} is expecting {len(names)} features as input."
-            )
-        return table
-    if table.names == names:
-        return table
-    index = {n: i for i, n in enumerate(table.names)}
-    absent = [n for n in names if n not in index]
-    if absent:
-        if len(table.names) == len(names) and all(n == f"x{i}" for i, n in enumerate(names)):
-            return dataclasses.replace(table, levels={})  # the fit had no names to compare with
-        raise DataError(
-            f"column {absent[0]!r} is missing ({len(absent)} of the model's {len(names)} are): "
-            f"{nearest(absent[0], table.names, 'X has')}"
-        )
-    order = [index[n] for n in names]
-    return dataclasses.replace(
-        table, values=table.values[:, order], names=list(names), dtypes=[table.dtypes[i] for i in order]
-    )
-
-
-def _recoded(table: Table, schema: Schema) -> Table:
-    """Positions among a table's own levels → positions among the schema's; numbers that are categories likewise."""
-    values, levels = table.values, dict(table.levels)
-    for i, column in enumerate(schema.columns):
-        own = levels.get(table.names[i])
-        if not column.levels:
-            if column.dtype not in TEXT:
-                _check_kind(table, i, column, own)
-            if own is None or column.dtype not in TEXT:
-                continue
-        if column.kind == "ordinal":
-            if own is not None:
-                raise _no_number(table, i, own)
-            continue
-        if column.dtype in TEXT and own is None and table.dtypes[i] not in TEXT:
-            if not np.isnan(values[:, i]).all():
-                raise DataError(
-                    f"column {column.name!r} holds {table.dtypes[i]}; the model was fitted on text there "
-                    f"({', '.join(column.levels[:3])})"
-                )
-            continue
-        if own == list(column.levels):
-            continue
-        if values is table.values:
-            values = values.copy()
-        values[:, i] = _positions(values[:, i], own, column.levels)
-        levels[table.names[i]] = list(column.levels)
-    return dataclasses.replace(table, values=values, levels=levels)
-
-
-def _check_kind(table: Table, i: int, column: Column, own: Sequence[str] | None) -> None:
-    """Refuse dates or text where the model was fitted on numbers, and so on; missing cells have no kind.
-
-    Raises:
-        DataError: names the column, and the first word where a number should be.
-    """
-    known, came = meaning(column.dtype), meaning(table.dtypes[i])
-    if not table.named or (own is None and known == came) or np.isnan(table.values[:, i]).all():
-        return
-    if own is not None and known == "numbers":
-        raise _no_number(table, i, own)
-    what = "text" if own is not None else table.dtypes[i]
-    raise DataError(f"column {column.name!r} holds {what}; the model was fitted on {known} there")
-
-
-def word_faults(table: Table, kinds: Mapping[str, str]) -> dict[str, str]:
-    """Text columns that are numbers but for a few stray words, each with the first, as sentences without a subject.
-
-    Fitted as they are, each of their numbers would be a level.
-    """
-    out = {}
-    for i, name in enumerate(table.names):
-        words = table.levels.get(name)
-        numbers = sum(_is_number(w) for w in words or ())
-        if words and kinds.get(name) != "categorical" and len(words) > numbers >= max(3, len(words) / 2):
-            odd = [w for w in words if not _is_number(w)]
-            way = f"--set {shlex.quote(f'kinds.{name}=categorical')} makes it a category"
-            if table.dialect is not None and len(odd) <= 5:
-                marks = " ".join(f"--missing {shlex.quote(f'{name}={w}' if '=' in w else w)}" for w in odd)
-                way = f"{marks} says that it stands for a missing cell, {way}"
-            where, said = _first_word(table, i, words)
-            out[name] = f"has {said}, which is not a number, {where}and its other cells are: mend it; {way}"
-    return out
-
-
-def _first_word(table: Table, i: int, words: Sequence[str]) -> tuple[str, str]:
-    """Where the first cell of a column stands that is no number, and its text."""
-    odd = [k for k, word in enumerate(words) if not _is_number(word)] or [0]
-    rows = np.flatnonzero(np.isin(table.values[:, i], odd))
-    row = f"in row {table.start + int(rows[0])}, " if len(rows) else ""
-    word = words[int(table.values[rows[0], i])] if len(rows) else words[odd[0]]
-    return row, repr(word[:40])
-
-
-def _no_number(table: Table, i: int, words: Sequence[str]) -> DataError:
-    row, word = _first_word(table, i, words)
-    where = row.removeprefix("in ")
-    return DataError(f"{where}column {table.names[i]!r}: {word} is not a number; the model was fitted on numbers there")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _positions(cells: np.ndarray, own: Sequence[str] | None, levels: Sequence[str]) -> np.ndarray:
-    there = ~np.isnan(cells)
-    if own is not None:
-        place = {word: k for k, word in enumerate(levels)}
-        to = np.array([*(place.get(w, len(levels)) for w in own), len(levels)], cells.dtype)
-        code = np.where(there, cells, 0).astype(np.int64)
-        return np.where(there, to[np.minimum(code, len(own))], np.nan)
-    numbers = np.array([float(w) for w in levels])
-    order = np.argsort(numbers)
-    at = np.clip(np.searchsorted(numbers, cells, sorter=order), 0, len(numbers) - 1)
-    found = numbers[order[at]] == cells
-    return np.where(there, np.where(found, order[at], len(levels)), np.nan)
-
-
 def check_weights(weights: Any, n: int) -> np.ndarray | None:
     """Weights [n], finite and not negative, with a positive sum; None for equal ones.
 
@@ -361,12 +216,6 @@ def from_values(
         raise MissingExtraError("pandas", "pandas", "returning a data frame") from None
     series = {n: c.cast("float64") if c.null_count and _whole(c) else c for n, c in columns.items()}
     return pd.DataFrame({n: c.to_pandas() for n, c in series.items()})
-
-
-def like_schema(schema: Schema, values: np.ndarray) -> Table:
-    """Rows [n, C] in a schema's order and levels as a table of its columns."""
-    levels = {name: list(words) for name, words in schema.levels.items()}
-    return Table(values, schema.names, [c.dtype for c in schema.columns], "arrow", True, levels)
 
 
 def _whole(column: Any) -> bool:

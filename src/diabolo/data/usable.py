@@ -15,9 +15,10 @@ import numpy as np
 
 from diabolo.data.dtypes import TEXT, arrow_dtype
 from diabolo.data.formats import BESIDE, Data, jagged, schema_of, text_of
+from diabolo.data.matching import word_faults
 from diabolo.data.reading import first_rows
 from diabolo.data.schema import category_fault
-from diabolo.data.table import Table, word_faults
+from diabolo.data.table import Table
 from diabolo.errors import ColumnsError, DataError
 
 __all__ = ["LOOK", "faults_of", "flags", "type_faults", "unusable", "value_faults"]

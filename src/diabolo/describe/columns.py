@@ -22,7 +22,7 @@ def print_schema(
     Args:
         console: where to.
         schema: of the columns that a model can be fitted on; None if there are none.
-        unfit: what other columns hold.
+        unfit: contents of the other columns, by name.
         order: names of all columns, where there are others.
     """
     if schema is not None and schema.shape is not None:

@@ -91,7 +91,7 @@ def _print_columns(
 
 
 def _marked(table: Table, name: str, kind: str) -> str:
-    """What a column that cannot be fitted holds."""
+    """The contents of a column that cannot be fitted."""
     words = table.levels.get(name)
     if words is None:
         return kind

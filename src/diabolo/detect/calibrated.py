@@ -18,7 +18,9 @@ from diabolo.detect.scoring import score_table
 from diabolo.errors import CalibrationError, ConfigError
 from diabolo.fitted.record import Fitted
 
-__all__ = ["Calibrated"]
+__all__ = ["TRAINED_SINCE", "Calibrated"]
+
+TRAINED_SINCE = "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Calibrated:
     doubts: tuple[Doubt, ...] = ()
 
     def choosing(self, score: str | None = None, false_alarm_rate: float | None = None) -> Calibrated:
-        """The same calibration with another score or rate; None keeps what was chosen."""
+        """The same calibration with another score or rate; None keeps the chosen one."""
         return dataclasses.replace(
             self,
             score=self.score if score is None else score,
@@ -95,9 +97,7 @@ class Calibrated:
             ConfigError: a score that is not calibrated.
         """
         if self.epochs != len(self.fitted.history):
-            raise CalibrationError(
-                "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
-            )
+            raise CalibrationError(TRAINED_SINCE)
         name, known = self.score_name, self.calibrations
         if name in known:
             return known[name]

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from diabolo.config import Config
+from diabolo.data.matching import like_schema, matched
 from diabolo.data.sample import Sample
 from diabolo.data.split import Split
 from diabolo.data.stream import Stream
-from diabolo.data.table import Table, like_schema, matched
+from diabolo.data.table import Table
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.choice import automatic_score, check_score, routine
 from diabolo.detect.columns import ColumnCalibration

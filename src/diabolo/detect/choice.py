@@ -9,7 +9,7 @@ from diabolo.model.autoencoder import Model
 
 __all__ = ["applicable", "automatic_score", "scores_by_column", "check_score", "density", "routine", "score_of"]
 
-#: What a score lacks, in words.
+#: Unmet needs of a score, in words.
 LACKING = {
     "stochastic": "needs a VAE; this model has a {latent} latent and",
     "stored": "needs training rows, which a detector keeps: fit an AnomalyDetector (no --only main); this model",
@@ -65,7 +65,7 @@ def check_score(reference: Reference, name: str) -> None:
     """Refuse a score that does not exist, or whose needs are not met.
 
     Raises:
-        ConfigError: with what is missing, and which scores there are.
+        ConfigError: with the unmet need, and the scores that there are.
     """
     there = applicable(reference)
     if str(name).partition(":")[0] not in scores:

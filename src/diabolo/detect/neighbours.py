@@ -44,7 +44,7 @@ class Nearest:
         self.stride = -(-rows // GROUP)
         pad = self.stride * GROUP - rows
         half = 0.5 * self.points.square().sum(-1, keepdim=True)
-        # One more row, so that the product with (−q, 1) is ½|p|² − p·q; what pads the groups is infinitely far.
+        # One more row, so that the product with (−q, 1) is ½|p|² − p·q; padding of the groups is infinitely far.
         wide = torch.cat([self.points, half], dim=-1)
         wide = torch.nn.functional.pad(wide, (0, 0, 0, pad))
         wide[rows:, -1] = torch.inf

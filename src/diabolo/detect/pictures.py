@@ -46,8 +46,8 @@ class Pictures:
     r"""One view of images, d(x) / √d̄(x), with the interface of `Views`.
 
     d is the mean distance of the normalized image to the nearest 5 stored ones, d̄ the mean of the same number over
-    its nearest 20 stored ones, each without itself. It is the geometric mean of the distance and of its ratio to what
-    is usual in the neighborhood (Breunig et al. 2000): the distance alone favors complex images, the ratio alone
+    its nearest 20 stored ones, each without itself. It is the geometric mean of the distance and of its ratio to the
+    usual one in the neighborhood (Breunig et al. 2000): the distance alone favors complex images, the ratio alone
     ignores the distance of the neighborhood itself.
 
     Args:

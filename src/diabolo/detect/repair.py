@@ -108,7 +108,7 @@ def repairs(
     suspects: Sequence[np.ndarray],
     ordinary: float | None = None,
 ) -> list[Repair]:
-    """Repair each row, and say what each of its columns contributes to its score.
+    """Repair each row, and find the contribution of each column to its score.
 
     With x° the row repaired further, until it is ordinary, the contribution of a column is s(x° with the seen x_j) −
     min over c of s(x° with c): the cost of its seen value beside columns as expected. For a normal row, x° = x.

@@ -38,7 +38,7 @@ MOST_ROWS = 2_048
 FEWEST_ROWS = 20
 #: Spreads beyond which an input enters by its logarithm, so that a wild cell stays far without drowning the others.
 REACH = 8.0
-#: What is added to the variances before whitening.
+#: Added to the variances before whitening.
 RIDGE = 0.1
 #: Inputs at most for which the covariance is taken; beyond, each input is whitened alone.
 MOST_INPUTS = 1_024
@@ -46,7 +46,7 @@ MOST_INPUTS = 1_024
 GROUPS = 128
 #: Groups that are averaged over: few, many, and of distances in the stored rows' own units.
 NEAR, WIDE, RELATIVE = 5, 70, 20
-#: Nearest other stored rows whose mean distance is what is usual for a stored row.
+#: Nearest other stored rows; their mean distance is the usual one of a stored row.
 LOCAL = 20
 #: Rows whose distances to a round of stored ones are held at once.
 HELD = 1_024
@@ -76,7 +76,7 @@ class _Metric:
     another, d² is one product.
     """
 
-    rounds: list[Tensor]  # each [D + 2, G]; what pads the last one is infinitely far
+    rounds: list[Tensor]  # each [D + 2, G]; padding of the last one is infinitely far
 
     @staticmethod
     def of(places: Tensor, groups: int) -> _Metric:
@@ -201,7 +201,7 @@ class Views:
             parts.append(near.clamp_min(0.0).sqrt().mean(-1))
         mean = torch.cat(parts)
         usual = mean + 1e-3 * mean.median() + 1e-3
-        # What pads the last round stays infinitely far.
+        # Padding of the last round stays infinitely far.
         padded = torch.nn.functional.pad(usual.square().reciprocal(), (0, -len(x) % self._groups), value=1.0)
         return list(torch.split(padded, self._groups))
 

@@ -16,7 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from diabolo.artifact import Section
 from diabolo.config import RandomState, seed_of
 from diabolo.data.dtypes import mean_type
-from diabolo.data.table import Table, TableLike, TableOut, as_table, check_weights, from_values, matched
+from diabolo.data.matching import matched
+from diabolo.data.table import Table, TableLike, TableOut, as_table, check_weights, from_values
 from diabolo.data.tiles import padded, tiles
 from diabolo.detect.choice import density
 from diabolo.detect.reference import Reference

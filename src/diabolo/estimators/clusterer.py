@@ -13,7 +13,8 @@ from diabolo.cluster.clusters import Clusters, ClusterSettings, find_clusters
 from diabolo.cluster.stability import most_likely
 from diabolo.config import RandomState, seed_of
 from diabolo.data.dtypes import mean_type
-from diabolo.data.table import Container, TableLike, TableOut, as_table, from_values, matched
+from diabolo.data.matching import matched
+from diabolo.data.table import Container, TableLike, TableOut, as_table, from_values
 from diabolo.errors import ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.faces import AroundAutoencoder

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,9 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import RandomState, seed_of
 from diabolo.data.keeping import table_of
+from diabolo.data.matching import matched
 from diabolo.data.split import split_of
-from diabolo.data.table import TableLike, as_table, check_weights, matched
-from diabolo.detect.calibrated import Calibrated
+from diabolo.data.table import TableLike, TableOut, as_table, check_weights
+from diabolo.detect.calibrated import TRAINED_SINCE, Calibrated
 from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
 from diabolo.detect.explaining import Explanation, explain
 from diabolo.detect.fdr import Discoveries
@@ -27,6 +28,7 @@ from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.named import VariationalAutoencoder
 from diabolo.estimators.promise import groups_to_calibrate, warn_of_promise
+from diabolo.estimators.score_parameter import ScoreParameter
 from diabolo.file.detector import detector_section
 from diabolo.file.model_file import ModelFile, save_sections
 from diabolo.fitted.keep import keep_of
@@ -36,23 +38,6 @@ from diabolo.train.robust import Suspects
 __all__ = ["AnomalyDetector"]
 
 
-class _ScoreParameter:
-    """Keeps the parameter `score` apart from the method that scikit-learn calls by the same name."""
-
-    def __set__(self, detector: AnomalyDetector, value: str) -> None:
-        detector.__dict__["score"] = value
-
-    @overload
-    def __get__(self, detector: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, detector: AnomalyDetector, owner: type) -> Callable[..., float]: ...
-    def __get__(self, detector: AnomalyDetector | None, owner: type) -> Self | Callable[..., float]:
-        if detector is None:
-            return self
-        # For model selection: the mean of `score_samples`.
-        return lambda X, y=None: float(np.mean(detector.score_samples(X)))
-
-
 class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     """Flags rows at a guaranteed false-alarm rate, by split-conformal p-values.
 
@@ -60,9 +45,8 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     on average over calibrations (see `diabolo.detect.conformal`).
 
     Args:
-        autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (rows it
-            was trained on are left out of the calibration, see `diabolo.detect.split.apart_of_any_table`); None for
-            a `VariationalAutoencoder`.
+        autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (the calibration
+            leaves out its training rows: `diabolo.detect.split.apart_of_any_table`); None: a `VariationalAutoencoder`.
         score: a score's name, or like "neighbours:20" with its k; "auto" combines distances to stored rows
             (docs/detection.md). With fewer than 20 of them, and for rows of objects (slots) if the latent is Gaussian,
             it takes neg_elbo for a Gaussian latent (neg_log_likelihood if it was trained on an importance-weighted
@@ -77,7 +61,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     [1, -1]
     """
 
-    score = _ScoreParameter()
+    score = ScoreParameter()
 
     def __init__(
         self,
@@ -193,9 +177,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         state = self._state
         if self.autoencoder_.fitted_ is not state.fitted:
-            raise CalibrationError(
-                "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
-            )
+            raise CalibrationError(TRAINED_SINCE)
         return dataclasses.replace(state, score=self._score, false_alarm_rate=self.false_alarm_rate)
 
     def _values(self, X: TableLike) -> np.ndarray:
@@ -266,12 +248,12 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         """threshold_ − anomaly_score: negative for an anomaly; −inf for a row that cannot be scored."""
         return self.threshold_ - self.anomaly_score(X)
 
-    def score_table(self, X: TableLike, keep: str | Sequence[str] | None = None) -> Any:
+    def score_table(self, X: TableLike, keep: str | Sequence[str] | None = None) -> TableOut:
         """score, p_value and is_anomaly of each row: a pandas frame with X's index where X is one, else an Arrow table.
 
         Args:
             X: rows in the columns of the fit, others beside them.
-            keep: names of columns of X that are carried into the result, like ids.
+            keep: names of columns of X to carry into the result, like ids.
 
         Raises:
             DataError: X has no column of that name.

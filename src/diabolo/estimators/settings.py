@@ -20,7 +20,7 @@ AnyFunction = TypeVar("AnyFunction", bound=Callable[..., None])
 
 
 class Settings(TypedDict, total=False):
-    """The keyword arguments of every autoencoder; `diabolo.config.Config` says what they mean."""
+    """The keyword arguments of every autoencoder; see `diabolo.config.Config` for their meaning."""
 
     latent_dim: int | None
     hidden: Sequence[int] | None

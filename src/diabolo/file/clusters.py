@@ -170,5 +170,5 @@ def _partition(path: str | Path, card: ClustersCard, dims: int, tensors: dict[st
         or abs(weights.sum() - 1) > 1e-6
         or not np.array_equal(np.unique(group), np.arange(group.max() + 1))
     ):
-        raise refuse("weights are not shares that add up to 1, or a group has no component")
+        raise refuse("weights are not shares that add up to 1, or groups have no component")
     return Components(weights, means, covariances, group)

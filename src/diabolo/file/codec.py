@@ -72,7 +72,7 @@ def codec_of(path: str | Path, section: Section) -> Codec:
     try:
         header = Header.from_bytes(card["header"].encode())
         data = section.tensors["data"].tobytes()[: int(card["bytes"])]
-        # Of a section of before lists were coded: what is written by it codes them.
+        # A section older than the coding of lists: files written by it code them now.
         plan = dataclasses.replace(header.plan(header.model(data)), lists=True)
         asked = [None if b is None else [float(b[0]), bool(b[1])] for b in card["bounds"]]
         outside, parameters = bool(card.get("outside", False)), card.get("parameters")

@@ -9,9 +9,10 @@ import numpy as np
 
 from diabolo.config import Config
 from diabolo.data.hashing import MOST_HASHES, Fingerprint, hash_rows
+from diabolo.data.matching import matched
 from diabolo.data.roles import ROLES
 from diabolo.data.sources import encoded_rows
-from diabolo.data.table import Table, matched
+from diabolo.data.table import Table
 from diabolo.errors import DataError
 from diabolo.fitted.prepare import prepare, refuse_infinite
 from diabolo.fitted.record import Fitted, Input, Roles, Training

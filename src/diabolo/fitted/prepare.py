@@ -12,8 +12,9 @@ import numpy as np
 
 from diabolo.config import Config
 from diabolo.data.encoding import LIMIT, fit_encoding
+from diabolo.data.matching import matched, word_faults
 from diabolo.data.schema import Schema, Summary, infer_schema
-from diabolo.data.table import Table, matched, word_faults
+from diabolo.data.table import Table
 from diabolo.errors import ColumnsError, DataError
 from diabolo.model.autoencoder import Model
 from diabolo.model.checks import resolve

@@ -10,10 +10,11 @@ import numpy as np
 
 from diabolo.config import Config
 from diabolo.data.hashing import MOST_HASHES, fingerprint, hash_rows
+from diabolo.data.matching import matched
 from diabolo.data.roles import ROLES, GivenRoles, is_seen
 from diabolo.data.sources import encoded_rows
 from diabolo.data.split import Split
-from diabolo.data.table import Table, matched
+from diabolo.data.table import Table
 from diabolo.errors import DataError
 from diabolo.fitted.keep import Keep, checkpoint_of, seconds_of
 from diabolo.fitted.prepare import prepare, refuse_few, refuse_infinite

@@ -179,7 +179,7 @@ def _features(
 
 
 def _pearson(x: np.ndarray) -> np.ndarray:
-    """Correlation matrix; 0 beside what does not vary."""
+    """Correlation matrix; 0 for a column that does not vary."""
     x = x - x.mean(axis=0)
     spread = np.sqrt((x**2).sum(axis=0))
     x /= np.where(spread > 0, spread, 1.0)

@@ -42,7 +42,7 @@ def given_cells(schema: Schema, given: Mapping[str, Any] | None) -> dict[int, fl
 
 
 def _cell(column: Column, value: object) -> tuple[float | None, str]:
-    """A value as a cell, None if it is none; and what is allowed."""
+    """A value as a cell, None if it is none; and the allowed values."""
     said = str(value).strip()
     words = column.levels
     if column.dtype in TEXT or column.kind == "categorical":

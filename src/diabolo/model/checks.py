@@ -20,7 +20,7 @@ __all__ = ["check_parts", "check_state", "resolve"]
 
 
 def resolve(config: Config, columns: int, inputs: int, shape: Shape | None = None) -> Config:
-    """Fill in what was left open: K = round(√C), never over-complete unasked; widths."""
+    """Fill in settings that were left open: K = round(√C), never over-complete unasked; widths."""
     latent_dim = config.latent_dim or max(1, min(round(math.sqrt(columns)), columns - 1))
     hidden = config.hidden
     if hidden is None:
@@ -61,7 +61,7 @@ def check_parts(config: Config, latent: Latent, prior: Prior, regularizer: Regul
 
 
 def check_state(state: Mapping[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:
-    """Compare a file's tensors with what the config implies, before anything is allocated."""
+    """Compare a file's tensors with those that the config implies, before any is allocated."""
     if set(state) != set(shapes):
         odd = sorted(set(state) ^ set(shapes))[0]
         raise ConfigError(f"tensor {odd!r} is {'left over' if odd in state else 'missing'}")

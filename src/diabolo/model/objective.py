@@ -101,7 +101,7 @@ def _importance_weighted_loss(
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """−log (1/S) Σ_s w_s per row, with w = p(x|z) (π(z)/q(z|x))^β; β = 1 makes it a bound of −log p(x).
 
-    The distance is Σ_s w̃_s (−log p(x|z_s)) with the normalised weights w̃, without gradient, and Ω what is left of
+    The distance is Σ_s w̃_s (−log p(x|z_s)) with the normalised weights w̃, without gradient, and Ω the rest of
     the loss. The bound "dreg" has the same value; its gradient towards the encoder leaves out the score ∂ log q/∂φ,
     whose expectation is (w̃ − w̃²) ∂ log w/∂z: less noise, the same mean (Tucker et al. 2019, arXiv:1810.04152, eq. 8).
     """

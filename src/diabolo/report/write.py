@@ -13,9 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from diabolo.data.formats import Data, Taken, atomic
 from diabolo.data.hashing import fingerprint, hash_rows
+from diabolo.data.matching import matched
 from diabolo.data.reading import as_fitted
 from diabolo.data.sample import sampled
-from diabolo.data.table import TableLike, as_table, matched
+from diabolo.data.table import TableLike, as_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.detector import AnomalyDetector

@@ -88,7 +88,7 @@ class Checkpoint:
         """Bring a fresh state to where the file is; False if there is nothing to resume.
 
         Raises:
-            CheckpointError: damaged, or written by another fit; the line says what differs.
+            CheckpointError: damaged, or written by another fit; the line names the differences.
         """
         if not self.resume or not self.path.exists():
             return False

@@ -13,6 +13,7 @@ from diabolo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from diabolo.cli.rules import Rule
+    from diabolo.detect.calibrated import Calibrated
 
 #: The score's name that stands for every one.
 ALL = "all"
@@ -43,7 +44,7 @@ def score(
     from diabolo.cli.rules import check_one, rule_of
     from diabolo.cli.verbs.explain import top_columns
     from diabolo.data.formats import schema_of, write_batches
-    from diabolo.data.keeping import as_held, kept_names, with_kept
+    from diabolo.data.keeping import as_held
     from diabolo.data.reading import as_fitted, ordered_chunks
     from diabolo.detect.choice import applicable, automatic_score
     from diabolo.detect.reference import Reference
@@ -68,25 +69,18 @@ def score(
     source = as_fitted(data, known)
     progress = Progress("scoring", schema_of(source)[1])
     counts = {"rows": 0, "flagged": 0}
-    schema = _score_schema(explain, more)
-    kept = kept_names(source, keep, schema.names)
-    schema = with_kept(schema, source, kept)
+    schema, kept = _with_kept(_score_schema(explain, more), source, keep)
 
     def batches() -> Any:
         for values, cells in ordered_chunks(source, known, kept):
             table = score_table(reference, values, more or [name])
             s, n, at = table[name], len(values), counts["rows"]
-            flags = _flags(encoding, values, s)
-            if strict and flags:
-                raise DataError(f"{data}: row {at + min(flags)} cannot be scored: {flags[min(flags)]}")
-            p, anomaly = pa.nulls(n, pa.float64()), pa.nulls(n, pa.bool_())
-            if rule is not None and detector is not None:
-                p = pa.array(detector.p_values(s), from_pandas=True)  # no p-value is null
-                anomaly = pa.array(rule.decide(s))
+            flags = _flags(encoding, values, s, f"{data}: row " if strict else "", at)
+            p, anomaly = _judged(rule, detector, s)
             counts["rows"] += n
             counts["flagged"] += len(flags)
             progress.add(n)
-            why = pa.array([flags.get(i) for i in range(n)], pa.string()) if flags else pa.nulls(n, pa.string())
+            why = pa.array([flags.get(i) for i in range(n)] if flags else [None] * n, pa.string())
             first = [pa.array(np.arange(at, at + n)), *(cells[k] for k in kept), pa.array(s), p, anomaly, why]
             beside = top_columns(detector, values, np.flatnonzero(anomaly)) if explain and detector else []
             yield pa.record_batch([*first, *(pa.array(table[other]) for other in more), *beside], schema=schema)
@@ -109,13 +103,38 @@ def _check_out(out: str, model: Path, data: str) -> None:
     check_writable(out)
 
 
-def _flags(encoding: Any, values: Any, scores: Any) -> dict[int, str]:
-    """Why rows could not be scored, by position."""
+def _with_kept(schema: Any, source: Any, keep: list[str]) -> tuple[Any, list[str]]:
+    """The schema with the columns that are carried, and their names."""
+    from diabolo.data.keeping import kept_names, with_kept
+
+    kept = kept_names(source, keep, schema.names)
+    return with_kept(schema, source, kept), kept
+
+
+def _judged(rule: Rule | None, detector: Calibrated | None, scores: Any) -> tuple[Any, Any]:
+    """p-values and whether rows are anomalies; nothing without a detector."""
+    import pyarrow as pa
+
+    if rule is None or detector is None:
+        return pa.nulls(len(scores), pa.float64()), pa.nulls(len(scores), pa.bool_())
+    # A row without a score has no p-value.
+    return pa.array(detector.p_values(scores), from_pandas=True), pa.array(rule.decide(scores))
+
+
+def _flags(encoding: Any, values: Any, scores: Any, where: str, at: int) -> dict[int, str]:
+    """Why rows could not be scored, by position.
+
+    Raises:
+        DataError: there is such a row, and `where` says that it must not be.
+    """
     import numpy as np
 
     bad = np.flatnonzero(~np.isfinite(scores))
     reasons = encoding.flags(values[bad]) if len(bad) else []
-    return {int(i): reason or "the score overflows" for i, reason in zip(bad, reasons, strict=True)}
+    found = {int(i): reason or "the score overflows" for i, reason in zip(bad, reasons, strict=True)}
+    if where and found:
+        raise DataError(f"{where}{at + min(found)} cannot be scored: {found[min(found)]}")
+    return found
 
 
 def _summary(out: str, name: str, counts: dict[str, int], rule: Rule | None) -> str:

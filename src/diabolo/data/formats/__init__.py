@@ -14,8 +14,9 @@ from typing import Any
 from diabolo.data.dialect.finding import Found
 from diabolo.data.dialect.record import Reading
 from diabolo.data.formats import writing
-from diabolo.data.formats.base import BESIDE, SHAPE, Format, Source, formats, left_out, shape_metadata
+from diabolo.data.formats.base import BESIDE, SHAPE, Format, Source, formats, shape_metadata
 from diabolo.data.formats.dataset import format_of, locate
+from diabolo.data.formats.notes import left_out
 from diabolo.data.formats.ragged import LIST, Data, Taken, counters, flattened, is_list, jagged
 from diabolo.data.formats.remote import as_local, check_url, is_url, upload
 from diabolo.data.formats.writing import atomic

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diabolo.data.formats.base import Format, Source, formats, index_notes, known, without_index
+from diabolo.data.formats.base import Format, Source, formats, known
+from diabolo.data.formats.index import index_notes, without_index
 from diabolo.errors import DataError
 
 

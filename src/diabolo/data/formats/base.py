@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,6 @@ from diabolo.registry import Entry, Registry
 __all__ = [
     "MOST_COLUMNS",
     "BESIDE",
-    "COUNTS",
-    "LEFT_OUT",
     "SHAPE",
     "Format",
     "Source",
@@ -31,7 +28,6 @@ __all__ = [
     "fixed_columns",
     "formats",
     "image_of",
-    "left_out",
     "known",
     "longest",
     "missing_package",
@@ -41,19 +37,12 @@ __all__ = [
     "rows_within",
     "shape_metadata",
     "suffix_of",
-    "index_notes",
-    "without_index",
-    "without_notes",
 ]
 
 #: Key of an Arrow schema's metadata: the shape of the array whose cells are the columns x0, x1, ..., like b"28,28".
 SHAPE = b"diabolo.shape"
 #: Metadata of a schema: names of vectors that lie in one file with arrays of more dimensions, and are often labels.
 BESIDE = b"diabolo.beside"
-#: Metadata of a schema: JSON of what a file holds beside its columns, {name: type and why it is no column}.
-LEFT_OUT = b"diabolo.left_out"
-#: Metadata of a field: JSON of the names of the lists whose objects it counts.
-COUNTS = b"diabolo.counts"
 #: A header that claims more is damaged or hostile: names alone would fill memory.
 MOST_COLUMNS = 1 << 20
 #: Bytes of one chunk, so that wide rows do not make large ones.
@@ -146,23 +135,6 @@ def known(columns: Sequence[str] | None, names: Sequence[str], source: Source) -
     return list(names if columns is None else columns)
 
 
-#: What pandas calls an index without a name among the columns of a file.
-INDEX = re.compile(r"__index_level_\d+__")
-
-
-def without_index(schema: Any) -> Any:
-    """An Arrow schema without the nameless index of a data frame, which numbers or names its rows."""
-    import pyarrow as pa
-
-    kept = [f for f in schema if not INDEX.fullmatch(f.name)]
-    return schema if len(kept) in (0, len(schema)) else pa.schema(kept, schema.metadata)
-
-
-def index_notes(schema: Any) -> list[str]:
-    """What a person is to know of columns that are none."""
-    return [f"column {n!r} is pandas' index: left out" for n in schema.names if INDEX.fullmatch(n)]
-
-
 def rows_within(rows: int, width: int) -> int:
     """Rows per chunk where each takes `width` bytes: at most `rows`, and fewer if they are wide."""
     return max(1, min(rows, CHUNK_BYTES // max(width, 1)))
@@ -208,18 +180,6 @@ def fixed_columns(shapes: Mapping[str, tuple[int, ...]], source: Source) -> tupl
 
 def shape_metadata(shape: Sequence[int] | None) -> dict[bytes, bytes] | None:
     return {SHAPE: ",".join(map(str, shape)).encode()} if shape else None
-
-
-def left_out(schema: Any) -> dict[str, str]:
-    """What a file holds beside its columns, and of which type it is or why it cannot be one."""
-    said = (schema.metadata or {}).get(LEFT_OUT)
-    return dict(json.loads(said)) if said else {}
-
-
-def without_notes(schema: Any) -> Any:
-    """A schema that says nothing of what a file holds beside it."""
-    notes = {k: v for k, v in (schema.metadata or {}).items() if k not in (LEFT_OUT, BESIDE)}
-    return schema.with_metadata(notes or None)
 
 
 def image_of(schema: Any) -> tuple[tuple[int, ...], list[str]] | None:

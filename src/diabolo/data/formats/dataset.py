@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from diabolo.data.dialect.finding import Found
-from diabolo.data.formats.base import SHAPE, Format, Source, explained, formats, suffix_of, without_notes
+from diabolo.data.formats.base import SHAPE, Format, Source, explained, formats, suffix_of
+from diabolo.data.formats.notes import without_notes
 from diabolo.data.formats.ragged import Data, Flat, Taken
 from diabolo.data.formats.remote import as_local, fetch, is_url
 from diabolo.errors import DataError, nearest

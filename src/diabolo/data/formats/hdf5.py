@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from diabolo.data.formats.base import (
-    LEFT_OUT,
     Format,
     Source,
     block_batches,
@@ -28,6 +26,7 @@ from diabolo.data.formats.base import (
 )
 from diabolo.data.formats.hdf5_frames import frame_parts, frame_rows, is_frame
 from diabolo.data.formats.hdf5_parts import Part, Unfit, check_filters, fields_of, part_of, walk
+from diabolo.data.formats.notes import noting
 from diabolo.errors import DataError, nearest
 
 
@@ -115,10 +114,7 @@ class Hdf5(Format):
     def schema(self, source: Source) -> tuple[Any, int | None]:
         with self._open(source) as file:
             rows, parts, left_out = self._parts(source, file)
-            schema = self._arrow(source, parts)[0]
-            if left_out:
-                schema = schema.with_metadata({**(schema.metadata or {}), LEFT_OUT: json.dumps(left_out)})
-            return schema, rows
+            return noting(self._arrow(source, parts)[0], left_out), rows
 
     def _arrow(self, source: Source, parts: dict[str, Part]) -> tuple[Any, dict[str, list[str]]]:
         import pyarrow as pa

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diabolo.data.formats.base import Format, Source, formats, index_notes, known, rows_within, without_index
+from diabolo.data.formats.base import Format, Source, formats, known, rows_within
+from diabolo.data.formats.index import index_notes, without_index
 
 
 @formats.register("parquet")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from diabolo.data.dialect.record import Reading
-from diabolo.data.formats.base import COUNTS, Source, numbered
+from diabolo.data.formats.base import Source, numbered
+from diabolo.data.formats.notes import counted_by
 from diabolo.errors import DataError, nearest
 
 __all__ = ["LIST", "Data", "Flat", "Taken", "counters", "flattened", "is_list", "jagged"]
@@ -152,7 +152,7 @@ def counters(schema: Any) -> dict[str, str]:
     taken = [f.metadata[LIST].decode() for f in schema if f.metadata and LIST in f.metadata]
     found = {}
     for field in schema:
-        for counted in json.loads((field.metadata or {}).get(COUNTS, b"[]")):
+        for counted in counted_by(field):
             if any(name == counted or name.startswith(f"{counted}_") for name in taken):
                 found[field.name] = counted
     return found

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from diabolo.data.formats.base import (
-    COUNTS,
-    LEFT_OUT,
     Format,
     Source,
     formats,
@@ -17,6 +14,7 @@ from diabolo.data.formats.base import (
     missing_package,
     rows_within,
 )
+from diabolo.data.formats.notes import noting, noting_counts
 from diabolo.data.formats.root_branches import Branches, branches_of
 from diabolo.data.formats.root_writing import write_tree
 from diabolo.errors import DataError, nearest
@@ -125,8 +123,6 @@ class Root(Format):
 def _schema(found: Branches) -> Any:
     import pyarrow as pa
 
-    fields = []
-    for name, branch in found.columns.items():
-        counted = found.counts.get(name)
-        fields.append(pa.field(name, branch.kind, metadata={COUNTS: json.dumps(counted)} if counted else None))
-    return pa.schema(fields, {LEFT_OUT: json.dumps(found.left_out)} if found.left_out else None)
+    notes = {name: noting_counts(found.counts.get(name)) for name in found.columns}
+    fields = [pa.field(name, branch.kind, metadata=notes[name]) for name, branch in found.columns.items()]
+    return noting(pa.schema(fields), found.left_out)

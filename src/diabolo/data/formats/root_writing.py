@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from diabolo.data.formats.base import COUNTS, cannot_hold, plain_cells
+from diabolo.data.formats.base import cannot_hold, plain_cells
+from diabolo.data.formats.notes import counted_by
 from diabolo.data.formats.ragged import is_list
 
 __all__ = ["write_tree"]
@@ -32,9 +32,8 @@ def _counters(schema: Any) -> dict[str, str]:
     """The counter of each list: the column that counts it where it came with one, or one of its own."""
     counters: dict[str, str] = {}
     for field in schema:
-        if field.metadata and COUNTS in field.metadata:
-            said = json.loads(field.metadata[COUNTS])
-            counters |= {n: field.name for n in said if n in schema.names and is_list(schema.field(n).type)}
+        said = [n for n in counted_by(field) if n in schema.names and is_list(schema.field(n).type)]
+        counters |= dict.fromkeys(said, field.name)
     for field in schema:
         if is_list(field.type) and field.name not in counters:
             name = f"n{field.name}"

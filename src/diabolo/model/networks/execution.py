@@ -59,7 +59,7 @@ def _apply(operations: Sequence[Operation], parameters: Sequence[Tensor], x: Ten
 
 
 def _by_member(operations: Sequence[Operation], parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Members one after the other: their operations are long, and each is then what it would be alone."""
+    """Members one after the other: their operations are long, and each gives the same result as alone."""
     ranks = [len(shape) for operation in operations for shape in operation.shapes().values()]
     lead = parameters[0].shape[: parameters[0].dim() - ranks[0]] if ranks else torch.Size()
     if not lead:

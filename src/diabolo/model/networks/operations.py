@@ -54,7 +54,7 @@ class Affine:
 
     inputs: int
     outputs: int
-    #: He's gain for what a rectifier follows, 1 before an output.
+    #: He's gain before a rectifier, 1 before an output.
     gain: float = 1.0
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
