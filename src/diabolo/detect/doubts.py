@@ -168,8 +168,8 @@ def _shift(values: np.ndarray, earlier: np.ndarray, schema: Schema) -> Doubt | N
         # Mean and variance over all orders (Mann, Whitney 1947); ties only make the variance smaller.
         if abs(rank - (n + m + 1) / 2) > DEVIATIONS * math.sqrt(m * (n + m + 1) / (12 * n)):
             return Doubt(
-                f"the column {column.name!r} is unlike earlier rows in the last ones, so later ones may be flagged more "
-                "often than promised",
+                f"the column {column.name!r} is unlike earlier rows in the last ones, so later ones may be flagged "
+                "more often than promised",
                 "diabolo calibrate renews the rate on newer rows",
                 "calibrate(X) renews the rate on newer rows",
             )
