@@ -28,12 +28,15 @@ IMPORTS = (
 class Stem:
     """One process of imports; `run` forks a child from it, one at a time."""
 
+    #: CPU seconds of children that have ended, of stems that have not.
+    seconds = 0.0
+
     def __init__(self):
         here = Path(__file__)
         self.process = subprocess.Popen(
             [sys.executable, str(here)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.seconds = 0.0
+        self.own = 0.0
 
     def start(self, code, words=(), env=None, errors=os.devnull):
         """A child that runs `code` with `words` as its command line; what it says on stderr goes into a file."""
@@ -51,6 +54,7 @@ class Stem:
 
     def close(self):
         self.process.communicate()
+        Stem.seconds -= self.own
 
 
 class Child:
@@ -62,7 +66,8 @@ class Child:
     def wait(self):
         """The exit status; a signal's number with a minus, as `subprocess` has it."""
         status, seconds = json.loads(self.stem.process.stdout.readline())
-        self.stem.seconds += seconds
+        self.stem.own += seconds
+        Stem.seconds += seconds
         return status
 
 

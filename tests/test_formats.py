@@ -318,7 +318,7 @@ def test_a_model_of_images_draws_images(shape, tmp_path, monkeypatch):
     np.save("few.npy", np.random.default_rng(0).integers(0, 256, size=(150, *shape)).astype(np.uint8))
     done("fit", "few.npy", "-o", "m.diabolo", "--epochs", 1, "-q", "--only", "main", "--hidden", 8, "--latent", 2)
     for suffix in (".npy", ".npz", "-ubyte", ".h5"):
-        done("sample", "m.diabolo", "-n", 7, "-o", f"drawn{suffix}")
+        done("sample", "m.diabolo", "-n", 7, "--method", "prior", "-o", f"drawn{suffix}")
         assert schema_of(f"drawn{suffix}")[0].metadata[SHAPE] == ",".join(map(str, shape)).encode()
         assert "7 rows scored" in done("score", "m.diabolo", f"drawn{suffix}", "-o", "s.parquet")
     assert np.load("drawn.npy").shape == (7, *shape)
@@ -499,7 +499,7 @@ def test_a_real_jagged_file_is_fitted_scored_and_evaluated(tmp_path, monkeypatch
     frame.to_parquet("flat.parquet")
     done("score", "m.diabolo", "flat.parquet", "-o", "flat-scores.parquet")
     assert pq.read_table("flat-scores.parquet")["score"].equals(pq.read_table("s.parquet")["score"])
-    done("sample", "m.diabolo", "-n", 30, "-o", "drawn.root")
+    done("sample", "m.diabolo", "-n", 30, "--method", "prior", "-o", "drawn.root")
     assert uproot.open("drawn.root")["events"].num_entries == 30
     assert "30 rows scored" in done("score", "m.diabolo", "drawn.root:events", "-o", "s.csv")
     tree.file.close()

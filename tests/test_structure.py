@@ -269,3 +269,17 @@ def test_public_docstrings(cls):
 
 def test_load_says_what_it_raises():
     assert "ModelFileError" in inspect.getdoc(diabolo.load)
+
+
+def test_the_oldest_versions_that_are_tested_are_the_floors():
+    """`make test-oldest` runs what pyproject.toml promises."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    promised = [*project["dependencies"]]
+    for name in re.search(r"EXTRAS := (.*)", (ROOT / "Makefile").read_text())[1].split(","):
+        promised += extras[name]
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if "==" in line)
+    for requirement in promised:
+        name, floor = re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", requirement).groups()
+        assert re.fullmatch(rf"{re.escape(floor)}(\.0)*", tested[name]), requirement
