@@ -39,9 +39,7 @@ def fit(
     max_error: str | None = typer.Option(None, help="With --for compression: bound of all floats, as of compress."),
     column_error: list[str] = typer.Option([], help="With --for compression: bound of one column, as of compress."),
     columns: list[str] = typer.Option([], help="Columns to use, like pt,eta,phi; all by default; repeatable."),
-    exclude: list[str] = typer.Option(
-        [], help="Columns to leave out, or unusable for those no fit can take; repeatable."
-    ),
+    exclude: list[str] = typer.Option([], help="Columns to leave out; 'unusable': those no fit can take; repeatable."),
     label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
     weight: str | None = typer.Option(None, help="Column of row weights."),
     group: str | None = typer.Option(None, help="Column of groups that belong together; 'content': equal rows."),
@@ -72,10 +70,9 @@ def fit(
 
     settings = _settings(config, set_, method)
     method = settings.pop("method", method)
-    flags = {"latent_dim": latent, "beta": beta, "epochs": epochs, "random_state": seed}
+    widths = None if hidden is None else tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
+    flags = {"latent_dim": latent, "hidden": widths, "beta": beta, "epochs": epochs, "random_state": seed}
     settings |= {k: v for k, v in flags.items() if v is not None and (k != "random_state" or k not in settings)}
-    if hidden is not None:
-        settings["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
     settings |= _slots(settings, slots, take)
     _check_choices(method, only, false_alarm_rate)
     errors = compression_errors(for_, max_error, column_error, false_alarm_rate, bool(take))
@@ -88,8 +85,7 @@ def fit(
     apart = [label, weight, *columns_of_split(group, time)]
     names, unfit = choose_columns(source, columns, exclude, apart, settings.get("kinds"))
     ae = CLASSES[method](**settings)
-    choice = None if only is not None else Choice("auto", false_alarm_rate, seed, seed)
-    wanted = partial(Fit, chosen, choice, quiet, group, time)
+    wanted = partial(Fit, chosen, None if only else Choice("auto", false_alarm_rate, seed, seed), quiet, group, time)
     with kept(out, resume) as keep:
         with naming(data):
             fitted, detector, rows = train(source, out, names, weight, wanted(keep), most, cache)
