@@ -2,15 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SUITE = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 # Where the default index would give PyTorch's large CUDA build:
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak fuzz check lint bench docs clean
+.PHONY: help install demo test slowest soak test-oldest test-newest fuzz check lint bench docs clean
 
 help: ## Show these targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 install: $(VENV)/.installed ## Make .venv with the package, its extras and the test tools
 
@@ -25,10 +26,38 @@ demo: install ## Fit, calibrate and score the sample of LHC events that ships wi
 
 # One thread for each of the tests' processes: they already share the cores between them.
 test: install ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
+	$(SUITE)
+
+slowest: install ## Run the tests and list the slowest fifty by CPU seconds (docs/suite.md)
+	$(SUITE) -p tests.slowest
 
 soak: install ## Run the slow tests too
 	$(BIN)/python -m pytest
+
+# Two more environments, with the versions at both ends of the ranges that pyproject.toml promises. They need the test
+# tools and not those for style, whose own floors are higher. Python 3.11 has packages for all of the oldest.
+OLDEST_PYTHON ?= python3.11
+EXTRAS := plot,pandas,hdf5,root,images,remote
+TOOLS := pytest pytest-xdist hypothesis scikit-hep-testdata==0.3.0
+
+test-oldest: BIN := .venv-oldest/bin
+test-oldest: .venv-oldest/.installed ## Run the tests with the oldest versions allowed
+	$(SUITE)
+
+test-newest: BIN := .venv-newest/bin
+test-newest: .venv-newest/.installed ## Run the tests with the newest versions there are
+	$(SUITE)
+
+.venv-oldest/.installed: pyproject.toml constraints-oldest.txt
+	$(OLDEST_PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints-oldest.txt -e '.[$(EXTRAS)]' $(TOOLS)
+	@touch $@
+
+# Made anew each time that pyproject.toml changes; `rm -r .venv-newest` asks for what is newest today.
+.venv-newest/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --upgrade -e '.[$(EXTRAS)]' $(TOOLS)
+	@touch $@
 
 fuzz: install ## Try a million mutations of compressed files, a hundred thousand of model files
 	cd tests && ../$(BIN)/python fuzz_dbl.py --mutations 1000000
@@ -51,4 +80,4 @@ docs: install ## Write the pages that come from the code, run docs/lecture.md, d
 	$(BIN)/python docs/build.py
 
 clean: ## Remove what make made
-	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest .venv-newest out .pytest_cache .mypy_cache .ruff_cache

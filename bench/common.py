@@ -6,14 +6,17 @@ Import it before NumPy or PyTorch: it reads `--threads` and sets the thread vari
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import gc
 import itertools
 import json
 import os
 import platform
+import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +231,123 @@ def fit_pyod(detector: Any, x: np.ndarray) -> tuple[Clock, Clock]:
     with Clock() as whole:
         detector.fit(x)
     return whole, part
+
+
+# ── chains of verbs over files ────────────────────────────────────────────────────────────────────
+
+#: What a fit's one line may ask to be pasted: columns to leave out, or the part of the file that is meant.
+LEAVE_OUT = re.compile(r"--exclude[ =]((?:'[^']*'|[^\s;:),])+(?:,(?:'[^']*'|[^\s;:),])+)*)")
+NAME_ONE = re.compile(r"name one, like (\S+)$")
+MOST_PASTES = 40
+
+
+@dataclasses.dataclass
+class Chain:
+    """How far a file came: the verbs that ended well, what was pasted, the line that ended it, CPU seconds."""
+
+    data: str
+    well: list[str] = dataclasses.field(default_factory=list)
+    pastes: int = 0
+    line: str = ""
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    columns: int = 0
+
+
+def run_verb(*words: object) -> tuple[int, str]:
+    """(status, what was printed last) of the program, run inside this process."""
+    import io
+
+    from diabolo.cli import main
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            main([str(w) for w in words])
+        except SystemExit as end:
+            return int(end.code or 0), out.getvalue().strip()
+    return 0, out.getvalue().strip()
+
+
+def chain(data: str, folder: Path, back: str, epochs: int = 2) -> Chain:
+    """info, fit (after what its line says is pasted), score, compress and back, sample.
+
+    Args:
+        data: what the command line is given.
+        folder: for what is written.
+        back: suffix of the table that comes back.
+    """
+    found, model = Chain(data), folder / "m.diabolo"
+
+    def timed(verb: str, *words: object) -> bool:
+        start = time.process_time()
+        status, said = run_verb(*words)
+        found.seconds[verb] = found.seconds.get(verb, 0.0) + time.process_time() - start
+        found.line = "" if status == 0 else said.splitlines()[-1] if said else f"status {status}"
+        if status == 0:
+            found.well.append(verb)
+        return status == 0
+
+    if not timed("info", "info", data):
+        named = NAME_ONE.search(found.line)
+        if named is None:
+            return found
+        found.data, found.pastes = named[1], 1
+        if not timed("info", "info", found.data):
+            return found
+    more: list[str] = []
+    while not timed("fit", "fit", found.data, "-o", model, "--epochs", epochs, "-q", *more):
+        asked = LEAVE_OUT.search(found.line)
+        if asked is None or found.pastes >= MOST_PASTES:
+            return found
+        found.pastes += 1
+        more = ["--exclude", ",".join([*more[1:], asked[1].strip("'")])]
+    timed("score", "score", model, found.data, "-o", folder / "s.parquet", "-q")
+    if timed("compress", "compress", model, found.data, "-o", folder / "c.dbl", "--max-error", "1e-3", "--no-verdict"):
+        timed("decompress", "decompress", folder / "c.dbl", "-o", folder / f"back{back}")
+    line = found.line
+    timed("sample", "sample", model, "-n", 10, "-o", folder / "drawn.parquet")
+    found.line = line or found.line
+    return found
+
+
+#: Verbs of a chain that ended well in all.
+WELL = ("info", "fit", "score", "compress", "decompress", "sample")
+
+
+def _sent(send: Any, data: str, folder: Path, back: str) -> None:
+    send.send(chain(data, folder, back))
+
+
+def chains(jobs: Sequence[tuple[str, str]], limit: float) -> Iterator[Chain]:
+    """The chain of each (data, suffix that comes back), in a process of its own that ends after `limit` seconds."""
+    import multiprocessing
+    import tempfile
+
+    # Forked from a process that has run no threads yet.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["diabolo.cli", "diabolo.estimators.detector", "diabolo.demo"])
+    for data, back in jobs:
+        with tempfile.TemporaryDirectory() as folder:
+            receive, send = context.Pipe(duplex=False)
+            worker = context.Process(target=_sent, args=(send, data, Path(folder), back))
+            worker.start()
+            found = Chain(data, line=f"not done in {limit:g} s, or killed")
+            if receive.poll(limit):
+                with contextlib.suppress(EOFError):
+                    found = receive.recv()
+            worker.kill()
+            worker.join()
+        yield found
+
+
+def print_chains(found: Sequence[Chain], kind: str) -> None:
+    """Shares by how much had to be pasted, then a line for each file that did not end well."""
+    well = [c for c in found if all(verb in c.well for verb in WELL)]
+    counts = [sum(c.pastes <= most for c in well) for most in (0, 1, MOST_PASTES)]
+    total = max(len(found), 1)
+    shares = [f"{n} ({n / total:.0%})" for n in counts]
+    print(f"{kind}: {len(found)} tables; well in every verb at once {shares[0]}, after one paste {shares[1]}, ", end="")
+    print(f"after more {shares[2]}; info at most {max((c.seconds.get('info', 0) for c in found), default=0):.1f} s CPU")
+    for c in found:
+        if c not in well:
+            print(f"  {c.data.rpartition('/')[2]}: {'+'.join(c.well) or '-'} | {c.line[:160]}")

@@ -185,12 +185,13 @@ def fitted(train: pd.DataFrame, seed: int, quick: bool):
 
 
 def judged(drawn: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, ae, seed: int) -> dict[str, object]:
-    from diabolo.data.table import as_table, matched
-    from diabolo.generate.fidelity import compare
+    from diabolo.data.matching import matched
+    from diabolo.data.table import as_table
+    from diabolo.generate.fidelity import fidelity_of
 
     schema = ae.model_.encoding.schema
     real, new, known = (matched(as_table(t), schema, "the model").values for t in (test, drawn, train))
-    f = compare(real, new, schema, known, seed)
+    f = fidelity_of(real, new, schema, known, seed)
     return {
         "auroc": f.auroc,
         "columns": float(np.mean([c.distance for c in f.columns])),

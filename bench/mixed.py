@@ -149,7 +149,8 @@ def independent(train: pd.DataFrame, test: pd.DataFrame, whole: set[str]) -> tup
 
 def joint_nll(ae, test: pd.DataFrame, draws: int = 1000) -> np.ndarray:
     """−log p of the cells that are there and of which are missing, [n] nats, by importance weights."""
-    from diabolo.data.table import as_table, matched
+    from diabolo.data.matching import matched
+    from diabolo.data.table import as_table
     from diabolo.model.objective import importance_weighted
 
     model = ae.model_

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from program import done, left_behind, table, write
+from stem import Stem
 
 from diabolo.config import build_config
 from diabolo.data.encoding import fit_encoding
+from diabolo.data.matching import matched
 from diabolo.data.schema import infer_schema
-from diabolo.data.table import as_table, matched
+from diabolo.data.table import as_table
 from diabolo.model.autoencoder import Model
 from diabolo.model.checks import resolve
 
@@ -110,6 +112,14 @@ def encoded():
         return model.encoding.encode(torch.from_numpy(np.array(values)))
 
     return encode
+
+
+@pytest.fixture(scope="session")
+def stem():
+    """Processes of their own that need not import everything first."""
+    found = Stem()
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")

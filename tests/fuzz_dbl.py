@@ -57,6 +57,9 @@ def mixed(n, seed=0):
             "text": pa.array(words, mask=mask),
             "kind": pa.array(words).dictionary_encode(),
             "list": pa.array([[1, 2], None] * (n // 2)),
+            "struct": pa.array([{"u": 1.5, "v": [1, 2]}, None] * (n // 2)),
+            "objects": pa.array([[{"pt": 1.0, "q": 1}] * (i % 3) for i in range(n)]),
+            "array": pa.array([[1.0, 2.0], None] * (n // 2), pa.list_(pa.float64(), 2)),
         }
     )
 
@@ -132,7 +135,8 @@ def parts(data):
 def framed(header, codec, chunks, summary):
     """A file with valid checksums around whatever its parts are."""
     packed = zlib.compress(header, 1)
-    out = bytearray(b"\x89DBL\r\n\x1a\n" + struct.pack("<III", 2, len(packed), len(codec)) + packed + codec)
+    version = 3 if b'"version":3' in header else 2
+    out = bytearray(b"\x89DBL\r\n\x1a\n" + struct.pack("<III", version, len(packed), len(codec)) + packed + codec)
     out += struct.pack("<I", zlib.crc32(packed + codec))
     entries = b""
     rows = 0

@@ -94,7 +94,8 @@ def test_debug_shows_where(shop, here):
 def test_scores_can_be_written_as_csv(shop, here):
     done("score", shop / "vae.diabolo", shop / "data.parquet", "-o", "s.csv")
     done("score", shop / "vae.diabolo", shop / "data.parquet", "-o", "s.parquet")
-    text, binary = pd.read_csv("s.csv"), pd.read_parquet("s.parquet")
+    # Arrow reads a number as it was written; pandas before its third version does not.
+    text, binary = pa.csv.read_csv("s.csv").to_pandas(), pd.read_parquet("s.parquet")
     assert list(text.columns) == SCORES.names
     np.testing.assert_array_equal(text["score"], binary["score"])
     np.testing.assert_array_equal(text["is_anomaly"], binary["is_anomaly"])
@@ -131,7 +132,7 @@ def test_chunks_change_nothing(suffix, here, monkeypatch):
 
 
 def test_only_main(shop, here):
-    assert list(read_sections(shop / "ae.diabolo")) == ["generator", "main"]
+    assert list(read_sections(shop / "ae.diabolo")) == ["generator", "main", "rows"]
     frame = scored(shop / "ae.diabolo", shop / "data.parquet")
     assert pq.read_schema("s.parquet").equals(SCORES)
     np.testing.assert_array_equal(frame["score"], load(shop / "ae.diabolo").anomaly_score(table()[FEATURES]))
@@ -251,7 +252,8 @@ def test_rows_that_cannot_be_scored_are_flagged_and_never_normal(shop, here):
         assert odd["flag"].notna().sum() == 3
         assert np.isinf(odd["score"][1:4]).all()
         assert odd["is_anomaly"][1:4].all()
-        assert (odd["p_value"][1:4] == odd["p_value"].min()).all()
+        assert odd["p_value"][1:4].isna().all()
+        assert odd["p_value"].notna().sum() == 397
         assert np.isfinite(odd["score"][4]), "one missing cell has a price, not a flag"
     assert "3 rows could not be scored" in done("score", shop / "vae.diabolo", "odd.csv", "-o", "s.parquet")
     line = refused("score", shop / "vae.diabolo", "odd.csv", "-o", "strict.parquet", "--strict")

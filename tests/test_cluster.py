@@ -258,7 +258,7 @@ DAMAGE = {
     "a mean that is none": (spoil("means", np.nan), "finite"),
     "a covariance that is none": (spoil("covariances", -1.0), "fit together"),
     "weights that do not add up": (spoil("weights", 0.9), "weights"),
-    "a group left out": (spoil("group", 7), "groups"),
+    "a group left out": (spoil("group", 7), "groups have no component"),
     "a negative size": (spoil("sizes", -4), "sizes"),
     "an unknown method": (lambda card, tensors: card["parameters"]["method"].update(name="kmoans"), "kmoans"),
     "an unknown entry": (lambda card, tensors: card.update(more=1), "more"),
@@ -315,7 +315,7 @@ def test_the_program_labels_rows_and_keeps_the_clusters(tmp_path):
     assert sections["main"].sha256("main") == before
     again = LatentClusterer.load(model)
     assert np.array_equal(again.predict(table), labels["cluster"].to_numpy())
-    assert done("cluster", model, data, "-o", tmp_path / "again.parquet", "--keep", "-q") == ""
+    assert done("cluster", model, data, "-o", tmp_path / "again.parquet", "--no-fit", "-q") == ""
     assert pq.read_table(tmp_path / "again.parquet").equals(labels)
 
 

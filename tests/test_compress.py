@@ -20,12 +20,13 @@ import diabolo
 import diabolo.compress.bins
 from diabolo.compress.bins import Bins, RowTables
 from diabolo.compress.bytesio import BytesReader, pack, unpack
-from diabolo.compress.chunk import Plan, decode_chunk, encode_chunk
+from diabolo.compress.chunk import decode_chunk, encode_chunk
 from diabolo.compress.coder import TOTAL, Decoder, encode, information, lanes_for
-from diabolo.compress.container import MAGIC, VERSION, Reader
+from diabolo.compress.container import MAGIC, NEWEST, VERSION, Reader
 from diabolo.compress.grid import Bound, Cover, Relative, bits_of, choose_grid, from_bits
 from diabolo.compress.integers import coded, decoded
 from diabolo.compress.network import Network, basis, cosines, direction, exponential
+from diabolo.compress.plan import Plan
 from diabolo.compress.planning import find_slots, make_plan
 from diabolo.compress.report import report_lines
 from diabolo.compress.rivals import Verdict, verdict
@@ -688,8 +689,10 @@ def test_the_names_are_public():
     assert (diabolo.Compressor, diabolo.decompress) == (Compressor, decompress)
 
 
-@pytest.mark.parametrize(("step", "advice"), [(1, "upgrade diabolo"), (-1, "decompress it with the diabolo")])
-def test_a_file_of_another_version_says_which_diabolo_reads_it(step, advice):
-    head = MAGIC + struct.pack("<III", VERSION + step, 0, 0)
+@pytest.mark.parametrize(
+    ("version", "advice"), [(NEWEST + 1, "upgrade diabolo"), (VERSION - 1, "decompress it with the diabolo")]
+)
+def test_a_file_of_another_version_says_which_diabolo_reads_it(version, advice):
+    head = MAGIC + struct.pack("<III", version, 0, 0)
     with pytest.raises(CompressedFileError, match=advice):
         decompress(head + bytes(64))

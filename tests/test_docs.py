@@ -15,7 +15,7 @@ import typer
 from program import done
 
 from diabolo.cli.app import app
-from diabolo.demo import run
+from diabolo.demo import run_demo
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -148,7 +148,7 @@ def test_the_readme_names_every_extra_with_what_it_brings():
 
 @pytest.mark.slow
 def test_the_readmes_demo_is_what_the_demo_prints(tmp_path, capsys):
-    run(tmp_path / "out")
+    run_demo(tmp_path / "out")
     printed, said = snippets.table_rows(capsys.readouterr().out), snippets.table_rows((ROOT / "README.md").read_text())
     rows = [name for name in printed if name in said]
     assert len(rows) == 3

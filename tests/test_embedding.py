@@ -17,9 +17,9 @@ from diabolo.artifact import Section
 from diabolo.cluster import head, layout
 from diabolo.cluster.communities import merged, modularity, shared
 from diabolo.cluster.embedding import embeddings
-from diabolo.cluster.graph import correlated, fuzzy_graph, nearest, principal
+from diabolo.cluster.graph import correlated, fuzzy_graph, nearest_neighbors, principal
 from diabolo.cluster.head import Sight, learned
-from diabolo.cluster.layout import cross_entropy, curve, laid_out, pull, push
+from diabolo.cluster.layout import curve, laid_out, pair_cross_entropy, pull, push
 from diabolo.cluster.partition import partitions
 from diabolo.cluster.stability import most_likely
 from diabolo.errors import ModelFileError
@@ -90,7 +90,7 @@ def test_the_file_keeps_the_head(fitted, tmp_path):
 
 def test_neighbors_are_exact():
     x = np.random.default_rng(0).normal(size=(200, 5)) + 1000
-    places, distances = nearest(x, 7)
+    places, distances = nearest_neighbors(x, 7)
     wanted, at = NearestNeighbors(n_neighbors=8).fit(x).kneighbors(x)
     np.testing.assert_allclose(distances, wanted[:, 1:], rtol=1e-3)
     assert (places == at[:, 1:]).mean() > 0.99
@@ -98,7 +98,7 @@ def test_neighbors_are_exact():
 
 def test_memberships_follow_their_definition():
     x = np.random.default_rng(0).normal(size=(60, 3))
-    places, distances = nearest(x, 5)
+    places, distances = nearest_neighbors(x, 5)
     graph = fuzzy_graph(places, distances).toarray()
     one_way = np.zeros((60, 60))
     for i in range(60):
@@ -113,7 +113,7 @@ def test_memberships_follow_their_definition():
 
 def test_equal_rows_are_neighbors():
     x = np.repeat(np.random.default_rng(0).normal(size=(4, 2)), 5, axis=0)
-    graph = fuzzy_graph(*nearest(x, 4)).toarray()
+    graph = fuzzy_graph(*nearest_neighbors(x, 4)).toarray()
     assert np.isfinite(graph).all()
     assert (graph[:5, :5][~np.eye(5, dtype=bool)] > 0.99).all()
 
@@ -225,7 +225,7 @@ def test_cross_entropy_is_its_formula():
     q = 1 / (1 + 1.9 * squared**0.8)
     for v in (0.0, 0.3, 1.0):
         wanted = -v * q.log() - (1 - v) * (1 - q).log()
-        torch.testing.assert_close(cross_entropy(squared, torch.tensor(v), 1.9, 0.8), wanted)
+        torch.testing.assert_close(pair_cross_entropy(squared, torch.tensor(v), 1.9, 0.8), wanted)
 
 
 def test_pull_and_push_are_the_gradients_of_the_cross_entropy():
@@ -233,7 +233,7 @@ def test_pull_and_push_are_the_gradients_of_the_cross_entropy():
     gap = torch.tensor([[0.3, -0.4], [1.5, 2.0], [0.1, 0.0]], requires_grad=True)
     squared = gap.square().sum(1)
     for membership, force in ((1.0, pull), (0.0, push)):
-        loss = cross_entropy(squared, torch.tensor(membership), a, b).sum()
+        loss = pair_cross_entropy(squared, torch.tensor(membership), a, b).sum()
         (gradient,) = torch.autograd.grad(loss, gap, retain_graph=True)
         wanted = force(squared, a, b).unsqueeze(1) * gap
         torch.testing.assert_close(-gradient[:2], wanted[:2].detach(), rtol=0.01, atol=1e-6)
@@ -272,13 +272,13 @@ def test_no_step_is_longer_than_the_longest():
 
 def test_laying_out_lowers_the_loss():
     x = np.random.default_rng(0).normal(size=(120, 3))
-    graph, shape = fuzzy_graph(*nearest(x, 8)), curve(0.0)
+    graph, shape = fuzzy_graph(*nearest_neighbors(x, 8)), curve(0.0)
     v = torch.from_numpy(graph.toarray())
     off = ~torch.eye(120, dtype=bool)
 
     def loss(points):
         squared = torch.cdist(torch.from_numpy(points), torch.from_numpy(points)).square()[off]
-        return float(cross_entropy(squared, v[off], *shape).mean())
+        return float(pair_cross_entropy(squared, v[off], *shape).mean())
 
     start = np.random.default_rng(1).normal(size=(120, 2))
     assert loss(laid_out(graph, start, shape, 50, 5, 0)) < 0.7 * loss(start)

@@ -16,11 +16,12 @@ from diabolo import (
     VariationalAutoencoder,
 )
 from diabolo.config import build_config
+from diabolo.data.matching import matched
 from diabolo.data.schema import infer_schema
-from diabolo.data.table import as_table, matched
+from diabolo.data.table import as_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.generate.adjusting import _ridge
-from diabolo.generate.fidelity import column_distances, compare, copying, two_sample_auroc
+from diabolo.generate.fidelity import column_distances, copying, fidelity_of, two_sample_auroc
 from diabolo.generate.margins import Margins
 from diabolo.generate.methods import methods
 from diabolo.generate.mixture import fit_mixture
@@ -64,7 +65,7 @@ def test_a_column_far_off_comes_first_and_its_distance_is_the_closed_form():
     assert by_name["same"].distance < 0.05
     assert by_name["word"].measure == "total variation"
     assert by_name["word"].distance == pytest.approx(1 / 6, abs=0.001)
-    told = compare(values, drawn, schema)
+    told = fidelity_of(values, drawn, schema)
     assert told.columns[0].column == "moved"
     assert told.copying is None
     assert told.auroc > 0.6
@@ -73,12 +74,12 @@ def test_a_column_far_off_comes_first_and_its_distance_is_the_closed_form():
 def test_a_lost_correlation_is_named(monkeypatch):
     schema = read(pd.DataFrame(normal(50, 0), columns=list("abc")))[1]
     monkeypatch.setattr("diabolo.generate.fidelity.two_sample_auroc", lambda *_: [0.5])  # the slow part
-    told = compare(normal(3000, 1, rho=0.8), normal(3000, 2), schema)
+    told = fidelity_of(normal(3000, 1, rho=0.8), normal(3000, 2), schema)
     assert told.worst_pair[:2] == ("a", "b")
     # The rank correlation of a Gaussian pair is 6/π asin(ρ/2).
     assert told.worst_pair[2] == pytest.approx(6 / np.pi * np.arcsin(0.4), abs=0.04)
     assert told.correlation_error == pytest.approx(abs(told.worst_pair[2]) / 3, abs=0.03)
-    none = compare(normal(3000, 1, rho=0.8), normal(3000, 3, rho=0.8), schema)
+    none = fidelity_of(normal(3000, 1, rho=0.8), normal(3000, 3, rho=0.8), schema)
     assert none.correlation_error < 0.04
     assert all(c.distance < 3 * none.expected_distance for c in none.columns)
 
@@ -90,7 +91,7 @@ def test_missing_cells_are_counted_and_their_pattern_is_seen(monkeypatch):
     drawn = np.stack([rng.normal(size=2000), rng.normal(size=2000)], axis=1)
     drawn[rng.random(2000) < 0.16, 1] = np.nan
     monkeypatch.setattr("diabolo.generate.fidelity.two_sample_auroc", lambda *_: [0.5])
-    told = compare(values, drawn, schema)
+    told = fidelity_of(values, drawn, schema)
     b = next(c for c in told.columns if c.column == "b")
     assert b.missing_real == np.isnan(values[:, 1]).mean()
     assert b.missing_drawn == np.isnan(drawn[:, 1]).mean()
@@ -139,7 +140,7 @@ def test_rows_of_few_values_repeat_without_an_alarm():
 def test_too_few_rows_to_compare():
     schema = read(pd.DataFrame(normal(50, 0), columns=list("abc")))[1]
     with pytest.raises(DataError, match="9 drawn rows came to compare; allowed are 10 or more"):
-        compare(normal(50, 0), normal(9, 1), schema)
+        fidelity_of(normal(50, 0), normal(9, 1), schema)
 
 
 # ── the density of codes ──────────────────────────────────────────────────────────────────────────
@@ -334,10 +335,11 @@ def test_conditions_on_categories_are_bayes_rule():
     c = np.where(rng.random(6000) < 0.7, b, rng.integers(0, 3, 6000))
     words = np.array(["x", "y", "z"])
     frame = pd.DataFrame({"a": words[a], "b": words[b], "c": words[c], "u": rng.normal(size=6000)})
-    ae = Autoencoder(latent_dim=1, epochs=2).fit(frame)
+    # Trees of one fit are off by 0.03 where 189 rows are like the condition: four fits together.
+    fits = [Autoencoder(latent_dim=1, epochs=1, random_state=seed).fit(frame) for seed in range(4)]
     for given in ({"c": "y"}, {"c": "y", "b": "z"}):
         same = np.all([frame[n] == v for n, v in given.items()], axis=0)
-        drawn = ae.sample(4000, given=given)
+        drawn = pd.concat([ae.sample(1000, given=given) for ae in fits])
         for name in set("ab") - set(given):
             for word in words:
                 expected = (frame[name][same] == word).mean()
@@ -463,7 +465,7 @@ def test_judging_leaves_training_rows_out(plane):
     ae, _, mean = plane
     rng = np.random.default_rng(9)
     new = rng.multivariate_normal(mean, plane[1], size=2000)
-    found = ae.fidelity(pd.DataFrame(new, columns=list("abc")), seed=0)
+    found = ae.fidelity(pd.DataFrame(new, columns=list("abc")), random_state=0)
     assert (found.n_real, found.n_drawn) == (2000, 2000)
     assert found.auroc < 0.6
     assert not found.copying.alarm

@@ -25,8 +25,9 @@ from diabolo.compress.bytesio import BytesWriter
 from diabolo.compress.columns import ipc
 from diabolo.compress.limits import Budget, check_plain
 from diabolo.compress.stream import decompressed, opened, write_file
-from diabolo.data.dtypes import date_said, python_cells
+from diabolo.data.dtypes import python_cells
 from diabolo.data.formats import atomic, read_batches
+from diabolo.data.times import moment
 from diabolo.data.weight import halved, weight
 from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFileError
 from diabolo.estimators.compressor import Compressor, decompress
@@ -379,5 +380,5 @@ def test_every_time_has_words():
         cells = pa.array([-(2**63) + 1, 2**63 - 1, None, 0], pa.int64()).cast(pa.timestamp(unit))
         assert [c is None for c in python_cells(cells)] == [False, False, True, False]
     assert python_cells(pa.array([2**31 - 1], pa.int32()).cast(pa.date32()))[0] > np.datetime64("9999")
-    assert date_said(float(2**63))
-    assert date_said(-float(2**63))
+    assert moment(float(2**63))
+    assert moment(-float(2**63))

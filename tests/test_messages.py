@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from program import done, refused
 
-from diabolo.data.reading import choose_columns
+from diabolo.data.choosing import choose_columns
 from diabolo.detect.reference import Stored
 from diabolo.errors import nearest
 
@@ -88,7 +88,7 @@ def test_a_vector_beside_a_matrix_is_no_feature_unasked(tmp_path, suffix):
             for name, array in arrays.items():
                 file[name] = array
     line = refused("fit", path, "-o", tmp_path / "m.diabolo")
-    assert f"xy.{suffix}: y beside an array of more dimensions may be a label" in line
+    assert f"xy.{suffix}: column 'y' beside an array of more dimensions may be a label" in line
     columns = {
         "--label y": 3,
         "--exclude y": 3,
@@ -104,5 +104,5 @@ def test_a_vector_beside_a_matrix_is_no_feature_unasked(tmp_path, suffix):
 
 def chosen(path, flag, value):
     """How many columns a fit with this flag takes."""
-    given = {"--columns": None, "--exclude": None, "--label": None} | {flag: value}
-    return len(choose_columns(path, given["--columns"], given["--exclude"], [given["--label"]]))
+    given = {"--columns": [], "--exclude": [], "--label": []} | {flag: [value]}
+    return len(choose_columns(path, given["--columns"], given["--exclude"], given["--label"])[0])

@@ -185,7 +185,7 @@ VERBS = {
     "evaluate": lambda m, d: ("evaluate", m, d, "--label", "truth"),
     "report": lambda m, d: ("report", m, d, "-o", "r.html", "--no-refits"),
     "cluster": lambda m, d: ("cluster", m, d, "-o", "l.parquet", "--clusters", 2, "-q"),
-    "cluster --keep": lambda m, d: ("cluster", m, d, "-o", "l.parquet", "--keep", "-q"),
+    "cluster --no-fit": lambda m, d: ("cluster", m, d, "-o", "l.parquet", "--no-fit", "-q"),
     "explain": lambda m, d: ("explain", m, d, "--row", 0),
     "health": lambda m, d: ("health", m, d),
     "calibrate": lambda m, d: ("calibrate", m, d),

@@ -323,7 +323,7 @@ def test_a_checkpoint_of_another_source_is_not_resumed(module, plane, tmp_path, 
         def stop(epoch):
             raise KeyboardInterrupt
 
-        patch.setattr("diabolo.train.progress.print_epoch", stop)
+        patch.setattr("diabolo.estimators.autoencoder.print_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             ae.set_params(verbose=1).fit(plane[1], checkpoint=kept)
     ae.set_params(verbose=0)

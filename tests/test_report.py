@@ -20,17 +20,18 @@ from program import done, refused
 
 from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder, VariationalAutoencoder
 from diabolo.data.hashing import fingerprint, hash_rows
-from diabolo.data.table import as_table, matched
+from diabolo.data.matching import matched
+from diabolo.data.table import as_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.report import write_report
 from diabolo.report.alarms import alarms, findings
-from diabolo.report.bottleneck import active_units, sizes_of
-from diabolo.report.evidence import Evidence, Given, Rows
+from diabolo.report.bottleneck import active_units, compared_sizes
+from diabolo.report.evidence import Evidence, Given, ReportRows
 from diabolo.report.html import join, tag
 from diabolo.report.png import png, sheet
 from diabolo.report.sections import Missing, sections
 from diabolo.report.sections.size import subspace_angle
-from diabolo.report.space import components, explained, run
+from diabolo.report.space import explained_variance, pass_rows, principal_components
 
 NASTY = '</script><script>alert("1")</script><img src=x onerror=alert(2)>'
 
@@ -50,8 +51,10 @@ def sound(flat):
 
 def look(model, X, detector=None, refits=False):
     table = matched(as_table(X), model.model_.encoding.schema, "the model")
-    rows = Rows("X", table.values, np.arange(len(table)), len(table), fingerprint(hash_rows(table.values)))
-    return Evidence(Given("model", model, detector), rows, refits=refits)
+    rows = ReportRows("X", table.values, np.arange(len(table)), len(table), fingerprint(hash_rows(table.values)))
+    state = None if detector is None else detector.calibrated_
+    given = Given("model", type(model).__name__, model.fitted_, model.sampler_, state)
+    return Evidence(given, rows, refits=refits)
 
 
 def status(model, X, *names):
@@ -156,7 +159,7 @@ def test_the_certificate_of_a_linear_autoencoder(flat, sound):
     e = look(sound["ae"], flat[0])
     # Its decoder spans the principal subspace, and leaves what PCA leaves.
     assert subspace_angle(e)[0] < 0.05
-    sizes = sizes_of(e)
+    sizes = compared_sizes(e)
     pca = next(p for p in sizes.pca if p.k == 2)
     assert sizes.own.explained == pytest.approx(pca.explained, abs=1e-4)
     assert sizes.own.bits == pytest.approx(pca.bits, rel=1e-3)
@@ -172,7 +175,7 @@ def test_the_certificate_of_a_linear_autoencoder(flat, sound):
 
 def test_components_are_those_of_numpy():
     x = np.random.default_rng(1).normal(size=(300, 5)) @ np.random.default_rng(2).normal(size=(5, 5))
-    found = components(x.astype(np.float32))
+    found = principal_components(x.astype(np.float32))
     values, _ = np.linalg.eigh(np.cov(x.T, bias=True))
     np.testing.assert_allclose(found.variances, values[::-1], rtol=1e-3)
     *_, (k, whole) = found.reconstruct(x.astype(np.float32), [1, 3, 5])
@@ -186,7 +189,7 @@ def test_the_share_explained_counts_only_cells_that_are_there():
     there[50:, 0] = False
     hat = x.copy()
     hat[50:, 0] = 99.0
-    shares, *_ = explained(x, hat, there, np.array([0, 1]), 3)
+    shares, *_ = explained_variance(x, hat, there, np.array([0, 1]), 3)
     np.testing.assert_allclose(shares, [1.0, 1.0, np.nan])
 
 
@@ -194,7 +197,7 @@ def test_what_a_pass_expects_of_angles_and_categories(mixed):
     """E[cos φ] and the levels' probabilities, not a direction of length 1 and the likeliest level."""
     model = VariationalAutoencoder(slots={"e": 2}, epochs=3).fit(mixed).model_
     values = matched(as_table(mixed), model.encoding.schema, "x").values
-    p = run(model, values)
+    p = pass_rows(model, values)
     blocks = {b.kind: b for b in model.encoding.blocks}
     angle, colors = blocks["angle"], blocks["categorical"]
     assert (np.square(p.x_hat[:, angle.start : angle.stop]).sum(axis=1) < 1).all()
@@ -205,7 +208,7 @@ def test_what_a_pass_expects_of_angles_and_categories(mixed):
 
 
 def test_sizes_with_quick_refits(flat, sound):
-    sizes = sizes_of(look(sound["ae"], np.concatenate(flat * 4), refits=True))
+    sizes = compared_sizes(look(sound["ae"], np.concatenate(flat * 4), refits=True))
     assert [p.k for p in sizes.refits] == [1, 2, 4]
     # Trained for a moment on rows of the table, they come near the optimum.
     assert [p.explained for p in sizes.refits][:2] == pytest.approx([p.explained for p in sizes.pca][:2], abs=0.05)
@@ -213,7 +216,7 @@ def test_sizes_with_quick_refits(flat, sound):
     # Rows lie near a plane: the second number matters, the third does not, and the whole space detects nothing.
     assert by_k[2].explained - by_k[1].explained > 0.2 > by_k[3].explained - by_k[2].explained
     assert by_k[2].detection > by_k[8].detection + 0.05
-    assert sizes_of(look(sound["ae"], flat[1], refits=False)).refits == []
+    assert compared_sizes(look(sound["ae"], flat[1], refits=False)).refits == []
 
 
 def test_a_png_has_its_pixels():
@@ -387,6 +390,8 @@ def test_bad_calls(flat, sound, tmp_path):
         write_report(sound["ae"], np.full((4, 8), np.inf), tmp_path / "r.html")
     with pytest.raises(DataError, match="no such column"):
         write_report(sound["ae"], flat[1], tmp_path / "r.html", label="truth")
+    with pytest.raises(ConfigError, match="allowed is the name of a column"):
+        write_report(sound["ae"], tmp_path / "table.csv", tmp_path / "r.html", label=np.zeros(300))
     assert not (tmp_path / "r.html").exists()
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -310,7 +308,7 @@ def test_other_versions_threads_and_jobs_are_refused(kept, monkeypatch):
     ae = VariationalAutoencoder(**SMALL)
     refused(AnomalyDetector(ae), r"roles\.calibrate = 0\.0 there, 0\.\d+ here")
     with monkeypatch.context() as patched:
-        patched.setattr("diabolo.__version__", "9.9.9")
+        patched.setattr("diabolo.version.__version__", "9.9.9")
         refused(ae, r"versions\.diabolo = \S+ there, 9\.9\.9 here")
     with monkeypatch.context() as patched:
         patched.setattr(module.torch, "get_num_threads", lambda: 3)
@@ -381,7 +379,18 @@ METHODS = {
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory):
+def program(stem):
+    """A function (words, …) → the program in a process of its own, after some lines of Python."""
+
+    def start(arguments, every="0.1", before="", errors=os.devnull):
+        code = f"{before}\nfrom diabolo.cli import main\nmain()"
+        return stem.start(code, arguments, {"DIABOLO_CHECKPOINT_SECONDS": every}, errors)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory, program):
     """A folder with a table that takes some seconds to fit, and the file that each method makes of it, when asked."""
     folder, made = tmp_path_factory.mktemp("shop"), {}
     rng = np.random.default_rng(1)
@@ -395,47 +404,26 @@ def shop(tmp_path_factory):
         if method not in made:
             told = folder / f"{method}.seconds"
             ended = program(words(folder, folder / f"{method}.diabolo", method), before=TIMED.format(str(told)))
-            assert ended.wait(600) == 0
+            assert ended.wait() == 0
             made[method] = read_sections(folder / f"{method}.diabolo"), float(told.read_text())
         return made[method]
 
     return folder, reference
 
 
-#: Said before the program runs: all that a fit loads is loaded.
-LOADED = """
-import atexit, pathlib, signal, time
-import pyarrow.parquet
-import diabolo.fitted.stream, diabolo.file.detector, diabolo.train.checkpoint
-"""
-#: And the seconds of the processor from there to the end go into a file.
-TIMED = (
-    LOADED
-    + """
+#: Said before the program runs: the seconds of the processor from here to the end go into a file.
+TIMED = """
+import atexit, pathlib, time
 began = time.process_time()
 atexit.register(lambda: pathlib.Path({0!r}).write_text(str(time.process_time() - began)))
 """
-)
-#: And the process dies after so many of them, wherever it is: nothing in Python handles this signal.
-DYING = LOADED + "signal.setitimer(signal.ITIMER_PROF, {0})"
+#: Or the process dies after so many of them, wherever it is: nothing in Python handles this signal.
+DYING = "import signal\nsignal.setitimer(signal.ITIMER_PROF, {0})"
 
 
 def words(folder, out, method, *more):
-    epochs = ("--epochs", "12", "--set", "patience=40", "--hidden", "16", "-q")
+    epochs = ("--epochs", "6", "--set", "patience=40", "--hidden", "16", "-q")
     return ("fit", folder / "data.parquet", "-o", out, *METHODS[method], *epochs, *more)
-
-
-def program(arguments, every="0.1", before="", errors=subprocess.DEVNULL):
-    """The program in a process of its own, after some lines of Python."""
-    code = f"{before}\nfrom diabolo.cli import main\nmain()"
-    environment = {**os.environ, "DIABOLO_CHECKPOINT_SECONDS": every, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=errors,
-        text=True,
-    )
 
 
 def stripped(sections):
@@ -453,7 +441,7 @@ def assert_same_file(path, expected):
         assert same(section.tensors, found[name].tensors), name
 
 
-def killed_and_resumed(shop, tmp_path, method, seed, most):
+def killed_and_resumed(shop, program, tmp_path, method, seed, most):
     """Kill a fit at random moments, at most so often, then let it end; returns how often it was killed.
 
     Moments of its own processor's time: they are the same whatever else the machine does.
@@ -464,12 +452,12 @@ def killed_and_resumed(shop, tmp_path, method, seed, most):
     for _ in range(most):
         dying = DYING.format(rng.uniform(0.05, 0.95) * seconds)
         running = program(words(folder, out, method, "--resume"), every=str(rng.choice([0, 0.1, 0.5])), before=dying)
-        if running.wait(600) != -signal.SIGPROF:
+        if running.wait() != -signal.SIGPROF:
             break
         kills += 1
     else:
         running = program(words(folder, out, method, "--resume"))
-    assert running.wait(600) == 0
+    assert running.wait() == 0
     assert_same_file(out, expected)
     assert os.listdir(tmp_path) == [out.name]
     return kills
@@ -482,25 +470,27 @@ def killed_and_resumed(shop, tmp_path, method, seed, most):
         for seed, method in enumerate(METHODS)
     ],
 )
-def test_killed_at_random(method, seed, shop, tmp_path):
+def test_killed_at_random(method, seed, shop, program, tmp_path):
     # A fit that ends before its moment comes has shown nothing: another one then.
     for again in range(5):
         folder = tmp_path / str(again)
         folder.mkdir()
-        if killed_and_resumed(shop, folder, method, seed + 10 * again, 1 + seed % 2):
+        if killed_and_resumed(shop, program, folder, method, seed + 10 * again, 1 + seed % 2):
             return
     pytest.fail("no fit could be killed")
 
 
 @pytest.mark.slow
-def test_fifty_kills(shop, tmp_path):
+def test_fifty_kills(shop, program, tmp_path):
     """Fits until fifty of them have been killed; each ends as the file of the fit that was not."""
     kills = seed = 0
     while kills < 50:
         seed += 1
         folder = tmp_path / str(seed)
         folder.mkdir()
-        kills += killed_and_resumed(shop, folder, list(METHODS)[seed % len(METHODS)], 100 + seed, min(5, 50 - kills))
+        kills += killed_and_resumed(
+            shop, program, folder, list(METHODS)[seed % len(METHODS)], 100 + seed, min(5, 50 - kills)
+        )
     assert kills == 50
 
 
@@ -546,7 +536,7 @@ def die():
 
 @pytest.mark.parametrize("name", ["m.diabolo.ckpt", "m.diabolo"])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_while_writing(moment, name, shop, tmp_path):
+def test_killed_while_writing(moment, name, shop, program, tmp_path):
     folder, reference = shop
     method = "detector" if name == "m.diabolo" else "draws"
     expected, _ = reference(method)
@@ -555,32 +545,31 @@ def test_killed_while_writing(moment, name, shop, tmp_path):
     nth = 3 if name.endswith(".ckpt") else 1
     before = PLANT.format(nth) + MOMENTS[moment].format(name)
     killed = program(words(folder, out, method), every="0", before=before)
-    assert killed.wait(600) == -signal.SIGKILL
+    assert killed.wait() == -signal.SIGKILL
     whole = out.read_bytes()
     if name == "m.diabolo" and moment == "renamed":
         assert_same_file(out, expected)
     else:
         assert whole == b"the model of last week"
     read_sections(tmp_path / "m.diabolo.ckpt", CHECKPOINT)  # whole, whatever was being written
-    assert program(words(folder, out, method, "--resume")).wait(600) == 0
+    assert program(words(folder, out, method, "--resume")).wait() == 0
     assert_same_file(out, expected)
     assert os.listdir(tmp_path) == [out.name]
 
 
-def test_what_the_program_says(shop, tmp_path):
+def test_what_the_program_says(shop, program, tmp_path):
     folder, _ = shop
     out, kept = tmp_path / "m.diabolo", tmp_path / "m.diabolo.ckpt"
     short = ("--epochs", "2", "-q")
 
     def said(*more):
-        running = program(words(folder, out, "draws", *short, *more), every="0", errors=subprocess.PIPE)
-        errors = running.communicate(timeout=600)[1]
-        return running.returncode, errors
+        running = program(words(folder, out, "draws", *short, *more), every="0", errors=folder / "errors")
+        return running.wait(), (folder / "errors").read_text()
 
     assert said("--resume") == (0, f"{kept}: no checkpoint to resume from; starting afresh\n")
     assert said() == (0, "")
     plant = PLANT.format(1) + MOMENTS["not yet renamed"].format("m.diabolo")
-    assert program(words(folder, out, "draws", *short), every="0", before=plant).wait(600) == -signal.SIGKILL
+    assert program(words(folder, out, "draws", *short), every="0", before=plant).wait() == -signal.SIGKILL
     status, errors = said("--resume", "--beta", "3")
     assert status == 2
     assert errors.splitlines()[-1].startswith(f"diabolo: {kept}: another fit's checkpoint: config.beta = 1.0 there, 3")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,8 +12,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from diabolo import AnomalyDetector, Autoencoder, DenoisingAutoencoder, LinearAutoencoder, VariationalAutoencoder, load
 from diabolo.data.hashing import hash_rows
-from diabolo.detect.choice import applicable, by_column
-from diabolo.detect.neighbours import SPACES, Nearest, nearest_table
+from diabolo.detect.choice import applicable, scores_by_column
+from diabolo.detect.neighbours import SPACES, Nearest, nearest_of_table
 from diabolo.detect.reference import Reference, Stored
 from diabolo.detect.scores import scores
 from diabolo.detect.scores.error import LEVELS, denoised_error
@@ -115,7 +112,7 @@ def test_input_space_is_the_standardised_table(linear):
     scaled = [(v - encoding.center) / encoding.scale for v in (stored, new)]
     exact = NearestNeighbors(n_neighbors=5).fit(scaled[0]).kneighbors(scaled[1])[0]
     np.testing.assert_allclose(score_of(detector, new, "neighbours"), exact[:, -1], rtol=1e-5)
-    distances, positions = nearest_table(detector.calibrated_.reference, new, "input", 5)
+    distances, positions = nearest_of_table(detector.calibrated_.reference, new, "input", 5)
     np.testing.assert_allclose(distances, exact, rtol=1e-5)
     here = np.linalg.norm(scaled[0][positions[:, 2]] - scaled[1], axis=1)
     np.testing.assert_allclose(here, exact[:, 2], rtol=1e-5)
@@ -158,7 +155,7 @@ def test_input_space_counts_every_kind_of_column(mixed, mixed_detector):
     encoding, stored = reference.model.encoding, reference.stored.values
     rows = values_of(reference.model, mixed)[:12].copy()
     known = {int(h) for h in hash_rows(stored)}
-    distance, _ = nearest_table(reference, rows, "input", 3)
+    distance, _ = nearest_of_table(reference, rows, "input", 3)
     for i, row in enumerate(rows):
         exact = np.sort([squared_distance(encoding, row, other) for other in stored]) ** 0.5
         exact = exact[1:4] if int(hash_rows(rows[i : i + 1])[0]) in known else exact[:3]
@@ -259,7 +256,7 @@ def test_columns_add_up_to_the_score(name, mixed, mixed_detector):
     reference = mixed_detector.calibrated_.reference
     values = values_of(reference.model, mixed).astype(float)
     values[5] = np.nan
-    if name not in by_column(reference):
+    if name not in scores_by_column(reference):
         with pytest.raises(ConfigError, match=rf"{name}' has no columns; those that have: denoise, mae, mse, nll"):
             column_table(reference, values, name)
         return
@@ -365,7 +362,8 @@ import sys, numpy as np, pandas as pd
 from diabolo import AnomalyDetector
 from diabolo.detect.choice import applicable
 from diabolo.detect.scoring import score_table
-from diabolo.data.table import as_table, matched
+from diabolo.data.matching import matched
+from diabolo.data.table import as_table
 detector = AnomalyDetector.load(sys.argv[1] + "/m.diabolo")
 X = pd.read_parquet(sys.argv[1] + "/X.parquet")
 reference = detector.calibrated_.reference
@@ -374,11 +372,11 @@ np.savez(sys.argv[1] + "/out.npz", **score_table(reference, values, applicable(r
 """
 
 
-def test_a_new_process_gives_every_score_the_same_bits(mixed, mixed_detector, tmp_path):
+def test_a_new_process_gives_every_score_the_same_bits(mixed, mixed_detector, tmp_path, stem):
     mixed_detector.save(tmp_path / "m.diabolo")
     mixed.to_parquet(tmp_path / "X.parquet")
-    ended = subprocess.run([sys.executable, "-c", IN_A_NEW_PROCESS, str(tmp_path)], capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+    status, errors = stem.run(IN_A_NEW_PROCESS, [tmp_path])
+    assert status == 0, errors
     with np.load(tmp_path / "out.npz") as there:
         assert set(there) == set(applicable(mixed_detector.calibrated_.reference)) >= set(scores.names()) - {"auto"}
         for name in there:

@@ -19,7 +19,17 @@ SOURCE = ROOT / "src" / "diabolo"
 FILES = sorted(SOURCE.rglob("*.py"))
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 70
 #: Longer modules, and the reason why each is one concept all the same.
-LONGER = {}
+LONGER = {
+    "data.dtypes": "types and cells of columns: to numbers and back, each kind in both directions",
+    "data.formats.ragged": "structs, arrays and lists to flat columns: names, types and cells by the same walk",
+    "model.autoencoder": "the model: parts, parameters and every quantity that is computed of them",
+    "data.encoding": "a table to inputs and back, block by block: each kind of column stands in both directions",
+    "data.schema": "the kinds of columns, and the looks at one column that tell its kind",
+    "compress.chunk": "a chunk to bytes and back: what one direction writes the other reads",
+    "compress.container": "a file to bytes and back, with the checks of each field beside its place",
+    "compress.grid": "grids of floats: the choice, the way there and back, and their card",
+    "estimators.detector": "scikit-learn's face: a method a question, each with its docstring",
+}
 #: The only names of others that begin with an underscore: PyTorch has no public ones for these.
 PRIVATE = {
     "train.engine": {"torch._fused_adamw_"},  # AdamW's kernel, without 0.1 ms of bookkeeping per step
@@ -262,3 +272,17 @@ def test_public_docstrings(cls):
 
 def test_load_says_what_it_raises():
     assert "ModelFileError" in inspect.getdoc(diabolo.load)
+
+
+def test_the_oldest_versions_that_are_tested_are_the_floors():
+    """`make test-oldest` runs what pyproject.toml promises."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    promised = [*project["dependencies"]]
+    for name in re.search(r"EXTRAS := (.*)", (ROOT / "Makefile").read_text())[1].split(","):
+        promised += extras[name]
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if "==" in line)
+    for requirement in promised:
+        name, floor = re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", requirement).groups()
+        assert re.fullmatch(rf"{re.escape(floor)}(\.0)*", tested[name]), requirement

@@ -62,7 +62,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     home = _HOMES[name]
-    # A module of this package is what it is asked for; anything else is found in one.
+    # A name is a module of this package, or is found in one.
     return (
         importlib.import_module(f"diabolo.{name}")
         if home == "diabolo"

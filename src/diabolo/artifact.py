@@ -21,7 +21,7 @@ __all__ = [
     "MODEL",
     "SECTIONS",
     "Content",
-    "Kind",
+    "FileKind",
     "Section",
     "read_content",
     "read_sections",
@@ -43,7 +43,7 @@ CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class FileKind:
     """A family of files of this layout: its name, its format versions, and the sections that its files may have."""
 
     format: str
@@ -55,7 +55,7 @@ class Kind:
     older: tuple[str, ...] = ()
 
 
-MODEL = Kind("diabolo", "2", SECTIONS, "model file", ModelFileError, older=("1",))
+MODEL = FileKind("diabolo", "2", SECTIONS, "model file", ModelFileError, older=("1",))
 
 
 @dataclasses.dataclass
@@ -97,7 +97,7 @@ def stamp_of(path: str | Path | int) -> tuple[int, int, int]:
 
 
 def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest with the SHA-256 of what it says."""
+    """A manifest with the SHA-256 of its contents."""
     return {**manifest, "sha256": hashlib.sha256(_canonical(manifest)).hexdigest()}
 
 
@@ -106,7 +106,7 @@ def _canonical(card: Any) -> bytes:
 
 
 def write_sections(
-    path: str | Path, sections: Mapping[str, Section], kind: Kind = MODEL, saved: str | None = None
+    path: str | Path, sections: Mapping[str, Section], kind: FileKind = MODEL, saved: str | None = None
 ) -> None:
     """Write a model file, or another kind of this layout, by atomic rename.
 
@@ -132,16 +132,16 @@ def write_sections(
         part.write_bytes(data)
 
 
-def read_sections(path: str | Path, kind: Kind = MODEL) -> dict[str, Section]:
+def read_sections(path: str | Path, kind: FileKind = MODEL) -> dict[str, Section]:
     """The sections of a file; see `read_content`."""
     return read_content(path, kind).sections
 
 
-def read_content(path: str | Path, kind: Kind = MODEL) -> Content:
+def read_content(path: str | Path, kind: FileKind = MODEL) -> Content:
     """Read and verify a model file, or another kind; the checks' order is that of docs/format.md.
 
     Raises:
-        ModelFileError: whatever is wrong with it, in one line; of another kind, that kind's error.
+        ModelFileError: the first fault found, in one line; of another kind, that kind's error.
     """
     path = Path(path)
     try:
@@ -170,9 +170,9 @@ def read_content(path: str | Path, kind: Kind = MODEL) -> Content:
 
 
 class _Header:
-    """All that the header alone can tell, checked; the cards' contents are their owners' to check."""
+    """A file's header, checked; the contents of cards are checked by the modules that own them."""
 
-    def __init__(self, path: Path, kind: Kind, text: bytes, size: int) -> None:
+    def __init__(self, path: Path, kind: FileKind, text: bytes, size: int) -> None:
         self.path, self.kind = path, kind
         header = _parse(path, text, kind)
         self.sections: dict[str, Section] = {}
@@ -249,7 +249,7 @@ class _Header:
             raise self._refuse(f"cut off or damaged: its tensors need {at:,} bytes, {size:,} are there")
 
 
-def _parse(path: Path, text: bytes | str, kind: Kind) -> Any:
+def _parse(path: Path, text: bytes | str, kind: FileKind) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):

@@ -1,4 +1,4 @@
-"""Cards of a file's sections: typed checks that name what is wrong, and plain JSON of what Python holds."""
+"""Cards of a file's sections: typed checks that name each fault, and Python objects as plain JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 from annotated_types import Ge
@@ -14,12 +14,16 @@ from annotated_types import Ge
 from diabolo.errors import DAMAGE, ConfigError, ModelFileError
 from diabolo.registry import spec_of, validated
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 __all__ = ["Count", "card_of", "finite", "jsonable"]
 
 Count = Annotated[int, Ge(0)]
+AnyCard = TypeVar("AnyCard", bound="DataclassInstance")
 
 
-def card_of(path: str | Path, cls: type[Any], card: dict[str, Any]) -> Any:
+def card_of(path: str | Path, cls: type[AnyCard], card: dict[str, Any]) -> AnyCard:
     """A card as the dataclass that describes it.
 
     Raises:
@@ -38,7 +42,7 @@ def card_of(path: str | Path, cls: type[Any], card: dict[str, Any]) -> Any:
 
 
 def _unknown(given: Any, used: Any, where: str = "") -> Iterator[str]:
-    """Names of entries at any depth that checking has passed over."""
+    """Names of entries, at any depth, that no check has read."""
     if isinstance(given, dict) and isinstance(used, dict):
         for key, value in given.items():
             if key not in used:
@@ -55,8 +59,8 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def jsonable(value: Any) -> Any:
-    """A parameter as plain JSON; null for what has none."""
+def jsonable(value: object) -> Any:
+    """A parameter as plain JSON; null for an object that has none."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

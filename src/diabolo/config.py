@@ -1,7 +1,7 @@
 """The settings of one autoencoder: every field, its range, its default, and the named methods.
 
-`Config` is what the estimators' parameters, a TOML file, `--set` and the model file all become.
-A named method is a handful of defaults over it, never a class with its own loss.
+The estimators' parameters, a TOML file, `--set` and the model file all become a `Config`.
+A named method is a few defaults of it, and has no loss of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import secrets
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
@@ -19,35 +19,40 @@ from diabolo.errors import ConfigError, nearest
 from diabolo.files import open_regular
 from diabolo.registry import validated
 
-__all__ = ["METHODS", "Config", "build_config", "read_toml", "seed_of"]
+if TYPE_CHECKING:
+    import numpy as np
 
-Part = str | dict[str, Any]
+__all__ = ["METHODS", "Config", "RandomState", "build_config", "read_toml", "seed_of"]
+
+PartSpec = str | dict[str, Any]
+#: As in scikit-learn: a seed, a generator, or None for fresh entropy.
+RandomState: TypeAlias = "int | np.random.Generator | np.random.RandomState | None"
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that decides what is fitted; the same seed and data give the same weights."""
+    """All settings of a fit; the same settings, seed and data give the same weights."""
 
     #: Number K of latent dimensions. None: round(√C), at least 1 and below the C columns.
     latent_dim: Annotated[int, Ge(1), Le(65536)] | None = None
     #: Widths from input to latent, mirrored in the decoder. None: two layers from the data's width.
     hidden: Annotated[tuple[Annotated[int, Ge(1), Le(1 << 20)], ...], MaxLen(256)] | None = None
     #: Encoder and decoder family. "conv" is for images; "package.module:Class" is a network of your own (networks.md).
-    network: Part = "mlp"
-    #: What the encoder returns: a point, or a distribution.
-    latent: Part = "point"
+    network: PartSpec = "mlp"
+    #: The encoder's output: a point, or a distribution.
+    latent: PartSpec = "point"
     #: π(z), for Ω, for draws and for importance weights.
-    prior: Part = "normal"
+    prior: PartSpec = "normal"
     #: −log p(x|z) of the columns whose kind it describes; the others keep their kind's own. "auto" under a point latent
     #: is a Gaussian with sigma 1: the squared error. "auto" under a Gaussian latent is a Gaussian with a learned sigma
     #: for reals, and a discretized logistic for integers.
-    likelihood: Part = "auto"
+    likelihood: PartSpec = "auto"
     #: A likelihood for single columns by name, over `likelihood`.
-    column_likelihood: dict[str, Part] | None = None
+    column_likelihood: dict[str, PartSpec] | None = None
     #: Noise on x ahead of the encoder. The distance is always to the clean x.
-    corruption: Part = "none"
+    corruption: PartSpec = "none"
     #: Ω, in nats per row.
-    regularizer: Part = "none"
+    regularizer: PartSpec = "none"
     #: What Ω of `lp` and `prior` measures codes by. "decoder": z_j times the size of all paths from it to the outputs,
     #: ‖W_j‖ for a linear decoder. "rms": z_j over its root mean square over the batch, as before version 0.2. A few
     #: loud rows make that as large as they like.
@@ -79,7 +84,7 @@ class Config:
     #: Weight of training rows of a suspiciously large loss: "none", "trim" or "downweight". "none": they count as all
     #: others. "trim": they are left out. "downweight": they count less. The losses' quartiles decide which rows those
     #: are, anew in every epoch; no share has to be named (robust.md).
-    robust: Part = "none"
+    robust: PartSpec = "none"
     #: Known share of anomalies among the training rows; that share is trimmed.
     contamination: Annotated[float, Gt(0), Lt(0.5)] | None = None
     #: Passes over the training rows. None: 50, more for small tables (about 4,000 steps).
@@ -134,16 +139,16 @@ def build_config(settings: Mapping[str, Any], method: str | None = None) -> Conf
     return validated(Config, merged, "the configuration")
 
 
-def seed_of(random_state: Any) -> int:
+def seed_of(random_state: RandomState) -> int:
     """An integer seed from None (fresh entropy), an integer or a NumPy generator."""
     if random_state is None:
         return secrets.randbits(62)
-    # By its methods: NumPy takes 0.1 s to import, which `--help` does not pay.
+    # Known by its methods, for importing NumPy takes 0.1 s, which `--help` does not pay.
     if hasattr(random_state, "randint"):
         return int(random_state.randint(0, 2**31 - 1))
     if hasattr(random_state, "integers"):
         return int(random_state.integers(0, 2**62))
-    return random_state  # type: ignore[no-any-return]  # Config checks it
+    return random_state  # Config checks it
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table as Grid
 
+from diabolo.data.choosing import choose_columns
 from diabolo.data.formats import atomic
-from diabolo.data.reading import choose_columns, read_table
+from diabolo.data.reading import read_table
 from diabolo.data.table import Table, from_values
 from diabolo.errors import OutputError
 from diabolo.estimators.detector import AnomalyDetector
@@ -20,7 +23,7 @@ from diabolo.metrics import auroc
 from diabolo.report import write_report
 from diabolo.screen import console
 
-__all__ = ["SLOTS", "run"]
+__all__ = ["SLOTS", "run_demo"]
 
 #: Zero-padded objects of the events: up to 4 electrons, 4 muons and 10 jets.
 SLOTS = {"e": 4, "mu": 4, "j": 10}
@@ -32,10 +35,8 @@ SHOWN = 150
 SIGNALS = {"signal_LQ_btau": "leptoquarks → b τ", "signal_h0_tautau": "h⁰ → τ τ"}
 
 
-def run(out: Path, epochs: int | None = None) -> None:
+def run_demo(out: Path, epochs: int | None = None) -> None:
     """Fit, score held-back background and two signals, print a table, write model, figure and report."""
-    from rich.table import Table as Grid
-
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,7 +62,7 @@ def run(out: Path, epochs: int | None = None) -> None:
         grid.add_column(heading, justify="left" if heading == "sample" else "right")
     flagged = int((normal["diabolo"] > detector.threshold_).sum())
     grid.add_row("background, held back", f"{len(held_back):,}", f"{flagged:,}", f"{flagged / len(held_back):.2%}")
-    judged = {}
+    judged: dict[str, dict[str, np.ndarray]] = {}
     for name, title in SIGNALS.items():
         found = judged[title] = _judge(detector, forest, _read(name))
         n = len(found["diabolo"])
@@ -74,7 +75,7 @@ def run(out: Path, epochs: int | None = None) -> None:
         "rate: share flagged; for background it should be near 1 %. AUROC: 0.5 is chance, 1 is perfect.",
         style="dim",
     )
-    written = [str(model), *_figure(out / "lhc.png", normal, judged, detector.threshold_, console)]
+    written = [str(model), *_figure(out / "lhc.png", normal, judged, detector.threshold_, screen)]
     written.append(_report(model, held_back, out / "report.html"))
     screen.print(f"\nwritten: {', '.join(written)}")
     screen.print("\nNow on your own table (Parquet, CSV, ROOT, HDF5, npy, a folder, a URL):")
@@ -85,7 +86,7 @@ def run(out: Path, epochs: int | None = None) -> None:
 
 def _read(name: str) -> Table:
     with as_file(files("diabolo") / "sample" / f"{name}.parquet") as path:
-        return read_table(path, choose_columns(path, None, None, ["process"]))[0]
+        return read_table(path, choose_columns(path, apart=["process"])[0])[0]
 
 
 def _judge(detector: AnomalyDetector, rivals: Rivals, rows: Table) -> dict[str, np.ndarray]:
@@ -97,8 +98,6 @@ def _judge(detector: AnomalyDetector, rivals: Rivals, rows: Table) -> dict[str, 
 
 def _report(model: Path, held_back: Table, path: Path) -> str:
     """The page on held-back background with a few of each signal among it."""
-    import pyarrow as pa
-
     parts = {"background": held_back, **{title: _read(name).rows(slice(0, SHOWN)) for name, title in SIGNALS.items()}}
     values = np.concatenate([part.values for part in parts.values()])
     rows = from_values(values, held_back.names, held_back.dtypes, "arrow")
@@ -108,7 +107,11 @@ def _report(model: Path, held_back: Table, path: Path) -> str:
 
 
 def _figure(
-    path: Path, normal: dict[str, np.ndarray], judged: dict[str, Any], threshold: float, screen: Any
+    path: Path,
+    normal: dict[str, np.ndarray],
+    judged: dict[str, dict[str, np.ndarray]],
+    threshold: float,
+    screen: Console,
 ) -> list[str]:
     """Score distributions with the threshold, and ROC curves beside the forest's."""
     try:

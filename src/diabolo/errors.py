@@ -4,6 +4,7 @@ DiaboloError
 ├── ConfigError        a setting is unknown, of the wrong type or out of range   (also ValueError)
 │   └── SettingError   a keyword that a constructor does not have                (also TypeError)
 ├── DataError          the rows or columns that came cannot be used              (also ValueError)
+│   └── ColumnsError   columns that cannot be fitted, with why each
 ├── ModelFileError     a `*.diabolo` file is damaged, foreign or too new         (also ValueError)
 ├── CompressedFileError  a `*.dbl` file is damaged, foreign or too new         (also ValueError)
 ├── CheckpointError    a checkpoint that is damaged, or of another fit          (also ValueError)
@@ -12,17 +13,20 @@ DiaboloError
 ├── OutputError        a result that could not be written                        (also OSError)
 └── MissingExtraError  an optional package is not installed                      (also ImportError)
 
+PromiseWarning       a false-alarm rate that may not hold, or is large        (a UserWarning)
+
 A message says what came, what is allowed and what to do, in one line.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = [
     "CalibrationError",
     "CheckpointError",
+    "ColumnsError",
     "CompressedFileError",
     "ConfigError",
     "DataError",
@@ -31,6 +35,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "OutputError",
+    "PromiseWarning",
     "SettingError",
     "TrainingError",
     "nearest",
@@ -51,6 +56,18 @@ class SettingError(ConfigError, TypeError):
 
 class DataError(DiaboloError, ValueError):
     """The rows or columns that came cannot be used."""
+
+
+class ColumnsError(DataError):
+    """Columns that cannot be fitted, all of them.
+
+    Attributes:
+        faults: name of a column → why, as a sentence without its subject.
+    """
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"column {name!r} {why}" for name, why in faults.items()))
+        self.faults = dict(faults)
 
 
 class ModelFileError(DiaboloError, ValueError):
@@ -101,8 +118,12 @@ class MissingExtraError(DiaboloError, ImportError):
         )
 
 
+class PromiseWarning(UserWarning):
+    """The false-alarm rate of a detector may not hold for new rows, or is larger than the default."""
+
+
 def nearest(word: object, names: Iterable[str], said: str = "allowed:") -> str:
-    """Say what is allowed, or what there is, and which of it was probably meant.
+    """Name the allowed words, or those there are, and the one that was probably meant.
 
     >>> nearest("gausian", ["gaussian", "mask"])
     "did you mean 'gaussian'? Allowed: gaussian, mask"

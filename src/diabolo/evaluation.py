@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from diabolo.data.dtypes import python_cells
 from diabolo.data.formats import Data
@@ -14,7 +14,7 @@ from diabolo.data.hashing import hash_rows
 from diabolo.data.reading import as_fitted, ordered_chunks
 from diabolo.data.schema import Schema
 from diabolo.detect.calibrated import Calibrated
-from diabolo.detect.choice import automatic, routine
+from diabolo.detect.choice import automatic_score, routine
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
 from diabolo.errors import DataError, nearest
@@ -87,7 +87,7 @@ def compare(file: ModelFile, data: Data, label: str, normal: Sequence[str] | Non
     data = as_fitted(data, schema, [label])
     detector = file.detector if "detector" in file else None
     reference = Reference(ae.model) if detector is None else detector.reference
-    score_names = routine(reference, automatic(reference) if detector is None else detector.score_name)
+    score_names = routine(reference, automatic_score(reference) if detector is None else detector.score_name)
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
     classes, seen, values_seen = list[np.ndarray](), [], set[str]()
     known, where = ae.row_hashes, f"{data}: label {label!r}"
@@ -158,7 +158,7 @@ def _rankings(table: dict[str, np.ndarray], truth: np.ndarray, kind: str, seed: 
 
 
 def _verdicts(detector: Calibrated, table: dict[str, np.ndarray], truth: np.ndarray) -> str:
-    """What the detector flags of each class, beside what it promises."""
+    """The share of each class that the detector flags, beside the rate that it promises."""
     s = table[detector.score_name]
     flagged = (s > detector.threshold) | ~np.isfinite(s)
     rate, target = float(flagged[truth == ""].mean()), detector.rate
@@ -188,10 +188,8 @@ def _gather(data: Data, schema: Schema, wanted: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _classes(column: Any, normal: Sequence[str] | None, where: str, at: int, seen: set[str]) -> np.ndarray:
+def _classes(column: pa.ChunkedArray, normal: Sequence[str] | None, where: str, at: int, seen: set[str]) -> np.ndarray:
     """Name of each row's class of anomaly, "" for a normal row; rows count from `at`, `seen` gathers values."""
-    import pyarrow as pa
-
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type

@@ -1,7 +1,7 @@
 """Scratch memory that is kept between steps or tiles (L0).
 
-Asking the system for a megabyte, and paging it in, costs ten times what an elementwise pass over it does; a loop that
-keeps its tensors is spared that. Whoever passes a `Memory` along promises that results of the last round are done with.
+A new megabyte from the system costs ten times as much as an elementwise pass over it. A loop that keeps its tensors
+saves that. A caller that passes a `Memory` along must not use results of the previous round any more.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Memory:
 
     def __init__(self, targets: dict[str, list[Tensor]] | None = None, frozen: bool = False) -> None:
         self.targets, self.frozen = targets or {}, frozen
-        #: Networks whose targets the pass under way has written over; who starts a pass clears it.
+        #: Networks whose targets the current pass has overwritten; cleared at the start of a pass.
         self.written: set[str] = set()
         self._kept: dict[tuple[str, tuple[int, ...]], Tensor] = {}
         self._made: dict[str, Any] = {}
 
     def get(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """A tensor of `shape`, of `like`'s type and device; what it holds is left over."""
+        """A tensor of `shape`, of `like`'s type and device, with left-over contents."""
         key = (name, shape)
         kept = self._kept.get(key)
         if kept is None or kept.dtype != like.dtype:
@@ -47,7 +47,7 @@ class Memory:
         return kept
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` makes of parameters alone: the first time only where they are frozen."""
+        """The result of `make`, which depends on parameters alone; where these are frozen, it is made once."""
         if not self.frozen:
             return make()
         if name not in self._made:

@@ -11,13 +11,16 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from diabolo.errors import ConfigError, nearest
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 __all__ = ["Entry", "Registry", "Spec", "spec_of", "validated"]
 
-Part = TypeVar("Part")
+AnyPart = TypeVar("AnyPart")
 AnyClass = TypeVar("AnyClass", bound=type[Any])
 
 
@@ -32,13 +35,13 @@ Spec = str | Mapping[str, Any] | PartInstance
 
 
 @functools.cache
-def _adapter(cls: type[Any]) -> Any:
+def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)
 
 
-def validated(cls: type[Part], settings: Mapping[str, Any], where: str) -> Part:
+def validated(cls: type[AnyPart], settings: Mapping[str, Any], where: str) -> AnyPart:
     """Build a settings dataclass, or name every wrong setting at once.
 
     Raises:
@@ -54,12 +57,12 @@ def validated(cls: type[Part], settings: Mapping[str, Any], where: str) -> Part:
     ]
     try:
         known = {k: v for k, v in settings.items() if k in allowed}
-        built: Part = _adapter(cls).validate_python(known)  # type: ignore[arg-type]
+        built: AnyPart = _adapter(cls).validate_python(known)  # type: ignore[arg-type]
     except ValidationError as error:
         wrong: dict[str, list[str]] = {}  # a setting of several types has a complaint for each
         for item in error.errors():
             place = _path(item["loc"], known)
-            if item["type"] == "missing":  # it stands in no settings, and its name comes last
+            if item["type"] == "missing":  # its name is no place in the settings; the location ends with it
                 place = ".".join(p for p in (place, str(item["loc"][-1])) if p)
             said = wrong.setdefault(f"{where}: {place} = {item['input']!r}", [])
             said.extend([m] if (m := item["msg"].lower()) not in said else [])
@@ -69,8 +72,8 @@ def validated(cls: type[Part], settings: Mapping[str, Any], where: str) -> Part:
     return built
 
 
-def _path(location: tuple[Any, ...], settings: Any) -> str:
-    """The place in the settings that pydantic means, which also names the type that it tried."""
+def _path(location: tuple[int | str, ...], settings: Any) -> str:
+    """The place in the settings of pydantic's location, without the types that pydantic names in it."""
     path = []
     for step in location:
         key = isinstance(settings, Mapping) and step in settings
@@ -85,15 +88,16 @@ def spec_of(part: Any) -> dict[str, Any]:
     return {"name": part.name, **dataclasses.asdict(part)}
 
 
+@dataclasses.dataclass(frozen=True)
 class Entry:
-    """What every part is; the class of a concept derives from it, and the concept's parts derive from that class."""
+    """The base of every part: a concept's class derives from it, and the concept's parts from that class."""
 
     name: ClassVar[str]  #: set by `Registry.register`
     #: Position in lists, rising; parts of one position follow their names.
     place: ClassVar[int] = 0
 
 
-class Registry(Generic[Part]):
+class Registry(Generic[AnyPart]):
     """The named choices of one concept.
 
     Args:
@@ -106,15 +110,17 @@ class Registry(Generic[Part]):
         self._entries: dict[str, type[Any]] = {}
         self._complete = folder is None
 
-    def register(self, name: str) -> Callable[[type[Part]], type[Part]]:
+    def register(self, name: str) -> Callable[[type[AnyPart]], type[AnyPart]]:
         """Make a class the part of that name, and a frozen dataclass of its settings."""
 
         def add(cls: type[Any]) -> type[Any]:
             if self.folder is not None and not cls.__module__.startswith(f"{self.folder}."):
-                self._found()  # so that a user's own part, and not a built-in one, is refused a name in use
+                self._found()  # built-in parts come first, so a user's own part is the one refused a name in use
             if name in self._entries:
                 raise ConfigError(f"the {self.concept} {name!r} is registered twice")
-            dataclasses.dataclass(frozen=True)(cls)
+            # A class without settings of its own is the dataclass that it inherits: making one takes a millisecond.
+            if vars(cls).get("__annotations__"):
+                dataclasses.dataclass(frozen=True)(cls)
             cls.name = name
             entries = {**self._entries, name: cls}
             self._entries = dict(sorted(entries.items(), key=lambda entry: (entry[1].place, entry[0])))
@@ -136,12 +142,12 @@ class Registry(Generic[Part]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._found())
 
-    def get(self, name: str) -> type[Part]:
+    def get(self, name: str) -> type[AnyPart]:
         if name not in self._found():
             raise ConfigError(f"unknown {self.concept} {name!r}: {nearest(name, self._entries)}")
         return self._entries[name]
 
-    def create(self, spec: Spec | Any) -> Part:
+    def create(self, spec: Spec) -> AnyPart:
         """Build a part from its name, a mapping with `name` and settings, or itself.
 
         Raises:

@@ -18,7 +18,7 @@ def threads_for(multiply_adds: float) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    # Set for large work too: a number that was set is kept to, where a default lets MKL choose as it goes.
+    # Set for large work too: MKL keeps to a number that was set, and changes a default one as it goes.
     torch.set_num_threads(1 if multiply_adds < PARALLEL else before)
     try:
         yield

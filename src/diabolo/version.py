@@ -1,4 +1,4 @@
-"""The version of the package, and of what a fit depends on."""
+"""The versions of the package, and of the libraries that a fit depends on."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from diabolo.cli.reading import text_options
 from diabolo.cli.verb import verbs
 from diabolo.errors import DiaboloError
 from diabolo.screen import visible
@@ -59,7 +60,7 @@ def top(ctx: typer.Context, version: bool = typer.Option(False, "--version", hel
 
 
 for _name in verbs:
-    app.command(_name)(verbs.get(_name).run)
+    app.command(_name)(text_options(verbs.get(_name).run))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -117,6 +118,7 @@ def _close_stdout() -> None:
 
 
 def _fail(message: str, status: int = 2) -> None:
-    line = " ".join(message.split())
+    # Blanks within a name are part of a remedy that is pasted.
+    line = " ".join(part.strip() for part in message.splitlines() if part.strip())
     sys.stderr.write(f"diabolo: {visible(line)}\n")
     sys.exit(status)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diabolo.errors import TrainingError
+from diabolo.errors import OutputError, TrainingError
 
 if TYPE_CHECKING:
     from diabolo.fitted.keep import Keep
@@ -20,9 +21,14 @@ __all__ = ["kept"]
 @contextlib.contextmanager
 def kept(out: Path, resume: bool) -> Iterator[Keep]:
     """Give a fit that ends by saving `out` its checkpoint; once saved, the checkpoint is removed."""
+    path = out.with_name(f"{out.name}.ckpt")
+    with _alone(out):
+        yield from _kept(out, path, resume)
+
+
+def _kept(out: Path, path: Path, resume: bool) -> Iterator[Keep]:
     from diabolo.fitted.keep import Keep
 
-    path = out.with_name(f"{out.name}.ckpt")
     for target in (out, path):
         _sweep(target)
     if resume and not path.exists():
@@ -42,6 +48,44 @@ def kept(out: Path, resume: bool) -> Iterator[Keep]:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"; --resume goes on from {path}" if path.exists() else "") from None
     path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the one fit to `out` by a lock that ends with the process, however that ends.
+
+    Raises:
+        OutputError: another fit holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    path = out.with_name(f".{out.name}.lock")
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                file = held.enter_context(path.open("a+"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise OutputError(
+                    f"{out}: another fit (process {file.read().strip() or 'unknown'}) writes it; wait for its end, or "
+                    "choose another name with --out"
+                ) from None
+            except OSError:  # no files in this folder, which is said where the model is written, or no locks
+                yield
+                return
+            if _inode(path) == os.fstat(file.fileno()).st_ino:  # else its holder has just removed it
+                break
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _tell(text: str) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from diabolo.errors import ConfigError, OutputError
 from diabolo.screen import visible
+
+if TYPE_CHECKING:
+    from diabolo.data.formats import Data
 
 __all__ = ["OWN_NETWORK", "TABLE", "Progress", "check_apart", "parse_slots", "percent", "say"]
 
@@ -33,7 +38,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def check_apart(out: str | Path, *inputs: str | Path) -> None:
+def check_apart(out: str | Path, *inputs: Data) -> None:
     """Refuse to write over what is read.
 
     Raises:
@@ -43,20 +48,21 @@ def check_apart(out: str | Path, *inputs: str | Path) -> None:
 
     target = Path(out)
     for given in inputs:
-        read = [given] if isinstance(given, Path) else [Path(given), *local_files(given)]
+        read = [given] if isinstance(given, Path) else [Path(str(given)), *local_files(given)]
         same = target.exists() and any(target.samefile(p) for p in read if p.exists())
         if same or str(out) == str(given):
             raise OutputError(f"{out}: is also the input; choose another name with --out")
 
 
-def parse_slots(text: str, flag: str = "--slots") -> dict[str, int]:
-    """Read `e:4,mu:4,j:10`.
+def parse_slots(said: str | Sequence[str], flag: str = "--slots") -> dict[str, int]:
+    """Read `e:4,mu:4,j:10`, given once or several times.
 
-    >>> parse_slots("e:4,mu:4")
-    {'e': 4, 'mu': 4}
+    >>> parse_slots("e:4,mu:4"), parse_slots(["e:4", "mu:4"])
+    ({'e': 4, 'mu': 4}, {'e': 4, 'mu': 4})
     """
     groups: dict[str, int] = {}
-    for word in text.split(","):
+    text = said if isinstance(said, str) else ",".join(said)
+    for word in text.split(",") if said else ():
         name, _, count = (w.strip() for w in word.partition(":"))
         if not name or name in groups or not count.isdecimal() or int(count) < 1:
             raise ConfigError(f"{flag} {text}: expected name:number, each name once, like e:4,mu:4,j:10")

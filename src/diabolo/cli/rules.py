@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from diabolo.detect.calibrated import Calibrated
-    from diabolo.detect.conformal import Calibration
     from diabolo.detect.fdr import Discoveries
     from diabolo.detect.rates import AcceptRate
 
@@ -26,11 +25,6 @@ class Rule(Protocol):
     """Decides batch by batch, or once all batches are known."""
 
     anomalies: int  #: so far
-
-    @property
-    def calibration(self) -> Calibration:
-        """Of the score in use."""
-        ...
 
     def decide(self, scores: np.ndarray) -> np.ndarray:
         """[b] bool; what a rule that must see all rows says here is not yet valid."""
@@ -101,10 +95,6 @@ class AtRate:
     anomalies: int = 0
     unscored: int = 0
 
-    @property
-    def calibration(self) -> Calibration:
-        return self.detector.calibration
-
     def decide(self, scores: np.ndarray) -> np.ndarray:
         import numpy as np
 
@@ -123,14 +113,20 @@ class AtRate:
         share = f", {percent(self.anomalies / rows)} of the rows" if rows else ""
         share += f" ({self.unscored:,} of them could not be scored)" if self.unscored else ""
         lines = [
-            f"  {self.anomalies:,} anomalies{share}; of normal rows at most {percent(rate)} are "
-            f"flagged, by {d.n_calibration:,} calibration rows"
+            f"  {self.anomalies:,} anomalies{share}; of rows exchangeable with the {d.calibration.said} at most "
+            f"{percent(rate)} are flagged, on average over calibrations"
         ]
+        found, scored = self.anomalies - self.unscored, rows - self.unscored
+        if scored and found / scored > (most := d.calibration.most_flagged(rate, scored)):
+            lines.append(
+                f"  of so many exchangeable rows at most {percent(most)} are flagged (99 %): these hold anomalies, or "
+                "are not exchangeable; diabolo health MODEL DATA tells how they differ"
+            )
         if self.accept is not None:
             low, high = d.calibration.realised(rate)
             a = self.accept
             lines.append(
-                f"  {a.said(rate)} of normal rows is a false-alarm rate of {percent(rate)}, on average over "
+                f"  {a.said(rate)} of exchangeable rows is a false-alarm rate of {percent(rate)}, on average over "
                 f"calibrations; by these calibration rows it is {a.said(low)} to {a.said(high)} (95 %)"
             )
         return lines
@@ -144,10 +140,6 @@ class AtFdr:
     out: str
     anomalies: int = 0
     unscored: int = 0
-
-    @property
-    def calibration(self) -> Calibration:
-        return self.found.calibration
 
     def decide(self, scores: np.ndarray) -> np.ndarray:
         import numpy as np
@@ -174,25 +166,28 @@ class AtFdr:
                 threshold = self.found.threshold
                 for batch in pa.ipc.open_stream(spool):
                     scores = batch.column("score").to_numpy()
-                    anomaly = (scores > threshold) | ~np.isfinite(scores)
-                    self.anomalies += int(anomaly.sum())
+                    anomaly, none = scores > threshold, ~np.isfinite(scores)
+                    self.anomalies += int((anomaly & ~none).sum())
                     at = batch.schema.get_field_index("is_anomaly")
-                    yield batch.set_column(at, batch.schema.field(at), pa.array(anomaly))
+                    yield batch.set_column(at, batch.schema.field(at), pa.array(anomaly, mask=none))
         except OSError as error:
             if isinstance(error, OutputError) or not error.errno:
                 raise
             raise OutputError(f"{self.out}: its scores cannot be kept on the way: {error.strerror or error}") from None
 
     def said(self, rows: int) -> list[str]:
-        f, n = self.found, len(self.calibration)
+        f, c = self.found, self.found.calibration
         lines = [
-            f"  {self.anomalies - self.unscored:,} discoveries among {f.tests:,} rows: on average at most "
-            f"{percent(f.q)} of them are normal (Benjamini-Hochberg, {n:,} calibration rows)",
-            f"  nothing can be rejected before {f.needed:,} rows have the smallest p-value, 1/{n + 1:,}; more "
+            f"  {self.anomalies:,} discoveries among {f.tests:,} rows: on average at most {percent(f.q)} of them are "
+            f"normal, where normal rows are exchangeable with the {c.said} (Benjamini-Hochberg)",
+            f"  nothing can be rejected before {f.needed:,} rows have the smallest p-value, 1/{c.units + 1:,}; more "
             f"calibration rows need fewer (diabolo calibrate)",
         ]
         if self.unscored:
-            lines.append(f"  {self.unscored:,} rows that cannot be scored are flagged too, and count among no tests")
-        if self.calibration.weights is not None:
-            lines.append("  the calibration rows have weights: the rate is proved for equal ones only")
+            lines.append(
+                f"  {self.unscored:,} rows that cannot be scored are no discoveries: is_anomaly is empty there"
+            )
+        if c.weights is not None:
+            what = "have weights" if c.groups is None else "come in groups"
+            lines.append(f"  the calibration rows {what}: the rate is proved for independent rows of equal weight only")
         return lines

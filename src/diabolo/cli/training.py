@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diabolo.cli.console import Progress
-from diabolo.errors import ConfigError
+from diabolo.errors import ColumnsError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from diabolo.config import Config
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from diabolo.fitted.keep import Keep
     from diabolo.fitted.record import Fitted
 
-__all__ = ["Fit", "byte_count", "train"]
+__all__ = ["Fit", "byte_count", "naming", "train"]
 
 #: Powers of a thousand, or of 1,024 with an i.
 UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -46,8 +48,24 @@ class Fit:
 
     config: Config
     detector: Choice | None
-    keep: Keep | None
     quiet: bool
+    group: str | None  #: column that --group names, or "content"
+    time: str | None  #: column that --time names
+    keep: Keep | None
+
+
+@contextlib.contextmanager
+def naming(data: Data) -> Iterator[None]:
+    """Put the dataset's name before an error of its rows, and the remedy behind one of its columns."""
+    from diabolo.data.usable import faults_of
+
+    try:
+        yield
+    except ColumnsError as error:
+        raise faults_of(error, data) from error
+    except DataError as error:
+        named = str(error).startswith(str(data))
+        raise error if named else DataError(f"{data}: {error}") from error
 
 
 def train(
@@ -63,21 +81,30 @@ def train(
         memory: values of more bytes than this stay on disk.
         cache: folder for the cache; None for that of `out`.
     """
-    from diabolo.data.reading import read_table
+    from diabolo.data.reading import read_column, read_table
+    from diabolo.data.split import CONTENT, split_of
     from diabolo.data.table import check_weights
     from diabolo.detect.calibrating import fit_detector
     from diabolo.fitted.table import fit_table
     from diabolo.train.progress import print_epoch
 
     stream = _larger(data, names, weight, memory)
+    by = fit.group or fit.time
+    if stream is not None and by is not None:
+        flag, need = "--time" if fit.group is None else "--group", -(-stream.size // (1 << 20))
+        raise ConfigError(f"{flag} {by}: needs the table in memory, {_size(stream.size)}: give --memory {need}MiB")
     if stream is not None:
         return *_train_larger(stream, data, out, fit, memory, cache), stream.rows
     report = None if fit.quiet else print_epoch
     table, column = read_table(data, names, weight)
     weights = check_weights(column, len(table))
+    cells = by if by in (None, CONTENT) and fit.time is None else read_column(data, str(by))
+    groups, times = (cells, None) if fit.time is None else (None, cells)
+    split = split_of(table.values, groups, times, (fit.group or "", fit.time or ""))
     if fit.detector is None:
-        return fit_table(table, weights, fit.config, report=report, keep=fit.keep), None, len(table)
-    found = fit_detector(table, weights, fit.config, fit.detector, report, fit.keep)
+        fitted = fit_table(table, weights, fit.config, report=report, keep=fit.keep, split=split)
+        return fitted, None, len(table)
+    found = fit_detector(table, weights, fit.config, fit.detector, report, fit.keep, split)
     return found.fitted, found, len(table)
 
 

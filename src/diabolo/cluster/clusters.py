@@ -1,9 +1,9 @@
-"""Clusters of an autoencoder's codes: found among rows, and given to new ones."""
+"""Clusters of an autoencoder's codes: found among rows, and assigned to new ones."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
@@ -11,16 +11,20 @@ from annotated_types import Ge
 
 from diabolo.cluster.embedding import Layout, embeddings
 from diabolo.cluster.fitted import FittedPartition
-from diabolo.cluster.head import Head
-from diabolo.cluster.number import Count, count_clusters
+from diabolo.cluster.head import ClusterHead
+from diabolo.cluster.number import ClusterCount, count_clusters
 from diabolo.cluster.partition import Partition, check_number, partitions
 from diabolo.cluster.stability import most_likely, stability
 from diabolo.data.tiles import padded
 from diabolo.errors import ConfigError, DataError
 from diabolo.model.autoencoder import Model
+from diabolo.model.prior import Prior
 from diabolo.registry import Spec
 
-__all__ = ["Clusters", "Found", "Settings", "find_clusters"]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["Clusters", "FoundClusters", "ClusterSettings", "find_clusters"]
 
 #: Rows that clusters are fitted to at most, and that an embedding learns from; all get labels.
 MOST_ROWS = 20_000
@@ -28,7 +32,7 @@ MOST_EMBEDDED = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class ClusterSettings:
     """How clusters are looked for; see `diabolo.LatentClusterer`."""
 
     n_clusters: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
@@ -57,15 +61,15 @@ class Clusters:
     Attributes:
         settings: that found them.
         partition: of the points that were clustered.
-        head: network that gives a row its cluster, where an embedding lies ahead.
+        head: network that assigns rows to clusters after an embedding; None without one.
         centers: [clusters, K], mean code of the rows of each cluster, NaN where it has none.
         sizes: [clusters], number of rows.
         stability: mean adjusted Rand index over resamples; NaN without any.
     """
 
-    settings: Settings
+    settings: ClusterSettings
     partition: FittedPartition
-    head: Head | None
+    head: ClusterHead | None
     centers: np.ndarray
     sizes: np.ndarray
     stability: float
@@ -80,7 +84,7 @@ class Clusters:
         return partitions.create(self.settings.method).name
 
     def decoded_centers(self, model: Model) -> np.ndarray:
-        """E[x|z] at each center, [clusters, C] in the schema's order; NaN for a cluster that no row is of."""
+        """E[x|z] at each center, [clusters, C] in the schema's order; NaN for a cluster without rows."""
         there = np.isfinite(self.centers).all(axis=1)
         values = np.full((len(self.centers), len(model.encoding.schema.columns)), np.nan)
         with torch.inference_mode():
@@ -89,14 +93,14 @@ class Clusters:
         return values
 
     def proba(self, model: Model, values: np.ndarray) -> np.ndarray:
-        """Belief that rows [n, C] in the schema's order belong to each cluster, [n, clusters]; zeros for none."""
+        """Belief that rows [n, C] in the schema's order belong to each cluster, [n, clusters]; zeros if to none."""
         inputs, codes, bad = _seen(model, values, self.settings.embedding, self.head is not None)
         return _beliefs(self.partition, self.head, inputs, codes, bad)
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """Clusters, and facts of the rows that they were found among; see the attributes of `diabolo.LatentClusterer`."""
+class FoundClusters:
+    """Clusters, and facts of the rows in which they were found; see the attributes of `diabolo.LatentClusterer`."""
 
     clusters: Clusters
     labels: np.ndarray
@@ -105,10 +109,10 @@ class Found:
     embedded: np.ndarray
     exemplars: np.ndarray
     stabilities: np.ndarray
-    count: Count | None
+    count: ClusterCount | None
 
 
-def find_clusters(model: Model, values: np.ndarray, settings: Settings, seed: int) -> Found:
+def find_clusters(model: Model, values: np.ndarray, settings: ClusterSettings, seed: int) -> FoundClusters:
     """Find clusters of rows [n, C] in the schema's order.
 
     Args:
@@ -143,7 +147,7 @@ def find_clusters(model: Model, values: np.ndarray, settings: Settings, seed: in
         exemplars[j] = own[np.square(codes[own] - centers[j]).sum(axis=1).argmin()]
     mean = float(again.mean()) if len(again) else float("nan")
     clusters = Clusters(settings, fitted, head, centers, sizes, mean)
-    return Found(clusters, labels, confidence, codes, embedded, exemplars, again, count)
+    return FoundClusters(clusters, labels, confidence, codes, embedded, exemplars, again, count)
 
 
 def _seen(
@@ -177,11 +181,16 @@ def _laid_out(
 
 
 def _learned(
-    z: np.ndarray, graph: Any, partition: Partition, settings: Settings, prior: Any, seed: int
-) -> tuple[FittedPartition, Count | None, np.ndarray]:
-    """The partition of points z [m, d], how its clusters were counted, and its agreement with those of resamples."""
+    z: np.ndarray,
+    graph: csr_array | None,
+    partition: Partition,
+    settings: ClusterSettings,
+    prior: Prior | None,
+    seed: int,
+) -> tuple[FittedPartition, ClusterCount | None, np.ndarray]:
+    """The partition of points z [m, d], the count of its clusters, and its agreement with those of resamples."""
     seen = np.random.default_rng(seed).permutation(len(z))[:MOST_ROWS] if len(z) > MOST_ROWS else np.arange(len(z))
-    count: Count | None = None
+    count: ClusterCount | None = None
     if settings.n_clusters == "auto" and partition.counted:
         count = count_clusters(z[seen], seed)
 
@@ -202,13 +211,13 @@ def _learned(
     return found, count, stability(z, most_likely(found.proba(z))[0], refit, resamples, seed)
 
 
-def _counted(partition: Partition, count: Count, z: np.ndarray, seed: int) -> FittedPartition:
+def _counted(partition: Partition, count: ClusterCount, z: np.ndarray, seed: int) -> FittedPartition:
     """The partition into as many clusters as were counted; the mixture that counted them is one already."""
     return count.components if partition.name == "mixture" else partition.fit(z, count.components.n_clusters, seed)
 
 
 def _beliefs(
-    partition: FittedPartition, head: Head | None, inputs: np.ndarray | None, codes: np.ndarray, bad: np.ndarray
+    partition: FittedPartition, head: ClusterHead | None, inputs: np.ndarray | None, codes: np.ndarray, bad: np.ndarray
 ) -> np.ndarray:
     out = np.zeros((len(codes), partition.n_clusters))
     out[~bad] = partition.proba(codes[~bad]) if head is None or inputs is None else head(inputs[~bad], codes[~bad])

@@ -1,15 +1,18 @@
-"""Groups of a neighbor graph: how few edges a grouping cuts, and groups merged so that fewest are."""
+"""Groups of a neighbor graph: the edges that a grouping cuts, and groups merged so that it cuts few."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["merged", "modularity", "shared"]
 
 
-def shared(graph: Any, groups: np.ndarray, count: int) -> np.ndarray:
+def shared(graph: csr_array, groups: np.ndarray, count: int) -> np.ndarray:
     """Shares of a graph's weight between groups, [count, count], sum 1.
 
     Args:
@@ -26,7 +29,7 @@ def shared(graph: Any, groups: np.ndarray, count: int) -> np.ndarray:
 
 
 def modularity(shares: np.ndarray) -> float:
-    """Q = Σ_c e_cc − (Σ_b e_cb)², the weight inside groups beyond what chance puts there.
+    """Q = Σ_c e_cc − (Σ_b e_cb)², the weight inside groups, above its expectation by chance.
 
     The source is Newman, Girvan 2004 (arXiv:cond-mat/0308217); 0 for one group, below 1. `shares` e [count, count] are
     those of `shared`.

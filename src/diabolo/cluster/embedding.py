@@ -1,40 +1,43 @@
-"""What lies between codes and clusters: nothing, or points that keep neighbors together (UMAP's loss)."""
+"""The step between codes and clusters: none, or points that keep neighbors together (UMAP's loss)."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Le, Lt
 
-from diabolo.cluster.graph import correlated, fuzzy_graph, nearest, principal
-from diabolo.cluster.head import Head, Sight, learned
+from diabolo.cluster.graph import correlated, fuzzy_graph, nearest_neighbors, principal
+from diabolo.cluster.head import ClusterHead, Sight, learned
 from diabolo.cluster.layout import START, curve, laid_out
 from diabolo.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["Embedding", "Layout", "embeddings"]
 
 
 @dataclasses.dataclass
 class Layout:
-    """Where rows lie that clusters are fitted to, and what it takes to find clusters of other rows.
+    """Points that clusters are fitted to, and the parts of the network that finds the clusters of other rows.
 
     Attributes:
         points: [n, d].
-        graph: whose neighbors they keep together, a symmetric sparse matrix [n, n].
-        sight, seen: what is seen of a row, and that of the n rows.
+        graph: the neighbors that they keep together, a symmetric sparse matrix [n, n].
+        sight, seen: the map from a row to the head's inputs, and these inputs for the n rows.
         hidden: width of the head's layers.
     """
 
     points: np.ndarray
-    graph: Any
+    graph: csr_array
     sight: Sight
     seen: np.ndarray
     hidden: int
 
-    def head(self, beliefs: np.ndarray, seed: int) -> Head:
+    def head(self, beliefs: np.ndarray, seed: int) -> ClusterHead:
         """The head that learns beliefs [n, k] of the n rows."""
         return learned(self.sight, self.seen, beliefs, self.hidden, seed)
 
@@ -44,7 +47,7 @@ class Embedding(Entry, abc.ABC):
 
     @abc.abstractmethod
     def look(self, x: np.ndarray, image: bool) -> np.ndarray:
-        """What is looked at of inputs x [n, D], [n, D]; `image` says whether each row is one."""
+        """Inputs x [n, D] as the embedding compares them, [n, D]; `image` says whether each row is one."""
 
     @abc.abstractmethod
     def fit(self, x: np.ndarray, z: np.ndarray, seed: int) -> Layout | None:
@@ -55,7 +58,7 @@ embeddings: Registry[Embedding] = Registry("embedding", __package__)
 
 
 @embeddings.register("none")
-class Nothing(Embedding):
+class NoEmbedding(Embedding):
     """The codes as they are."""
 
     def look(self, x: np.ndarray, image: bool) -> np.ndarray:
@@ -66,14 +69,14 @@ class Nothing(Embedding):
 
 
 @embeddings.register("neighbours")
-class Neighbours(Embedding):
+class NeighborEmbedding(Embedding):
     """Points that keep neighbors together and others apart, of small UMAP loss, as ahead of N2D's mixture.
 
     −Σ_ij v_ij log q_ij + (1 − v_ij) log(1 − q_ij) with q_ij = 1/(1 + a |e_i − e_j|^2b) (McInnes, Healy, Melville 2018,
     arXiv:1802.03426, eq. 18; McConville et al. 2019, arXiv:1908.05968). v is the fuzzy graph of nearest neighbors by
     |x_i − x_j|² / s_x² + |z_i − z_j|² / s_z², inputs and codes in units of their own spread s² (the sum of variances):
-    what the code forgets the input tells, and the code tells what of the input matters. Clusters are fitted to the
-    points; a network then learns from inputs and codes which cluster a row is of, also a new one.
+    the input keeps details that the code has lost, and the code weighs the parts of the input. Clusters are fitted to
+    the points. A network then learns from inputs and codes the cluster of any row, also of a new one.
     """
 
     #: Dimensions of the points.
@@ -104,7 +107,7 @@ class Neighbours(Embedding):
         parts = {"inputs": seen[:, :p] / np.sqrt(p), "codes": seen[:, p:] / np.sqrt(z.shape[1])}
         taken = list(parts.values()) if self.space == "both" else [parts[self.space]]
         space = np.concatenate(taken, axis=1)
-        graph = fuzzy_graph(*nearest(space, min(self.n_neighbors, len(x) - 1)))
+        graph = fuzzy_graph(*nearest_neighbors(space, min(self.n_neighbors, len(x) - 1)))
         start = _spread(space, self.dimensions, seed)
         points = laid_out(graph, start, curve(self.min_dist), self.epochs, self.negatives, seed)
         return Layout(points, graph, sight, seen, self.hidden)

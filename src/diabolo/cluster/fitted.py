@@ -1,4 +1,4 @@
-"""What a fitted partition is: plain arrays, from which the cluster of any row follows."""
+"""Fitted partitions: plain arrays, from which the cluster of any row follows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 from typing import Protocol
 
 import numpy as np
-from scipy.special import logsumexp
 
 __all__ = ["Components", "Exemplars", "FittedPartition"]
 
@@ -61,10 +60,14 @@ class Components:
 
     def log_likelihood(self, z: np.ndarray) -> float:
         """Mean log-density of rows, nats."""
+        from scipy.special import logsumexp
+
         return float(logsumexp(self.log_joint(z), axis=1).mean())
 
     def proba(self, z: np.ndarray) -> np.ndarray:
         joint = self.log_joint(z)
+        from scipy.special import logsumexp
+
         each = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
         out = np.zeros((len(z), self.n_clusters))
         for c, j in enumerate(self.group):

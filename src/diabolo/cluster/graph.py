@@ -1,14 +1,17 @@
-"""Who is near whom: exact nearest neighbors, and UMAP's fuzzy graph of them."""
+"""Neighbors of rows: the exact nearest ones, and UMAP's fuzzy graph of them."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-__all__ = ["correlated", "fuzzy_graph", "nearest", "principal"]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["correlated", "fuzzy_graph", "nearest_neighbors", "principal"]
 
 #: Distances that are looked at together: 64 MiB of them.
 PAIRS = 1 << 24
@@ -37,7 +40,7 @@ def correlated(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(uniform, 0, centered / np.where(uniform, 1, length)), x.dtype)
 
 
-def nearest(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest_neighbors(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions and distances [n, k] of the k nearest other rows of x [n, D], nearest first."""
     rows = torch.from_numpy(np.ascontiguousarray(x - x.mean(axis=0), np.float32))
     n, half = len(rows), 0.5 * rows.square().sum(1)
@@ -49,7 +52,7 @@ def nearest(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         score = torch.addmm(half, part, rows.T, alpha=-1)
         score[torch.arange(len(part)), torch.arange(start, start + len(part))] = math.inf
         at = score.topk(k, largest=False).indices
-        # Of the few that are kept, exactly: the product above cancels digits of what is near.
+        # Exact for the few that are kept: the product above loses digits of small distances.
         exact = (rows[at].double() - part[:, None].double()).square().sum(-1).sqrt()
         exact, order = exact.sort(dim=1, stable=True)
         places[start : start + len(part)] = at.gather(1, order).numpy()
@@ -57,7 +60,7 @@ def nearest(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return places, distances
 
 
-def fuzzy_graph(places: np.ndarray, distances: np.ndarray) -> Any:
+def fuzzy_graph(places: np.ndarray, distances: np.ndarray) -> csr_array:
     """Memberships of a neighbor graph's edges, a symmetric sparse matrix [n, n] (McInnes et al. 2018, algorithm 2).
 
     v(i→j) = exp(−max(0, d_ij − ρ_i) / σ_i), ρ_i the distance to the nearest and σ_i such that Σ_j v(i→j) = log₂ k;

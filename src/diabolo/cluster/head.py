@@ -1,4 +1,4 @@
-"""The network that gives rows their clusters where an embedding lies ahead: it learns what the embedding found."""
+"""The network that assigns rows to clusters after an embedding, whose clusters it learns."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import torch
 
 from diabolo.cluster.graph import principal
 
-__all__ = ["Head", "Sight", "learned"]
+__all__ = ["ClusterHead", "Sight", "learned"]
 
-#: Directions of the inputs that are looked at, at most.
+#: Principal directions of the inputs, at most.
 DIRECTIONS = 50
 #: Rows that are looked at together, always as many, so that a row's cluster does not depend on the rows beside it.
 CHUNK = 4_096
 #: How the network learns: passes, steps at least, rows of a step, Adam's rate, which falls as a cosine.
 EPOCHS, FEWEST_STEPS, BATCH, RATE = 30, 1_000, 512, 2e-3
-#: Belief that a row is of no cluster, above which there is such a class at all.
+#: The head has a class of rows without a cluster if some belief in it is above this.
 NONE = 1e-9
 
 
 @dataclasses.dataclass
 class Sight:
-    """What is seen of inputs x [n, D] and codes z [n, K]: principal components of the inputs, and the codes.
+    """The head's inputs, of inputs x [n, D] and codes z [n, K]: principal components of x, and z.
 
     Attributes:
-        mean, directions: [D] and [D, p], the part of the inputs that is looked at.
+        mean, directions: [D] and [D, p], of the principal components.
         shift, scale: [p + K], of those parts and codes.
     """
 
@@ -38,9 +38,9 @@ class Sight:
 
     @classmethod
     def of(cls, x: np.ndarray, z: np.ndarray) -> Sight:
-        """Of at most 50 directions; one scale for the inputs' parts and one for the codes, of mean variance 1 each.
+        """With at most 50 directions; one scale for the components and one for the codes, of mean variance 1 each.
 
-        So what varies most stays most.
+        So the largest directions stay the largest.
         """
         mean, directions = principal(x, DIRECTIONS)
         raw = np.concatenate([(x - mean) @ directions, z], axis=1)
@@ -54,11 +54,11 @@ class Sight:
 
 
 @dataclasses.dataclass
-class Head:
-    """A network from what is seen of rows to beliefs in k clusters.
+class ClusterHead:
+    """A network from rows, as `sight` shows them, to beliefs in k clusters.
 
     Attributes:
-        sight: what is seen.
+        sight: the inputs.
         weights, biases: of affine layers, with ReLU between them and a softmax at the end; the last one has k outputs,
             or k + 1, the last of which says that a row is of no cluster.
         n_clusters: k.
@@ -70,7 +70,7 @@ class Head:
     n_clusters: int
 
     def __call__(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Beliefs [n, k] float64, 0 for a row of none; a row's do not depend on the rows beside it."""
+        """Beliefs [n, k] float64, 0 for a row of no cluster; they do not depend on the rows beside a row."""
         out = np.empty((len(x), self.n_clusters))
         tile = [np.zeros((CHUNK, part.shape[1]), part.dtype) for part in (x, z)]
         for start in range(0, len(x), CHUNK):
@@ -89,14 +89,14 @@ class Head:
         return out
 
 
-def learned(sight: Sight, seen: np.ndarray, beliefs: np.ndarray, hidden: int, seed: int) -> Head:
+def learned(sight: Sight, seen: np.ndarray, beliefs: np.ndarray, hidden: int, seed: int) -> ClusterHead:
     """The head of least cross-entropy −Σ_j r_ij log p_j(x_i) to beliefs r [n, k] (Hinton, Vinyals, Dean 2015).
 
-    The source is arXiv:1503.02531. What a row's beliefs lack to 1 is belief that it is of no cluster.
+    The source is arXiv:1503.02531. If a row's beliefs sum to less than 1, the rest is belief that it has no cluster.
 
     Args:
-        sight: what is seen of a row.
-        seen: that of the n rows, [n, p + K].
+        sight: the head's inputs.
+        seen: these inputs for the n rows, [n, p + K].
         beliefs: theirs.
         hidden: width of the two hidden layers.
         seed: of the start and of the order of rows.
@@ -111,7 +111,7 @@ def learned(sight: Sight, seen: np.ndarray, beliefs: np.ndarray, hidden: int, se
     ]
     _descend(parameters, torch.from_numpy(seen.astype(np.float32)), torch.from_numpy(wanted.astype(np.float32)), seed)
     arrays = [p.detach().double().numpy() for p in parameters]
-    return Head(sight, arrays[: len(sizes)], arrays[len(sizes) :], k)
+    return ClusterHead(sight, arrays[: len(sizes)], arrays[len(sizes) :], k)
 
 
 def _descend(parameters: list[torch.Tensor], data: torch.Tensor, wanted: torch.Tensor, seed: int) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["cross_entropy", "curve", "laid_out"]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["pair_cross_entropy", "curve", "laid_out"]
 
 #: Longest step of a point by one other, before the rate.
 CLIP = 4.0
-#: Points that are pushed away from the same others at a time, and how many others those are.
+#: Number of points that are pushed by the same others together, and of these others.
 TOGETHER, OTHERS = 256, 16
 #: Keeps the push between points that fall together finite.
 SOFT = 1e-3
@@ -30,7 +33,7 @@ def curve(min_dist: float) -> tuple[float, float]:
     return float(a), float(b)
 
 
-def cross_entropy(squared: Tensor, membership: Tensor, a: float, b: float) -> Tensor:
+def pair_cross_entropy(squared: Tensor, membership: Tensor, a: float, b: float) -> Tensor:
     """−v log q − (1 − v) log(1 − q) per pair, q = 1/(1 + a d^2b), of squared distances d² > 0."""
     # log q = −log(1 + a d^2b), and log(1 − q) = log(a d^2b) + log q.
     odds = b * squared.log() + float(np.log(a))
@@ -51,14 +54,14 @@ def push(squared: Tensor, a: float, b: float) -> Tensor:
 
 
 def laid_out(
-    graph: Any, start: np.ndarray, shape: tuple[float, float], epochs: int, negatives: int, seed: int
+    graph: csr_array, start: np.ndarray, shape: tuple[float, float], epochs: int, negatives: int, seed: int
 ) -> np.ndarray:
     """Points [n, d] float64 of small cross-entropy with a graph's memberships (McInnes et al. 2018, algorithm 5).
 
     In each epoch an edge acts with a probability in proportion to its membership; each time some others of the n points
     stand for all that are no neighbors. Edges act in groups of about half as many as there are points. TOGETHER of them
     are pushed by the same OTHERS points, each by the share negatives/OTHERS: the same mean as `negatives` of their own,
-    less scatter, and two small matrix products instead of a difference for each pair.
+    with less scatter, and by two small matrix products instead of a difference for each pair.
 
     Args:
         graph: memberships, a symmetric sparse matrix [n, n].

@@ -19,12 +19,11 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from scipy.stats import binom
 
 from diabolo.cluster.fitted import Components
 from diabolo.cluster.partition import gaussian_mixture
 
-__all__ = ["LEVEL", "MOST_CLUSTERS", "Count", "count_clusters", "valley"]
+__all__ = ["LEVEL", "MOST_CLUSTERS", "ClusterCount", "count_clusters", "valley"]
 
 #: Largest p of two clusters.
 LEVEL = 0.01
@@ -41,27 +40,27 @@ FEWEST = 20
 
 
 @dataclasses.dataclass
-class Count:
-    """What was found."""
+class ClusterCount:
+    """The components found, and the course of the count."""
 
     components: Components
     #: BIC by number of components, from 1 on, nats per row; the smallest decides.
     bic: list[float]
-    #: p of each two groups when they became one, in that order, and last the largest p that is left, if any.
+    #: p of each two groups when they became one, in that order; then the largest p left, if any.
     p_values: list[float]
 
 
-def count_clusters(z: np.ndarray, seed: int, most: int = MOST_CLUSTERS) -> Count:
+def count_clusters(z: np.ndarray, seed: int, most: int = MOST_CLUSTERS) -> ClusterCount:
     """Components of codes z [n, K], in as many groups as there are clusters; see the module."""
     order = np.random.default_rng(seed).permutation(len(z))[:MOST_ROWS]
     first, second = z[order[: len(order) // 2]], z[order[len(order) // 2 :]]
     if len(first) < FEWEST or not z.std(axis=0).max() > 0:
-        return Count(gaussian_mixture(z, 1, seed), [], [])
+        return ClusterCount(gaussian_mixture(z, 1, seed), [], [])
     found, tied, bic = _by_bic(first, most, seed)
     group, p_values = _merged(found, first, second)
     whole = z[order] if len(z) > MOST_ROWS else z
     refitted = gaussian_mixture(whole, len(found.weights), seed, means=found.means, tied=tied)
-    return Count(refitted.regrouped(group), bic, p_values)
+    return ClusterCount(refitted.regrouped(group), bic, p_values)
 
 
 def _by_bic(z: np.ndarray, most: int, seed: int) -> tuple[Components, bool, list[float]]:
@@ -103,13 +102,15 @@ def _merged(found: Components, first: np.ndarray, second: np.ndarray) -> tuple[n
 
 
 def valley(a: np.ndarray, b: np.ndarray, new_a: np.ndarray, new_b: np.ndarray) -> float:
-    """The p of two groups of rows [·, K] being one; a and b are their parts in one half, the others in the other.
+    """The p of two groups of rows [·, K] being one; a and b are their parts in one half, new_a and new_b in the other.
 
     Each half chooses where to look, and the other is counted there.
     """
     counts = np.zeros(3, np.int64)
     for chosen, seen in (((a, b), (new_a, new_b)), ((new_a, new_b), (a, b))):
         counts += _windows(*chosen, np.concatenate(seen))
+    from scipy.stats import binom  # half a second that reading a model file does not pay
+
     return float(max(binom.cdf(counts[1], counts[1] + side, 0.5) for side in (counts[0], counts[2])))
 
 

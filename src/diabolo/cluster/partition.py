@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
@@ -14,6 +14,9 @@ from diabolo.errors import ConfigError, DataError
 from diabolo.model.prior import Prior
 from diabolo.model.prior.mixture import Mixture as PriorMixture
 from diabolo.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["Partition", "gaussian_mixture", "partitions"]
 
@@ -26,16 +29,18 @@ SPLITS = (1, 1.5, 2, 3)
 class Partition(Entry, abc.ABC):
     """A way to fit clusters to codes."""
 
-    #: Whether it is told how many clusters there are; else it finds out itself.
+    #: Whether the number of clusters is given; else the partition finds it.
     counted: ClassVar[bool]
 
     @abc.abstractmethod
-    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> FittedPartition:
-        """Fit k clusters to codes z [n, K] float64; `k` says nothing to one that is not counted.
+    def fit(
+        self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: csr_array | None = None
+    ) -> FittedPartition:
+        """Fit k clusters to codes z [n, K] float64; a partition that is not counted ignores k.
 
         Args:
             prior: the model's π(z), where z are its codes.
-            graph: neighbors of the rows, a symmetric sparse matrix [n, n], where z is laid out after one.
+            graph: neighbors of the rows, a symmetric sparse matrix [n, n], where z was laid out by it.
         """
 
 
@@ -79,12 +84,12 @@ def gaussian_mixture(
 
 
 @partitions.register("mixture")
-class Mixture(Partition):
+class MixturePartition(Partition):
     """Gaussian components of full covariance, one for each cluster where their number is given.
 
-    Of several runs of EM the likeliest is kept; after an embedding, the one whose clusters cut the fewest edges of the
-    graph of neighbors (`diabolo.cluster.communities.modularity`): a layout may tear what belongs together, and then two
-    halves far from each other are likelier than two clusters side by side. Its runs start from k groups, each a single
+    Of several runs of EM the likeliest is kept. After an embedding it is the run whose clusters cut the fewest edges of
+    the graph of neighbors (`diabolo.cluster.communities.modularity`): a layout may tear a cluster in two, and two
+    halves far apart are then likelier than two clusters side by side. Its runs start from k groups, each a single
     component or several, merged by the graph.
     """
 
@@ -92,12 +97,14 @@ class Mixture(Partition):
     #: Runs of EM from different starts; after an embedding, as many for each number of components at the start.
     starts: Annotated[int, Ge(1), Lt(1000)] = 3
 
-    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> Components:
+    def fit(
+        self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: csr_array | None = None
+    ) -> Components:
         found = None if graph is None or k == 1 else self._uncut(z, k, seed, graph)
         found = gaussian_mixture(z, k, seed, starts=self.starts) if found is None else found
         return found.regrouped(found.group)
 
-    def _uncut(self, z: np.ndarray, k: int, seed: int, graph: Any) -> Components | None:
+    def _uncut(self, z: np.ndarray, k: int, seed: int, graph: csr_array) -> Components | None:
         """The k Gaussians of largest modularity; None if there are not even as many groups, or no edges."""
         best, found = -np.inf, None
         for count in sorted({min(round(k * share), len(z) // 4) for share in SPLITS}):
@@ -121,7 +128,9 @@ class KMeans(Partition):
     #: Runs from different starts, of which the tightest is kept.
     starts: Annotated[int, Ge(1), Lt(1000)] = 10
 
-    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> Components:
+    def fit(
+        self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: csr_array | None = None
+    ) -> Components:
         from sklearn.cluster import KMeans as Lloyd
 
         found = Lloyd(k, n_init=self.starts, random_state=seed % 2**32).fit(z)
@@ -136,7 +145,7 @@ class KMeans(Partition):
 class Density(Partition):
     """Dense regions: HDBSCAN (Campello, Moulavi, Sander 2013), or DBSCAN (Ester et al. 1996) where `eps` is given.
 
-    It finds out how many there are, and rows may belong to none (−1). A new row follows the nearest fitted row.
+    It finds their number itself, and rows may belong to none (−1). A new row follows the nearest fitted row.
     """
 
     counted = False
@@ -147,7 +156,9 @@ class Density(Partition):
     #: Radius of those surroundings in units of the codes' root mean square spread; None leaves it open (HDBSCAN).
     eps: Annotated[float, Gt(0), Lt(1e6)] | None = None
 
-    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> Exemplars:
+    def fit(
+        self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: csr_array | None = None
+    ) -> Exemplars:
         from sklearn.cluster import DBSCAN, HDBSCAN
         from sklearn.neighbors import NearestNeighbors
 
@@ -171,7 +182,7 @@ class Density(Partition):
 
 
 @partitions.register("prior")
-class FromPrior(Partition):
+class PriorPartition(Partition):
     """The Gaussians of the VAE's own prior, trained with it (VaDE; Jiang et al. 2017): set prior="mixture" for the fit.
 
     A Gaussian that is the likeliest for no row makes no cluster.
@@ -179,7 +190,9 @@ class FromPrior(Partition):
 
     counted = False
 
-    def fit(self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: Any = None) -> Components:
+    def fit(
+        self, z: np.ndarray, k: int, seed: int, prior: Prior | None = None, graph: csr_array | None = None
+    ) -> Components:
         if not isinstance(prior, PriorMixture):
             raise ConfigError(
                 "method 'prior' needs the codes of a model with prior='mixture' and embedding='none': "

@@ -26,7 +26,8 @@ def stability(
 ) -> np.ndarray:
     """Adjusted Rand index (Hubert, Arabie 1985) of labels and those of a fit to a bootstrap resample, [resamples].
 
-    Both label the rows z [n, K]; 1 is the same clusters, 0 what chance gives. `fit` takes positions of rows and a seed.
+    Both label the rows z [n, K]; 1 is full agreement, 0 that of chance. `fit` takes positions of rows and a
+    seed.
     """
     from sklearn.metrics import adjusted_rand_score
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from diabolo.compress.columns import (
     carried,
     integers,
     ipc,
+    is_coded,
+    is_coded_list,
     is_float,
     is_text,
     rebuilt,
@@ -20,11 +21,9 @@ from diabolo.compress.columns import (
     whole_width,
 )
 from diabolo.compress.context import Context
-from diabolo.compress.grid import Bound, Grid, bits_of, from_bits
-from diabolo.compress.image_model import ImageModel
+from diabolo.compress.grid import bits_of, from_bits
 from diabolo.compress.integers import MODEL, Coded, coded, decoded
 from diabolo.compress.limits import MOST_ROWS, Budget
-from diabolo.compress.masked import Masked
 from diabolo.compress.pixels import (
     BY_COLUMN,
     BY_MODEL,
@@ -34,10 +33,11 @@ from diabolo.compress.pixels import (
     pixel_columns,
     pixels_of,
 )
+from diabolo.compress.plan import Plan, Tally
 from diabolo.data.weight import weight
 from diabolo.errors import DAMAGE, CompressedFileError
 
-__all__ = ["Plan", "Tally", "decode_chunk", "encode_chunk"]
+__all__ = ["decode_chunk", "encode_chunk"]
 
 #: Bits of a column's flags.
 NULLS, ESCAPES = 1, 2
@@ -46,61 +46,14 @@ MOST_LANES = 1 << 12
 NEAR = 0.95
 
 
-@dataclasses.dataclass
-class Plan:
-    """What all chunks of a file share."""
-
-    schema: Any
-    bounds: list[Bound | None]
-    grids: list[Grid | None]
-    #: Columns of floats that are all +0.0 together where an object is absent.
-    slots: list[list[int]]
-    masked: Masked | None = None
-    images: ImageModel | None = None
-
-    @property
-    def codec(self) -> bytes:
-        """The codec section, empty without one."""
-        model = self.masked or self.images
-        return b"" if model is None else model.to_bytes()
-
-    @property
-    def order(self) -> list[int]:
-        """The order in which columns are coded."""
-        first = [] if self.masked is None else self.masked.order
-        return [*first, *(i for i in range(len(self.schema)) if i not in set(first))]
-
-
-@dataclasses.dataclass
-class Tally:
-    """What coding a chunk came to, by column in schema order."""
-
-    bits: np.ndarray
-    worst: np.ndarray
-    squares: np.ndarray
-    values: np.ndarray
-    by_model: np.ndarray
-    escapes: np.ndarray
-    #: Whether the errors (`worst`, and the sum of their `squares`) are known: of what decodes, in units of the bound.
-    verified: bool = False
-
-    @staticmethod
-    def of(columns: int) -> Tally:
-        bits, worst, squares, values, by_model, escapes = np.zeros((6, columns))
-        return Tally(bits, worst, squares, values, by_model, escapes)
-
-    def add(self, other: Tally) -> None:
-        self.worst = np.maximum(self.worst, other.worst)
-        for name in ("bits", "squares", "values", "by_model", "escapes"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-
 class _Writing:
     def __init__(self, plan: Plan, rows: int) -> None:
         self.plan, self.rows = plan, rows
         self.head, self.tally = BytesWriter(), Tally.of(len(plan.schema))
         self.symbols: list[Interval] = []
         self.context: Context | None = None
+        #: Lengths of lists that were coded, for columns of as long ones.
+        self.lengths: list[np.ndarray] = []
 
     def put(self, values: np.ndarray, column: int, rival: Coded | None = None) -> None:
         best = coded(values, rival)
@@ -115,22 +68,25 @@ class _Writing:
         self.tally.bits[column] += 8 * (len(self.head.data) - before)
 
     def column(self, i: int, array: Any, there: np.ndarray | None) -> None:
-        kind = array.type
+        self.tally.values[i] += self.rows
+        if self.plan.lists and is_coded_list(array.type):
+            return self._list(i, array, True)
+        if not is_coded(array.type):
+            self.head.number(0)
+            return self.piece(pack(ipc(array)), i)
+        self._cells(i, array, there)
+
+    def _cells(self, i: int, array: Any, there: np.ndarray | None, inside: bool = False) -> None:
         import pyarrow as pa
 
-        text, whole = is_text(kind), whole_width(kind)
-        named = pa.types.is_dictionary(kind)
-        if not (is_float(kind) or text or whole or named):
-            self.head.number(0)
-            self.tally.values[i] += self.rows
-            return self.piece(pack(ipc(array)), i)
+        kind, rows = array.type, len(array)
+        text, named = is_text(kind), pa.types.is_dictionary(kind)
         flags, valid = 0, None
         if array.null_count:
             flags, valid = NULLS, ~array.is_null().to_numpy(zero_copy_only=False)
             array = array.drop_null()
-        self.tally.values[i] += self.rows
         if is_float(kind):
-            return self._floats(i, array, flags, valid, there)
+            return self._floats(i, array, flags, valid, np.ones(rows, bool) if there is None else there, inside)
         if text:
             array = array.dictionary_encode()
         self.head.number(flags)
@@ -141,11 +97,31 @@ class _Writing:
             array = array.indices
         self.put(integers(array), i)
 
-    def _floats(self, i: int, array: Any, flags: int, valid: np.ndarray | None, there: np.ndarray | None) -> None:
+    def _list(self, i: int, array: Any, outermost: bool) -> None:
+        """Whether each list is there, how long it is or which column's are as long, and the values of all."""
+        missing = bool(array.null_count)
+        self.head.number(NULLS if missing else 0)
+        if missing:
+            self.put((~array.is_null().to_numpy(zero_copy_only=False)).astype(np.int64), i)
+        lengths = np.asarray(array.value_lengths().drop_null()).astype(np.int64)
+        if outermost:
+            same = next((k for k, other in enumerate(self.lengths) if np.array_equal(lengths, other)), -1)
+            self.head.number(same + 1)
+            if same < 0:
+                self.lengths.append(lengths)
+        if not outermost or same < 0:
+            self.put(lengths, i)
+        values = array.flatten()
+        if is_coded_list(values.type):
+            return self._list(i, values, False)
+        self._cells(i, values, None, inside=True)
+
+    def _floats(self, i: int, array: Any, flags: int, valid: np.ndarray | None, rows: np.ndarray, inside: bool) -> None:
+        """Floats of the rows that have any; those `inside` lists know nothing of other columns."""
         grid, bound = self.plan.grids[i], self.plan.bounds[i]
+        context = None if inside else self.context
         size = array.type.bit_width // 8
         x = np.frombuffer(array.buffers()[1], f"<f{size}", len(array), array.offset * size)
-        rows = np.ones(self.rows, bool) if there is None else there
         if valid is not None:
             x = x[rows[valid]]
             # Nulls are told of the rows that are there.
@@ -169,11 +145,11 @@ class _Writing:
             self.put((~ok).astype(np.int64), i)
         fits = np.flatnonzero(rows)[ok]
         masked, rival = self.plan.masked, None
-        if masked is not None and self.context is not None and i in masked.place:
-            rival = masked.coded(i, self.context, fits, index[ok])
+        if masked is not None and context is not None and i in masked.place:
+            rival = masked.coded(i, context, fits, index[ok])
         self.put(index[ok], i, rival)
-        if self.context is not None and i in self.context.masked.place:
-            self.context.learn(i, fits, index[ok])
+        if context is not None and i in context.masked.place:
+            context.learn(i, fits, index[ok])
         if not ok.all():
             self.put(bits_of(x[~ok]), i)
 
@@ -277,6 +253,7 @@ class _Reading:
     def __init__(self, plan: Plan, rows: int, reader: BytesReader, decoder: Decoder, budget: Budget) -> None:
         self.plan, self.rows, self.reader, self.decoder, self.budget = plan, rows, reader, decoder, budget
         self.context: Context | None = None
+        self.lengths: list[np.ndarray] = []
 
     def get(self, n: int, model: Any = None) -> np.ndarray:
         return decoded(self.reader, self.decoder, n, model)
@@ -303,28 +280,33 @@ class _Reading:
         return {i: rebuilt(images[:, k], self.plan.schema.field(i).type, None) for k, i in enumerate(there[1])}
 
     def column(self, i: int, kind: Any, there: np.ndarray | None) -> Any:
+        if self.plan.lists and is_coded_list(kind):
+            return self._list(i, kind, self.rows, True)
+        if not is_coded(kind):
+            self.reader.number()
+            return carried(self.reader.piece(), kind, self.rows, self.budget)
+        return self._cells(i, kind, np.ones(self.rows, bool) if there is None else there.copy())
+
+    def _cells(self, i: int, kind: Any, rows: np.ndarray, inside: bool = False) -> Any:
         import pyarrow as pa
 
-        flags = self.reader.number()
+        flags, n = self.reader.number(), len(rows)
         text, named = is_text(kind), pa.types.is_dictionary(kind)
-        if not (is_float(kind) or text or whole_width(kind) or named):
-            return carried(self.reader.piece(), kind, self.rows, self.budget)
         if not (text or named):
-            self.budget.spend(self.rows * (whole_width(kind) or kind.bit_width // 8))
-        rows = np.ones(self.rows, bool) if there is None else there.copy()
+            self.budget.spend(n * (whole_width(kind) or kind.bit_width // 8))
         valid = None
         if flags & NULLS:
-            valid = np.ones(self.rows, bool)
+            valid = np.ones(n, bool)
             valid[rows] = self.get(int(rows.sum())).astype(bool)
             rows &= valid
         if is_float(kind):
-            return rebuilt(self._floats(i, kind, flags, rows), kind, valid)
+            return rebuilt(self._floats(i, kind, flags, rows, inside), kind, valid)
         if not (text or named):
-            full = np.zeros(self.rows, np.int64)
+            full = np.zeros(n, np.int64)
             full[rows] = self.get(int(rows.sum()))
             return rebuilt_integers(full, kind, valid)
         words = carried(self.reader.piece(), kind.value_type if named else kind, None, self.budget)
-        index = np.zeros(self.rows, np.int64)
+        index = np.zeros(n, np.int64)
         index[rows] = self.get(int(rows.sum()))
         if (index < 0).any() or (rows.any() and int(index[rows].max()) >= len(words)):
             raise CompressedFileError("a word that is not in its list")
@@ -336,19 +318,48 @@ class _Reading:
         positions = rebuilt_integers(index, kind.index_type, valid)
         return pa.DictionaryArray.from_arrays(positions, words, ordered=kind.ordered)
 
-    def _floats(self, i: int, kind: Any, flags: int, rows: np.ndarray) -> np.ndarray:
+    def _list(self, i: int, kind: Any, n: int, outermost: bool) -> Any:
+        import pyarrow as pa
+
+        flags, valid = self.reader.number(), None
+        self.budget.spend(8 * n)
+        if flags & NULLS:
+            valid = self.get(n).astype(bool)
+        count = n if valid is None else int(valid.sum())
+        same = self.reader.number() if outermost else 0
+        lengths = self.lengths[same - 1] if same else self.get(count)
+        if len(lengths) != count or (lengths < 0).any():
+            raise CompressedFileError("lists of impossible lengths")
+        # Values of nothing but nulls are no bytes in the file, yet a truth value each here.
+        self.budget.spend(int(lengths.sum(dtype=object)))
+        if outermost and not same:
+            self.lengths.append(lengths)
+        total, inner = int(lengths.sum()), kind.value_type
+        if is_coded_list(inner):
+            values = self._list(i, inner, total, False)
+        else:
+            values = self._cells(i, inner, np.ones(total, bool), inside=True)
+        full = np.zeros(n, np.int64)
+        full[slice(None) if valid is None else valid] = lengths
+        large = pa.types.is_large_list(kind)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(full)]).astype(np.int64 if large else np.int32))
+        way = pa.LargeListArray if large else pa.ListArray
+        return way.from_arrays(offsets, values, type=kind, mask=None if valid is None else pa.array(~valid))
+
+    def _floats(self, i: int, kind: Any, flags: int, rows: np.ndarray, inside: bool) -> np.ndarray:
         n, dtype = int(rows.sum()), np.dtype(f"<f{kind.bit_width // 8}")
-        full, grid, masked = np.zeros(self.rows, dtype), self.plan.grids[i], self.plan.masked
+        full, grid, masked = np.zeros(len(rows), dtype), self.plan.grids[i], self.plan.masked
+        context = None if inside else self.context
         if grid is None:
             full[rows] = from_bits(self.get(n), dtype)
             return full
         ok = ~self.get(n).astype(bool) if flags & ESCAPES else np.ones(n, bool)
         fits, model = np.flatnonzero(rows)[ok], None
-        if masked is not None and self.context is not None and i in masked.place:
-            model = masked.decoding(i, self.context, fits)
+        if masked is not None and context is not None and i in masked.place:
+            model = masked.decoding(i, context, fits)
         index = self.get(len(fits), model)
-        if self.context is not None and i in self.context.masked.place:
-            self.context.learn(i, fits, index)
+        if context is not None and i in context.masked.place:
+            context.learn(i, fits, index)
         x = np.empty(n, dtype)
         x[ok] = grid.value(index)
         if flags & ESCAPES:

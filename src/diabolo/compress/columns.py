@@ -16,8 +16,12 @@ __all__ = [
     "from_ipc",
     "integers",
     "ipc",
+    "is_coded",
+    "is_coded_list",
     "is_float",
     "is_text",
+    "leaf",
+    "leaves",
     "rebuilt",
     "rebuilt_integers",
     "whole_width",
@@ -36,6 +40,37 @@ def is_text(kind: Any) -> bool:
 
     t = pa.types
     return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_binary(kind) or t.is_large_binary(kind))
+
+
+def is_coded(kind: Any) -> bool:
+    """Whether cells are coded value by value: numbers, dates, text, categories; all else is carried as it is."""
+    import pyarrow as pa
+
+    return bool(is_float(kind) or is_text(kind) or whole_width(kind) or pa.types.is_dictionary(kind))
+
+
+def is_coded_list(kind: Any) -> bool:
+    """Whether cells are lists whose values are coded one by one."""
+    import pyarrow as pa
+
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    inner = kind.value_type
+    return is_coded_list(inner) or (is_coded(inner) and not pa.types.is_dictionary(inner))
+
+
+def leaf(kind: Any) -> Any:
+    """The type of the values of a list, of lists in lists; any other type itself."""
+    while is_coded_list(kind):
+        kind = kind.value_type
+    return kind
+
+
+def leaves(array: Any) -> Any:
+    """The values of a column's lists, one after another; any other column itself."""
+    while is_coded_list(array.type):
+        array = array.flatten()
+    return array
 
 
 def whole_width(kind: Any) -> int:

@@ -11,17 +11,20 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from diabolo.compress.chunk import Plan
+from diabolo.compress.columns import is_coded_list, leaf
 from diabolo.compress.grid import Bound, Cover, Grid, Relative, grid_of
 from diabolo.compress.image_model import ImageModel
 from diabolo.compress.masked import Masked
+from diabolo.compress.nested import Nest
 from diabolo.compress.pixels import image_schema, pixel_columns
+from diabolo.compress.plan import Plan
 from diabolo.errors import DAMAGE, CompressedFileError
 
 __all__ = ["VERSION", "Chunk", "Header", "Reader", "Writer"]
 
 MAGIC, CHUNK, INDEX, END = b"\x89DBL\r\n\x1a\n", b"\x89chunk\r\n", b"\x89index\r\n", b"\x89end\r\n\x1a\n"
-VERSION = 2
+#: Files whose columns are nested, or lists that are coded value by value, need the newer version; others do without.
+VERSION, NEWEST = 2, 3
 MOST_HEADER = 1 << 26
 #: Mark, number, first row, rows, bytes; then CRC-32 of these and of the payload.
 FRAME = struct.Struct("<8sIQIQ")
@@ -41,13 +44,25 @@ class Header:
     input: dict[str, Any]
     #: SHA-256 of the codec section, empty where the file has none.
     codec: str = ""
+    #: Schema of the table where `schema` has its structs and arrays by field and cell.
+    nested: Any = None
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        new = self.nested is not None or any(is_coded_list(f.type) for f in self.schema)
+        self.version = self.version or (NEWEST if new else VERSION)
+
+    @property
+    def outer(self) -> Any:
+        """Schema of the table."""
+        return self.schema if self.nested is None else self.nested
 
     def to_bytes(self) -> bytes:
         there = pixel_columns(self.schema)
         images = there is not None and self.schema.equals(image_schema(there[0]), check_metadata=True)
         card = {
-            "version": VERSION,
-            "schema": list(there[0]) if there and images else base64.b64encode(self.schema.serialize()).decode(),
+            "version": self.version,
+            "schema": list(there[0]) if there and images else base64.b64encode(self.outer.serialize()).decode(),
             "bounds": [None if b is None else [float(b.error), b.relative] for b in self.bounds if not images],
             "grids": [None if g is None else g.card() for g in self.grids if not images],
             "slots": self.slots,
@@ -67,14 +82,17 @@ class Header:
 
         try:
             card = json.loads(data)
-            if card["version"] != VERSION:
-                raise CompressedFileError(f"has version {card['version']!r}; this diabolo reads {VERSION}")
-            schema, nothing = card["schema"], list[None]()
+            if card["version"] not in (VERSION, NEWEST):
+                raise CompressedFileError(f"has version {card['version']!r}; this diabolo reads {VERSION} and {NEWEST}")
+            schema, nothing, nested = card["schema"], list[None](), None
             if isinstance(schema, list):
                 schema = image_schema(schema)
                 nothing = [None] * len(schema)
             else:
                 schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(schema, validate=True)))
+                nest = Nest(schema) if card["version"] == NEWEST else None
+                if nest is not None and not nest.plain:
+                    schema, nested = nest.flat, schema
             if not len(schema):
                 raise ValueError("no columns")
             bounds = [None if b is None else Bound(float(b[0]), bool(b[1])) for b in card["bounds"] or nothing]
@@ -89,7 +107,7 @@ class Header:
                 raise ValueError("slots that are no columns of floats")
             if not isinstance(card["input"], dict) or not isinstance(card["codec"], str):
                 raise ValueError("damaged entries")
-            return Header(schema, bounds, grids, slots, card["input"], card["codec"])
+            return Header(schema, bounds, grids, slots, card["input"], card["codec"], nested, card["version"])
         except (*DAMAGE, pa.ArrowException) as error:
             if isinstance(error, CompressedFileError):
                 raise
@@ -97,7 +115,8 @@ class Header:
 
     def plan(self, codec: Masked | ImageModel | None) -> Plan:
         masked, images = (None, codec) if isinstance(codec, ImageModel) else (codec, None)
-        return Plan(self.schema, self.bounds, self.grids, self.slots, masked, images)
+        lists = self.version == NEWEST
+        return Plan(self.schema, self.bounds, self.grids, self.slots, masked, images, self.nested, lists)
 
     def model(self, codec: bytes) -> Masked | ImageModel | None:
         """The model that a codec section holds; what is wrong with it raises one of Python's errors."""
@@ -113,6 +132,7 @@ def _grid(card: Any, kind: Any) -> Grid | None:
 
     if card is None:
         return None
+    kind = leaf(kind)
     if not pa.types.is_floating(kind) or np.dtype(card["dtype"]) != np.dtype(kind.to_pandas_dtype()):
         raise ValueError("a grid of another type than its column's")
     number = {k: float(card[k]) for k in ("parts", "step", "error", "last") if k in card}
@@ -143,7 +163,7 @@ class Writer:
         self.out, self.rows, self.at = out, 0, 0
         self.chunks: list[Chunk] = []
         packed = zlib.compress(header.to_bytes(), 9)
-        self._write(MAGIC + struct.pack("<III", VERSION, len(packed), len(codec)))
+        self._write(MAGIC + struct.pack("<III", header.version, len(packed), len(codec)))
         self._write(packed + codec)
         self._write(struct.pack("<I", zlib.crc32(packed + codec)))
 
@@ -180,9 +200,9 @@ class Reader:
         if start[:8] != MAGIC:
             raise CompressedFileError("is not a *.dbl file: its first bytes are others")
         version, length, codec = struct.unpack("<III", start[8:])
-        if version != VERSION:
-            advice = "upgrade diabolo" if version > VERSION else "decompress it with the diabolo that wrote it"
-            raise CompressedFileError(f"has version {version}; this diabolo reads {VERSION}: {advice}")
+        if version not in (VERSION, NEWEST):
+            advice = "upgrade diabolo" if version > NEWEST else "decompress it with the diabolo that wrote it"
+            raise CompressedFileError(f"has version {version}; this diabolo reads {VERSION} and {NEWEST}: {advice}")
         if 24 + length + codec > size:
             raise CompressedFileError(f"is cut off: its header needs {24 + length + codec:,} bytes, {size:,} are there")
         body = self._read(20, length + codec)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from diabolo.compress.chunk import Plan
 from diabolo.compress.container import Reader
+from diabolo.compress.plan import Plan
 from diabolo.compress.report import Report
 from diabolo.compress.rivals import Verdict, sample_of
 from diabolo.compress.rivals import verdict as compared
@@ -37,7 +37,7 @@ def compress_table(
     first: list[Any] = []
 
     def seen() -> Iterator[Any]:
-        for batch in rechunked(batches, plan.schema, CHUNK_ROWS):
+        for batch in rechunked(batches, plan.outer, CHUNK_ROWS):
             if verdict and not first:
                 first.append(sample_of(batch))
             yield batch
@@ -79,7 +79,7 @@ def decompress_file(
                     count += batch.num_rows
                     yield batch
 
-            write_batches(out, reader.header.schema, counted())
+            write_batches(out, reader.header.outer, counted())
             return count, [*reader.lost, *lost]
     except CompressedFileError as error:
         raise _named(file, error) from None

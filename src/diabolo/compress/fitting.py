@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
-
-from diabolo.compress.chunk import Plan
+from diabolo.compress.columns import is_float, leaf
 from diabolo.compress.grid import Bound
 from diabolo.compress.learning import fit_masked
 from diabolo.compress.learning_images import fit_images
+from diabolo.compress.nested import Nest
 from diabolo.compress.pixels import pixel_columns, pixels_of
+from diabolo.compress.plan import Plan
 from diabolo.compress.planning import cells_of_plan, make_plan
 from diabolo.compress.stream import rechunked
 from diabolo.errors import ConfigError, nearest
@@ -25,7 +25,7 @@ def learned_plan(table: Any, bounds: list[Bound | None], seed: int, epochs: int 
     batch = next(rechunked(table.to_batches(), table.schema, max(1, table.num_rows)))
     plan = make_plan(batch, bounds)
     there = pixel_columns(plan.schema)
-    images = None if there is None else pixels_of(batch, there[1])
+    images = None if there is None else pixels_of(plan.nest.split(batch), there[1])
     if there is not None and images is not None:
         plan.images = fit_images(images, there[0], seed, epochs)
     if plan.images is None:
@@ -34,12 +34,14 @@ def learned_plan(table: Any, bounds: list[Bound | None], seed: int, epochs: int 
 
 
 def bounds_of(schema: Any, max_error: Any, column_error: Mapping[str, Any] | None) -> list[Bound | None]:
-    """The bound of each column of a schema; None where it has none or holds no floats."""
+    """The bound of each flat column of a schema; None where it has none or holds no floats, in lists or not."""
+    flat = Nest(schema).flat
     default = None if max_error is None else Bound.parse(max_error)
     said = {n: None if e is None else Bound.parse(e) for n, e in (column_error or {}).items()}
     for name in said:
-        if name not in schema.names:
-            raise ConfigError(f"column error of {name!r}: {nearest(name, schema.names)}")
-        if not pa.types.is_floating(schema.field(name).type):
-            raise ConfigError(f"column error of {name!r}, which holds {schema.field(name).type}: allowed are floats")
-    return [said.get(f.name, default) if pa.types.is_floating(f.type) else None for f in schema]
+        if name not in flat.names:
+            floats = [f.name for f in flat if is_float(leaf(f.type))]
+            raise ConfigError(f"column error of {name!r}: {nearest(name, floats)}")
+        if not is_float(leaf(flat.field(name).type)):
+            raise ConfigError(f"column error of {name!r}, which holds {flat.field(name).type}: allowed are floats")
+    return [said.get(f.name, default) if is_float(leaf(f.type)) else None for f in flat]

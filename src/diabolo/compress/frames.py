@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from diabolo.data.formats.base import shape_metadata
+from diabolo.data.frames import arrow_table, is_pandas, pandas_table
 from diabolo.data.table import as_numbers
 from diabolo.errors import DataError, MissingExtraError
 
@@ -16,12 +17,8 @@ __all__ = ["as_arrow", "as_given"]
 
 def as_arrow(X: Any) -> tuple[Any, dict[str, Any]]:
     """A table as Arrow's, and what is needed to give it back as it came."""
-    if type(X).__module__.startswith("pyarrow") and hasattr(X, "column_names"):
-        return (X if isinstance(X, pa.Table) else pa.Table.from_batches([X])), {"container": "arrow"}
-    if type(X).__module__.startswith("pandas") and hasattr(X, "columns"):
-        if len(set(map(str, X.columns))) < len(X.columns):
-            raise DataError("duplicate column names in the data frame; rename them")
-        table = pa.Table.from_pandas(X)
+    if is_pandas(X):
+        table = pandas_table(X)
         for i, field in enumerate(table.schema):
             # Arrow would take NaN for null, and forget its bits.
             if pa.types.is_floating(field.type) and field.name in X and X[field.name].dtype.kind == "f":
@@ -30,6 +27,9 @@ def as_arrow(X: Any) -> tuple[Any, dict[str, Any]]:
                     i, field, pa.Array.from_buffers(field.type, len(cells), [None, pa.py_buffer(cells)])
                 )
         return table, {"container": "pandas"}
+    frame = arrow_table(X, flat=False)
+    if frame is not None:
+        return frame, {"container": "arrow"}
     if np.ma.is_masked(X):
         raise DataError("X is a masked array, whose mask no file keeps; fill in its masked cells: X.filled(numpy.nan)")
     plain = isinstance(X, np.ndarray) and X.dtype.kind in "fiub" and X.ndim >= 2 and min(X.shape[1:]) > 0

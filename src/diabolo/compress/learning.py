@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from diabolo.compress.chunk import Plan
 from diabolo.compress.context import Context
 from diabolo.compress.masked import Family, Group, Masked
 from diabolo.compress.network import COSINE, LEAST, MOST, MOST_HIDDEN, ONE, SQUARINGS, STEPS, TURN, Network, basis
+from diabolo.compress.plan import Plan
 from diabolo.data.schema import ANGLE_NAME
 
 __all__ = ["fit_masked"]

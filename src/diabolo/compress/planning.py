@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.compress.chunk import Plan
-from diabolo.compress.columns import is_float
+from diabolo.compress.columns import is_float, leaf, leaves
 from diabolo.compress.grid import Bound, choose_grid
+from diabolo.compress.nested import Nest
+from diabolo.compress.plan import Plan
 
 __all__ = ["cells_of_plan", "make_plan"]
 
@@ -18,14 +19,15 @@ SAMPLE = 1 << 17
 
 
 def make_plan(batch: Any, bounds: list[Bound | None]) -> Plan:
-    """Grids and slots for a table like this batch."""
-    schema = batch.schema
+    """Grids and slots for a table like this batch, whose bounds are those of its flat columns."""
+    nest = Nest(batch.schema)
+    flat = nest.split(batch)
     grids = [
-        choose_grid(_floats(batch.column(i)), bounds[i]) if is_float(schema.field(i).type) else None
-        for i in range(len(schema))
+        choose_grid(_floats(leaves(flat.column(i))), bounds[i]) if is_float(leaf(field.type)) else None
+        for i, field in enumerate(nest.flat)
     ]
     bounds = [b if g is not None else None for b, g in zip(bounds, grids, strict=True)]
-    return Plan(schema, bounds, grids, find_slots(batch))
+    return Plan(nest.flat, bounds, grids, find_slots(flat), nested=None if nest.plain else batch.schema)
 
 
 def _floats(array: Any) -> np.ndarray:
@@ -68,14 +70,15 @@ def find_slots(batch: Any) -> list[list[int]]:
 
 
 def cells_of_plan(plan: Plan, batch: Any) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Integers and which rows have one, of every column that has a grid."""
+    """Integers and which rows have one, of every column that has a grid and is no list."""
+    batch = plan.nest.split(batch)
     there: dict[int, np.ndarray] = {}
     for slot in plan.slots:
         present = np.array([_floats_all(batch.column(i))[0] != 0 for i in slot]).any(axis=0)
         there |= dict.fromkeys(slot, np.asarray(present))
     out = {}
     for i, grid in enumerate(plan.grids):
-        if grid is None:
+        if grid is None or not is_float(plan.schema.field(i).type):
             continue
         x, valid = _floats_all(batch.column(i))
         index = grid.index(x)

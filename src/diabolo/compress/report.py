@@ -8,8 +8,9 @@ import math
 import numpy as np
 
 from diabolo.compress.bytesio import BytesReader, BytesWriter, pack, unpack
-from diabolo.compress.chunk import Plan, Tally
+from diabolo.compress.columns import is_coded_list
 from diabolo.compress.pixels import pixel_columns
+from diabolo.compress.plan import Plan, Tally
 from diabolo.errors import CompressedFileError
 
 __all__ = ["Report", "report_lines", "summary", "summary_read"]
@@ -87,7 +88,8 @@ def report_lines(name: str, r: Report) -> list[str]:
         if i in inside:
             continue
         bound, values = r.plan.bounds[i], max(tally.values[i], 1)
-        line = f"  {field.name}: {tally.bits[i] / values:.3f} bits per value"
+        per = "list" if is_coded_list(field.type) else "value"
+        line = f"  {field.name}: {tally.bits[i] / values:.3f} bits per {per}"
         if bound is None:
             line += ", exact"
         elif not tally.verified:

@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.compress.chunk import Plan, encode_chunk
-from diabolo.compress.columns import ipc, is_float
+from diabolo.compress.chunk import encode_chunk
+from diabolo.compress.columns import ipc, is_coded_list, is_float, leaves
+from diabolo.compress.grid import Grid
 from diabolo.compress.pixels import pixel_columns, pixels_of
+from diabolo.compress.plan import Plan
 
 __all__ = ["RIVALS", "OfSource", "Verdict", "of_source", "sample_of", "verdict"]
 
@@ -115,15 +117,18 @@ def of_source(ours: int, paths: Sequence[Path], lossless: bool) -> OfSource | No
 
 def sample_of(batch: Any) -> Any:
     """The first rows of a batch, so many that rivals take a second or two."""
-    return batch.slice(0, max(1, MOST_CELLS // max(batch.num_columns, 1)))
+    rows = max(1, MOST_CELLS // max(batch.num_columns, 1))
+    values = sum(len(leaves(c)) for c in batch.columns if is_coded_list(c.type))
+    return batch.slice(0, max(1, min(rows, int(MOST_CELLS * batch.num_rows / max(values, 1)))))
 
 
 def verdict(plan: Plan, batch: Any, fixed: float) -> Verdict:
-    """Compare on a batch of the plan's schema.
+    """Compare on a batch of the table.
 
     Args:
         fixed: bytes of the file that are no chunk's, as many as fall to these rows.
     """
+    batch = plan.nest.split(batch)
     payload, tally = encode_chunk(plan, batch)
     columns = [_plain(plan, i, batch.column(i)) for i in range(batch.num_columns)]
     rows = _rows(plan, batch, columns)
@@ -153,6 +158,8 @@ def _rows(plan: Plan, batch: Any, columns: list[Column]) -> list[Column] | None:
 def _plain(plan: Plan, i: int, array: Any) -> Column:
     """A column for a general compressor: integers of its grid, its raw cells, or its Arrow stream."""
     kind, grid = array.type, plan.grids[i]
+    if is_coded_list(kind) and grid is not None and not array.null_count:
+        return ipc(_on_grid(array, grid))
     if not is_float(kind) or (array.null_count and grid is None):
         return _narrow(array)
     size = kind.bit_width // 8
@@ -164,6 +171,24 @@ def _plain(plan: Plan, i: int, array: Any) -> Column:
     if array.null_count:
         k = np.where(array.is_null().to_numpy(zero_copy_only=False), 0, k + 1)
     return np.asarray(k.astype(np.min_scalar_type(int(k.max()))))
+
+
+def _on_grid(array: Any, grid: Grid) -> Any:
+    """Lists of floats as lists of their grid's integers, in the narrowest type."""
+    import pyarrow as pa
+
+    lengths = np.asarray(array.value_lengths()).astype(np.int64)
+    values = array.flatten()
+    if is_coded_list(values.type):
+        inner = _on_grid(values, grid) if not values.null_count else values
+    elif values.null_count or not len(values):
+        inner = values
+    else:
+        size = values.type.bit_width // 8
+        k = grid.index(np.frombuffer(values.buffers()[1], f"<f{size}", len(values), values.offset * size))
+        k = k - k.min()
+        inner = pa.array(k.astype(np.min_scalar_type(int(k.max()))))
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)), inner)
 
 
 def _narrow(array: Any) -> Column:
@@ -206,10 +231,17 @@ def _parquet(plan: Plan, batch: Any, columns: list[Column]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    arrays = [batch.column(i) if isinstance(c, bytes) else pa.array(c) for i, c in enumerate(columns)]
+    arrays = [
+        _arrow(batch.column(i), plan.grids[i]) if isinstance(c, bytes) else pa.array(c) for i, c in enumerate(columns)
+    ]
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(arrays, names=[f"c{i}" for i in range(len(arrays))]), sink, compression="zstd")
     return len(sink.getvalue())
+
+
+def _arrow(array: Any, grid: Grid | None) -> Any:
+    listed = is_coded_list(array.type) and grid is not None and not array.null_count
+    return _on_grid(array, grid) if listed and grid is not None else array
 
 
 def _scientific(one: Callable[[np.ndarray, float], int], module: str) -> Callable[..., int | None]:
@@ -221,7 +253,7 @@ def _scientific(one: Callable[[np.ndarray, float], int], module: str) -> Callabl
         total = 0
         for i, column in enumerate(columns):
             bound, array = plan.bounds[i], batch.column(i)
-            if bound is None or array.null_count or array.type.bit_width < 32:
+            if bound is None or array.null_count or is_coded_list(array.type) or array.type.bit_width < 32:
                 total += len(lzma.compress(_bytes(column), preset=6))
                 continue
             x = np.array(array.to_numpy())

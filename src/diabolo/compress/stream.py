@@ -9,20 +9,22 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
-from diabolo.compress.chunk import Plan, Tally, decode_chunk, encode_chunk
+import pyarrow as pa
+
+from diabolo.compress.chunk import decode_chunk, encode_chunk
 from diabolo.compress.container import Chunk, Header, Reader, Writer
 from diabolo.compress.limits import CHUNK_BYTES, CHUNK_ROWS
+from diabolo.compress.plan import Plan, Tally
 from diabolo.compress.report import Report, summary, summary_read
 from diabolo.compress.verify import verify
 from diabolo.data.weight import halved, weight
-from diabolo.errors import CompressedFileError, DataError
+from diabolo.errors import DAMAGE, CompressedFileError, DataError
 
 __all__ = ["CHUNK_ROWS", "decompressed", "opened", "rechunked", "report_of", "write_file"]
 
 
 def rechunked(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
     """Record batches of exactly `rows` rows, the last one shorter."""
-    import pyarrow as pa
 
     waiting, count = [], 0
     for batch in batches:
@@ -40,7 +42,6 @@ def rechunked(batches: Iterable[Any], schema: Any, rows: int) -> Iterator[Any]:
 
 
 def _one(table: Any, schema: Any) -> Any:
-    import pyarrow as pa
 
     columns = []
     for column in table.columns:
@@ -89,7 +90,7 @@ def write_file(
     """
     codec = plan.codec
     name = hashlib.sha256(codec).hexdigest() if codec else ""
-    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, given, name)
+    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, given, name, plan.nested)
     inside = b"" if external else codec
     writer, tally, came = Writer(out, header, inside), Tally.of(len(plan.schema)), 0
     tally.verified = verified
@@ -103,7 +104,8 @@ def write_file(
             verify(read, batch, payload, part)
         return batch, payload, part
 
-    for batch, payload, part in _mapped(encode, _within(rechunked(batches, plan.schema, rows)), threads):
+    flat = map(plan.nest.split, rechunked(batches, plan.outer, rows))
+    for batch, payload, part in _mapped(encode, _within(flat), threads):
         writer.add(batch.num_rows, payload)
         tally.add(part)
         came += batch.nbytes
@@ -173,8 +175,8 @@ def decompressed(
         if isinstance(payload, CompressedFileError):
             return payload
         try:
-            batch = decode_chunk(plan, payload, chunk.rows)
-        except CompressedFileError as error:
+            batch = plan.nest.join(decode_chunk(plan, payload, chunk.rows))
+        except (*DAMAGE, CompressedFileError, pa.ArrowException) as error:
             return CompressedFileError(f"chunk {chunk.number} (rows {chunk.first:,} on) is damaged: {error}")
         if span is not None:
             low, high = max(span[0] - chunk.first, 0), min(span[1] - chunk.first, chunk.rows)

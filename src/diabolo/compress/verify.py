@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.compress.chunk import Plan, Tally, decode_chunk
-from diabolo.compress.columns import ipc, is_float
+from diabolo.compress.chunk import decode_chunk
+from diabolo.compress.columns import ipc, is_coded_list, is_float, leaf, leaves
 from diabolo.compress.grid import bits_of
+from diabolo.compress.plan import Plan, Tally
 from diabolo.errors import CompressedFileError
 
 __all__ = ["verify"]
@@ -23,8 +24,8 @@ def verify(plan: Plan, batch: Any, payload: bytes, tally: Tally) -> None:
     back = decode_chunk(plan, payload)
     for i, field in enumerate(plan.schema):
         a, b = batch.column(i), back.column(i)
-        if is_float(field.type) and a.is_null().equals(b.is_null()):
-            good = _errors(plan, i, _floats(a), _floats(b), tally)
+        if is_float(leaf(field.type)) and _shape(a) == _shape(b):
+            good = _errors(plan, i, _floats(leaves(a)), _floats(leaves(b)), tally)
         else:
             # NaN in lists is no equal of itself, but of the same bits.
             good = a.equals(b) or ipc(a) == ipc(b) or repr(a.to_pylist()) == repr(b.to_pylist())
@@ -33,6 +34,16 @@ def verify(plan: Plan, batch: Any, payload: bytes, tally: Tally) -> None:
                 f"column {field.name!r} does not decode to what it was, so nothing was written; this is a mistake in "
                 "diabolo: please report it with these rows"
             )
+
+
+def _shape(array: Any) -> list[Any]:
+    """Which cells are missing, and how long lists are."""
+    said = [array.is_null().to_pylist()]
+    while is_coded_list(array.type):
+        said.append(array.value_lengths().to_pylist())
+        array = array.flatten()
+        said.append(array.is_null().to_pylist())
+    return said
 
 
 def _floats(array: Any) -> np.ndarray:

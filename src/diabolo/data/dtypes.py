@@ -1,7 +1,8 @@
 """One column's cells as numbers, and back: numbers, truth values, text by position among its levels, dates in seconds.
 
 A missing cell is NaN. Text becomes the position of its level in a list that grows while a table is read; the schema
-later fixes the list. A date is the number of seconds since 1970-01-01 (UTC where it has a time zone).
+later fixes the list. A date is the number of seconds since 1970-01-01 (UTC where it has a time zone), a duration one of
+seconds. A time of day is an angle, in radians from midnight: 23:59 lies beside 0:01.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from diabolo.data.times import DAY, TURN
 from diabolo.data.weight import lengths
 from diabolo.errors import DataError
 
@@ -20,11 +22,14 @@ __all__ = [
     "arrow_dtype",
     "batch_values",
     "cells_of",
-    "date_said",
     "float_type",
     "is_date",
+    "is_duration",
+    "is_known",
+    "is_time",
     "python_cells",
     "mean_type",
+    "meaning",
     "restored",
     "text_codes",
 ]
@@ -34,9 +39,50 @@ TEXT = ("str", "category")
 #: Columns that single precision holds exactly.
 SMALL = {"float32", "float16", "bool", "int8", "uint8", "int16", "uint16", *TEXT}
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-DAY = 86_400
 #: Bytes of a word of a category, which a model file keeps.
 MOST_WORD = 1 << 16
+
+
+def is_time(dtype: str) -> bool:
+    """Whether a type name is that of times of day: `time32[s]`, `time64[us]`."""
+    return dtype.startswith("time32") or dtype.startswith("time64")
+
+
+def is_duration(dtype: str) -> bool:
+    """Whether a type name is that of durations: `timedelta64[us]`."""
+    return dtype.startswith("timedelta64")
+
+
+def is_known(dtype: str) -> bool:
+    """Whether a type name is one that `arrow_dtype` gives.
+
+    >>> is_known("datetime64[us] UTC"), is_known("time32[s]"), is_known("int8")
+    (True, True, True)
+    """
+    if dtype in TEXT:
+        return True
+    name, _, zone = dtype.partition(" ")
+    if is_date(dtype):
+        return name in {f"datetime64[{unit}]" for unit in (*TICKS, "D")} and (not zone or zone.isprintable())
+    if is_time(dtype) or is_duration(dtype):
+        return dtype in {"time32[s]", "time32[ms]", "time64[us]", "time64[ns]", *(f"timedelta64[{u}]" for u in TICKS)}
+    try:
+        return np.dtype(dtype).kind in "fiub"
+    except TypeError:
+        return False
+
+
+def meaning(dtype: str) -> str:
+    """What the cells of a type stand for: cells of another meaning are no values of the same column.
+
+    >>> meaning("int8"), meaning("datetime64[us]"), meaning("time32[s]")
+    ('numbers', 'dates', 'times of day')
+    """
+    if is_time(dtype):
+        return "times of day"
+    if is_duration(dtype):
+        return "durations"
+    return "text" if dtype in TEXT else "dates" if is_date(dtype) else "numbers"
 
 
 def is_date(dtype: str) -> bool:
@@ -73,6 +119,10 @@ def arrow_dtype(kind: Any, name: str, where: str = "") -> str:
         return f"datetime64[{kind.unit}]" + (f" {kind.tz}" if kind.tz else "")
     if t.is_date(kind):
         return "datetime64[D]"
+    if t.is_time(kind):
+        return str(kind)
+    if t.is_duration(kind):
+        return f"timedelta64[{kind.unit}]"
     raise DataError(
         f"{where}{': ' if where else ''}column {name!r} holds {kind}; allowed are numbers, truth values, text and "
         f"dates: leave it out (--exclude {name}) or, if it is the truth, name it with --label {name}"
@@ -96,6 +146,11 @@ def cells_of(name: str, column: Any, levels: dict[str, list[str]]) -> np.ndarray
         column = column.cast(column.type.value_type)
     if is_date(dtype):
         return _seconds(column)
+    if is_time(dtype):
+        whole = column.cast(pa.int32()) if dtype.startswith("time32") else column
+        return _ticks(whole, TICKS[column.type.unit]) * TURN
+    if is_duration(dtype):
+        return _ticks(column, TICKS[column.type.unit])
     if pa.types.is_null(column.type) or pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
     if column.null_count and dtype == "bool":
@@ -138,17 +193,6 @@ def python_cells(column: Any) -> list[Any]:
     return [None if n is None else np.datetime64(n, unit) for n in counts]
 
 
-def date_said(seconds: float) -> str:
-    """Seconds since 1970 as a date of any year, with the time of day unless it is midnight.
-
-    >>> date_said(86_400), date_said(253_433_836_801), date_said(-1e11)
-    ('1970-01-02', '10000-12-31 00:00:01', '-1199-02-15 14:13:20')
-    """
-    limit = float(1 << 62)
-    stamp = str(np.datetime64(int(np.floor(np.clip(seconds, -limit, limit))), "s")).replace("T", " ")
-    return stamp.removesuffix(" 00:00:00")
-
-
 def text_codes(column: Any, known: list[str]) -> np.ndarray:
     """Positions of text cells in `known`, which grows by what is new; NaN where a cell is missing."""
     import pyarrow as pa
@@ -159,7 +203,8 @@ def text_codes(column: Any, known: list[str]) -> np.ndarray:
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     words = column.dictionary.to_pylist()
-    index = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    # Positions are often unsigned, and then hold no −1.
+    index = column.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
     place = {word: i for i, word in enumerate(known)}
     used = np.unique(index)
     to = np.full(len(words) + 1, np.nan, np.float32)  # the last place is that of -1
@@ -190,11 +235,25 @@ def _seconds(column: Any) -> np.ndarray:
     return np.where(gone, np.nan, count // ticks + (count % ticks) / ticks)
 
 
+def _ticks(column: Any, ticks: int) -> np.ndarray:
+    """Whole ticks in seconds, NaN where a cell is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    gone = pc.is_null(column).to_numpy() if hasattr(column, "chunks") else column.is_null().to_numpy(False)
+    count = column.cast(pa.int64()).fill_null(0)
+    count = count.to_numpy() if hasattr(count, "chunks") else count.to_numpy(zero_copy_only=False)
+    return np.where(gone, np.nan, count // ticks + (count % ticks) / ticks)
+
+
 def batch_values(batch: Any, columns: Sequence[str], levels: dict[str, list[str]] | None = None) -> np.ndarray:
     """A record batch's columns as one C-ordered matrix, [n, C] float32 or float64, NaN for null."""
+    import pyarrow as pa
+
     kinds = [batch.schema.field(n).type for n in columns]
     dtypes = [arrow_dtype(k, n) for k, n in zip(kinds, columns, strict=True)]
-    if len(set(dtypes)) == 1 and dtypes[0] in ("float32", "float64") and len({str(k) for k in kinds}) == 1:
+    # By type, not by its name: decimals count as doubles.
+    if len(set(kinds)) == 1 and dtypes[0] in ("float32", "float64") and pa.types.is_floating(kinds[0]):
         tensor = batch.select(list(columns)).to_tensor(null_to_nan=True, row_major=True)
         return np.asarray(tensor.to_numpy())
     values = np.empty((batch.num_rows, len(columns)), float_type(dtypes))
@@ -217,6 +276,8 @@ def restored(cells: np.ndarray, dtype: str, levels: Sequence[str] = ()) -> Any:
         return text if dtype == "category" else text.cast(pa.string())
     if is_date(dtype):
         return _dates(np.where(gone, 0.0, cells), gone, dtype)
+    if is_time(dtype) or is_duration(dtype):
+        return _times(np.where(gone, 0.0, cells), gone, dtype)
     kind = np.dtype(dtype)
     if kind.kind in "iub":
         limits = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, _largest(kind))
@@ -248,5 +309,19 @@ def _dates(seconds: np.ndarray, gone: np.ndarray, dtype: str) -> Any:
 
 
 def mean_type(dtype: str) -> str:
-    """The type of a mean: text, dates and floats keep theirs, a mean of integers is no integer."""
-    return dtype if dtype in TEXT or is_date(dtype) or dtype.startswith("float") else "float64"
+    """The type of a mean: text, dates, times and floats keep theirs, a mean of integers is no integer."""
+    return dtype if meaning(dtype) != "numbers" or dtype.startswith("float") else "float64"
+
+
+def _times(cells: np.ndarray, gone: np.ndarray, dtype: str) -> Any:
+    """Times of day from angles, durations from seconds."""
+    import pyarrow as pa
+
+    name, unit = dtype.rstrip("]").split("[")
+    if is_duration(dtype):
+        most = float(1 << 62) / TICKS[unit]
+        whole = np.round(np.clip(cells, -most, most) * TICKS[unit]).astype(np.int64)
+        return pa.array(whole, mask=gone).cast(pa.duration(unit))
+    ticks = np.round(np.mod(cells, 2 * np.pi) / TURN * TICKS[unit]).astype(np.int64) % (DAY * TICKS[unit])
+    kind = pa.time32(unit) if name == "time32" else pa.time64(unit)
+    return pa.array(ticks.astype(np.int32 if name == "time32" else np.int64), mask=gone).cast(kind)

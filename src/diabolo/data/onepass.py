@@ -15,7 +15,7 @@ from diabolo.data.roles import ROLES, RoleRule, bucket_of, is_seen
 from diabolo.data.schema import MOST_LEVELS, Summary, check_names, summarise
 from diabolo.data.slots import slot_groups
 from diabolo.data.stream import Chunk, Stream
-from diabolo.errors import DataError
+from diabolo.errors import ColumnsError, DataError
 
 __all__ = ["OnePass", "Part", "Recognizer", "sample_rows"]
 
@@ -178,17 +178,17 @@ class OnePass:
     def _new_levels(self, values: np.ndarray) -> np.ndarray:
         """[n] bool: the row has a category that no training row before had; few have."""
         new = np.zeros(len(values), bool)
+        many: dict[str, str] = {}
         for column in self.categories:
             levels, first = np.unique(values[:, column], return_index=True)
             fresh = np.isfinite(levels) & ~np.isin(levels, self._seen[column])
             new[first[fresh]] = True
             self._seen[column] = np.concatenate([self._seen[column], levels[fresh]])
             if len(self._seen[column]) > MOST_LEVELS:
-                name = self.stream.head.names[column]
-                raise DataError(
-                    f"column {name!r} has more than {MOST_LEVELS:,} different values; a category has at most "
-                    f"{MOST_LEVELS:,}: leave a name or number that identifies rows out (--exclude {name})"
-                )
+                said = f"has more than {MOST_LEVELS:,} different values; a category has at most {MOST_LEVELS:,}"
+                many[self.stream.head.names[column]] = said
+        if many:
+            raise ColumnsError(many)
         return new
 
     # ── what it learnt ────────────────────────────────────────────────────────────────────────────

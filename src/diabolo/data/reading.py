@@ -3,90 +3,92 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from diabolo.data.dialect.record import Asked, Dialect, Reading
 from diabolo.data.dtypes import TEXT, arrow_dtype, batch_values, float_type, is_date
-from diabolo.data.formats import BESIDE, LIST, SHAPE, Data, Taken, jagged, read_batches, schema_of
+from diabolo.data.formats import (
+    SHAPE,
+    Data,
+    Taken,
+    counters,
+    jagged,
+    left_out,
+    read_batches,
+    schema_of,
+    taken,
+    text_of,
+    with_reading,
+)
+from diabolo.data.matching import matched
 from diabolo.data.schema import Schema
-from diabolo.data.table import Table, matched
+from diabolo.data.table import Table
 from diabolo.errors import DataError, nearest
 
-__all__ = ["as_fitted", "check_columns", "choose_columns", "chunks", "ordered_chunks", "read_table", "row_shape"]
+__all__ = [
+    "as_fitted",
+    "as_kept",
+    "check_columns",
+    "chunks",
+    "dialect_of",
+    "first_rows",
+    "notes_on",
+    "ordered_chunks",
+    "read_column",
+    "read_table",
+    "row_shape",
+]
 
 
-def choose_columns(path: Data, columns: str | None, exclude: str | None, apart: Sequence[str | None]) -> list[str]:
-    """Names of the columns that a model is to see: `--columns`, or all but `--exclude`, label and weight.
+def notes_on(data: Data, most: int | None = 8) -> list[str]:
+    """What a file holds that is no column of its table, and which columns a fit leaves out by itself; a line each.
 
-    Raises:
-        DataError: a name that the file does not have, or none left.
+    Args:
+        most: names in a line; None for all.
     """
-    schema = schema_of(path)[0]
-    names = list(schema.names)
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise DataError(f"{path}: duplicate column names: {', '.join(twice)}; rename them")
-    wanted = names if columns is None else _spread(columns.split(","), schema)
-    left_out = set() if exclude is None else set(_spread(exclude.split(","), schema))
-    for name in [*wanted, *left_out, *(a for a in apart if a)]:
-        if name not in names:
-            raise DataError(f"{path}: no column {name!r}: {nearest(name, names, 'it has')}")
-        if wanted.count(name) > 1:
-            raise DataError(f"--columns names {name!r} twice; name each column once")
-    chosen = [n for n in wanted if n not in left_out and n not in apart]
-    for name in chosen:
-        group = re.split(r"[_.]", name)[0]
-        if name in jagged(schema, group):
-            raise DataError(
-                f"{path}: column {name!r} holds lists; --take {group}:10 makes columns of the first 10 objects of "
-                f"{group}, or leave it out (--exclude {name})"
-            )
-    if columns is None:
-        _refuse_beside(path, schema, chosen)
-    if not chosen:
-        raise DataError(f"{path}: no column is left to fit; it has {', '.join(names[:10])}")
-    return chosen
-
-
-def _refuse_beside(path: Data, schema: Any, chosen: Sequence[str]) -> None:
-    """Refuse to take a vector beside a matrix, as y beside X, for one more feature unasked.
-
-    Raises:
-        DataError: names the vectors, and the ways to say what they are.
-    """
-    said = (schema.metadata or {}).get(BESIDE, b"").decode()
-    vectors = [name for name in said.split(",") if name in chosen]
-    if vectors:
-        raise DataError(
-            f"{path}: {', '.join(vectors)} beside an array of more dimensions may be a label, which no fit must see: "
-            f"--label {vectors[0]}, --weight or --exclude says so, --columns or {path}::ARRAYS that it is a feature"
-        )
-
-
-def _spread(words: Sequence[str], schema: Any) -> list[str]:
-    """The name of a list that is taken stands for the columns of its objects."""
-    of: dict[str, list[str]] = {}
-    for field in schema:
-        if field.metadata and LIST in field.metadata:
-            of.setdefault(field.metadata[LIST].decode(), []).append(field.name)
-    return [name for word in words for name in of.get(word, [word])]
+    schema = schema_of(data)[0]
+    said = {
+        "left out, as no column can hold them": [f"{name} ({why})" for name, why in left_out(schema).items()],
+        "left out, as the slots tell how many there are": [f"{n} (of {of})" for n, of in counters(schema).items()],
+    }
+    lines = []
+    for heading, words in said.items():
+        more = f", and {len(words) - most} more" if most and len(words) > most else ""
+        if words:
+            lines.append(f"  {len(words)} {heading}: {', '.join(words[:most])}{more}")
+    return lines
 
 
 def as_fitted(data: Data, schema: Schema, more: Sequence[str] = ()) -> Data:
-    """A table as a model can read it: its jagged collections give the slots that it has no columns of.
+    """A table as a model can read it: text by the dialect that it was fitted on, lists for the slots of its columns.
 
     Raises:
         DataError: a column of the model, or of `more`, is missing.
     """
+    data = as_kept(data, schema.dialect)
     arrow = schema_of(data)[0]
     if not set(schema.names) <= set(arrow.names):
         take = {g.name: len(g.slots) for g in schema.groups if jagged(arrow, g.name)}
-        data = Taken(str(data), take) if take else data
+        data = taken(data, take)
     check_columns(data, schema.names, more)
     return data
+
+
+def as_kept(data: Data, dialect: Dialect | None) -> Data:
+    """A table whose text is read by the dialect that a model keeps, and by what is asked."""
+    if dialect is None:
+        return data
+    given = data.reading if isinstance(data, Taken) else None
+    return with_reading(data, Reading(given.asked if given else Asked(), dialect))
+
+
+def dialect_of(data: Data) -> Dialect | None:
+    """How the text of a table is read; None where it is no text."""
+    found = text_of(data)
+    return None if found is None else found.dialect
 
 
 def chunks(
@@ -125,6 +127,28 @@ def ordered_chunks(
             raise DataError(f"{path}: {error}") from None
 
 
+def first_rows(path: Data, columns: Sequence[str], most: int) -> Table:
+    """The first rows of a table, at most so many; infinite cells count as missing.
+
+    Raises:
+        DataError: it has none.
+    """
+    levels: dict[str, list[str]] = {}
+    parts, seen, schema = [], 0, schema_of(path)[0]
+    for table, _ in chunks(path, columns, levels=levels):
+        parts.append(table.values)
+        seen += len(table)
+        if seen >= most:
+            break
+    if not seen:
+        raise DataError(f"{path}: has a header but no rows")
+    values = np.concatenate(parts)[:most]
+    values = np.where(np.isinf(values), np.nan, values)
+    dtypes = [arrow_dtype(schema.field(n).type, n, str(path)) for n in columns]
+    shape, dialect = row_shape(schema, columns), dialect_of(path)
+    return Table(values, list(columns), dtypes, "arrow", True, levels, shape, dialect=dialect)
+
+
 def read_table(path: Data, columns: Sequence[str], weight: str | None = None) -> tuple[Table, np.ndarray | None]:
     """Read chosen columns as one matrix, and the weights."""
     schema, rows = schema_of(path)
@@ -147,8 +171,17 @@ def read_table(path: Data, columns: Sequence[str], weight: str | None = None) ->
         values = np.concatenate(parts) if parts else np.empty((0, len(columns)), kind)
     if not at:
         raise DataError(f"{path}: has a header but no rows")
-    table = Table(values, list(columns), dtypes, "arrow", True, levels, row_shape(schema, columns))
+    shape, dialect = row_shape(schema, columns), dialect_of(path)
+    table = Table(values, list(columns), dtypes, "arrow", True, levels, shape, dialect=dialect)
     return table, np.concatenate(weights) if weight else None
+
+
+def read_column(path: Data, name: str) -> Any:
+    """One column's cells as they are, an Arrow array in chunks."""
+    import pyarrow as pa
+
+    kind = schema_of(path)[0].field(name).type
+    return pa.chunked_array([batch.column(name) for batch in read_batches(path, [name])], kind)
 
 
 def row_shape(schema: Any, columns: Sequence[str]) -> tuple[int, ...] | None:
@@ -172,15 +205,17 @@ def check_columns(path: Data, names: Sequence[str], more: Sequence[str] = ()) ->
     Raises:
         DataError: names the first missing column and the nearest there is.
     """
-    there = list(schema_of(path)[0].names)
-    twice = [n for n in (*names, *more) if there.count(n) > 1]
+    there, text = list(schema_of(path)[0].names), text_of(path)
+    twice = [n for n in (*names, *more) if there.count(n) > 1 or (text is not None and n in text.twice)]
     if twice:
         raise DataError(f"{path}: duplicate column names: {', '.join(twice)}; rename them")
     absent = [n for n in names if n not in there]
     if absent:
+        bare = text is not None and not text.dialect.header
+        hint = "; its first line is taken for a row: --header first takes it for names" if bare else ""
         raise DataError(
             f"{path}: column {absent[0]!r} is missing ({len(absent)} of the model's {len(names)} are): "
-            f"{nearest(absent[0], there, 'it has')}"
+            f"{nearest(absent[0], there, 'it has')}{hint}"
         )
     for name in more:
         if name not in there:

@@ -10,6 +10,7 @@ from diabolo.data.hashing import mix
 
 __all__ = [
     "ROLES",
+    "GivenRoles",
     "RoleRule",
     "assign_roles",
     "bucket_of",
@@ -21,6 +22,8 @@ __all__ = [
 
 #: Parts that a row can play; a row plays exactly one.
 ROLES = ("train", "stop", "combine", "calibrate")
+#: Those of rows that a model has learnt from, in the order in which they are stored.
+SEEN = ("stop", "train")
 #: Stop, combine and calibration rows beyond these make nothing better.
 MOST_STOP, MOST_COMBINE, MOST_CALIBRATE = 10_000, 2_000, 20_000
 #: Places hashed at once.
@@ -95,6 +98,25 @@ class RoleRule:
             return chosen
 
         return belongs
+
+
+class GivenRoles:
+    """Roles [n] that something else than positions has decided; otherwise as a `RoleRule`."""
+
+    def __init__(self, roles: np.ndarray, seed: int) -> None:
+        self.roles, self.seed = roles, seed
+        self.counts = {name: int((roles == k).sum()) for k, name in enumerate(ROLES)}
+
+    def of(self, start: int, stop: int) -> np.ndarray:
+        """Roles of the rows from start up to stop."""
+        return self.roles[start:stop]
+
+    def stored(self, most: int) -> Callable[[int, int], np.ndarray]:
+        """As `RoleRule.stored`."""
+        chosen = np.zeros(len(self.roles), bool)
+        order = np.concatenate([ranked(np.flatnonzero(self.roles == ROLES.index(k)), self.seed) for k in SEEN])
+        chosen[order[:most]] = True
+        return lambda start, stop: chosen[start:stop]
 
 
 def is_seen(roles: np.ndarray) -> np.ndarray:

@@ -10,11 +10,22 @@ from typing import Any, Literal
 import numpy as np
 
 from diabolo.config import Config
-from diabolo.data.dtypes import TEXT, is_date
+from diabolo.data.dialect.record import Dialect
+from diabolo.data.dtypes import TEXT, is_date, is_duration, is_time
 from diabolo.data.slots import SlotGroup, filled, slot_groups
-from diabolo.errors import ConfigError, DataError, nearest
+from diabolo.errors import ColumnsError, ConfigError, DataError, nearest
 
-__all__ = ["Column", "Kind", "Schema", "SlotGroup", "Summary", "check_names", "infer_schema", "summarise"]
+__all__ = [
+    "Column",
+    "Kind",
+    "Schema",
+    "SlotGroup",
+    "Summary",
+    "category_fault",
+    "check_names",
+    "infer_schema",
+    "summarise",
+]
 
 Kind = Literal["real", "date", "integer", "count", "ordinal", "angle", "boolean", "categorical", "constant"]
 
@@ -60,6 +71,8 @@ class Schema:
     shape: tuple[int, int, int] | None = None
     #: Whether images came with an axis for their channels.
     channels: bool = True
+    #: How the text of such a table is read, if it came as text.
+    dialect: Dialect | None = None
 
     @property
     def names(self) -> list[str]:
@@ -84,7 +97,8 @@ class Schema:
         return [i for i, c in enumerate(self.columns) if c.kind in kinds]
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """All but the dialect, which a model file has an entry of its own for."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k != "dialect"}
 
     @staticmethod
     def from_json(state: dict[str, Any]) -> Schema:
@@ -127,6 +141,7 @@ def infer_schema(
     levels: Mapping[str, Sequence[str]] | None = None,
     shape: tuple[int, ...] | None = None,
     seen: Summary | None = None,
+    constant: bool = False,
 ) -> Schema:
     """Describe the columns of training rows.
 
@@ -138,6 +153,7 @@ def infer_schema(
         levels: words of the text columns.
         shape: (h, w) or (h, w, channels) where rows are images.
         seen: summary of all training rows where `values` is a sample of them.
+        constant: whether all columns may be constant, as in a table that is only looked at.
 
     Raises:
         DataError: duplicate names, no column that varies, a category of too many levels.
@@ -149,15 +165,38 @@ def infer_schema(
     if shape is not None:
         return _image_schema(values, names, dtypes, config, shape, seen)
     grouped = {column for g in groups for slot in g.slots for column in slot}
-    columns = []
+    columns: list[Column] = []
+    faults: dict[str, str] = {}
     for i, (name, dtype) in enumerate(zip(names, dtypes, strict=True)):
         if i in grouped and (dtype in TEXT or (config.kinds or {}).get(name) == "categorical"):
             raise ConfigError(f"slots: column {name!r} is a category; the cells of a slot are numbers, 0 for absent")
         look = _Look(name, dtype, values[:, i], i in grouped, config, seen, i)
-        columns.append(look.category((levels or {}).get(name)) if look.is_category else look.number())
-    if all(c.kind == "constant" for c in columns):
+        try:
+            columns.append(look.category((levels or {}).get(name)) if look.is_category else look.number())
+        except ColumnsError as error:
+            faults |= error.faults
+    if faults:
+        raise ColumnsError(faults)
+    if all(c.kind == "constant" for c in columns) and not constant:
         raise DataError(f"all {len(columns)} columns are constant on the training rows; nothing can be learnt")
     return Schema(tuple(columns), groups)
+
+
+def category_fault(cells: np.ndarray, rows: str) -> str:
+    """Why a column cannot be a category, as a sentence without its subject; empty if it can.
+
+    Args:
+        cells: [n] positions among levels, or numbers; NaN where missing.
+        rows: what the cells are called.
+    """
+    there = cells[np.isfinite(cells)]
+    levels = len(np.unique(there))
+    if levels <= MOST_LEVELS and (levels < 20 or 2 * levels <= len(there)):
+        return ""
+    return (
+        f"has {levels:,} different values among {len(there):,} {rows}; a category has at most {MOST_LEVELS:,}, "
+        "each more than once"
+    )
 
 
 def check_names(names: Sequence[str], config: Config) -> None:
@@ -198,18 +237,14 @@ class _Look:
 
     def category(self, words: Sequence[str] | None) -> Column:
         """A column of levels: those of training rows, in order."""
+        fault = category_fault(self.v, "training rows")
+        if fault:
+            raise ColumnsError({self.name: fault})
         used = np.unique(self.v[np.isfinite(self.v)])
         if words is None:
             levels = tuple(str(int(u)) if u == np.round(u) else repr(float(u)) for u in used)
         else:
             levels = tuple(sorted(words[int(u)] for u in used))
-        there = int(np.isfinite(self.v).sum())
-        if len(levels) > MOST_LEVELS or (len(levels) >= 20 and 2 * len(levels) > there):
-            raise DataError(
-                f"column {self.name!r} has {len(levels):,} different values among {there:,} training rows; a category "
-                f"has at most {MOST_LEVELS:,}, each more than once: leave out what only names a row "
-                f"(--exclude {self.name})"
-            )
         kind: Kind = "categorical" if len(levels) > 1 else "constant"
         low, high = (0.0, float(len(levels) - 1)) if levels else (-1.0, -1.0)
         return Column(self.name, kind, self.dtype, 0.0, low, high, self.missing, levels=levels)
@@ -221,7 +256,8 @@ class _Look:
             )
         some = self.v[:: max(1, len(self.v) // SAMPLE)]
         some = some[np.isfinite(some) & ((some != 0) | (not self.grouped))]
-        resolution = 0.0 if is_date(self.dtype) else _resolution(some, self.dtype)
+        dated = is_date(self.dtype) or is_time(self.dtype)
+        resolution = 0.0 if dated else _resolution(some, "float64" if is_duration(self.dtype) else self.dtype)
         kind: Kind = self.kind(resolution)
         if self.low == self.high and not self.grouped:
             kind = "constant"
@@ -246,7 +282,9 @@ class _Look:
         )
         if is_date(self.dtype):
             kind: Kind = "date"
-        elif (angles != "auto" and self.name in angles) or (angles == "auto" and ANGLE_NAME.search(self.name) and turn):
+        elif is_time(self.dtype) or (
+            self.name in angles if angles != "auto" else ANGLE_NAME.search(self.name) and turn
+        ):
             kind = "angle"
         elif self.dtype == "bool" or self.likelihood == "bernoulli":
             kind = "boolean"
@@ -255,7 +293,7 @@ class _Look:
         else:
             kind = "integer" if whole else "ordinal" if self.few_values() else "real"
         if self.asked is not None:
-            if is_date(self.dtype):
+            if is_date(self.dtype) or is_time(self.dtype):
                 raise ConfigError(
                     f"kinds gives {self.name!r} the kind {self.asked!r}; its type {self.dtype} decides that"
                 )

@@ -10,7 +10,7 @@ import numpy as np
 
 from diabolo.data.dtypes import arrow_dtype, float_type
 from diabolo.data.formats import Data, local_files, schema_of
-from diabolo.data.reading import chunks, row_shape
+from diabolo.data.reading import chunks, dialect_of, row_shape
 from diabolo.data.table import Table
 from diabolo.errors import DataError
 
@@ -74,7 +74,8 @@ def open_stream(
     schema, rows = schema_of(path)
     dtypes = [arrow_dtype(schema.field(n).type, n, str(path)) for n in columns]
     empty = np.empty((0, len(columns)), float_type(dtypes))
-    head = Table(empty, list(columns), dtypes, "arrow", True, {}, row_shape(schema, columns))
+    shape, dialect = row_shape(schema, columns), dialect_of(path)
+    head = Table(empty, list(columns), dtypes, "arrow", True, {}, shape, dialect=dialect)
     apart = [weight] if weight else []
 
     def read() -> Iterator[Chunk]:

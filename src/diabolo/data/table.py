@@ -7,27 +7,35 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from diabolo.data.dtypes import TEXT, arrow_dtype, cells_of, float_type, is_date, restored
-from diabolo.data.schema import Column, Schema
-from diabolo.errors import DataError, MissingExtraError, nearest
+from diabolo.data.dialect.record import Dialect
+from diabolo.data.dtypes import arrow_dtype, cells_of, float_type, restored
+from diabolo.data.frames import arrow_table, is_pandas, pandas_column, pandas_columns
+from diabolo.errors import DataError, MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import ArrayLike
 
 __all__ = [
     "Container",
     "Table",
+    "TableLike",
+    "TableOut",
     "as_numbers",
     "as_table",
     "check_weights",
-    "check_words",
     "from_values",
-    "like_schema",
-    "matched",
 ]
 
 Container = Literal["numpy", "pandas", "arrow"]
+#: A table [n, C] as a user gives it (nested lists are array-like), and in the container that a user gets back.
+TableLike: TypeAlias = "ArrayLike | pd.DataFrame | pa.Table | Table"
+TableOut: TypeAlias = "np.ndarray | pd.DataFrame | pa.Table"
 
 
 @dataclasses.dataclass
@@ -42,6 +50,7 @@ class Table:
     levels: dict[str, list[str]] = dataclasses.field(default_factory=dict)  #: of text columns
     shape: tuple[int, ...] | None = None  #: (h, w) or (h, w, c) where rows are images, flattened in C order
     start: int = 0  #: number of its first row in the file that it is a chunk of
+    dialect: Dialect | None = None  #: how its text is read, if it came as text
 
     def __len__(self) -> int:
         return len(self.values)
@@ -54,7 +63,8 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
     """Read an array, data frame, Arrow table or nested list as a table of numbers.
 
     Args:
-        data: [n, C] numbers, truth values, text and dates; an array of images [n, h, w] or [n, h, w, c]; a `Table`.
+        data: [n, C] numbers, truth values, text and dates: an array, a frame of pandas, polars or whatever else has
+            `__arrow_c_stream__`; an array of images [n, h, w] or [n, h, w, c]; a `Table`.
         names: column names for data that has none.
 
     Raises:
@@ -62,16 +72,11 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
     """
     if isinstance(data, Table):
         return data
-    if type(data).__module__.startswith("pandas") and hasattr(data, "columns"):
-        columns = {str(c): data[c] for c in data.columns}
-        if len(columns) < len(data.columns):
-            raise DataError("duplicate column names in the data frame; rename them")
-        return _from_columns(columns, "pandas")
-    if type(data).__module__.startswith("pyarrow") and hasattr(data, "column_names"):
-        twice = sorted({n for n in data.column_names if data.column_names.count(n) > 1})
-        if twice:
-            raise DataError(f"duplicate column names in the Arrow table: {', '.join(twice)}; rename them")
-        return _from_columns({n: data.column(i) for i, n in enumerate(data.column_names)}, "arrow")
+    if is_pandas(data):
+        return _from_columns(pandas_columns(data), "pandas")
+    frame = arrow_table(data)
+    if frame is not None:
+        return _from_columns({n: frame.column(i) for i, n in enumerate(frame.column_names)}, "arrow")
     if type(data).__module__.startswith("torch"):
         data = data.detach().cpu().numpy()
     if isinstance(data, np.ma.MaskedArray):
@@ -101,11 +106,13 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
 
 def as_numbers(data: Any) -> np.ndarray:
     """[n, C] of whatever scikit-learn takes for an array; its complaints as one line each."""
+    from scipy.sparse import issparse
     from sklearn.utils.validation import check_array
 
     allowed = "allowed are rows [n, columns] of numbers, or a data frame or Arrow table"
-    if data is None or isinstance(data, str | bytes | os.PathLike | Mapping):
-        hint = ": pandas.DataFrame(X) makes one" if isinstance(data, Mapping) else ""
+    mapping = isinstance(data, Mapping) and not issparse(data)  # SciPy 1.11 has a sparse array that is a dictionary
+    if data is None or mapping or isinstance(data, str | bytes | os.PathLike):
+        hint = ": pandas.DataFrame(X) makes one" if mapping else ""
         hint = hint or (": read the file first" if data is not None else "")
         raise DataError(f"X is {str(data)[:60]!r} of type {type(data).__name__}; {allowed}{hint}")
     try:
@@ -140,6 +147,7 @@ def _arrow_cells(name: str, column: Any, levels: dict[str, list[str]]) -> tuple[
 
 
 def _pandas_cells(name: str, column: Any, levels: dict[str, list[str]]) -> tuple[np.ndarray, str]:
+    column = pandas_column(name, column)
     kind = column.dtype
     if getattr(kind, "kind", "O") in "fiub":
         # Nullable extension types carry their missing cells apart; as floats they become NaN.
@@ -151,146 +159,14 @@ def _pandas_cells(name: str, column: Any, levels: dict[str, list[str]]) -> tuple
 
     try:
         return _arrow_cells(name, pa.array(column, from_pandas=True), levels)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except DataError:
+        raise
+    except (pa.ArrowException, TypeError, ValueError) as error:
         what = " ".join(str(error).split())[:120]
         raise DataError(
             f"column {name!r} holds {kind} of mixed kinds ({what}); allowed are numbers, truth values, text and dates, "
             "one kind per column: mend it or leave it out"
         ) from None
-
-
-def matched(table: Table, schema: Schema, who: str) -> Table:
-    """Bring a table into a schema's order (by name where it has names, else by position) and its levels.
-
-    A category that the schema does not know gets the position after its last level.
-
-    Raises:
-        DataError: a column is missing, the number of columns or the size of images differs, text for numbers.
-    """
-    return _recoded(_ordered(table, schema, who), schema)
-
-
-def _ordered(table: Table, schema: Schema, who: str) -> Table:
-    names = schema.names
-    if schema.shape is not None and table.shape is not None and (*table.shape, 1)[:3] != schema.shape:
-        raise DataError(
-            f"X has images of shape {list(table.shape)}; {who} was fitted on {list(schema.shape)} (h, w, channels)"
-        )
-    if not table.named:
-        if len(table.names) != len(names):
-            raise DataError(
-                f"X has {len(table.names)} features, but {who} is expecting {len(names)} features as input."
-            )
-        return table
-    if table.names == names:
-        return table
-    index = {n: i for i, n in enumerate(table.names)}
-    absent = [n for n in names if n not in index]
-    if absent:
-        if len(table.names) == len(names) and all(n == f"x{i}" for i, n in enumerate(names)):
-            return dataclasses.replace(table, levels={})  # the fit had no names to compare with
-        raise DataError(
-            f"column {absent[0]!r} is missing ({len(absent)} of the model's {len(names)} are): "
-            f"{nearest(absent[0], table.names, 'X has')}"
-        )
-    order = [index[n] for n in names]
-    return dataclasses.replace(
-        table, values=table.values[:, order], names=list(names), dtypes=[table.dtypes[i] for i in order]
-    )
-
-
-def _recoded(table: Table, schema: Schema) -> Table:
-    """Positions among a table's own levels → positions among the schema's; numbers that are categories likewise."""
-    values, levels = table.values, dict(table.levels)
-    for i, column in enumerate(schema.columns):
-        own = levels.get(table.names[i])
-        if not column.levels:
-            if column.dtype not in TEXT:
-                _check_kind(table, i, column, own)
-            if own is None or column.dtype not in TEXT:
-                continue
-        if column.kind == "ordinal":
-            if own is not None:
-                raise DataError(f"{_first_word(table, i, own)}; the model was fitted on numbers there")
-            continue
-        if column.dtype in TEXT and own is None and table.dtypes[i] not in TEXT:
-            if not np.isnan(values[:, i]).all():
-                raise DataError(
-                    f"column {column.name!r} holds {table.dtypes[i]}; the model was fitted on text there "
-                    f"({', '.join(column.levels[:3])})"
-                )
-            continue
-        if own == list(column.levels):
-            continue
-        if values is table.values:
-            values = values.copy()
-        values[:, i] = _positions(values[:, i], own, column.levels)
-        levels[table.names[i]] = list(column.levels)
-    return dataclasses.replace(table, values=values, levels=levels)
-
-
-def _check_kind(table: Table, i: int, column: Column, own: Sequence[str] | None) -> None:
-    """Refuse dates or text where the model was fitted on numbers, and so on; missing cells have no kind.
-
-    Raises:
-        DataError: names the column, and the first word where a number should be.
-    """
-    dated = is_date(column.dtype)
-    if not table.named or (own is None and dated == is_date(table.dtypes[i])) or np.isnan(table.values[:, i]).all():
-        return
-    if own is not None and not dated:
-        raise DataError(f"{_first_word(table, i, own)}; the model was fitted on numbers there")
-    what = "text" if own is not None else table.dtypes[i]
-    raise DataError(
-        f"column {column.name!r} holds {what}; the model was fitted on {'dates' if dated else 'numbers'} there"
-    )
-
-
-def check_words(table: Table, kinds: Mapping[str, str]) -> None:
-    """Refuse a text column that is numbers but for a few stray words, rather than making each number a level.
-
-    Raises:
-        DataError: names the first row whose cell is no number.
-    """
-    for i, name in enumerate(table.names):
-        words = table.levels.get(name)
-        numbers = sum(_is_number(w) for w in words or ())
-        if words and kinds.get(name) != "categorical" and len(words) > numbers >= max(3, len(words) / 2):
-            raise DataError(
-                f"{_first_word(table, i, words)}; the column's other cells are: mend it, leave the column out "
-                f'(--exclude {name}), or say that it is a category (kinds.{name} = "categorical")'
-            )
-
-
-def _first_word(table: Table, i: int, words: Sequence[str]) -> str:
-    """Say where the first cell of a column stands that is no number."""
-    odd = [k for k, word in enumerate(words) if not _is_number(word)] or [0]
-    rows = np.flatnonzero(np.isin(table.values[:, i], odd))
-    row = f"row {table.start + int(rows[0])}, " if len(rows) else ""
-    word = words[int(table.values[rows[0], i])] if len(rows) else words[odd[0]]
-    return f"{row}column {table.names[i]!r}: {word[:40]!r} is not a number"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _positions(cells: np.ndarray, own: Sequence[str] | None, levels: Sequence[str]) -> np.ndarray:
-    there = ~np.isnan(cells)
-    if own is not None:
-        place = {word: k for k, word in enumerate(levels)}
-        to = np.array([*(place.get(w, len(levels)) for w in own), len(levels)], cells.dtype)
-        code = np.where(there, cells, 0).astype(np.int64)
-        return np.where(there, to[np.minimum(code, len(own))], np.nan)
-    numbers = np.array([float(w) for w in levels])
-    order = np.argsort(numbers)
-    at = np.clip(np.searchsorted(numbers, cells, sorter=order), 0, len(numbers) - 1)
-    found = numbers[order[at]] == cells
-    return np.where(there, np.where(found, order[at], len(levels)), np.nan)
 
 
 def check_weights(weights: Any, n: int) -> np.ndarray | None:
@@ -340,12 +216,6 @@ def from_values(
         raise MissingExtraError("pandas", "pandas", "returning a data frame") from None
     series = {n: c.cast("float64") if c.null_count and _whole(c) else c for n, c in columns.items()}
     return pd.DataFrame({n: c.to_pandas() for n, c in series.items()})
-
-
-def like_schema(schema: Schema, values: np.ndarray) -> Table:
-    """Rows [n, C] in a schema's order and levels as a table of its columns."""
-    levels = {name: list(words) for name, words in schema.levels.items()}
-    return Table(values, schema.names, [c.dtype for c in schema.columns], "arrow", True, levels)
 
 
 def _whole(column: Any) -> bool:

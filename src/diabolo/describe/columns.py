@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
 
-from diabolo.data.dtypes import date_said, is_date
+from diabolo.data.dtypes import is_date, is_time
 from diabolo.data.schema import Column, Schema
+from diabolo.data.times import clock, moment
 from diabolo.screen import visible
 
 __all__ = ["print_schema"]
 
 
-def print_schema(console: Console, schema: Schema) -> None:
-    """Print the columns, the levels of categories and the slots of a schema."""
-    if schema.shape is not None:
+def print_schema(
+    console: Console, schema: Schema | None, unfit: Mapping[str, str] | None = None, order: Sequence[str] = ()
+) -> None:
+    """Print the columns, the levels of categories and the slots of a schema.
+
+    Args:
+        console: where to.
+        schema: of the columns that a model can be fitted on; None if there are none.
+        unfit: contents of the other columns, by name.
+        order: names of all columns, where there are others.
+    """
+    if schema is not None and schema.shape is not None:
         h, w, channels = schema.shape
         c = schema.columns[0]
         console.print(
@@ -24,12 +34,19 @@ def print_schema(console: Console, schema: Schema) -> None:
         )
         return
     rows = [("column", "kind", "type", "lowest", "highest", "resolution", "missing")]
-    for c in schema.columns:
+    known = {} if schema is None else {c.name: c for c in schema.columns}
+    for name in order or known:
+        if name not in known:
+            rows.append((name, "cannot be fitted", (unfit or {}).get(name, ""), "", "", "", ""))
+            continue
+        c = known[name]
         missing = f"{c.missing:.1%}" if c.missing else ""
         resolution = f"{c.resolution:g}" if c.resolution else ""
-        rows.append((c.name, c.kind, c.dtype, *_range(c), resolution, missing))
+        rows.append((name, c.kind, c.dtype, *_range(c), resolution, missing))
     for line in _aligned(rows, left=3):
         console.print(f"  {line}")
+    if schema is None:
+        return
     for c in (c for c in schema.columns if c.levels):
         more = f", ... ({len(c.levels)} levels)" if len(c.levels) > 8 else ""
         console.print(f"  {c.name}: {', '.join(_short(w) for w in c.levels[:8])}{more}")
@@ -59,11 +76,13 @@ def _short(word: str, most: int = 60) -> str:
 
 
 def _range(column: Column) -> tuple[str, str]:
-    """Lowest and highest value in words; none of a column that is never there."""
+    """Lowest and highest value as text; empty for a column without values."""
     if column.missing == 1:
         return "", ""
     if column.levels:
         return _short(column.levels[0], 20), _short(column.levels[-1], 20)
     if is_date(column.dtype):
-        return date_said(column.low), date_said(column.high)
+        return moment(column.low), moment(column.high)
+    if is_time(column.dtype):
+        return clock(column.low), clock(column.high)
     return f"{column.low:.6g}", f"{column.high:.6g}"

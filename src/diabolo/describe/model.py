@@ -49,7 +49,7 @@ def _said_of_main(file: ModelFile) -> list[str]:
     best = min((e["validation"] for e in history if e["validation"] is not None), default=float("nan"))
     lines += [
         f"  fitted by     {file.estimator.type}",
-        f"  rows          {counts} (split by seed {fitted.roles.seed})",
+        f"  rows          {counts} (split by {fitted.roles.split}, seed {fitted.roles.seed})",
         f"  training      {len(history)} epochs, best loss {best:.4f} nats, {training.seconds:.1f} s",
         f"  written by    {', '.join(f'{k} {v}' for k, v in training.versions.items())}",
         f"  data          fingerprint {fitted.roles.fingerprint}",
@@ -64,7 +64,7 @@ def _said_of_jobs(file: ModelFile) -> list[str]:
     if d is not None:
         lines.append(
             f"  detector      {d.score_name} above {d.threshold:.6g}: false-alarm rate {100 * d.rate:.3g} %, "
-            f"{d.n_calibration:,} calibration rows (smallest rate {100 / (d.n_calibration + 1):.2g} %)"
+            f"{d.calibration.said} (smallest rate {100 / (d.calibration.units + 1):.2g} %)"
         )
     if file.rows:
         why = ", ".join(f"{n:,} {use}" for section, use in USES.items() if (n := file.rows_of(section)))

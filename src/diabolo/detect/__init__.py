@@ -1,1 +1,1 @@
-"""L4: anomaly scores, and what turns them into calibrated decisions."""
+"""L4: anomaly scores, and their calibration to decisions."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from diabolo.detect.choice import automatic, check_score
+from diabolo.detect.choice import automatic_score, check_score
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, default_rate
+from diabolo.detect.doubts import Doubt
 from diabolo.detect.health import Monitor
 from diabolo.detect.marginals import Marginals
 from diabolo.detect.reference import Reference
@@ -17,7 +18,9 @@ from diabolo.detect.scoring import score_table
 from diabolo.errors import CalibrationError, ConfigError
 from diabolo.fitted.record import Fitted
 
-__all__ = ["Calibrated"]
+__all__ = ["TRAINED_SINCE", "Calibrated"]
+
+TRAINED_SINCE = "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +31,15 @@ class Calibrated:
         fitted: the autoencoder.
         reference: the model, and the rows stored beside it.
         calibrations: of each score that was calibrated, by its name.
-        columns: costs of calibration rows by column; None of a file that kept none.
+        columns: costs of calibration rows by column; None where a file kept none.
         marginals: of the columns of the calibration rows.
         n_excluded: rows left out because the autoencoder was trained on them.
         n_unscorable: rows left out because they could not be scored.
         epochs: epochs of the autoencoder when it was calibrated.
         score: name of the score to use, or "auto".
-        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n_calibration + 1)).
-        random_state: seed of the split; None for one that nobody chose.
+        false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)) of n calibration rows or groups.
+        random_state: seed of the split; None where none was chosen.
+        doubts: signs that calibration rows are not exchangeable with new ones; no file keeps them.
     """
 
     fitted: Fitted
@@ -49,9 +53,10 @@ class Calibrated:
     score: str = "auto"
     false_alarm_rate: float | None = None
     random_state: int | None = 0
+    doubts: tuple[Doubt, ...] = ()
 
     def choosing(self, score: str | None = None, false_alarm_rate: float | None = None) -> Calibrated:
-        """The same calibration with another score or rate; None keeps what was chosen."""
+        """The same calibration with another score or rate; None keeps the chosen one."""
         return dataclasses.replace(
             self,
             score=self.score if score is None else score,
@@ -64,9 +69,24 @@ class Calibrated:
         return len(next(iter(self.calibrations.values())))
 
     @property
+    def n_groups(self) -> int | None:
+        """Groups that they come in; None where each stands alone."""
+        return next(iter(self.calibrations.values())).groups
+
+    @property
+    def n_units(self) -> int:
+        """What the rate is promised by: calibration groups, else rows."""
+        return self.n_calibration if self.n_groups is None else self.n_groups
+
+    @property
+    def counted(self) -> str:
+        """Calibration rows in words, with their groups."""
+        return next(iter(self.calibrations.values())).said
+
+    @property
     def score_name(self) -> str:
         """The score in use: `score`, with "auto" resolved."""
-        return automatic(self.reference) if self.score == "auto" else self.score
+        return automatic_score(self.reference) if self.score == "auto" else self.score
 
     @property
     def calibration(self) -> Calibration:
@@ -77,9 +97,7 @@ class Calibrated:
             ConfigError: a score that is not calibrated.
         """
         if self.epochs != len(self.fitted.history):
-            raise CalibrationError(
-                "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
-            )
+            raise CalibrationError(TRAINED_SINCE)
         name, known = self.score_name, self.calibrations
         if name in known:
             return known[name]
@@ -93,7 +111,7 @@ class Calibrated:
     def rate(self) -> float:
         """The false-alarm rate in use: `false_alarm_rate`, with None resolved."""
         chosen = self.false_alarm_rate
-        return default_rate(self.n_calibration) if chosen is None else self.calibration.check_rate(chosen)
+        return default_rate(self.n_units) if chosen is None else self.calibration.check_rate(chosen)
 
     @property
     def threshold(self) -> float:
@@ -104,6 +122,10 @@ class Calibrated:
         """Score rows [n, C] in the schema's order, [n] float64, up = more anomalous; +inf where there is none."""
         name = self.score_name
         return score_table(self.reference, values, [name])[name]
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Conformal p-values of scores [m], NaN for a row that cannot be scored."""
+        return np.where(np.isfinite(scores), self.calibration.p_values(scores), np.nan)
 
     def monitor(self, level: float) -> Monitor:
         """A monitor of rows that come to the detector.

@@ -1,4 +1,4 @@
-"""Scores by name: those that a model can give, those of its routine, and the one that stands behind "auto"."""
+"""Scores by name: those that a model can give, those that are always computed, and the one behind "auto"."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from diabolo.detect.scores import ByColumn, Score, scores
 from diabolo.errors import ConfigError, nearest
 from diabolo.model.autoencoder import Model
 
-__all__ = ["applicable", "automatic", "by_column", "check_score", "density", "routine", "score_of"]
+__all__ = ["applicable", "automatic_score", "scores_by_column", "check_score", "density", "routine", "score_of"]
 
-#: What a score lacks, in words.
+#: Unmet needs of a score, in words.
 LACKING = {
     "stochastic": "needs a VAE; this model has a {latent} latent and",
     "stored": "needs training rows, which a detector keeps: fit an AnomalyDetector (no --only main); this model",
@@ -28,11 +28,11 @@ def score_of(name: str) -> Score:
 
 
 def applicable(reference: Reference) -> list[str]:
-    """Names of the scores that there is all for that they need."""
+    """Names of the scores whose needs are met."""
     return [n for n in scores if scores.get(n).needs <= reference.offers]
 
 
-def by_column(reference: Reference) -> list[str]:
+def scores_by_column(reference: Reference) -> list[str]:
     """Names of the applicable scores that are a sum or a mean over columns."""
     return [n for n in applicable(reference) if issubclass(scores.get(n), ByColumn)]
 
@@ -51,21 +51,21 @@ def routine(reference: Reference, *asked: str) -> list[str]:
     return [*plain, *(n for n in asked if ":" in n)]
 
 
-def automatic(reference: Reference) -> str:
+def automatic_score(reference: Reference) -> str:
     """The score behind "auto": the combined one where rows are stored, else that of the model alone.
 
-    Rows of objects keep the bound of a Gaussian latent: the model has a law of how many objects of what kind there are,
-    which distances between rows padded with zeros lack.
+    Rows of objects keep the bound of a Gaussian latent: the model has a law of the number of objects of each kind.
+    Distances between rows padded with zeros have none.
     """
     objects = bool(reference.model.encoding.schema.groups) and reference.model.latent.stochastic
     return "auto" if "auto" in applicable(reference) and not objects else density(reference.model)
 
 
 def check_score(reference: Reference, name: str) -> None:
-    """Refuse a score that does not exist, or that needs what is not there.
+    """Refuse a score that does not exist, or whose needs are not met.
 
     Raises:
-        ConfigError: with what is missing, and which scores there are.
+        ConfigError: with the unmet need, and the scores that there are.
     """
     there = applicable(reference)
     if str(name).partition(":")[0] not in scores:

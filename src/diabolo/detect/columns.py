@@ -1,11 +1,11 @@
-"""What each column of a row costs the autoencoder, and a conformal p-value per column."""
+"""The cost of each column of a row under the autoencoder, and a conformal p-value per column."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from diabolo.data.tiles import TILE, tiles
+from diabolo.data.tiles import TILE, padded
 from diabolo.detect.conformal import Calibration
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
@@ -19,23 +19,19 @@ MOST_ROWS, MOST_CELLS = 2_000, 1 << 20
 def column_costs(model: Model, values: np.ndarray) -> np.ndarray:
     """−log p(x_j | z) at the posterior mean, nats, in original units: [n, C] float32 for the table's C columns.
 
-    A cell that is absent costs 0, a missing one what `Model.column_nll` charges; +inf where a cost is no number.
+    An absent cell costs 0, a missing one as in `Model.column_nll`; a cost that is not finite is +inf.
 
     Args:
         values: [n, C] float32 or float64 in the schema's order.
     """
     out = np.empty(values.shape, np.float32)
-    table = torch.from_numpy(np.require(values, requirements=("C", "W")))
     with torch.inference_mode(), threads_for(TILE * model.multiply_adds):
-        for part in tiles(len(values)):
-            tile, size = table[part], part.stop - part.start
-            if size < TILE:
-                tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
+        for part, tile in padded(values):
             rows = model.encoding.encode(tile)
             cost = model.column_nll(model.decode(model.posterior(rows).mean), rows)
             if model.lead:
                 cost = cost.reshape(-1, *cost.shape[-2:]).mean(0)
-            cost = cost[:size, : values.shape[1]]
+            cost = cost[: part.stop - part.start, : values.shape[1]]
             out[part] = torch.where(torch.isfinite(cost), cost, torch.inf).numpy()
     return out
 
@@ -51,10 +47,11 @@ class ColumnCalibration:
     [[0.25, 0.75]]
     """
 
-    def __init__(self, costs: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Costs [n, C] of calibration rows, and their weights [n]."""
+    def __init__(self, costs: np.ndarray, weights: np.ndarray | None = None, groups: int | None = None) -> None:
+        """Costs [n, C] of calibration rows, and their weights [n]; `groups` as of `Calibration`."""
         self.costs, self.weights = np.asarray(costs, np.float32), weights
-        self._columns = [Calibration(column, weights) for column in self.costs.T]
+        groups = None if groups is None else min(groups, len(costs))
+        self._columns = [Calibration(column, weights, groups) for column in self.costs.T]
 
     def __len__(self) -> int:
         return len(self.costs)
@@ -65,8 +62,10 @@ class ColumnCalibration:
         return np.stack(found, axis=1)
 
     @staticmethod
-    def of(model: Model, values: np.ndarray, weights: np.ndarray | None = None) -> ColumnCalibration:
-        """From calibration rows [n, C]; evenly spaced ones among them where there are more than are kept."""
+    def of(
+        model: Model, values: np.ndarray, weights: np.ndarray | None = None, groups: int | None = None
+    ) -> ColumnCalibration:
+        """From calibration rows [n, C]; of very many, evenly spaced ones are kept."""
         most = max(100, min(MOST_ROWS, MOST_CELLS // max(1, values.shape[1])))
         rows = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).astype(np.int64))
-        return ColumnCalibration(column_costs(model, values[rows]), None if weights is None else weights[rows])
+        return ColumnCalibration(column_costs(model, values[rows]), None if weights is None else weights[rows], groups)

@@ -10,22 +10,24 @@ import numpy as np
 import torch
 
 from diabolo.data.dtypes import mean_type, python_cells
+from diabolo.data.encoding import Encoding
 from diabolo.data.slots import filled
 from diabolo.data.table import from_values
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.columns import column_costs
 from diabolo.detect.repair import MOST_COLUMNS, Neighborhood, Repair, repairs
 from diabolo.errors import CalibrationError, ConfigError
+from diabolo.model.autoencoder import Model
 
 __all__ = ["ColumnPart", "Explanation", "Neighbor", "explain", "leading", "plain_rows", "seen_rows"]
 
 #: Stored rows looked at for each nearest normal one that is wanted.
 SPARE = 4
-#: A row that one normal row in ten scores above is no longer odd: contributions are judged there.
+#: An ordinary row has a score that this share of normal rows exceeds; contributions are judged there.
 ORDINARY = 0.1
 #: Columns shown of a row, at most.
 SHOWN = 8
-#: What stands for a word that no training row had.
+#: Shown for a word that no training row had.
 UNSEEN = "(not seen in the fit)"
 
 
@@ -36,7 +38,7 @@ class ColumnPart:
     column: str
     seen: Any  #: as it came
     expected: Any  #: E[x|z] of the repaired row
-    contribution: float  #: what the seen value costs, the others being as they should be; in the score's unit
+    contribution: float  #: cost of the seen value where all other columns are as expected, in the score's unit
     p_value: float  #: conformal, of the column's −log p(x_j|z); see `diabolo.detect.columns`
     changed: bool  #: whether it is among the columns that have to change for the row to be normal
 
@@ -65,7 +67,7 @@ class Explanation:
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """The columns that have to change for the row to be normal; few, of those that a search found the fewest."""
+        """The columns that have to change for the row to be normal: the smallest set that a greedy search found."""
         return tuple(part.column for part in self.columns if part.changed)
 
     def to_frame(self) -> list[dict[str, Any]]:
@@ -83,7 +85,7 @@ class Explanation:
         return "\n".join(lines)
 
     def headline(self) -> str:
-        """What is said of the row as a whole."""
+        """One line on the row as a whole."""
         verdict = "anomaly" if self.is_anomaly else "normal"
         score = f"score {self.score:.4g} (threshold {self.threshold:.4g}), p = {self.p_value:.3g}"
         head = f"row {self.row}: {verdict}, {score}"
@@ -95,8 +97,8 @@ class Explanation:
         return f"{head}; with other values of {', '.join(self.changed)} it is {state}, score {self.repaired_score:.4g}"
 
 
-def show(value: Any) -> str:
-    """A cell for a person."""
+def show(value: object) -> str:
+    """A cell as text."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "missing"
     if isinstance(value, np.datetime64):
@@ -109,7 +111,7 @@ def explain(detector: Calibrated, values: np.ndarray, neighbors: int, start: int
 
     Raises:
         ConfigError: the number of neighbors is no whole number from 0 up.
-        CalibrationError: the detector was saved by a version that did not keep what is needed.
+        CalibrationError: the detector was saved by a version that kept no costs or rows to explain by.
     """
     if not isinstance(neighbors, int | np.integer) or neighbors < 0:
         raise ConfigError(f"neighbors = {neighbors!r}; allowed are whole numbers from 0 up")
@@ -118,7 +120,7 @@ def explain(detector: Calibrated, values: np.ndarray, neighbors: int, start: int
     names = encoding.schema.names
     scores = detector.scores(values)
     found = _repaired(detector, values, scores)
-    p, p_columns = detector.calibration.p_values(scores), _column_p_values(detector, values, found)
+    p, p_columns = detector.p_values(scores), _column_p_values(detector, values, found)
     wholes = np.stack([f.row for f in found])
     expected = plain_rows(_expected(model, wholes), encoding, mean=True)
     seen = seen_rows(values, encoding)
@@ -169,7 +171,7 @@ def order(repair: Repair, p_values: np.ndarray) -> list[int]:
 def _column_p_values(detector: Calibrated, values: np.ndarray, found: list[Repair]) -> np.ndarray:
     """[n, C]: the larger of a column's p-value in the row as it is, and in the row with the other columns repaired.
 
-    The first one alone is valid, and so is anything larger; the second one is blind to what other columns have spoilt.
+    The first one alone is valid, and so is any larger number. Faults of other columns do not affect the second one.
     """
     columns, model = detector.columns, detector.reference.model
     if columns is None:
@@ -200,7 +202,7 @@ def _neighborhood(detector: Calibrated) -> Neighborhood:
 
 
 def _repaired(detector: Calibrated, values: np.ndarray, scores: np.ndarray) -> list[Repair]:
-    """The repair of each row; of one that cannot be scored, the infinite cells are to blame."""
+    """The repair of each row; a row that cannot be scored is explained by its infinite cells."""
     readable = np.isfinite(scores)
     infinite = np.where(np.isinf(values), np.inf, 0.0)
     at = np.flatnonzero(readable)
@@ -211,7 +213,7 @@ def _repaired(detector: Calibrated, values: np.ndarray, scores: np.ndarray) -> l
         _neighborhood(detector),
         detector.threshold,
         _suspects(detector, values[at]),
-        detector.calibration.threshold(ORDINARY) if detector.n_calibration * ORDINARY >= 1 else None,
+        detector.calibration.threshold(ORDINARY) if detector.calibration.units * ORDINARY >= 1 else None,
     )
     taken = dict(zip(at.tolist(), found, strict=True))
     blank = [Repair(math.inf, math.inf, v.astype(np.float64), (), c) for v, c in zip(values, infinite, strict=True)]
@@ -219,10 +221,10 @@ def _repaired(detector: Calibrated, values: np.ndarray, scores: np.ndarray) -> l
 
 
 def _suspects(detector: Calibrated, values: np.ndarray) -> list[np.ndarray]:
-    """The columns worth a look: those with a cell that may change, of many the ones reconstructed worst."""
+    """The columns to search: those whose cell may change; of many, the ones reconstructed worst."""
     model = detector.reference.model
     schema = model.encoding.schema
-    # A constant is worth a look where it is another value.
+    # A constant is searched where it has another value.
     low = np.array([c.low for c in schema.columns])
     constant = np.array([c.kind == "constant" for c in schema.columns])
     fixed = constant & ((values == low) | np.isnan(values))
@@ -238,15 +240,15 @@ def _suspects(detector: Calibrated, values: np.ndarray) -> list[np.ndarray]:
     return [np.sort(f[c[f] > -np.inf]) for f, c in zip(first, cost, strict=True)]
 
 
-def _expected(model: Any, values: np.ndarray) -> np.ndarray:
+def _expected(model: Model, values: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         rows = model.encoding.encode(torch.from_numpy(np.array(values)))
         mean = model.mean_values(model.decode(model.posterior(rows).mean))
         return np.asarray(mean.reshape(-1, *mean.shape[-2:]).mean(0).numpy())
 
 
-def seen_rows(values: np.ndarray, encoding: Any) -> list[dict[str, Any]]:
-    """Rows as dicts of plain values; a word that no training row had is not known any more, and is not missing."""
+def seen_rows(values: np.ndarray, encoding: Encoding) -> list[dict[str, Any]]:
+    """Rows as dicts of plain values; `UNSEEN` stands for a word that no training row had."""
     rows, schema = plain_rows(values, encoding), encoding.schema
     for name, words in schema.levels.items():
         for i in np.flatnonzero(values[:, schema.names.index(name)] >= len(words)):
@@ -254,7 +256,7 @@ def seen_rows(values: np.ndarray, encoding: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def plain_rows(values: np.ndarray, encoding: Any, mean: bool = False) -> list[dict[str, Any]]:
+def plain_rows(values: np.ndarray, encoding: Encoding, mean: bool = False) -> list[dict[str, Any]]:
     """Rows as dicts of plain values in the columns' own types."""
     schema = encoding.schema
     dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]

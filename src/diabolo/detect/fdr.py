@@ -3,18 +3,17 @@
 For m p-values p_(1) ≤ ... ≤ p_(m), reject the k smallest, k the largest with p_(k) ≤ q k / m (Benjamini, Hochberg
 1995). Conformal p-values of one calibration set depend on each other, but positively (PRDS), and then the rule still
 keeps E[false / max(1, rejected)] ≤ q (Bates, Candès, Lei, Romano, Sesia 2023, arXiv:2104.08279, theorem 2). That proof
-is for calibration rows of equal weight.
+is for calibration rows of equal weight, so not for groups.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
-from typing import Any
 
 import numpy as np
 
-from diabolo.detect.conformal import Calibration, counted, rows_needed
+from diabolo.detect.conformal import Calibration
 from diabolo.errors import CalibrationError, DataError
 
 __all__ = ["Discoveries", "benjamini_hochberg"]
@@ -23,7 +22,7 @@ __all__ = ["Discoveries", "benjamini_hochberg"]
 ROUNDING = 1 + 1e-12
 
 
-def _check(q: Any) -> float:
+def _check(q: object) -> float:
     if not (isinstance(q, numbers.Real) and not isinstance(q, bool) and 0 < float(q) < 1):
         raise CalibrationError(f"fdr = {q!r}; allowed are numbers above 0 and below 1")
     return float(q)
@@ -56,10 +55,10 @@ def benjamini_hochberg(p: np.ndarray, q: float) -> np.ndarray:
 
 
 class Discoveries:
-    """Benjamini-Hochberg over a table of any length: n + 1 counts are all that it needs to know of the rows.
+    """Benjamini-Hochberg over a table of any length: of its rows it needs n + 1 counts alone.
 
     Among n calibration scores a row has one of n + 1 places, and its place decides its p-value. A row that cannot be
-    scored is no test: it is always flagged, and counts neither among the m rows nor among the discoveries.
+    scored is no test, and no discovery.
 
     Args:
         calibration: of the score that `add` is given.
@@ -70,13 +69,9 @@ class Discoveries:
     """
 
     def __init__(self, calibration: Calibration, q: float) -> None:
-        self.q, self.calibration, n = _check(q), calibration, len(calibration)
-        if q * (n + 1) * ROUNDING < 1:
-            raise CalibrationError(
-                f"a false discovery rate of {q:g} needs at least {counted(rows_needed(q))} calibration rows, "
-                f"there are {n:,}; calibrate on more rows, or allow {1 / (n + 1):.3g} or more"
-            )
-        self._counts = np.zeros(n + 1, np.int64)
+        self.q, self.calibration = _check(q), calibration
+        calibration.refuse_below("false discovery rate", q)
+        self._counts = np.zeros(len(calibration) + 1, np.int64)
 
     def add(self, scores: np.ndarray) -> None:
         """Count rows, [b] scores; those that are not finite are passed over."""
@@ -91,7 +86,7 @@ class Discoveries:
     @property
     def needed(self) -> int:
         """Rows at the smallest p-value, 1/(n+1), without which nothing can be rejected: ⌈m / (q (n+1))⌉, at least 1."""
-        return max(1, math.ceil(self.tests / (self.q * len(self._counts) * ROUNDING)))
+        return max(1, math.ceil(self.tests / (self.q * (self.calibration.units + 1) * ROUNDING)))
 
     @property
     def threshold(self) -> float:

@@ -35,7 +35,7 @@ __all__ = ["ColumnDrift", "Health", "Monitor", "RateNow", "calibration_marginals
 
 @dataclasses.dataclass(frozen=True)
 class RateNow:
-    """What the promised false-alarm rate has become."""
+    """The false-alarm rate among new rows, beside the promised one."""
 
     promised: float
     now: float  #: share of the new rows that is flagged
@@ -76,6 +76,7 @@ class Health:
     level: float  #: probability of an alarm where nothing has changed, at most
     n_rows: int
     n_calibration: int
+    n_groups: int | None  #: of the calibration rows, where they come in groups
     n_seen: int  #: new rows that are, by their contents, rows the autoencoder was trained on
     n_unscorable: int
     unscorable_p_value: float
@@ -104,7 +105,7 @@ def _plain(value: Any) -> Any:
 
 
 def calibration_marginals(reference: Reference, values: np.ndarray, weights: np.ndarray | None) -> Marginals:
-    """What a monitor needs to know of calibration rows [n, C] that can be scored."""
+    """Marginals of calibration rows [n, C] that can be scored, for a monitor."""
     return Marginals.of(_features(reference, values), weights)
 
 
@@ -116,7 +117,7 @@ def _features(reference: Reference, values: np.ndarray) -> np.ndarray:
 def _costs(reference: Reference, values: np.ndarray) -> np.ndarray:
     """−log p(x_c|z) per column at the posterior mean, [n, output columns] nats; NaN where it overflows.
 
-    To a thousandth: a machine that rounds otherwise shall not pull equal costs apart.
+    Rounded to a thousandth, so that equal costs stay equal on a machine that rounds differently.
     """
     model = reference.model
     out = np.empty((len(values), len(model.encoding.schema.output_names)), np.float64)
@@ -133,7 +134,7 @@ class Monitor:
     """Counts new rows, as many as there are, in bounded memory; then says whether they fit.
 
     Args:
-        reference: what the score is computed from.
+        reference: model and stored rows, for the score.
         score: its name.
         calibration: of that score.
         marginals: of the calibration rows.
@@ -165,7 +166,9 @@ class Monitor:
         self._known = row_hashes
         self._level = _checked(level)
         self._threshold = calibration.threshold(rate)
-        self._counts = Counts(marginals, len(reference.model.encoding.schema.names))
+        #: A new row is so much of a unit, if its groups are as large as those of the calibration.
+        self._unit = calibration.units / len(calibration)
+        self._counts = Counts(marginals, len(reference.model.encoding.schema.names), self._unit)
         #: By number of calibration scores strictly below, and below or equal.
         self._left = np.zeros(len(calibration) + 1, np.int64)
         self._right = np.zeros(len(calibration) + 1, np.int64)
@@ -189,19 +192,20 @@ class Monitor:
             self._counts.add(_features(self._reference, values))
 
     def report(self) -> Health:
-        """What the rows so far say.
+        """The verdict on the rows so far.
 
         Raises:
             DataError: there were none.
         """
         if not self._rows:
             raise DataError("there are no rows; at least one is needed")
-        n, m = self._calibration.size, self._rows - self._bad
+        n, scored = self._calibration.size, self._rows - self._bad
+        bad, flags, m = (math.ceil(k * self._unit) for k in (self._bad, self._flags, scored))
         distance = self._distance()
         alike = kolmogorov(distance, n, m) if m else 1.0
         at = max(1, math.floor(self._rate * (n + 1) * (1 + 1e-12)))
-        risen = fisher(at - 1, n, self._flags, m, risen=True)
-        lost = fisher(self._unscorable, n + self._unscorable, self._bad, self._rows)
+        risen = fisher(at - 1, n, flags, m, risen=True)
+        lost = fisher(self._unscorable, n + self._unscorable, bad, m + bad)
         alike, risen, lost = 2 * _holm([alike, risen, lost])
         columns = self._columns()
         healthy = min(alike, risen, lost, *(c.p_value for c in columns)) > self._level
@@ -210,13 +214,14 @@ class Monitor:
             level=self._level,
             n_rows=self._rows,
             n_calibration=len(self._calibration),
+            n_groups=self._calibration.groups,
             n_seen=self._seen,
             n_unscorable=self._bad,
             unscorable_p_value=min(1.0, float(lost)),
             score=self._score,
             distance=distance,
             p_value=min(1.0, float(alike)),
-            rate=self._rate_now(at, m, min(1.0, float(risen))),
+            rate=self._rate_now(at, flags, m, min(1.0, float(risen))),
             columns=columns,
         )
 
@@ -235,14 +240,14 @@ class Monitor:
         before = np.append(0.0, share[:-1])
         return float(max(np.abs(upto - share)[last].max(), np.abs(below - before)[first].max()))
 
-    def _rate_now(self, at: int, m: int, p_value: float) -> RateNow:
+    def _rate_now(self, at: int, k: int, m: int, p_value: float) -> RateNow:
         from scipy.stats import beta
 
-        n, k = self._calibration.size, self._flags
+        n, scored = self._calibration.size, self._rows - self._bad
         low = beta.ppf(0.025, k, m - k + 1) if k else 0.0
         high = beta.ppf(0.975, k + 1, m - k) if k < m else 1.0
         usual = [_quantile(q, at, n, m) / max(m, 1) for q in (0.025, 0.975)]
-        share = k / m if m else math.nan
+        share = self._flags / scored if scored else math.nan
         return RateNow(self._rate, share, float(low), float(high), usual[0], usual[1], p_value)
 
     def _columns(self) -> tuple[ColumnDrift, ...]:
@@ -280,7 +285,7 @@ def _quantile(q: float, at: int, n: float, m: int) -> int:
     return low
 
 
-def _checked(level: Any) -> float:
+def _checked(level: object) -> float:
     if not (isinstance(level, numbers.Real) and not isinstance(level, bool) and 0 < float(level) < 1):
         raise ConfigError(f"level = {level!r}; allowed are numbers above 0 and below 1")
     return float(level)

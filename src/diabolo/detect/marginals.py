@@ -76,7 +76,7 @@ class Marginals:
 
     def few(self, f: int) -> bool:
         """Whether every value of the feature is among its edges."""
-        # Each often, or a calibration of few rows would make the values of any feature known ones.
+        # Each must be frequent: among few calibration rows, every feature has few values.
         return bool(self.used[f] <= FEW and OFTEN * self.used[f] <= self.size)
 
     @property
@@ -90,13 +90,13 @@ def _edges(cell: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cell, cumulative = cell[order], np.cumsum(w[order])
     last = np.append(np.flatnonzero(np.diff(cell)), len(cell) - 1)  # of each distinct value
     share, value = cumulative[last] / cumulative[-1], cell[last]
-    # Up to here a value is this one: a number reads a little differently in single and in double precision.
+    # An edge lies a little above its value: a number differs a little between single and double precision.
     edges = value + np.minimum(ROUNDING * np.abs(value), np.append(np.diff(value) / 2, np.inf))
     if len(edges) > FEW:
         # Even steps of the share, the lowest and highest value, and the ends that the tests of the tails need.
         wanted = np.unique(np.concatenate([[0.0, TAIL, 1 - TAIL, 1.0], np.linspace(0, 1, EDGES - 4)]))
         keep = np.unique(np.clip(np.searchsorted(share, wanted * (1 - 1e-12)), 0, len(edges) - 1))[:EDGES]
-        if len(keep) <= FEW:  # nearly all rows have one value; this many edges say that there are others between
+        if len(keep) <= FEW:  # nearly all rows have one value; more edges show that there are others
             keep = np.unique(np.append(keep, np.linspace(0, len(edges) - 1, FEW + 1).astype(int)))
         edges, share = edges[keep], share[keep]
     return edges, share
@@ -105,9 +105,12 @@ def _edges(cell: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Counts:
     """New rows, counted between the edges of their features."""
 
-    def __init__(self, marginals: Marginals, values: int | None = None) -> None:
-        """Features from the number `values` on, which are computed, are never tested value by value."""
-        self.marginals, self._used = marginals, marginals.used
+    def __init__(self, marginals: Marginals, values: int | None = None, unit: float = 1.0) -> None:
+        """Features from the number `values` on, which are computed, are never tested value by value.
+
+        A row counts as so much of a `unit`: less than 1 where rows come in groups.
+        """
+        self.marginals, self._used, self._unit = marginals, marginals.used, unit
         most = len(marginals) if values is None else values
         self._few = [f < most and marginals.few(f) for f in range(len(marginals))]
         shape = (len(marginals), EDGES + 1)
@@ -137,26 +140,28 @@ class Counts:
     def differ(self, f: int) -> Difference:
         """How the feature's cells that are there differ from the calibration rows'."""
         known, used = self.marginals, int(self._used[f])
-        there = int(self.within[f].sum())
+        within, exact = (np.rint(a[f] * self._unit).astype(np.int64) for a in (self.within, self.exact))
+        there = int(within.sum())
         size = known.size * (1 - float(known.missing[f]))
         if not there or not used or size < 1:
             return Difference(1.0, 0.0, float("nan"), float("nan"), float("nan"), "at or below")
         edges, share = known.edges[f, :used], known.share[f, :used]
         if self._few[f]:
-            return _by_value(edges, share, size, self.exact[f, :used], there)
-        return _by_shares(edges, share, size, np.cumsum(self.within[f, :used]), there)
+            return _by_value(edges, share, size, exact[:used], there)
+        return _by_shares(edges, share, size, np.cumsum(within[:used]), there)
 
     def lacks(self, f: int) -> Difference:
         """How the feature's share of missing cells differs."""
         before, now = float(self.marginals.missing[f]), int(self.missing[f])
-        p = fisher(before * self.marginals.size, self.marginals.size, now, self.rows)
+        counts = round(now * self._unit), round(self.rows * self._unit)
+        p = fisher(before * self.marginals.size, self.marginals.size, *counts)
         share = now / max(self.rows, 1)
         return Difference(p, abs(share - before), float("nan"), before, share, "missing")
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """What two samples of one feature differ by most: a share that was `before` and is `now`."""
+    """The largest difference between two samples of one feature: a share that was `before` and is `now`."""
 
     p_value: float
     distance: float  #: largest difference of shares
@@ -188,8 +193,8 @@ def _by_value(edges: np.ndarray, share: np.ndarray, size: float, exact: np.ndarr
     before = np.append(np.diff(share, prepend=0.0), 0.0)
     now = np.append(exact, m - exact.sum())
     known = before * size
-    # Values that no calibration row has are chosen by having none: as many new rows have them as calibration rows have
-    # a value of their own (Good 1953), so that those stand for them; of two rows at most, since they may have weights.
+    # Values that no calibration row has: as many new rows have them as calibration rows have a value of their own
+    # (Good 1953), so the single values stand for them. Rows may have weights, so up to two rows count as one.
     single = int((np.round(known[:-1]) <= 2).sum())
     known[-1] = single + 1 if single else 0
     p = np.array([fisher(float(k), size, int(c), m) for k, c in zip(known, now, strict=True)])

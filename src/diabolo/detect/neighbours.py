@@ -13,28 +13,28 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import SCALED, Encoded
-from diabolo.data.tiles import TILE, tiles
+from diabolo.data.tiles import TILE, padded
 from diabolo.detect.reference import Reference
 from diabolo.detect.tiling import tiled
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
 
-__all__ = ["SPACES", "Nearest", "nearest", "nearest_table"]
+__all__ = ["SPACES", "Nearest", "nearest_rows", "nearest_of_table"]
 
 #: Rows compared at once with all stored ones: 32 × 20,000 distances stay near the core that has computed them.
 BLOCK = 32
-#: Stored rows are looked through in groups of so many, of which only the nearest is looked at first.
+#: Size of the groups in which stored rows are searched; the first look is at the nearest row of each.
 GROUP = 32
 #: Candidates beyond those asked for; single precision chooses them, double precision decides.
 SPARE = 4
 #: Where single precision could have missed a nearer row by more than this share of d², the row is done in double.
 TOLERANCE = 1e-6
-#: Smallest spread of a column's residual, in standardised units: what rounding leaves is no distance.
+#: Smallest spread of a column's residual, in standardised units: a rounding error is no distance.
 RESIDUAL_FLOOR = 1e-2
 
 
 class Nearest:
-    """Finds the nearest of R points [R, d] in constant memory, the same for a query whatever its company."""
+    """Finds the nearest of R points [R, d] in constant memory; a query's answer does not depend on other queries."""
 
     def __init__(self, points: Tensor) -> None:
         points = points.double()
@@ -44,7 +44,7 @@ class Nearest:
         self.stride = -(-rows // GROUP)
         pad = self.stride * GROUP - rows
         half = 0.5 * self.points.square().sum(-1, keepdim=True)
-        # One more row, so that the product with (−q, 1) is ½|p|² − p·q; what pads the groups is infinitely far.
+        # One more row, so that the product with (−q, 1) is ½|p|² − p·q; padding of the groups is infinitely far.
         wide = torch.cat([self.points, half], dim=-1)
         wide = torch.nn.functional.pad(wide, (0, 0, 0, pad))
         wide[rows:, -1] = torch.inf
@@ -61,8 +61,8 @@ class Nearest:
 
         Args:
             queries: [B, d].
-            k: neighbours; where there are too few points, as many as there are beside one.
-            own: [B] int64: position of the point that the query is itself, which does not count once; −1 for none.
+            k: neighbors; at most one fewer than there are points.
+            own: [B] int64, the position of the query itself among the points, which does not count; −1 for none.
 
         Returns:
             distances [B, k] float64, rising; positions [B, k] int64.
@@ -81,7 +81,7 @@ class Nearest:
         square = self._exact(q, at)
         if count < len(self):
             size = q.square().sum(-1)
-            # Nothing that was passed over lies nearer than this.
+            # No point that was passed over lies nearer than this.
             off = self._error * self._reach * (size.sqrt() + self._reach)
             least = (2 * (half[:, -1].double() - off) + size).clamp_min(0)
             last = square.sort(-1).values[:, min(k, count - 1)]
@@ -121,7 +121,7 @@ def _smallest(
 
 
 def _without_own(square: Tensor, at: Tensor, own: Tensor) -> Tensor:
-    """The row's own point at infinity; another of the same place where ties have pushed that one out."""
+    """The row's own point at infinity; where ties have pushed it out, another point of the same place."""
     mine = at == own.unsqueeze(-1)
     lost = (own >= 0) & ~mine.any(-1)
     if bool(lost.any()):
@@ -138,8 +138,8 @@ def input_places(model: Model, rows: Encoded) -> Tensor:
 
     d² is a sum over columns: (x − y)² of standardised numbers (2 on average between two independent rows),
     2 − 2 cos(φ − φ') of angles (2 on average if uniform), and 2 where booleans, categories, the presence of a slot or
-    the absence of a cell differ. What is not there enters as its column's mean. The last place counts what no training
-    row had, at 2 each: a gap in a column without gaps, a constant that changed, an unknown level.
+    the absence of a cell differ. An absent cell enters as its column's mean. The last place counts facts that no
+    training row had, at 2 each: a gap in a column without gaps, a constant that changed, an unknown level.
     """
     encoding = model.encoding
     scale = torch.ones(encoding.width)
@@ -200,25 +200,22 @@ def _index(reference: Reference, space: str) -> list[Nearest]:
     """The stored rows in a space, one index per leading axis, made once."""
     if space not in reference.derived and reference.stored is not None:
         values, model, parts = reference.stored.values, reference.model, []
-        for part in tiles(len(values)):
-            tile, size = torch.from_numpy(np.array(values[part])), part.stop - part.start
-            if size < TILE:  # the same shape as queries have, so that a row and its copy have the same place
-                tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
-            parts.append(SPACES[space](model, model.encoding.encode(tile))[..., :size, :])
+        for part, tile in padded(values):  # in the shape of queries, so that a row and its copy have the same place
+            parts.append(SPACES[space](model, model.encoding.encode(tile))[..., : part.stop - part.start, :])
         places = torch.cat(parts, dim=-2)
         reference.derived[space] = [Nearest(p) for p in places.reshape(-1, *places.shape[-2:])]
     index: list[Nearest] = reference.derived[space]
     return index
 
 
-def nearest(reference: Reference, rows: Encoded, space: str, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest stored rows of each of B unclipped rows; a row that is itself stored does not count itself once.
+def nearest_rows(reference: Reference, rows: Encoded, space: str, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest stored rows of each of B unclipped rows; a stored row does not count as its own neighbor.
 
     Args:
         reference: has stored rows.
         rows: with `own` set where they may be stored themselves.
         space: a name of `SPACES`.
-        k: neighbours; fewer come if fewer are stored.
+        k: neighbors; fewer come if fewer are stored.
 
     Returns:
         distances [*lead, B, k] float64, rising; positions among the stored rows [*lead, B, k] int64.
@@ -230,17 +227,17 @@ def nearest(reference: Reference, rows: Encoded, space: str, k: int) -> tuple[Te
     return distance, at
 
 
-def nearest_table(reference: Reference, values: np.ndarray, space: str, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """`nearest` of the rows of a table [n, C] in the schema's order: distances [n, k] and positions [n, k].
+def nearest_of_table(reference: Reference, values: np.ndarray, space: str, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest_rows` of the rows of a table [n, C] in the schema's order: distances [n, k] and positions [n, k].
 
-    The model has no leading axes. A row that cannot be scored is near none: +inf, and positions that mean nothing.
+    The model has no leading axes. A row that cannot be scored has distances +inf, and positions without a meaning.
     """
     k = min(k, max(1, len(reference.stored or ()) - 1))
     distances, positions = np.empty((len(values), k)), np.empty((len(values), k), np.int64)
     with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
         for part, rows in tiled(reference, values, own=True):
             size = part.stop - part.start
-            distance, at = nearest(reference, rows, space, k)
+            distance, at = nearest_rows(reference, rows, space, k)
             if rows.bad is not None:
                 distance = torch.where(rows.bad.unsqueeze(-1), torch.inf, distance)
             distances[part], positions[part] = distance[:size].numpy(), at[:size].numpy()

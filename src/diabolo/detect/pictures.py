@@ -1,10 +1,10 @@
 """The view of a row that is an image: how far its nearest stored images are once contrast is divided out.
 
-What is simple lies close to everything: a thin stroke has few bright pixels, so it is near any other thin stroke
-whatever it shows, and a network draws it well that was never shown one. Distances of pixels measure how much there is
-to see before they measure what. Hence each image is smoothed a little (strokes that are a pixel apart overlap), its
+Simple images lie close to all others: two images of thin strokes have few bright pixels, so they are near each other
+whatever they show, and a network reconstructs them well even if it has seen none. Pixel distances depend more on the
+amount of ink than on its shape. Hence each image is smoothed a little (strokes that are a pixel apart overlap), its
 mean is taken out and its length made 1 (global contrast normalization; Goodfellow et al. 2013, arXiv:1302.4389, and for
-anomalies Ruff et al. 2018), and half of what is left of the effect is divided out by the neighborhood.
+anomalies Ruff et al. 2018). The neighborhood then divides out half of the remaining effect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from diabolo.data.encoding import Encoded, Encoding
 
 __all__ = ["Pictures", "normalized"]
 
-#: Neighbours of a row, and the neighbours whose own distances say what is usual there.
+#: Neighbors of a row, and the neighbors whose own distances are the usual ones there.
 NEAR, LOCAL = 5, 20
 #: Side of the square over which pixels are averaged.
 SMOOTH = 3
@@ -46,9 +46,9 @@ class Pictures:
     r"""One view of images, d(x) / √d̄(x), with the interface of `Views`.
 
     d is the mean distance of the normalized image to the nearest 5 stored ones, d̄ the mean of the same number over
-    its nearest 20 stored ones, each without itself. It is the geometric mean of the distance and of its ratio to what
-    is usual in the neighborhood (Breunig et al. 2000): the distance alone favors what is complex, the ratio alone
-    forgets how far the neighborhood itself is.
+    its nearest 20 stored ones, each without itself. It is the geometric mean of the distance and of its ratio to the
+    usual one in the neighborhood (Breunig et al. 2000): the distance alone favors complex images, the ratio alone
+    ignores the distance of the neighborhood itself.
 
     Args:
         encoding: the main model's, of images.

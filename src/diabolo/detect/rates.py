@@ -1,4 +1,4 @@
-"""A false-alarm rate in a trigger's words: how much of what comes in may be accepted."""
+"""A false-alarm rate in a trigger's words: the part of the input that may be accepted."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ALLOWED = 'allowed are "30 kHz of 40 MHz" (Hz, kHz, MHz, GHz, /s), "1 of 1000" a
 
 @dataclasses.dataclass(frozen=True)
 class AcceptRate:
-    """What `accept_rate` has read."""
+    """A rate as `accept_rate` has read it."""
 
     rate: float  #: share of normal rows that may be flagged, in (0, 1)
-    whole: float  #: what comes in, in units of `unit`
+    whole: float  #: the input, in units of `unit`
     unit: str
 
     def said(self, rate: float) -> str:
@@ -34,9 +34,9 @@ class AcceptRate:
 
 
 def accept_rate(text: str) -> AcceptRate:
-    """Read what may be accepted of what comes in, as a share.
+    """Read the part of the input that may be accepted, as a share of normal rows.
 
-    The share is one of normal rows: what is anomalous comes on top of it.
+    Accepted anomalies come on top of it.
 
     Args:
         text: two rates ("30 kHz of 40 MHz"), two numbers ("1 of 1000") or a percentage ("0.1%").

@@ -1,4 +1,4 @@
-"""What a score may look at: the main autoencoder, and what a detector keeps beside it."""
+"""The inputs of a score: the main autoencoder, and the training rows that a detector keeps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _sums(values: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass
 class Stored:
-    """Training rows kept: R rows that the main autoencoder was trained or stopped on, or was never shown at all.
+    """Rows kept for scores: R rows that the main autoencoder was trained or stopped on, or has never seen.
 
     Attributes:
         values: [R, C] in the schema's order, NaN where missing; each row can be scored.
@@ -52,7 +52,7 @@ class Stored:
         out = np.full(len(values), -1)
         if not len(self):
             return out
-        # Most rows are new, which takes no hash to see.
+        # Most rows are new, and are told without a hash.
         sums = _sums(values)
         maybe = np.flatnonzero(self._sieve[sums >> np.uint64(64 - SIEVE)])
         at = np.searchsorted(self._sums, sums[maybe]).clip(max=len(self) - 1)
@@ -66,7 +66,7 @@ class Stored:
 
 @dataclasses.dataclass
 class Reference:
-    """What scores are computed from.
+    """The inputs of scores.
 
     Attributes:
         model: the main autoencoder.
@@ -77,12 +77,12 @@ class Reference:
     stored: Stored | None = None
 
     def __post_init__(self) -> None:
-        #: What scores derive from the stored rows once: their places in each space of neighbours.
+        #: Results that scores derive from the stored rows once, such as their places in a space of neighbors.
         self.derived: dict[Any, Any] = {}
 
     @property
     def offers(self) -> frozenset[str]:
-        """What there is of all that a score may need."""
+        """The needs of scores (`Score.needs`) that are met."""
         found = {
             "stochastic": self.model.latent.stochastic,
             "stored": self.stored is not None and len(self.stored) > 1,

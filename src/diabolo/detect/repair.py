@@ -2,14 +2,14 @@
 
     s*(S) = min over c of s(x with x_S ← c),      repair = the smallest S found with s*(S) ≤ level
 
-A repair makes a row barely normal, and what else is wrong with it hides behind that: so the search goes on to where a
-row is ordinary, and contributions are judged there.
+A repaired row is barely normal, and further faults may hide in it. So the search goes on until the row is ordinary, and
+contributions are judged there.
 
 For one column, s(x) − s*({j}) is the reconstruction-based contribution (Alcala, Qin 2009, "Reconstruction-based
-contribution for process monitoring", Automatica 45), which names a single moved column of a Gaussian with a known
-covariance correctly if it was moved far enough; a residual per column does not, for it smears over the columns that
-hang together. For several columns the repaired row is a counterfactual (Wachter, Mittelstadt, Russell 2017,
-arXiv:1711.00399) that changes as few columns as it can.
+contribution for process monitoring", Automatica 45). If one column of a Gaussian with a known covariance was moved far
+enough, it names that column. A residual per column does not: it spreads over correlated columns. For several columns
+the repaired row is a counterfactual (Wachter, Mittelstadt, Russell 2017, arXiv:1711.00399) that changes as few columns
+as it can.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from diabolo.data.tiles import TILE
 
 __all__ = ["Neighborhood", "Repair", "repairs"]
 
-Scores = Callable[[np.ndarray], np.ndarray]
+ScoreRows = Callable[[np.ndarray], np.ndarray]
 #: Rows searched side by side at most, so that their candidates fill a tile (`diabolo.data.tiles.TILE`).
 ABREAST = 16
 #: Stored rows that give values, nearest in the columns that stay.
 DONORS = 4
 #: Quantiles of a column that are tried as values.
 QUANTILES = np.array([0.01, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 0.99])
-#: Columns that a search looks at, at most: those whose value is farthest from what it should be.
+#: Columns searched at most: those whose value is farthest from the expected one.
 MOST_COLUMNS = 64
 #: Columns changed at most.
 MOST_CHANGED = 6
@@ -78,7 +78,7 @@ class Neighborhood:
 
 @dataclasses.dataclass
 class Repair:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         seen: score of the row as it is.
@@ -97,21 +97,21 @@ class Repair:
 
 Search = Generator[np.ndarray, np.ndarray, Repair]
 #: Score, row, and the columns in which it differs from the row searched for.
-State = tuple[float, np.ndarray, tuple[int, ...]]
+Attempt = tuple[float, np.ndarray, tuple[int, ...]]
 
 
 def repairs(
     rows: np.ndarray,
-    score: Scores,
+    score: ScoreRows,
     near: Neighborhood,
     level: float,
     suspects: Sequence[np.ndarray],
     ordinary: float | None = None,
 ) -> list[Repair]:
-    """Repair each row, and say what each of its columns contributes to its score.
+    """Repair each row, and find the contribution of each column to its score.
 
     With x° the row repaired further, until it is ordinary, the contribution of a column is s(x° with the seen x_j) −
-    min over c of s(x° with c): what its seen value costs, the others being as they should be. Of a normal row, x° = x.
+    min over c of s(x° with c): the cost of its seen value beside columns as expected. For a normal row, x° = x.
 
     Args:
         rows: [n, C].
@@ -119,7 +119,7 @@ def repairs(
         near: stored rows.
         level: a row that scores at most this is normal.
         suspects: for each row the columns to look at.
-        ordinary: what a row scores that is not odd at all; None to go no further than `level`.
+        ordinary: score of an ordinary row; None to go no further than `level`.
     """
     out: list[Repair] = []
     each = (DONORS + len(QUANTILES)) * max((len(s) for s in suspects), default=1)
@@ -130,8 +130,8 @@ def repairs(
     return out
 
 
-def _abreast(searches: list[Search], score: Scores) -> list[Repair]:
-    """Run searches side by side: what they ask for is scored in one call."""
+def _abreast(searches: list[Search], score: ScoreRows) -> list[Repair]:
+    """Run searches side by side: their candidates are scored in one call."""
     asked = {i: next(search) for i, search in enumerate(searches)}
     found: dict[int, Repair] = {}
     while asked:
@@ -180,7 +180,7 @@ class _Searcher:
         ordered = tuple(sorted(changed, key=lambda c: -contribution[c]))
         return Repair(seen, score, row, ordered, contribution)
 
-    def _towards(self, level: float, state: State) -> Generator[np.ndarray, np.ndarray, State]:
+    def _towards(self, level: float, state: Attempt) -> Generator[np.ndarray, np.ndarray, Attempt]:
         """Change columns one by one until the score is at most `level`, or nothing helps."""
         best, found, changed = state
         while best > level and len(changed) < min(MOST_CHANGED, len(self.suspects)):
@@ -236,7 +236,7 @@ class _Searcher:
 
     def _choose(
         self, pool: _Pool, best: float, found: np.ndarray, changed: tuple[int, ...]
-    ) -> Generator[np.ndarray, np.ndarray, State]:
+    ) -> Generator[np.ndarray, np.ndarray, Attempt]:
         rows = np.concatenate(pool.rows)
         scores = yield rows
         at = int(np.argmin(scores))

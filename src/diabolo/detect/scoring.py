@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from diabolo.data.tiles import TILE
-from diabolo.detect.choice import by_column, check_score, score_of
+from diabolo.detect.choice import check_score, score_of, scores_by_column
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import ByColumn
 from diabolo.detect.tiling import tiled
@@ -25,7 +25,7 @@ def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) 
     padded. A row that cannot be scored is +inf, never normal.
 
     Args:
-        reference: the model, and what a detector keeps beside it.
+        reference: the model, and the rows that a detector keeps.
         values: [n, C] float32 or float64 in the schema's order, NaN where missing.
         names: scores to compute.
 
@@ -33,7 +33,7 @@ def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) 
         Each score [n] float64 (leading member axes are averaged).
 
     Raises:
-        ConfigError: an unknown score, or one that needs what the reference has not.
+        ConfigError: an unknown score, or one whose needs the reference does not meet.
     """
     for name in names:
         check_score(reference, name)
@@ -66,7 +66,7 @@ def column_table(reference: Reference, values: np.ndarray, name: str) -> np.ndar
     check_score(reference, name)
     score = score_of(name)
     if not isinstance(score, ByColumn):
-        raise ConfigError(f"score {name!r} has no columns; those that have: {', '.join(by_column(reference))}")
+        raise ConfigError(f"score {name!r} has no columns; those that have: {', '.join(scores_by_column(reference))}")
     out = np.empty((len(values), len(reference.model.encoding.schema.output_names)))
     with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
         for part, rows in tiled(reference, values):

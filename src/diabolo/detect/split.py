@@ -1,4 +1,4 @@
-"""Which rows a detector keeps, and which it calibrates on."""
+"""The rows that a detector keeps, and those that it calibrates on."""
 
 from __future__ import annotations
 
@@ -6,30 +6,40 @@ import warnings
 
 import numpy as np
 
-from diabolo.data.hashing import fingerprint, hash_rows
-from diabolo.data.roles import ranked
+from diabolo.data.hashing import fingerprint, hash_rows, mix
+from diabolo.data.roles import ROLES, ranked
+from diabolo.data.split import Split
 from diabolo.data.table import Table
 from diabolo.detect.conformal import FEWEST
 from diabolo.detect.reference import Stored
 from diabolo.errors import CalibrationError
 from diabolo.fitted.record import Apart, Fitted, most_kept
 
-__all__ = ["apart_of_any_table", "apart_of_fitted_table", "refuse_few", "unseen_rows"]
+__all__ = ["apart_of_any_table", "apart_of_fitted_table", "known_groups", "refuse_few_to_calibrate", "unseen_rows"]
 
 
-def apart_of_fitted_table(fitted: Fitted, table: Table, weights: np.ndarray | None) -> Apart:
+def apart_of_fitted_table(fitted: Fitted, table: Table, weights: np.ndarray | None, split: Split) -> Apart:
     """The parts of the very table that an autoencoder was fitted to: the roles that the fit gave its rows.
 
-    Of the rows trained or stopped on, those of the smallest hashes are stored.
+    Of the rows trained or stopped on, those of the smallest hashes are stored. Calibration rows come in the table's
+    order, or that of the split's time.
     """
     used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
-    rule = fitted.roles.rule
+    rule = fitted.roles.rule if fitted.assigned is None else fitted.assigned
     stored = rule.stored(most_kept(table.values.shape[1], table.values.itemsize))(0, len(used))
-    return _apart(table, weights, used[stored], used[fitted.roles.calibrates()])
+    calibrate = used[rule.of(0, len(used)) == ROLES.index("calibrate")]
+    if split.time is not None:
+        calibrate = calibrate[np.argsort(split.time[calibrate], kind="stable")]
+    return _apart(table, weights, used[stored], calibrate, split.groups, split.name)
 
 
 def apart_of_any_table(
-    fitted: Fitted, table: Table, weights: np.ndarray | None, seed: int, stacklevel: int
+    fitted: Fitted,
+    table: Table,
+    weights: np.ndarray | None,
+    seed: int,
+    stacklevel: int,
+    groups: np.ndarray | None = None,
 ) -> tuple[Apart, int]:
     """The parts of a table around an autoencoder that was fitted before, and how many rows it was trained on.
 
@@ -41,27 +51,35 @@ def apart_of_any_table(
     - A table with fewer than 99 such rows, as one that the autoencoder never saw: half of the others are stored
       instead. A seeded hash of the position decides. At least 99 rows are left to calibrate on.
 
+    Rows of one group [n] of `groups` play one part; a group of which half the rows are known is known.
+
     Raises:
         CalibrationError: fewer than 99 rows would be left to calibrate on.
     """
     free = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
     hashes, roles = hash_rows(table.values[free]), fitted.roles
-    if roles.rows == len(free) and roles.fingerprint == fingerprint(hashes):
-        parts = apart_of_fitted_table(fitted, table, weights)
+    if groups is None and roles.rows == len(free) and roles.tells(fingerprint(hashes)):
+        parts = apart_of_fitted_table(fitted, table, weights, Split())
         excluded = roles.counts["train"] + roles.counts["stop"]
-        refuse_few(len(parts.calibrate), len(table), excluded)
+        refuse_few_to_calibrate(len(parts.calibrate), len(table), excluded)
         return parts, excluded
     seen = np.zeros(len(free), bool)
     if fitted.row_hashes is not None:
         seen = np.isin(hashes, fitted.row_hashes)
     else:
         _warn_unknown(fitted, stacklevel + 1)
+    if groups is not None:
+        seen |= known_groups(groups[free], seen)
     known, new = ranked(free[seen], seed), ranked(free[~seen], seed)
+    if groups is not None:  # whole groups, in a random order
+        new = new[np.argsort(mix(mix(groups[new]) ^ np.uint64(seed)), kind="stable")]
     n, most = len(new), most_kept(table.values.shape[1], table.values.itemsize)
-    refuse_few(n, len(table), len(known))
+    refuse_few_to_calibrate(n, len(table), len(known))
     to_store = max(0, min(most - len(known), n // 2, n - FEWEST)) if len(known) < FEWEST else 0
+    if groups is not None and to_store:
+        to_store = int(np.flatnonzero(groups[new] == groups[new[to_store]])[0])
     stored, calibrate = np.concatenate([known[:most], new[:to_store]]), new[to_store:]
-    return _apart(table, weights, np.sort(stored), np.sort(calibrate)), len(known)
+    return _apart(table, weights, np.sort(stored), np.sort(calibrate), groups), len(known)
 
 
 def unseen_rows(
@@ -85,7 +103,7 @@ def unseen_rows(
         table: fingerprint of that table; None where the rows are all of it.
     """
     hashes = hash_rows(values)
-    if fitted.roles.fingerprint == (table or fingerprint(hashes)):
+    if fitted.roles.tells(table or fingerprint(hashes)):
         return fitted.roles.calibrates(positions)
     free = np.ones(len(values), bool) if stored is None else stored.positions(values) < 0
     if fitted.row_hashes is not None:
@@ -94,7 +112,13 @@ def unseen_rows(
     return free
 
 
-def refuse_few(left: int, rows: int, excluded: int) -> None:
+def known_groups(groups: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Whether each row [n] is of a group of which at least half the rows are known, [n] bool."""
+    _, of = np.unique(groups, return_inverse=True)
+    return np.asarray((2 * np.bincount(of, seen) >= np.bincount(of))[of])
+
+
+def refuse_few_to_calibrate(left: int, rows: int, excluded: int) -> None:
     """Refuse to calibrate a fitted autoencoder on fewer rows than 1 % needs.
 
     Raises:
@@ -116,5 +140,14 @@ def _warn_unknown(fitted: Fitted, stacklevel: int) -> None:
     )
 
 
-def _apart(table: Table, weights: np.ndarray | None, stored: np.ndarray, calibrate: np.ndarray) -> Apart:
-    return Apart(table.values[stored], table.values[calibrate], None if weights is None else weights[calibrate])
+def _apart(
+    table: Table,
+    weights: np.ndarray | None,
+    stored: np.ndarray,
+    calibrate: np.ndarray,
+    groups: np.ndarray | None,
+    split: str | None = None,
+) -> Apart:
+    split = split or ("position" if groups is None else "group")
+    weights, groups = (None if a is None else a[calibrate] for a in (weights, groups))
+    return Apart(table.values[stored], table.values[calibrate], weights, groups, split)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from diabolo.data.encoding import Encoded
-from diabolo.data.tiles import TILE, tiles
+from diabolo.data.tiles import padded
 from diabolo.detect.reference import Reference
 from diabolo.memory import Memory
 
@@ -21,14 +21,10 @@ def tiled(reference: Reference, values: np.ndarray, own: bool = False) -> Iterat
     Args:
         reference: whose model encodes.
         values: [n, C] float32 or float64 in the schema's order.
-        own: whether rows are to know which of the stored rows they are.
+        own: whether to set `own`, the position of a row among the stored ones.
     """
-    table = torch.from_numpy(np.require(values, requirements=("C", "W")))
     memory = Memory(frozen=True)
-    for part in tiles(len(values)):
-        tile, size = table[part], part.stop - part.start
-        if size < TILE:
-            tile = torch.cat([tile, tile[-1:].expand(TILE - size, -1)])
+    for part, tile in padded(values):
         rows = reference.model.encoding.encode(tile, memory)
         if own and reference.stored is not None:
             rows.own = torch.from_numpy(reference.stored.positions(tile.numpy()))

@@ -1,18 +1,19 @@
 """Views of a row: how far its nearest stored rows are, near and wide, in three metrics, and beside their own distances.
 
-A detector's stored rows say what is normal without a model of it. What is far depends on the metric and on how many
-neighbours count, and no choice is best for every table, so several are taken, each one small:
+A detector's stored rows show what is normal without a model of it. A distance depends on the metric and on the number
+of neighbors. No choice is best for every table, so several are taken, each one small:
 
     standardized   inputs in units of their spread
     robust         inputs in units of their interquartile range
     whitened       standardized inputs times (Σ + 0.1)^(−½), Σ their covariance: small deviations across a direction in
                    which the inputs hardly vary count as much as large ones along it
 
-In each, stored rows are dealt out to 128 groups, of which the nearest row counts. A view is the mean distance to the
-nearest 5 groups (what is rare) or 70 (clusters of anomalies among the training rows are far from most of those too):
-with 2,048 stored rows that is, but for chance, the mean distance to the nearest 5 and some 100 rows, and most of the
-selection is minima, which cost next to nothing. In the whitened metric there is one more, of distances divided by the
-stored row's own usual one: what is far for its neighbourhood (after Breunig et al. 2000).
+In each metric, stored rows are dealt out to 128 groups, and the nearest row of each group counts. A view is the mean
+distance to the nearest 5 groups, which shows rare rows, or to the nearest 70, which shows clusters of anomalies among
+the training rows too. With 2,048 stored rows these are, but for chance, the mean distances to the nearest 5 and some
+100 rows. Most of the selection is minima, which cost next to nothing. The whitened metric has one more view, of
+distances divided by the stored row's own usual one: it shows rows that are far for their neighborhood (after Breunig et
+al. 2000).
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from diabolo.memory import Memory
 
 __all__ = ["FEWEST_ROWS", "MOST_ROWS", "VIEWS", "Views"]
 
-#: Stored rows that neighbours are sought among. Cost is in proportion; in a table that anomalies are part of, more of
-#: them also bring an anomaly's own kin nearer.
+#: Stored rows among which neighbors are sought. Cost is in proportion. In a table with anomalies, more rows also bring
+#: each anomaly nearer to others of its kind.
 MOST_ROWS = 2_048
 #: Fewer stored rows than these have no tail to measure.
 FEWEST_ROWS = 20
 #: Spreads beyond which an input enters by its logarithm, so that a wild cell stays far without drowning the others.
 REACH = 8.0
-#: What is added to the variances before whitening.
+#: Added to the variances before whitening.
 RIDGE = 0.1
 #: Inputs at most for which the covariance is taken; beyond, each input is whitened alone.
 MOST_INPUTS = 1_024
@@ -45,7 +46,7 @@ MOST_INPUTS = 1_024
 GROUPS = 128
 #: Groups that are averaged over: few, many, and of distances in the stored rows' own units.
 NEAR, WIDE, RELATIVE = 5, 70, 20
-#: Nearest other stored rows whose mean distance is what is usual for a stored row.
+#: Nearest other stored rows; their mean distance is the usual one of a stored row.
 LOCAL = 20
 #: Rows whose distances to a round of stored ones are held at once.
 HELD = 1_024
@@ -70,12 +71,12 @@ def soft_clip(x: Tensor) -> Tensor:
 class _Metric:
     """Stored rows at their places in one metric, in which distances are Euclidean.
 
-    They lie in rounds, of which each deals one row to every group: a minimum over groups is one of whole tables, and
-    those of one round stay in a core's cache. With (−2 s, |s|², 1) of a stored row s and (x, 1, |x|²) of another, d² is
-    one product.
+    They lie in rounds; each round deals one row to every group. A minimum within groups is then one of whole tables,
+    and the table of one round stays in a core's cache. With (−2 s, |s|², 1) of a stored row s and (x, 1, |x|²) of
+    another, d² is one product.
     """
 
-    rounds: list[Tensor]  # each [D + 2, G]; what pads the last one is infinitely far
+    rounds: list[Tensor]  # each [D + 2, G]; padding of the last one is infinitely far
 
     @staticmethod
     def of(places: Tensor, groups: int) -> _Metric:
@@ -103,7 +104,7 @@ class _Metric:
 
 
 class Views:
-    """What a detector's stored rows say of a row; the same rows give the same views.
+    """Distances of a row to a detector's stored rows; the same stored rows give the same views.
 
     Args:
         encoding: the main model's.
@@ -200,12 +201,12 @@ class Views:
             parts.append(near.clamp_min(0.0).sqrt().mean(-1))
         mean = torch.cat(parts)
         usual = mean + 1e-3 * mean.median() + 1e-3
-        # What pads the last round stays infinitely far.
+        # Padding of the last round stays infinitely far.
         padded = torch.nn.functional.pad(usual.square().reciprocal(), (0, -len(x) % self._groups), value=1.0)
         return list(torch.split(padded, self._groups))
 
     def _surcharge(self, rows: Encoded) -> Tensor:
-        """[B] added to squared distances for what no input shows: 2 log(n + 2), as Laplace's rule has it, each time."""
+        """[B] added to squared distances: 2 log(n + 2), by Laplace's rule, for each fact that no input shows."""
         count = torch.zeros(len(rows))
         if rows.changed is not None:
             count = count + rows.changed.sum(-1)
@@ -230,7 +231,7 @@ def _quartile_spread(x: Tensor) -> Tensor:
 
 
 def _whitening(x: Tensor) -> Tensor:
-    """(Σ + ridge)^(−½), [D, D]: symmetric, so that it does not hang on how equal variances are turned."""
+    """(Σ + ridge)^(−½), [D, D]: symmetric, so that it does not depend on the choice of axes of equal variance."""
     if x.shape[-1] > MOST_INPUTS:
         return torch.diag((x.var(0, correction=0) + RIDGE).rsqrt())
     centered = (x - x.mean(0)).double()

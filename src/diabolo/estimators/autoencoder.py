@@ -8,13 +8,16 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.artifact import Section
-from diabolo.config import Config, build_config, seed_of
+from diabolo.config import RandomState, seed_of
 from diabolo.data.dtypes import mean_type
-from diabolo.data.table import Table, as_table, check_weights, from_values, matched
+from diabolo.data.matching import matched
+from diabolo.data.table import Table, TableLike, TableOut, as_table, check_weights, from_values
 from diabolo.data.tiles import padded, tiles
 from diabolo.detect.choice import density
 from diabolo.detect.reference import Reference
@@ -59,9 +62,9 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
 
     def fit(
         self,
-        X: Any,
-        y: Any = None,
-        sample_weight: Any = None,
+        X: TableLike,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
         *,
         checkpoint: str | Path | None = None,
         resume: bool = False,
@@ -69,9 +72,9 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         """Fit on rows X [n, C]; y is ignored, `sample_weight` [n] weighs loss, scaling and stopping.
 
         Args:
-            checkpoint: file to keep the running fit in, renewed every ten seconds; it stays when the fit ends, and
-                is yours to delete once the model is saved.
-            resume: go on from that file if it is there; the result is the same bit for bit as without the break
+            checkpoint: file that holds the running fit, renewed every ten seconds. It stays when the fit ends; delete
+                it once the model is saved.
+            resume: go on from that file if it is there. The result is the same, bit for bit, as without the break
                 (docs/reproducibility.md).
 
         Raises:
@@ -85,14 +88,14 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         report = print_epoch if self.verbose else None
         return self._adopt(fit_table(table, weights, self.settings(), report=report, keep=keep_of(checkpoint, resume)))
 
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: TableLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Step once on each of the rows X [n, C] of a stream, at a constant learning rate.
 
-        The first call fixes columns, kinds, scaling and widths from its rows; on a fitted or loaded autoencoder the
-        first call takes over those of the fit. No row is kept apart to decide when to stop: `validation` in
-        `history_`, which gets a line per call, is the loss of the rows before the first step on them. The optimiser's
-        state lives on between calls, and is not saved: after `load` it starts afresh. `sample_weight` [n] weighs the
-        rows of a call against each other. A detector of this autoencoder has to be fitted again.
+        The first call fixes columns, kinds, scaling and widths by its rows; a fitted or loaded autoencoder keeps those
+        of its fit. No row is kept apart to decide when to stop. `history_` gets one line per call, in which
+        `validation` is the loss of the rows before the first step on them. The optimizer's state lives on between
+        calls, but is not saved: after `load` it starts afresh. `sample_weight` [n] weighs the rows of a call against
+        each other. A detector of this autoencoder has to be fitted again.
 
         Raises:
             DataError: an infinite cell, other columns than those of the first call.
@@ -104,17 +107,6 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
             self._adopt(begin(table, weights, self.settings()))
         learn(self.fitted_, table, weights, type(self).__name__)
         return self._adopt(self.fitted_)
-
-    def settings(self) -> Config:
-        """The parameters as a checked configuration.
-
-        Raises:
-            ConfigError: names every wrong one.
-        """
-        settings = self.get_params(deep=False)
-        del settings["verbose"]
-        settings["random_state"] = seed_of(settings["random_state"])
-        return build_config({k: _plain(v) for k, v in settings.items()})
 
     @classmethod
     def from_fitted(cls, fitted: Fitted, parameters: Mapping[str, Any], sampler: Sampler | None = None) -> Self:
@@ -136,22 +128,21 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
 
-    def _table(self, X: Any) -> Table:
+    def _table(self, X: TableLike) -> Table:
         check_is_fitted(self, "model_")
         return matched(as_table(X), self.model_.encoding.schema, type(self).__name__)
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: TableLike) -> np.ndarray:
         """The posterior mean μ(x), [n, K], in X's float type."""
         table = self._table(X)
         out = np.empty((len(table), self.model_.latent_dim), table.values.dtype)
         with torch.inference_mode():
             for part, tile in padded(table.values):
-                out[part] = (
-                    self.model_.posterior(self.model_.encoding.encode(tile)).mean[: part.stop - part.start].numpy()
-                )
+                mean = self.model_.posterior(self.model_.encoding.encode(tile)).mean
+                out[part] = mean[: part.stop - part.start].numpy()
         return out
 
-    def inverse_transform(self, X: Any) -> np.ndarray:
+    def inverse_transform(self, X: TableLike) -> np.ndarray:
         """E[x|z] in original units, [n, C] or images, float64, for codes [n, K]; a category as its level's position."""
         check_is_fitted(self, "model_")
         z = as_table(X).values
@@ -166,15 +157,15 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         return out if shape is None else out.reshape(len(z), *shape)
 
     def reconstruct(
-        self, X: Any, draws: int | None = None, random_state: Any = 0, *, only_missing: bool = False
-    ) -> Any:
+        self, X: TableLike, draws: int | None = None, random_state: RandomState = 0, *, only_missing: bool = False
+    ) -> TableOut:
         """x̂ in original units, like X.
 
-        Without `draws`: E[x|z] at the posterior mean, [n, C], in X's container; of a category the most probable level.
-        Missing cells are filled in; with `only_missing` the others stay as they are, integers stay integers, and the
-        mean is over p(z|x_seen) too, E[x|x_seen] (Mattei, Frellsen 2019, arXiv:1812.02633, eq. 8): the better guess.
-        With draws = k ≥ 1: k outputs for each input, z ~ q(z|x) and x ~ p(x|z), an array [k, n, C] float64 (a category
-        is the position of its level); with `only_missing`, k multiple imputations.
+        Without `draws` it is E[x|z] at the posterior mean, [n, C], in X's container, with the most probable level of a
+        category. Missing cells are filled in. With `only_missing`, all other cells stay as they are, integers stay
+        integers, and the mean is over p(z|x_seen) too, a better guess: E[x|x_seen] (Mattei, Frellsen 2019,
+        arXiv:1812.02633, eq. 8). With draws = k ≥ 1 each input has k outputs, z ~ q(z|x) and x ~ p(x|z), as an array
+        [k, n, C] float64 with the position of a category's level; with `only_missing`, k multiple imputations.
 
         Raises:
             ConfigError: draws is not a whole number from 1 up.
@@ -190,7 +181,7 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
 
     # ── scores and samples ────────────────────────────────────────────────────────────────────────
 
-    def anomaly_score(self, X: Any, score: str = "nll") -> np.ndarray:
+    def anomaly_score(self, X: TableLike, score: str = "nll") -> np.ndarray:
         """Score rows, [n] float64, up = more anomalous; +inf for a row that cannot be scored.
 
         Raises:
@@ -200,11 +191,11 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         table = self._table(X)
         return score_table(Reference(self.model_), table.values, [score])[score]
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: TableLike) -> np.ndarray:
         """−anomaly_score, scikit-learn's sign: up = more normal."""
         return -self.anomaly_score(X)
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: TableLike, y: object = None) -> float:
         """Mean log-density per row in nats (its lower bound for a Gaussian latent); for model selection."""
         table = self._table(X)
         name = density(self.model_)
@@ -213,12 +204,12 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
     def sample(
         self,
         n: int = 1,
-        random_state: Any = 0,
+        random_state: RandomState = 0,
         mean: bool = False,
         *,
-        method: Any = "auto",
+        method: Spec = "auto",
         given: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> TableOut:
         """Draw n rows in original units, in the container and types that fit was given (docs/generate.md).
 
         Args:
@@ -226,7 +217,7 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
             mean: E[x|z] in place of draws.
             method: "prior", "mixture", "resampled", "trees" or a mapping with settings; "auto" takes trees for draws of
                 a table, and the mixture for means, images and more than 128 columns.
-            given: values by column; rows are drawn from the law of the others given them.
+            given: values by column; the other columns are drawn from their law given these values.
 
         Raises:
             ConfigError: a column or value that training rows do not have.
@@ -238,10 +229,12 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
         return from_values(cells, schema.names, dtypes, container, schema.levels, schema.row_shape)
 
-    def fidelity(self, X: Any, n: int = MOST_ROWS, random_state: Any = 0, method: Spec = "auto") -> Fidelity:
+    def fidelity(
+        self, X: TableLike, n: int = MOST_ROWS, random_state: RandomState = 0, method: Spec = "auto"
+    ) -> Fidelity:
         """How far drawn rows are from the rows of X [m, C] that the autoencoder was not fitted on (docs/generate.md).
 
-        Rows that it was fitted on are known by their hashes. Copies are looked for among the rows that it keeps.
+        Hashes tell the rows that it was fitted on. Copies are looked for among the rows that it keeps.
 
         Args:
             n: rows to draw, at most as many as there are real ones.
@@ -254,7 +247,7 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         values = self._table(X).values
         return judge(self.sampler_, self.fitted_.row_hashes, values, n, seed_of(random_state), method)
 
-    def interpolate(self, a: Any, b: Any, steps: int = 10) -> np.ndarray:
+    def interpolate(self, a: TableLike, b: TableLike, steps: int = 10) -> np.ndarray:
         """E[x|z_t] on the line z_t = (1 − t) μ(a) + t μ(b), t = 0..1 in equal steps, [steps, n, C] or images, float64.
 
         Args:
@@ -282,7 +275,7 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         return {"main": main} if generator is None else {"main": main, "generator": generator}
 
     def save(self, path: str | Path) -> None:
-        """Write the model file (docs/format.md); it appears only once it is whole.
+        """Write the model file (docs/format.md), by atomic rename.
 
         Sections that other jobs have added to a file of this very autoencoder stay in it.
         """
@@ -300,15 +293,7 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         except TypeError as error:
             raise ModelFileError(f"{file.path}: section 'main' does not fit together: {error}") from None
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _plain(value: Any) -> Any:
-    """NumPy scalars and arrays, which grid searches hand over, as plain Python."""
-    if isinstance(value, np.generic):
-        return value.item()
-    return tuple(value.tolist()) if isinstance(value, np.ndarray) else value

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from diabolo.cluster.clusters import Clusters, Settings, find_clusters
+from diabolo.cluster.clusters import Clusters, ClusterSettings, find_clusters
 from diabolo.cluster.stability import most_likely
-from diabolo.config import seed_of
+from diabolo.config import RandomState, seed_of
 from diabolo.data.dtypes import mean_type
-from diabolo.data.table import Container, as_table, from_values, matched
+from diabolo.data.matching import matched
+from diabolo.data.table import Container, TableLike, TableOut, as_table, from_values
 from diabolo.errors import ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.faces import AroundAutoencoder
-from diabolo.estimators.settings import RandomState
 from diabolo.file.clusters import clusters_section
 from diabolo.file.model_file import ModelFile, save_sections
 from diabolo.registry import Spec
@@ -38,7 +38,7 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
         autoencoder: a fitted autoencoder, used as it is; an unfitted one, fitted on X; None for an `Autoencoder` with
             min(10, columns) latent dimensions.
         n_clusters: "auto", or a whole number from 1 up.
-        embedding: what lies between codes and clusters: "none", or "neighbours", points that keep neighbors together
+        embedding: a step between codes and clusters: "none", or "neighbours", points that keep neighbors together
             (for images and other rows on curved surfaces; minutes rather than seconds).
         method: a partition's name or mapping: "mixture" (Gaussians), "kmeans", "density" (finds their number itself),
             "prior" (the Gaussians of a VAE's own prior="mixture", trained with it).
@@ -46,11 +46,11 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
         random_state: seed of everything random, and of the autoencoder if None was given.
 
     Attributes:
-        labels_: [n] int32, clusters from 0 on by falling size; −1 for a row of none (or one that cannot be read).
+        labels_: [n] int32, clusters from 0 on by falling size; −1 for a row of no cluster, or that cannot be read.
         confidence_: [n] float32, belief in that label.
         n_clusters_: number of clusters.
         codes_: [n, K] float64.
-        embedded_: [n, d] float64, what was clustered: the codes, or their embedding (NaN for rows that it left out).
+        embedded_: [n, d] float64, the points clustered: codes, or their embedding (NaN for rows that it left out).
         centers_: [clusters, K], the mean code of each cluster's rows.
         prototypes_: the centers decoded, E[x|z] in original units, in X's container.
         exemplars_: [clusters] int64, the row whose code is nearest to each center.
@@ -83,7 +83,7 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
         self.n_resamples = n_resamples
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: TableLike, y: object = None) -> Self:
         """Find clusters of the rows X [n, C]; y is ignored.
 
         Raises:
@@ -95,7 +95,7 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
             raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders")
         seed = seed_of(self.random_state)
         state = None if self.random_state is None else seed
-        settings = Settings(self.n_clusters, self.method, self.embedding, self.n_resamples, state)
+        settings = ClusterSettings(self.n_clusters, self.method, self.embedding, self.n_resamples, state)
         settings.check(len(table))
         if given is not None and hasattr(given, "model_"):
             ae = given
@@ -118,8 +118,8 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
         return self
 
     @property
-    def prototypes_(self) -> Any:
-        """E[x|z] at each cluster's center, in original units and X's container; NaN for one that no row is of."""
+    def prototypes_(self) -> TableOut:
+        """E[x|z] at each cluster's center, in original units and X's container; NaN for a cluster without rows."""
         check_is_fitted(self, "clusters_")
         model = self.autoencoder_.model_
         schema, values = model.encoding.schema, self.clusters_.decoded_centers(model)
@@ -134,24 +134,24 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
 
     # ── new rows ──────────────────────────────────────────────────────────────────────────────────
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Belief that rows X [n, C] belong to each cluster, [n, clusters] float64; zeros for a row of none."""
+    def predict_proba(self, X: TableLike) -> np.ndarray:
+        """Belief that rows X [n, C] belong to each cluster, [n, clusters] float64; zeros for a row of no cluster."""
         check_is_fitted(self, "clusters_")
         table = matched(as_table(X), self.autoencoder_.model_.encoding.schema, type(self).__name__)
         return self.clusters_.proba(self.autoencoder_.model_, table.values)
 
-    def predict(self, X: Any) -> np.ndarray:
-        """The cluster of each of the rows X [n, C], [n] int32; −1 for a row of none. Fitted rows keep `labels_`."""
+    def predict(self, X: TableLike) -> np.ndarray:
+        """The cluster of each row of X [n, C], [n] int32; −1 for a row of no cluster. Fitted rows keep `labels_`."""
         return most_likely(self.predict_proba(X))[0]
 
-    def confidence(self, X: Any) -> np.ndarray:
+    def confidence(self, X: TableLike) -> np.ndarray:
         """Belief in the label of each of the rows X [n, C], [n] float32 from 0 to 1."""
         return most_likely(self.predict_proba(X))[1]
 
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: str | Path) -> None:
-        """Write the autoencoder and the section `clusters`; a file of this very autoencoder keeps its others."""
+        """Write the autoencoder and the section `clusters`; its file keeps its other sections."""
         check_is_fitted(self, "clusters_")
         sections = {**self.autoencoder_.sections(), "clusters": clusters_section(self.clusters_)}
         save_sections(path, type(self).__name__, sections)
@@ -164,8 +164,3 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
         return cls(
             ae, settings.n_clusters, settings.method, settings.embedding, settings.n_resamples, settings.random_state
         )._adopt(found, ae, ae.fitted_.input.container)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags

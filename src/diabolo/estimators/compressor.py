@@ -6,23 +6,24 @@ import dataclasses
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pyarrow as pa
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.cards import jsonable
-from diabolo.compress.chunk import Plan
+from diabolo.compress.columns import is_float, leaf
 from diabolo.compress.fitting import bounds_of, learned_plan
 from diabolo.compress.frames import as_arrow, as_given
+from diabolo.compress.plan import Plan
 from diabolo.compress.report import Report
 from diabolo.compress.stream import decompressed, opened, write_file
-from diabolo.config import seed_of
+from diabolo.config import RandomState, seed_of
+from diabolo.data.table import TableLike, TableOut
 from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFileError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.faces import AroundAutoencoder
-from diabolo.estimators.settings import RandomState
 from diabolo.file.codec import Codec, asked_bounds, codec_section
 from diabolo.file.model_file import ModelFile, save_sections
 
@@ -47,7 +48,7 @@ class Compressor(AroundAutoencoder, BaseEstimator):
         epochs: passes over training images, from 1; None: 40, and at most 2,400 steps of 128 images.
 
     Raises:
-        ConfigError: a bound that is none, or of a column that is not there.
+        ConfigError: a wrong bound, or a bound of a column that is not there.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(500, 3))
@@ -70,7 +71,7 @@ class Compressor(AroundAutoencoder, BaseEstimator):
         self.random_state = random_state
         self.epochs = epochs
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: TableLike, y: object = None) -> Self:
         """Learn grids and distributions from rows X [n, C]; y is ignored.
 
         Raises:
@@ -90,26 +91,26 @@ class Compressor(AroundAutoencoder, BaseEstimator):
                     raise DataError(f"no column {name!r} of the autoencoder: {nearest(name, table.column_names)}")
         bounds = bounds_of(table.schema, self.max_error, self.column_error)
         plan = learned_plan(table, bounds, seed_of(self.random_state), self.epochs)
-        return self._adopt(Codec(plan, asked_bounds(bounds, plan.schema)), given)
+        return self._adopt(Codec(plan, asked_bounds(bounds, plan.outer)), given)
 
     def _adopt(self, codec: Codec, ae: Autoencoder | None) -> Self:
         self.codec_, self.autoencoder_ = codec, ae
         self.plan_: Plan = codec.plan
-        self.n_features_in_ = len(codec.plan.schema)
+        self.n_features_in_ = len(codec.plan.outer)
         return self
 
-    def compress(self, X: Any, verify: bool = True) -> bytes:
-        """The table X [n, C] as the bytes of a `*.dbl` file; `report_` then tells what it came to.
+    def compress(self, X: TableLike, verify: bool = True) -> bytes:
+        """The table X [n, C] as the bytes of a `*.dbl` file; `report_` then holds their sizes and errors.
 
         Args:
-            verify: decode what was written and compare every cell, which also tells the errors.
+            verify: decode the bytes and compare every cell, which also gives the errors.
 
         Raises:
             DataError: other columns or types than those of the fit.
         """
         check_is_fitted(self, "plan_")
         table, given = as_arrow(X)
-        said, came = self.plan_.schema, table.schema
+        said, came = self.plan_.outer, table.schema
         if said.names != came.names or said.types != came.types:
             other = next((f"{a.name} ({a.type})" for a, b in zip(came, said, strict=False) if a != b), "their number")
             raise DataError(f"the table's columns are not those of the fit: {other}; fit a compressor on its like")
@@ -120,9 +121,9 @@ class Compressor(AroundAutoencoder, BaseEstimator):
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: str | Path) -> None:
-        """Write the section `codec`, and the autoencoder if there is one; a file of this very one keeps its others.
+        """Write the section `codec`, and the autoencoder if there is one, whose file keeps its other sections.
 
-        `decompress` needs no such file: the bytes that `compress` gives hold the codec.
+        `decompress` needs no such file: the bytes of `compress` hold the codec.
         """
         check_is_fitted(self, "plan_")
         own = {k: jsonable(v) for k, v in self.get_params(deep=False).items() if k != "autoencoder"}
@@ -137,7 +138,7 @@ class Compressor(AroundAutoencoder, BaseEstimator):
         codec, ae = file.codec, Autoencoder.from_file(file) if "main" in file else None
         own = codec.parameters
         if own is None:  # a command has put it there
-            floats = [f.name for f in codec.plan.schema if pa.types.is_floating(f.type)]
+            floats = [f.name for f in codec.plan.schema if is_float(leaf(f.type))]
             errors = [None if b is None else f"{100 * b[0]!r}%" if b[1] else b[0] for b in codec.asked]
             own = {"max_error": None, "column_error": dict(zip(floats, errors, strict=True))}
         try:
@@ -145,13 +146,8 @@ class Compressor(AroundAutoencoder, BaseEstimator):
         except TypeError as error:
             raise ModelFileError(f"{file.path}: section 'codec' does not fit together: {error}") from None
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
-
-def decompress(data: bytes, model: bytes | None = None) -> Any:
+def decompress(data: bytes, model: bytes | None = None) -> TableOut:
     """The table that `Compressor.compress` took, in the container it came in.
 
     Args:
@@ -163,7 +159,7 @@ def decompress(data: bytes, model: bytes | None = None) -> Any:
     """
     reader = opened(data)
     batches = list(decompressed(reader, model))
-    table = pa.Table.from_batches(batches, reader.header.schema)
+    table = pa.Table.from_batches(batches, reader.header.outer)
     try:
         return as_given(table, reader.header.input)
     except (ValueError, LookupError, TypeError, pa.ArrowException) as error:

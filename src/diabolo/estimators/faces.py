@@ -1,4 +1,4 @@
-"""Estimators and the model file: the class that was saved is the one that is loaded, or one of the file by name."""
+"""Estimators that a model file holds: loading gives the class that was saved, or one that is asked for by name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
+from sklearn.utils import Tags
 
 from diabolo import estimators
 from diabolo.errors import ModelFileError
@@ -27,7 +28,7 @@ class Face(abc.ABC):
     #: Every one of diabolo's own, by name.
     known: ClassVar[dict[str, type[Face]]] = {}
 
-    def __init_subclass__(cls, **settings: Any) -> None:
+    def __init_subclass__(cls, **settings: object) -> None:
         super().__init_subclass__(**settings)
         if cls.__module__.startswith(f"{estimators.__name__}."):
             Face.known[cls.__name__] = cls
@@ -40,6 +41,11 @@ class Face(abc.ABC):
             self.feature_names_in_ = np.array(names, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.allow_nan = True
+        return tags
 
     @classmethod
     @abc.abstractmethod
@@ -87,7 +93,7 @@ def face_of(path: str | Path, name: str, base: type[AnyFace]) -> type[AnyFace]:
 
 
 def load(path: str | Path, own_network: bool = False) -> Any:
-    """Read a model file, and return the estimator that was saved.
+    """Read a model file, and return the estimator that was saved; which class that is, only the file tells.
 
     That is an `AnomalyDetector` for a file of `diabolo fit` or of a detector, else the autoencoder, `LatentClusterer`
     or `Compressor` that was saved. `Autoencoder.load(path)` and its sisters ask for one of a file by name.

@@ -1,4 +1,4 @@
-"""The settings of an autoencoder as constructor parameters: their types, and the answer to a name that is none."""
+"""The settings of an autoencoder as constructor parameters: their types, and the answer to an unknown name."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from typing import Any, Literal, TypedDict, TypeVar
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from diabolo.config import METHODS
+from diabolo.config import METHODS, Config, RandomState, build_config, seed_of
 from diabolo.errors import SettingError, nearest
 from diabolo.registry import Spec
 
-__all__ = ["HasSettings", "RandomState", "Settings", "with_defaults"]
+__all__ = ["HasSettings", "Settings", "with_defaults"]
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., None])
 
 
-RandomState = int | np.random.Generator | np.random.RandomState | None
-
-
 class Settings(TypedDict, total=False):
-    """The keyword arguments of every autoencoder; `diabolo.config.Config` says what they mean."""
+    """The keyword arguments of every autoencoder; see `diabolo.config.Config` for their meaning."""
 
     latent_dim: int | None
     hidden: Sequence[int] | None
@@ -65,7 +62,7 @@ def checked(init: AnyFunction) -> AnyFunction:
     """Answer a keyword that an estimator does not have with the nearest one that it has."""
 
     @functools.wraps(init)
-    def answering(self: object, /, *args: Any, **settings: Any) -> None:
+    def answering(self: object, /, *args: object, **settings: object) -> None:
         allowed = list(inspect.signature(init).parameters)[1:]
         for name in settings:
             if name not in allowed:
@@ -120,6 +117,24 @@ class HasSettings(BaseEstimator):
         verbose: int = 0,
     ) -> None:
         self.__dict__ |= {name: value for name, value in locals().items() if name != "self"}
+
+    def settings(self) -> Config:
+        """The parameters as a checked configuration.
+
+        Raises:
+            ConfigError: names every wrong one.
+        """
+        settings = self.get_params(deep=False)
+        del settings["verbose"]
+        settings["random_state"] = seed_of(settings["random_state"])
+        return build_config({k: _plain(v) for k, v in settings.items()})
+
+
+def _plain(value: object) -> object:
+    """NumPy scalars and arrays, which grid searches hand over, as plain Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
 
 
 def with_defaults(method: str) -> Callable[[AnyFunction], AnyFunction]:

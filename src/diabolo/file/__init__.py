@@ -1,1 +1,1 @@
-"""The model file: opened and verified once, each section read when first asked for (L5)."""
+"""The model file: opened and verified once; a section is read when it is first asked for (L5)."""

@@ -1,4 +1,4 @@
-"""The section `clusters`: a partition of codes, and the network that gives rows theirs; nothing unchecked is used."""
+"""The section `clusters`: a partition of codes, and the network that assigns rows; a reader checks everything."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from annotated_types import Ge, Le
 
 from diabolo.artifact import Section
 from diabolo.cards import Count, card_of, finite
-from diabolo.cluster.clusters import Clusters, Settings
+from diabolo.cluster.clusters import Clusters, ClusterSettings
 from diabolo.cluster.embedding import embeddings
 from diabolo.cluster.fitted import Components, Exemplars, FittedPartition
-from diabolo.cluster.head import Head, Sight
+from diabolo.cluster.head import ClusterHead, Sight
 from diabolo.cluster.partition import partitions
 from diabolo.errors import DiaboloError, ModelFileError
 from diabolo.fitted.record import Fitted
@@ -82,7 +82,7 @@ def clusters_of(path: str | Path, section: Section, fitted: Fitted) -> Clusters:
     Raises:
         ModelFileError: the section is damaged, or does not fit the autoencoder.
     """
-    card: ClustersCard = card_of(path, ClustersCard, section.card)
+    card = card_of(path, ClustersCard, section.card)
     tensors, model = dict(section.tensors), fitted.model
     try:
         partitions.create(card.parameters.method)
@@ -101,11 +101,15 @@ def clusters_of(path: str | Path, section: Section, fitted: Fitted) -> Clusters:
     if tensors:
         raise ModelFileError(f"{path}: section 'clusters': tensor {sorted(tensors)[0]!r} is left over")
     stability = float("nan") if card.stability is None else card.stability
-    return Clusters(Settings(**dataclasses.asdict(card.parameters)), partition, head, centers, sizes, stability)
+    return Clusters(ClusterSettings(**dataclasses.asdict(card.parameters)), partition, head, centers, sizes, stability)
 
 
 def _tensor(
-    path: str | Path, tensors: dict[str, np.ndarray], name: str, dtype: Any, shape: tuple[int, ...]
+    path: str | Path,
+    tensors: dict[str, np.ndarray],
+    name: str,
+    dtype: type[np.float64 | np.int64],
+    shape: tuple[int, ...],
 ) -> np.ndarray:
     """Take a tensor out of those that came; −1 in the shape is any length."""
     t = tensors.pop(name, None)
@@ -117,7 +121,9 @@ def _tensor(
     return t
 
 
-def _head(path: str | Path, card: ClustersCard, model: Model, k: int, tensors: dict[str, np.ndarray]) -> Head | None:
+def _head(
+    path: str | Path, card: ClustersCard, model: Model, k: int, tensors: dict[str, np.ndarray]
+) -> ClusterHead | None:
     if not card.layers:
         return None
     inputs, codes = model.encoding.width, model.latent_dim
@@ -136,7 +142,7 @@ def _head(path: str | Path, card: ClustersCard, model: Model, k: int, tensors: d
         raise ModelFileError(f"{path}: section 'clusters': the head has numbers that are not finite, or scales of 0")
     if width not in (k, k + 1):
         raise ModelFileError(f"{path}: section 'clusters': the head has {width} outputs for {k} clusters")
-    return Head(Sight(mean, directions, shift, scale), weights, biases, k)
+    return ClusterHead(Sight(mean, directions, shift, scale), weights, biases, k)
 
 
 def _partition(path: str | Path, card: ClustersCard, dims: int, tensors: dict[str, np.ndarray]) -> FittedPartition:
@@ -164,5 +170,5 @@ def _partition(path: str | Path, card: ClustersCard, dims: int, tensors: dict[st
         or abs(weights.sum() - 1) > 1e-6
         or not np.array_equal(np.unique(group), np.arange(group.max() + 1))
     ):
-        raise refuse("weights or groups are none")
+        raise refuse("weights are not shares that add up to 1, or groups have no component")
     return Components(weights, means, covariances, group)

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from diabolo.artifact import Section
 from diabolo.cards import Count, card_of
-from diabolo.compress.chunk import Plan
+from diabolo.compress.columns import is_float, leaf
 from diabolo.compress.container import Header
+from diabolo.compress.grid import Bound
+from diabolo.compress.nested import Nest
+from diabolo.compress.plan import Plan
 from diabolo.errors import DAMAGE, ModelFileError
 
 __all__ = ["Codec", "asked_bounds", "codec_of", "codec_section"]
@@ -35,8 +39,8 @@ class Codec:
     Attributes:
         plan: grids, distributions and bounds by column.
         asked: (ε, whether it is relative) of each column of floats, None for no loss.
-        outside: whether files were written without it, which need it to be read.
-        parameters: of the `Compressor` that was saved; None of one that a command has put there.
+        outside: whether there are files that were written without it, and need it to be read.
+        parameters: of the `Compressor` that was saved; None where a command has added the codec.
     """
 
     plan: Plan
@@ -52,18 +56,16 @@ class Codec:
         return self.plan.codec if self.read is None else self.read
 
 
-def asked_bounds(bounds: list[Any], schema: Any) -> list[list[Any] | None]:
-    """The bounds of columns of floats, as a card has them."""
-    import pyarrow as pa
-
-    floats = [b for b, f in zip(bounds, schema, strict=True) if pa.types.is_floating(f.type)]
+def asked_bounds(bounds: list[Bound | None], schema: pa.Schema) -> list[list[Any] | None]:
+    """The bounds of flat columns of floats, as a card has them."""
+    floats = [b for b, f in zip(bounds, Nest(schema).flat, strict=True) if is_float(leaf(f.type))]
     return [None if b is None else [float(b.error), b.relative] for b in floats]
 
 
 def codec_section(codec: Codec) -> Section:
     """A codec as a section."""
     plan, data = codec.plan, codec.data
-    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, {}).to_bytes()
+    header = Header(plan.schema, plan.bounds, plan.grids, plan.slots, {}, nested=plan.nested).to_bytes()
     card = {"header": header.decode(), "bytes": len(data), "bounds": codec.asked}
     if codec.outside:
         card["outside"] = True
@@ -85,7 +87,8 @@ def codec_of(path: str | Path, section: Section) -> Codec:
     data = cells.tobytes()[: card.bytes]
     try:
         header = Header.from_bytes(card.header.encode())
-        plan = header.plan(header.model(data))
+        # A section older than the coding of lists: files written by it code them now.
+        plan = dataclasses.replace(header.plan(header.model(data)), lists=True)
     except DAMAGE as error:
         raise ModelFileError(f"{path}: section 'codec' is damaged ({str(error)[:100]})") from None
     asked: list[list[Any] | None] = [None if b is None else [b[0], b[1]] for b in card.bounds]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 
-from diabolo.compress.chunk import Plan
 from diabolo.compress.fitting import bounds_of, learned_plan
-from diabolo.data.formats import SHAPE, check_writable, read_batches
+from diabolo.compress.plan import Plan
+from diabolo.data.formats import SHAPE, Data, check_writable, read_batches
 from diabolo.data.reading import as_fitted
 from diabolo.errors import ConfigError, DataError, OutputError
 from diabolo.file.codec import Codec, asked_bounds, codec_section
@@ -25,16 +24,16 @@ LEARN_ROWS = 200_000
 
 def codec_for(
     file: ModelFile,
-    data: str,
-    schema: Any,
-    max_error: Any,
-    column_error: Mapping[str, Any],
+    data: Data,
+    schema: pa.Schema,
+    max_error: float | str | None,
+    column_error: Mapping[str, float | str | None],
     seed: int,
     external: bool = False,
 ) -> tuple[Plan, int, str]:
     """The plan for a table under bounds: of the model file, or learnt from the table's first rows and put there.
 
-    A section that files were written without is never replaced: they could not be read any more.
+    A section that other files need is never replaced: those files could not be read any more.
 
     Args:
         external: whether the file will be written without the section.
@@ -54,12 +53,12 @@ def codec_for(
     kept = ""
     if "codec" in file:
         old = file.codec
-        if _alike(old.plan.schema, schema) and old.asked == asked_bounds(bounds, schema):
+        if _alike(old.plan.outer, schema) and old.asked == asked_bounds(bounds, schema):
             if external and old.plan.codec and not old.outside:
-                # One that cannot be written to will not be replaced either.
+                # A model file that cannot be written to keeps its section anyway.
                 with contextlib.suppress(OutputError):
                     file.update({"codec": codec_section(dataclasses.replace(old, outside=True))})
-            return dataclasses.replace(old.plan, schema=schema), 0, ""
+            return old.plan.with_outer(schema), 0, ""
         if old.outside:
             kept = (
                 f"the section of {file.path} is of other columns or bounds, and files written with --external-model "
@@ -77,19 +76,19 @@ def codec_for(
     first = _first_rows(data, schema)
     plan = learned_plan(first, bounds, seed)
     if not kept:
-        codec = Codec(plan, asked_bounds(bounds, plan.schema), external and bool(plan.codec))
+        codec = Codec(plan, asked_bounds(bounds, plan.outer), external and bool(plan.codec))
         file.update({"codec": codec_section(codec)})
     return plan, first.num_rows, kept
 
 
-def _first_rows(data: str, schema: Any) -> Any:
+def _first_rows(data: Data, schema: pa.Schema) -> pa.Table:
     """The first rows of a table, at most `LEARN_ROWS`.
 
     Raises:
         DataError: it has none.
     """
     batches, count = [], 0
-    for batch in read_batches(data):
+    for batch in read_batches(data, nested=True):
         batches.append(batch)
         count += batch.num_rows
         if count >= LEARN_ROWS:
@@ -99,7 +98,7 @@ def _first_rows(data: str, schema: Any) -> Any:
     return pa.Table.from_batches(batches, schema).slice(0, LEARN_ROWS)
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two schemas are of the same columns and images; what else pandas and others note there aside."""
+def _alike(one: pa.Schema, other: pa.Schema) -> bool:
+    """Whether two schemas have the same columns and images; other notes, as of pandas, do not count."""
     shapes = [(s.metadata or {}).get(SHAPE) for s in (one, other)]
     return bool(one.equals(other)) and shapes[0] == shapes[1]

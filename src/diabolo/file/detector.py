@@ -39,6 +39,7 @@ class DetectorCard:
     scores: list[str]
     n_excluded: Count
     n_unscorable: Count
+    groups: Count | None = None
 
 
 def detector_section(detector: Calibrated) -> Section:
@@ -67,7 +68,8 @@ def detector_section(detector: Calibrated) -> Section:
         "n_excluded": detector.n_excluded,
         "n_unscorable": detector.n_unscorable,
     }
-    return Section(card, tensors)
+    groups = next(iter(calibrations.values())).groups
+    return Section(card if groups is None else {**card, "groups": groups}, tensors)
 
 
 def calibrated_of(path: str | Path, section: Section, fitted: Fitted) -> Calibrated:
@@ -76,7 +78,7 @@ def calibrated_of(path: str | Path, section: Section, fitted: Fitted) -> Calibra
     Raises:
         ModelFileError: the section is damaged, or does not fit the autoencoder.
     """
-    card: DetectorCard = card_of(path, DetectorCard, section.card)
+    card = card_of(path, DetectorCard, section.card)
     left = sorted(set(section.tensors) - {"calibration", "weights", "stored", "columns", "column_weights", *MARGINALS})
     if left:
         raise ModelFileError(f"{path}: section 'detector': tensor {left[0]!r} is left over")
@@ -86,7 +88,7 @@ def calibrated_of(path: str | Path, section: Section, fitted: Fitted) -> Calibra
         fitted,
         Reference(model, _stored(path, model, section.tensors)),
         calibrations,
-        _columns(path, model, section.tensors),
+        _columns(path, model, section.tensors, card.groups),
         _marginals(path, model, section.tensors, first.size),
         card.n_excluded,
         card.n_unscorable,
@@ -114,8 +116,10 @@ def _calibrations(path: str | Path, card: DetectorCard, tensors: dict[str, np.nd
     for name in card.scores:
         if name.partition(":")[0] not in scores.names():
             raise ModelFileError(f"{path}: section 'detector' names the unknown score {name!r}; upgrade diabolo")
+    if card.groups is not None and not (weights is not None and 1 <= card.groups <= values.shape[1]):
+        raise ModelFileError(f"{path}: section 'detector': {card.groups} groups do not fit the calibration")
     rows = [None] * len(values) if weights is None else list(weights)
-    return {n: Calibration(v, w) for n, v, w in zip(card.scores, values, rows, strict=True)}
+    return {n: Calibration(v, w, card.groups) for n, v, w in zip(card.scores, values, rows, strict=True)}
 
 
 def _are_weights(weights: np.ndarray) -> bool:
@@ -124,7 +128,9 @@ def _are_weights(weights: np.ndarray) -> bool:
     return bool(good and np.isfinite(weights.sum(axis=-1)).all())
 
 
-def _columns(path: str | Path, model: Model, tensors: dict[str, np.ndarray]) -> ColumnCalibration | None:
+def _columns(
+    path: str | Path, model: Model, tensors: dict[str, np.ndarray], groups: int | None
+) -> ColumnCalibration | None:
     costs, weights, columns = tensors.get("columns"), tensors.get("column_weights"), len(model.encoding.schema.columns)
     if costs is None and weights is None:
         return None
@@ -133,7 +139,7 @@ def _columns(path: str | Path, model: Model, tensors: dict[str, np.ndarray]) -> 
         raise ModelFileError(f"{path}: tensor 'detector/columns' must be rows of {columns} costs, F32")
     if weights is not None and not (weights.shape == costs.shape[:1] and _are_weights(weights)):
         raise ModelFileError(f"{path}: tensor 'detector/column_weights' does not fit 'detector/columns'")
-    return ColumnCalibration(costs, weights)
+    return ColumnCalibration(costs, weights, groups)
 
 
 def _marginals(path: str | Path, model: Model, tensors: dict[str, np.ndarray], size: float) -> Marginals:
@@ -144,7 +150,7 @@ def _marginals(path: str | Path, model: Model, tensors: dict[str, np.ndarray], s
         if t is None or t.dtype != np.float64 or t.shape != shape or np.isnan(t).any():
             raise ModelFileError(f"{path}: tensor 'detector/{name}' must be {list(shape)} F64")
     edges, share, missing = (tensors[name] for name in MARGINALS)
-    # Not by their differences: that of two infinities is none.
+    # Compared, not subtracted: the difference of two infinities is NaN.
     rising = (edges[:, 1:] >= edges[:, :-1]).all() and (share[:, 1:] >= share[:, :-1]).all()
     shares = np.concatenate([share.ravel(), missing])
     if not rising or not ((shares >= 0) & (shares <= 1 + 1e-9)).all():

@@ -1,4 +1,4 @@
-"""The section `generator`: rows that new ones are drawn from, and the density of their codes."""
+"""The section `generator`: training rows, from which new ones are drawn, and the density of their codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diabolo.cards import Count, card_of
 from diabolo.errors import ModelFileError
 from diabolo.fitted.record import Fitted, scorable
 from diabolo.generate.methods import Sampler
-from diabolo.generate.mixture import Mixture
+from diabolo.generate.mixture import CodeMixture
 
 __all__ = ["generator_section", "sampler_of"]
 
@@ -36,8 +36,8 @@ def sampler_of(path: str | Path, section: Section, fitted: Fitted) -> Sampler:
     Raises:
         ModelFileError: the section does not fit the model.
     """
-    card: GeneratorCard = card_of(path, GeneratorCard, section.card)
-    wanted = {"rows", *(f.name for f in dataclasses.fields(Mixture))}
+    card = card_of(path, GeneratorCard, section.card)
+    wanted = {"rows", *(f.name for f in dataclasses.fields(CodeMixture))}
     if set(section.tensors) != wanted:
         odd = sorted(set(section.tensors) ^ wanted)[0]
         raise ModelFileError(f"{path}: section 'generator': tensor {odd!r} is left over or missing")
@@ -49,7 +49,7 @@ def sampler_of(path: str | Path, section: Section, fitted: Fitted) -> Sampler:
     for name, shape in (("weights", (m,)), ("means", (m, k)), ("covariances", (m, k, k))):
         if t[name].dtype != np.float64 or t[name].shape != shape or not np.isfinite(t[name]).all():
             raise ModelFileError(f"{path}: tensor 'generator/{name}' must be {list(shape)} finite F64")
-    mixture = Mixture(t["weights"], t["means"], t["covariances"])
+    mixture = CodeMixture(t["weights"], t["means"], t["covariances"])
     try:
         np.linalg.cholesky(mixture.covariances)
     except np.linalg.LinAlgError:

@@ -1,9 +1,10 @@
-"""The section `main`: a fitted autoencoder, and the estimator that it was; a reader trusts nothing unchecked."""
+"""The section `main`: a fitted autoencoder and the estimator of it; a reader trusts nothing unchecked."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,8 @@ from annotated_types import Ge, Le
 from diabolo.artifact import Section
 from diabolo.cards import Count, card_of, finite, jsonable
 from diabolo.config import Config, build_config
-from diabolo.data.dtypes import TEXT, TICKS, is_date
+from diabolo.data.dialect.record import Dialect
+from diabolo.data.dtypes import TEXT, is_known
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Schema
 from diabolo.errors import DAMAGE, ConfigError, DiaboloError, ModelFileError
@@ -22,7 +24,7 @@ from diabolo.fitted.record import Fitted, Input, Roles, Training
 from diabolo.model.autoencoder import Model
 from diabolo.model.networks.permission import OwnNetworkCard, check_permission, own_network_card
 
-__all__ = ["EstimatorCard", "fitted_of", "main_section", "schema_of"]
+__all__ = ["EstimatorCard", "fitted_of", "main_section", "main_schema"]
 
 #: Tensors of `main` that are neither parameters nor buffers of the model.
 EXTRA = ("center", "scale", "row_hashes")
@@ -45,7 +47,7 @@ class TrainingCard:
 
 @dataclasses.dataclass
 class EstimatorCard:
-    """Class of the autoencoder that was fitted, and its parameters, from which it would be fitted again."""
+    """Class and parameters of the autoencoder that was fitted; with them it could be fitted again."""
 
     type: str
     parameters: dict[str, Any]
@@ -60,6 +62,7 @@ class MainCard:
     roles: Roles
     training: TrainingCard
     own_network: OwnNetworkCard | None = None
+    dialect: Dialect | None = None
 
 
 def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) -> Section:
@@ -82,9 +85,11 @@ def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) 
         "config": model.config.to_json(),
         "encoding": {k: encoding[k] for k in ("schema", "clip", "n_train")},
         "input": dataclasses.asdict(fitted.input),
-        "roles": dataclasses.asdict(fitted.roles),
+        "roles": {k: v for k, v in dataclasses.asdict(fitted.roles).items() if (k, v) != ("split", "position")},
         "training": {**dataclasses.asdict(fitted.training), "history": history},
     }
+    if model.encoding.schema.dialect is not None:
+        card["dialect"] = dataclasses.asdict(model.encoding.schema.dialect)
     own = own_network_card(model.network)
     if own is not None:
         card["own_network"] = dataclasses.asdict(own)
@@ -92,7 +97,7 @@ def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) 
 
 
 def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fitted, EstimatorCard]:
-    """The fitted autoencoder of the section, and the estimator that it was.
+    """The fitted autoencoder of the section, and the card of its estimator.
 
     Args:
         own_network: import the user's own network that the file names; without, such a file is refused.
@@ -112,7 +117,11 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
         raise ModelFileError(f"{path}: tensor 'main/scale' must be positive")
     try:
         encoding = Encoding(
-            _sound(card.encoding.schema), tensors["center"], tensors["scale"], card.encoding.clip, card.encoding.n_train
+            _with_dialect(card),
+            tensors["center"],
+            tensors["scale"],
+            card.encoding.clip,
+            card.encoding.n_train,
         )
         state = {k: v for k, v in tensors.items() if k not in EXTRA}
         model = Model(card.config, encoding, state=state)
@@ -129,6 +138,8 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
         raise ModelFileError(f"{path}: tensor 'main/row_hashes' must be [n] U64")
     if not {"train", "stop", "calibrate"} <= set(card.roles.counts):
         raise ModelFileError(f"{path}: section 'main': roles have no counts")
+    if not re.fullmatch(r"position|content|(group|time)( .*)?", card.roles.split, re.DOTALL):
+        raise ModelFileError(f"{path}: section 'main': roles by {card.roles.split[:40]!r} are unknown; upgrade diabolo")
     training = Training(card.training.device, card.training.seconds, card.training.versions)
     return Fitted(model, history, card.roles, training, card.input, hashes), card.estimator
 
@@ -149,7 +160,7 @@ def _with_old_scale(card: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def schema_of(path: str | Path, section: Section) -> Schema:
+def main_schema(path: str | Path, section: Section) -> Schema:
     """The columns of the section's autoencoder.
 
     Raises:
@@ -157,18 +168,25 @@ def schema_of(path: str | Path, section: Section) -> Schema:
     """
     card: MainCard = card_of(path, MainCard, _with_old_scale(section.card))
     try:
-        return _sound(card.encoding.schema)
+        return _with_dialect(card)
     except (DiaboloError, *DAMAGE) as error:
         raise ModelFileError(f"{path}: section 'main' does not fit together: {str(error)[:600]}") from None
 
 
+def _with_dialect(card: MainCard) -> Schema:
+    """The columns, and how their text is read."""
+    if card.dialect is not None:
+        card.dialect.check()
+    return dataclasses.replace(_sound(card.encoding.schema), dialect=card.dialect)
+
+
 def _sound(schema: Schema) -> Schema:
-    """Refuse what the types alone cannot: unknown dtypes, duplicate names, slots out of range."""
+    """Refuse faults that types do not show: unknown dtypes, duplicate names, slots out of range."""
     n = len(schema.columns)
     if not n or len(set(schema.names)) < n:
         raise ConfigError("the schema has no columns, or two of one name")
     for column in schema.columns:
-        if not _known_type(column.dtype):
+        if not is_known(column.dtype):
             raise ConfigError(f"column {column.name!r} has type {column.dtype!r}")
         levels = column.levels
         if len(set(levels)) < len(levels) or (column.kind == "categorical" and len(levels) < 2):
@@ -187,12 +205,3 @@ def _sound(schema: Schema) -> Schema:
     if any(not g.slots or len({len(s) for s in g.slots}) != 1 or not 0 <= g.gaps <= 1 for g in schema.groups):
         raise ConfigError("a slot group has no slots, unequal ones, or a wrong share of gaps")
     return schema
-
-
-def _known_type(dtype: str) -> bool:
-    if dtype in TEXT:
-        return True
-    if is_date(dtype):
-        name, _, zone = dtype.partition(" ")
-        return name in {f"datetime64[{unit}]" for unit in (*TICKS, "D")} and (not zone or zone.isprintable())
-    return np.dtype(dtype).kind in "fiub"

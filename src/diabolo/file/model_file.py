@@ -1,4 +1,4 @@
-"""`ModelFile`: a model file that is opened and verified once, each section loaded when first asked for."""
+"""`ModelFile`: a model file that is opened and verified once; a section is loaded when it is first asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from diabolo.artifact import MODEL, SECTIONS, Section, read_content, stamp_of, write_sections
 from diabolo.cluster.clusters import Clusters
@@ -18,7 +17,7 @@ from diabolo.file.clusters import clusters_of
 from diabolo.file.codec import Codec, codec_of
 from diabolo.file.detector import calibrated_of
 from diabolo.file.generator import sampler_of
-from diabolo.file.main import EstimatorCard, fitted_of, schema_of
+from diabolo.file.main import EstimatorCard, fitted_of, main_schema
 from diabolo.file.rows import HOLDERS, packed, unpacked
 from diabolo.fitted.record import Fitted
 from diabolo.generate.methods import Sampler
@@ -28,7 +27,6 @@ __all__ = ["ModelFile", "save_sections"]
 MAIN = MODEL.sections[0]
 #: How a missing section comes into a file.
 REMEDIES = {
-    "main": "it holds no autoencoder",
     "detector": "give it one: diabolo calibrate {path} DATA",
     "clusters": "find some: diabolo cluster {path} DATA -o LABELS.parquet",
     "codec": "diabolo compress {path} DATA --external-model puts one there",
@@ -92,7 +90,7 @@ class ModelFile:
         """
         if name not in self._sections:
             what = {"main": "autoencoder", "codec": "codec section"}.get(name, name)
-            remedy = f"; {REMEDIES[name].format(path=self.path)}" if name in REMEDIES and name != MAIN else ""
+            remedy = f"; {REMEDIES[name].format(path=self.path)}" if name in REMEDIES else ""
             holds = f"it was saved by {self.saved} and holds {', '.join(self.names)}"
             raise ModelFileError(f"{self.path}: holds no {what}: {holds}{remedy}")
         return self._sections[name]
@@ -116,7 +114,7 @@ class ModelFile:
     @functools.cached_property
     def schema(self) -> Schema:
         """Columns of the main autoencoder; no network is built for them."""
-        return schema_of(self.path, self.section(MAIN))
+        return main_schema(self.path, self.section(MAIN))
 
     @functools.cached_property
     def detector(self) -> Calibrated:
@@ -135,7 +133,7 @@ class ModelFile:
 
     @functools.cached_property
     def generator(self) -> Sampler:
-        """New rows are drawn from it; of a file that keeps no rows it has the prior alone."""
+        """The sampler of new rows; where the file keeps no rows, it has the prior alone."""
         if "generator" not in self._sections:
             return Sampler(self.autoencoder.model, None)
         return sampler_of(self.path, self._sections["generator"], self.autoencoder)
@@ -170,17 +168,15 @@ class ModelFile:
         now = unpacked(self.path, content.sections)
         for name in dict.fromkeys((MAIN, *sections)):
             if _hash(name, self._sections.get(name)) != _hash(name, now.get(name)):
-                another = (
-                    f"holds another section {name!r} than when it was read"
-                    if name == MAIN
-                    else (f"another command has changed its section {name!r} meanwhile")
-                )
+                another = f"another command has changed its section {name!r} meanwhile"
+                if name == MAIN:
+                    another = f"holds another section {name!r} than when it was read"
                 raise ModelFileError(f"{self.path}: {another}; run this command again")
         return now, content.saved or self.saved
 
 
 def save_sections(path: str | Path, saved: str, sections: Mapping[str, Section]) -> None:
-    """Write a model file; of a file of this very autoencoder that is there already the other sections stay.
+    """Write a model file; if the path has a file of this very autoencoder, its other sections stay.
 
     Args:
         saved: name of the class that is saved.
@@ -206,9 +202,9 @@ def _hash(name: str, section: Section | None) -> str | None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Let one process at a time write to a file that is there; of a file system without locks, do nothing.
+    """Let one process at a time write to a file that exists; do nothing on a file system without locks.
 
-    A writer replaces the file, so that a lock on the one that was replaced holds nobody off: it is taken again.
+    A writer replaces the file. A lock on the replaced file holds nobody off, so a new one is taken.
     """
     with contextlib.ExitStack() as held:
         handle = _lock(path)
@@ -237,7 +233,6 @@ def _lock(path: Path) -> int | None:
 def _is_at(handle: int, path: Path) -> bool:
     """Whether the file that is open is the one at the path."""
     try:
-        there: Any = os.stat(path)
+        return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
         return True
-    return os.path.samestat(os.fstat(handle), there)

@@ -32,7 +32,7 @@ class RowsCard:
 
 
 def packed(sections: Mapping[str, Section]) -> dict[str, Section]:
-    """Sections as a file has them: rows in one store, sorted by their bits, and positions where the rows were."""
+    """Sections as a file has them: rows in one store, sorted by their bits, and positions in place of the rows."""
     held = {n: sections[n].tensors[t] for n, t in HOLDERS.items() if n in sections and t in sections[n].tensors}
     out = {name: section for name, section in sections.items() if name != "rows"}
     if not held:
@@ -58,7 +58,7 @@ def unpacked(path: str | Path, sections: Mapping[str, Section]) -> dict[str, Sec
     if "rows" not in sections:
         return dict(sections)
     store = sections["rows"]
-    card: RowsCard = card_of(path, RowsCard, store.card)
+    card = card_of(path, RowsCard, store.card)
     values = store.tensors.get("values")
     if set(store.tensors) != {"values"} or values is None or values.ndim != 2 or len(values) != card.rows:
         raise ModelFileError(f"{path}: tensor 'rows/values' must be {card.rows} rows, and the section's only one")

@@ -1,4 +1,4 @@
-"""The checkpoint of a running fit: where it lies, and what makes a fit the same one."""
+"""The checkpoint of a running fit: its path, and the facts that tell this fit from others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diabolo.data.roles import GivenRoles
 from diabolo.errors import ConfigError
 from diabolo.fitted.record import Roles
 from diabolo.model.autoencoder import Model
@@ -46,16 +47,18 @@ def checkpoint_of(
     weights: np.ndarray | None,
     buckets: int = 0,
     values: np.ndarray | None = None,
+    given: GivenRoles | None = None,
 ) -> Checkpoint | None:
-    """The fit's checkpoint, which knows the facts that a file must agree on to be this fit's.
+    """The fit's checkpoint, with the facts in which a file of the same fit agrees.
 
     Args:
-        buckets: of the cache that rows come from; they come in another order than from memory.
+        buckets: number of buckets of the cache; rows come from there in another order than from memory.
         values: the table, where it is in memory.
+        given: the roles, where positions do not tell them.
     """
     if keep is None:
         return None
-    # The fingerprint sees single precision; scaling and schema, or the table itself, see the rest.
+    # The fingerprint is of single precision; scaling and schema, or the table itself, cover the other digits.
     encoding = json.dumps(model.encoding.to_json(), sort_keys=True)
     own = own_network_card(model.network)
     identity = {
@@ -70,6 +73,8 @@ def checkpoint_of(
         "weights": None if weights is None else _digest(weights.tobytes()),
         "encoding": _digest(encoding.encode()),
     }
+    if given is not None:
+        identity["split"] = [roles.split, _digest(given.roles.tobytes())]
     if buckets:
         identity["buckets"] = buckets
     return Checkpoint(keep.path, identity, keep.resume)

@@ -9,9 +9,10 @@ import numpy as np
 
 from diabolo.config import Config
 from diabolo.data.hashing import MOST_HASHES, Fingerprint, hash_rows
+from diabolo.data.matching import matched
 from diabolo.data.roles import ROLES
 from diabolo.data.sources import encoded_rows
-from diabolo.data.table import Table, matched
+from diabolo.data.table import Table
 from diabolo.errors import DataError
 from diabolo.fitted.prepare import prepare, refuse_infinite
 from diabolo.fitted.record import Fitted, Input, Roles, Training
@@ -40,7 +41,7 @@ def begin(table: Table, weights: np.ndarray | None, config: Config) -> Fitted:
 
 
 def learn(fitted: Fitted, table: Table, weights: np.ndarray | None, who: str) -> None:
-    """Step on a table's rows; the fit follows.
+    """Step on a table's rows, and add them to the record of the fit.
 
     Raises:
         DataError: an infinite cell, other columns than the fit's.
@@ -73,7 +74,7 @@ def _remember(fitted: Fitted, hashes: np.ndarray) -> None:
     chain = Fingerprint(roles.rows, roles.fingerprint)
     chain.add(hashes)
     counts = {**roles.counts, "train": roles.counts["train"] + len(hashes)}
-    # All rows again in this order are a table of which every row was trained on.
+    # The same rows in the same order are then a table that was trained on as a whole.
     fitted.roles = Roles(roles.seed, roles.rows + len(hashes), 0.0, 0.0, counts, str(chain))
     if known is not None:
         known = np.union1d(known, hashes)

@@ -12,9 +12,10 @@ import numpy as np
 
 from diabolo.config import Config
 from diabolo.data.encoding import LIMIT, fit_encoding
+from diabolo.data.matching import matched, word_faults
 from diabolo.data.schema import Schema, Summary, infer_schema
-from diabolo.data.table import Table, check_words, matched
-from diabolo.errors import DataError
+from diabolo.data.table import Table
+from diabolo.errors import ColumnsError, DataError
 from diabolo.model.autoencoder import Model
 from diabolo.model.checks import resolve
 
@@ -43,8 +44,7 @@ class Prepared:
 
     @property
     def schema(self) -> Schema:
-        schema: Schema = self.model.encoding.schema
-        return schema
+        return self.model.encoding.schema
 
     @property
     def has_gaps(self) -> bool:
@@ -67,7 +67,7 @@ def prepare(
     """Describe columns, scale them, choose widths, and build a model of fresh weights.
 
     Args:
-        table: the table; of a stream, a sample of its training rows and the rows with rare levels.
+        table: the table, or a sample of a stream's training rows with its rows of rare levels.
         config: settings, widths possibly left open.
         weights: [n] of the rows that the scaling is taken from, or None.
         rows: positions of the training rows [n]; None for all.
@@ -79,11 +79,17 @@ def prepare(
         ConfigError: settings that do not fit the columns.
     """
     head = table.rows(slice(0, 0))
-    # The rows of a sample have other numbers than those of the dataset, so no row is named there.
-    check_words(table if totals is None else head, config.kinds or {})
+    # Row numbers of a sample are not those of the dataset, so no row is named there.
+    faults = word_faults(table if totals is None else head, config.kinds or {})
     table = table if rows is None else table.rows(rows)
     seen = None if totals is None else totals.seen
-    schema = infer_schema(table.values, table.names, table.dtypes, config, table.levels, table.shape, seen)
+    try:
+        schema = infer_schema(table.values, table.names, table.dtypes, config, table.levels, table.shape, seen)
+    except ColumnsError as error:
+        raise ColumnsError({**error.faults, **faults}) from None
+    if faults:
+        raise ColumnsError(faults)
+    schema = dataclasses.replace(schema, dialect=table.dialect)
     if totals is not None:
         groups = [dataclasses.replace(g, gaps=float(s)) for g, s in zip(schema.groups, totals.gaps, strict=True)]
         schema = dataclasses.replace(schema, groups=tuple(groups))

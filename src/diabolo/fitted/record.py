@@ -1,4 +1,4 @@
-"""What a fit leaves: the model, the roles of its rows, its history, and the rows that are kept."""
+"""The record of a fit: the model, the roles of its rows, its history, and the rows that are kept."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from annotated_types import Ge
 
+from diabolo.cards import Count
 from diabolo.data.encoding import Encoding
-from diabolo.data.roles import ROLES, RoleRule
+from diabolo.data.roles import ROLES, GivenRoles, RoleRule
 from diabolo.data.table import Container
 from diabolo.model.autoencoder import Model
 from diabolo.train.online import Pace
@@ -28,12 +29,10 @@ FEWEST_KEPT = 1_000
 #: The same for rows that new ones are drawn from.
 MOST_DRAWN, DRAWN_BYTES, FEWEST_DRAWN = 20_000, 16 << 20, 100
 
-Count = Annotated[int, Ge(0)]
-
 
 @dataclasses.dataclass(frozen=True)
 class Roles:
-    """The part that each row of the table played, as a rule of few numbers."""
+    """The role of each row of the table in the fit, as a rule of few numbers."""
 
     seed: Count
     rows: Count
@@ -42,10 +41,15 @@ class Roles:
     counts: dict[str, Count]
     fingerprint: str
     combine: Annotated[float, Ge(0)] = 0.0
+    split: str = "position"  #: `diabolo.data.split.Split.name`
 
     @property
     def rule(self) -> RoleRule:
         return RoleRule(self.rows, self.seed, self.stop, self.combine, self.calibrate)
+
+    def tells(self, fingerprint: str) -> bool:
+        """Whether `of` gives the roles of the table of that fingerprint: that of the fit, split by positions."""
+        return self.split == "position" and self.fingerprint == fingerprint
 
     def of(self, positions: np.ndarray | None = None) -> np.ndarray:
         """Positions in `ROLES` of all rows of the table, or of those at some positions, [n] int8."""
@@ -83,7 +87,8 @@ class Fitted:
         suspects: training and stop rows that look out of place; None where no table was in memory.
         kept: rows trained or stopped on [R, C], in the schema's order and levels, each of which can be scored.
         drawn: positions in `kept` of the rows that new ones are drawn from, by their weights.
-        pace: what `partial_fit` keeps between two calls.
+        pace: state of `partial_fit` between two calls.
+        assigned: the roles of the fit's rows where positions do not tell them; not kept in a file.
     """
 
     model: Model
@@ -96,6 +101,7 @@ class Fitted:
     kept: np.ndarray | None = None
     drawn: np.ndarray | None = None
     pace: Pace | None = None
+    assigned: GivenRoles | None = None
 
     @property
     def source_rows(self) -> np.ndarray | None:
@@ -120,15 +126,20 @@ class Fitted:
 
 @dataclasses.dataclass
 class Apart:
-    """Rows [·, C] that a fit hands to a detector, in the schema's order and levels; the parts share no row."""
+    """Rows [·, C] that a fit hands to a detector, in the schema's order and levels; the parts share no row.
+
+    `calibrate_groups` [·] are the groups that the calibration rows come in; `split` parted them from the stored ones.
+    """
 
     stored: np.ndarray
     calibrate: np.ndarray
     calibrate_weights: np.ndarray | None = None
+    calibrate_groups: np.ndarray | None = None
+    split: str = "position"
 
 
 def most_kept(columns: int, itemsize: int) -> int:
-    """How many rows of so many cells are kept.
+    """Number of rows kept, by the cells of a row.
 
     >>> most_kept(21, 8), most_kept(784, 4)
     (20000, 10699)

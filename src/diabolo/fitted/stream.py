@@ -45,7 +45,7 @@ def fit_stream(
         stream: the dataset.
         folder: an empty folder for the cache.
         config: settings, widths possibly left open.
-        calibrate: share of rows kept away from everything here.
+        calibrate: share of rows that no part of the fit sees.
         report: called after each epoch.
         role_seed: seed of the roles; None for the config's.
         keep: the fit's checkpoint, if it has one.

@@ -10,9 +10,11 @@ import numpy as np
 
 from diabolo.config import Config
 from diabolo.data.hashing import MOST_HASHES, fingerprint, hash_rows
-from diabolo.data.roles import ROLES, RoleRule, is_seen
+from diabolo.data.matching import matched
+from diabolo.data.roles import ROLES, GivenRoles, is_seen
 from diabolo.data.sources import encoded_rows
-from diabolo.data.table import Table, matched
+from diabolo.data.split import Split
+from diabolo.data.table import Table
 from diabolo.errors import DataError
 from diabolo.fitted.keep import Keep, checkpoint_of, seconds_of
 from diabolo.fitted.prepare import prepare, refuse_few, refuse_infinite
@@ -32,6 +34,7 @@ def fit_table(
     report: Callable[[Epoch], None] | None = None,
     role_seed: int | None = None,
     keep: Keep | None = None,
+    split: Split | None = None,
 ) -> Fitted:
     """Fit a model to a table's training rows.
 
@@ -39,10 +42,11 @@ def fit_table(
         table: n rows.
         weights: [n] or None; a row of weight 0 plays no part.
         config: settings, widths possibly left open.
-        calibrate: share of rows kept away from everything here.
+        calibrate: share of rows that no part of the fit sees.
         report: called after each epoch.
         role_seed: seed of the roles; None for the config's.
         keep: the fit's checkpoint, if it has one.
+        split: what decides the roles of the table's rows; None for their positions.
 
     Raises:
         CheckpointError: the checkpoint to resume from is damaged, or another fit's.
@@ -53,7 +57,8 @@ def fit_table(
     refuse_few(len(used))
     refuse_infinite(table, used)
     seed = config.random_state if role_seed is None else role_seed
-    rule = RoleRule(len(used), seed, config.stop_fraction, calibrate=calibrate)
+    split = Split() if split is None else split.among(used)
+    rule = split.roles(len(used), seed, config.stop_fraction, calibrate)
     roles = rule.of(0, len(used))
     train, stop = (used[roles == ROLES.index(name)] for name in ("train", "stop"))
     if len(train) < 1:
@@ -62,8 +67,9 @@ def fit_table(
     model = prepare(table, config, shares, train).model
     table = matched(table, model.encoding.schema, "the model")
     hashes = hash_rows(table.values[used])
-    told = Roles(seed, len(used), config.stop_fraction, calibrate, rule.counts, fingerprint(hashes))
-    checkpoint = checkpoint_of(keep, model, told, weights, values=table.values)
+    told = Roles(seed, len(used), config.stop_fraction, calibrate, rule.counts, fingerprint(hashes), split=split.name)
+    given = rule if isinstance(rule, GivenRoles) else None
+    checkpoint = checkpoint_of(keep, model, told, weights, values=table.values, given=given)
     parts = [
         encoded_rows(model.encoding, table.values[at], None if weights is None else weights[at], at)
         for at in (train, stop)
@@ -78,6 +84,7 @@ def fit_table(
         input=Input(table.container, table.named),
         row_hashes=np.sort(known) if len(known) <= MOST_HASHES else None,
         suspects=suspects_among(model, parts, [train, stop]),
+        assigned=given,
     )
     stored = used[rule.stored(most_kept(table.values.shape[1], table.values.itemsize))(0, len(used))]
     fitted.keep(table.values[stored], None if weights is None else weights[stored])

@@ -1,22 +1,25 @@
-"""Local linear adjustment of drawn cells: what a column owes to small differences in the columns before it.
+"""Local linear adjustment of drawn cells to small differences in the columns before.
 
 A leaf's training cell x_i belongs to a row whose earlier cells v_i are not quite those drawn, v; the cell drawn is
 x_i + β·(v − v_i), β a ridge regression in a node around the leaf (Beaumont, Zhang, Balding 2002, Genetics 162, 2025).
-Relations that hold all but exactly between columns survive so, where a leaf of few rows would break them.
+Nearly exact relations between columns survive so; a leaf of few rows alone would break them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 __all__ = ["Adjustment", "fit_adjustment", "runs"]
 
 #: Training rows of a regression, at least, and for each column that it uses; rows that one uses at most, of these.
 ROWS, ROWS_EACH, MOST = 40, 3, 5
-#: Penalties that are tried, per row, of standardized columns; what a regression must win of the error of none.
+#: Penalties that are tried, per row, of standardized columns; share of the error that a regression must remove.
 PENALTIES, WIN = np.array([1e-3, 1e-2, 1e-1, 1.0, 10.0]), 0.02
 #: Share of a column's cells that may take other values than their own, for a regression to be worth it.
 LOOSE = 0.05
@@ -27,7 +30,7 @@ class Adjustment:
     """Regressions of a column's cells on numeric columns before it, one for each node of enough rows."""
 
     columns: list[int]
-    middle: np.ndarray  #: [p] what stands for a missing cell
+    middle: np.ndarray  #: [p] in place of a missing cell
     cells: np.ndarray  #: [n, p] of training rows, in the order of the law's ranks
     loose: np.ndarray  #: [n] bool, cells that may take another value
     host: np.ndarray  #: by node of the tree, the regression that it uses
@@ -53,8 +56,10 @@ class Adjustment:
         return np.where(free, np.clip(moved, self.lows[h], self.highs[h]), cells)
 
 
-def runs(tree: Any, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(start, stop, parent) of every node, whose rows are one run as leaves are numbered depth first."""
+def runs(
+    tree: DecisionTreeClassifier | DecisionTreeRegressor, starts: np.ndarray, stops: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(start, stop, parent) of every node; its rows are one run, for leaves are numbered depth first."""
     t = tree.tree_
     start, stop, parent = starts.copy(), stops.copy(), np.full(t.node_count, -1)
     for side in (t.children_left, t.children_right):
@@ -76,7 +81,7 @@ def fit_adjustment(
     rows: np.ndarray,
     columns: list[int],
 ) -> Adjustment | None:
-    """Fit the regressions; None where none of them wins anything.
+    """Fit the regressions; None where none of them lowers the error.
 
     Args:
         nodes: of the tree: where the runs of their rows start and stop, and their parents.
@@ -111,7 +116,7 @@ def fit_adjustment(
 
 
 def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Slopes [p], the penalty chosen by generalized cross-validation (Golub, Heath, Wahba 1979); 0 where none wins."""
+    """Slopes [p], the penalty chosen by generalized cross-validation (Golub, Heath, Wahba 1979); 0 where none helps."""
     n, spread = len(x), x.std(axis=0)
     out, varies = np.zeros(x.shape[1]), spread > 1e-9 * (1 + np.abs(x.mean(axis=0)))
     if not varies.any():

@@ -58,7 +58,7 @@ class Alphabet:
         return out
 
     def snapped(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cells that the column takes, and their ranks: any where it is continuous, else the nearest not exact."""
+        """The nearest cells that the column can have, and their ranks; unless it is continuous, no exact ones."""
         if self.continuous:
             return cells, np.interp(cells, self.values, self.middle)
         free = np.flatnonzero(~self.exact)

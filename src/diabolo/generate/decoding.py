@@ -17,7 +17,7 @@ from diabolo.model.likelihood import likelihoods
 
 __all__ = ["decoded_rows", "given_codes", "with_noise"]
 
-#: Codes decoded at once; candidates for each row wanted, fewest and most; fewest that may be left of them in effect.
+#: Codes decoded at once; candidates for each row, in all at least and at most; fewest left in effect.
 PIECE, EACH, FEWEST, MOST, LEFT = 16_384, 50, 20_000, 1_000_000, 20.0
 
 
@@ -106,7 +106,7 @@ def given_codes(
 
 
 def _row(model: Model, given: Mapping[int, float]) -> Tensor:
-    """One row with the cells given, and whatever elsewhere."""
+    """One row with the cells given; its other cells do not matter."""
     columns = model.encoding.schema.columns
     cells = [given.get(i, c.low) for i, c in enumerate(columns)]
     return torch.tensor([cells], dtype=torch.float64)

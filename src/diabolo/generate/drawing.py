@@ -12,9 +12,9 @@ from diabolo.data.encoding import Encoding
 from diabolo.data.hashing import hash_rows
 from diabolo.errors import ConfigError, DataError
 from diabolo.fitted.record import scorable
-from diabolo.generate.fidelity import Fidelity, compare
+from diabolo.generate.fidelity import Fidelity, fidelity_of
 from diabolo.generate.given import given_cells
-from diabolo.generate.methods import Sampler, automatic, methods
+from diabolo.generate.methods import Sampler, automatic_method, methods
 from diabolo.registry import Spec
 
 __all__ = ["draw", "judge"]
@@ -36,7 +36,7 @@ def draw(
         raise ConfigError(f"n = {n!r}; allowed are whole numbers from 1 up")
     generator = torch.Generator().manual_seed(seed)
     encoding = sampler.model.encoding
-    part = methods.create(automatic(sampler, mean) if method == "auto" else method)
+    part = methods.create(automatic_method(sampler, mean) if method == "auto" else method)
     conditions = given_cells(encoding.schema, given)
     out = np.empty((n, len(encoding.schema.columns)))
     for start in range(0, n, PIECE):
@@ -48,7 +48,7 @@ def draw(
 
 
 def _leave_out(encoding: Encoding, values: np.ndarray, given: Mapping[int, float], generator: torch.Generator) -> None:
-    """Let cells of constants, which no model of rows has, be missing as often as in training rows."""
+    """Leave out cells of constants as often as in training rows; no method draws them."""
     for i in encoding.gappy:
         if i not in given:
             drawn = torch.rand(len(values), generator=generator, dtype=torch.float64).numpy()
@@ -85,7 +85,7 @@ def judge(
         DataError: fewer than ten rows are new to the autoencoder.
     """
     real = values if known is None else values[~np.isin(hash_rows(values), known)]
-    # No draw is like a row that cannot be scored, as one with an infinite cell, and no distance is.
+    # A row that cannot be scored, as one with an infinite cell, is like no draw and has no distance.
     real = real[scorable(sampler.model.encoding, real)]
     if len(real) < 10:
         raise DataError(
@@ -93,4 +93,4 @@ def judge(
             "give rows that it was not fitted on"
         )
     drawn = draw(sampler, min(n, len(real)), seed, method=method)
-    return compare(real, drawn, sampler.model.encoding.schema, sampler.rows, seed)
+    return fidelity_of(real, drawn, sampler.model.encoding.schema, sampler.rows, seed)

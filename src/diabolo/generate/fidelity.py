@@ -14,14 +14,14 @@ from diabolo.data.schema import Schema
 from diabolo.errors import DataError
 from diabolo.metrics import auroc
 
-__all__ = ["ColumnDistance", "Copying", "Fidelity", "column_distances", "compare", "copying", "two_sample_auroc"]
+__all__ = ["ColumnDistance", "Copying", "Fidelity", "column_distances", "fidelity_of", "copying", "two_sample_auroc"]
 
 #: Rows of each side that a comparison takes, and training rows that copies are looked for among.
 MOST_ROWS, MOST_TRAIN = 10_000, 20_000
 FOLDS = 5
 #: Distances are computed for so many rows at once.
 TILE = 512
-#: An alarm needs this much more of the drawn rows than of the held-out ones near training rows, beyond chance.
+#: An alarm needs this excess share of drawn over held-out rows near training rows, and this p-value of it.
 EXCESS, LEVEL = 0.1, 1e-3
 
 
@@ -69,7 +69,7 @@ class Fidelity:
     copying: Copying | None  #: None without training rows
 
 
-def compare(
+def fidelity_of(
     real: np.ndarray, drawn: np.ndarray, schema: Schema, train: np.ndarray | None = None, seed: int = 0
 ) -> Fidelity:
     """Compare drawn with real rows; at most 10,000 of each, chosen by seed.
@@ -179,7 +179,7 @@ def _features(
 
 
 def _pearson(x: np.ndarray) -> np.ndarray:
-    """Correlation matrix; 0 beside what does not vary."""
+    """Correlation matrix; 0 for a column that does not vary."""
     x = x - x.mean(axis=0)
     spread = np.sqrt((x**2).sum(axis=0))
     x /= np.where(spread > 0, spread, 1.0)

@@ -1,4 +1,4 @@
-"""Values that drawn rows are to have, as cells of the table."""
+"""Given values of drawn rows, as cells of the table."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from diabolo.data.dtypes import TEXT, date_said, is_date
+from diabolo.data.dtypes import TEXT, is_date, is_time
 from diabolo.data.schema import Column, Schema
+from diabolo.data.times import clock, moment, radians
 from diabolo.errors import ConfigError, nearest
 
 __all__ = ["given_cells"]
@@ -40,8 +41,8 @@ def given_cells(schema: Schema, given: Mapping[str, Any] | None) -> dict[int, fl
     return out
 
 
-def _cell(column: Column, value: Any) -> tuple[float | None, str]:
-    """A value as a cell, None if it is none; and what is allowed."""
+def _cell(column: Column, value: object) -> tuple[float | None, str]:
+    """A value as a cell, None if it is none; and the allowed values."""
     said = str(value).strip()
     words = column.levels
     if column.dtype in TEXT or column.kind == "categorical":
@@ -50,7 +51,7 @@ def _cell(column: Column, value: Any) -> tuple[float | None, str]:
         same = [k for k, w in enumerate(words) if said == w or (column.dtype not in TEXT and number == float(w))]
         return (float(same[0]) if same else None), shown
     if is_date(column.dtype):
-        low, high = date_said(column.low), date_said(column.high)
+        low, high = moment(column.low), moment(column.high)
         try:
             stamp = np.datetime64(_without_zone(said))
             whole = stamp.astype("datetime64[s]")
@@ -60,6 +61,8 @@ def _cell(column: Column, value: Any) -> tuple[float | None, str]:
         if np.isnat(stamp):
             return None, f"dates from {low} to {high}"
         return float(whole.astype(np.int64)) + rest, f"dates from {low} to {high}"
+    if is_time(column.dtype):
+        return radians(said), f"times of day from {clock(column.low)} to {clock(column.high)}"
     if column.kind == "boolean":
         return TRUTH.get(said.lower()), "true and false"
     if column.kind == "ordinal":
@@ -69,7 +72,7 @@ def _cell(column: Column, value: Any) -> tuple[float | None, str]:
 
 
 def _without_zone(said: str) -> str:
-    """A date in UTC, as cells are, of one that says its distance from UTC."""
+    """A date with an offset from UTC, as one in UTC, like the cells."""
     try:
         stamp = datetime.fromisoformat(said)
     except ValueError:

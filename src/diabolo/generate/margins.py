@@ -1,7 +1,7 @@
 """Cells of drawn rows put where training cells of the same rank lie: each column's own law becomes the training rows'.
 
-x ↦ F⁻¹(G(x)), G the law of drawn and F that of training cells, is monotone: what columns have to do with one another,
-their copula, stays as drawn; values that repeat, gaps and ends come back (Nelsen 2006, An Introduction to Copulas).
+x ↦ F⁻¹(G(x)), G the law of drawn and F that of training cells, is monotone: the relation between columns, their copula,
+stays as drawn. Repeated values, gaps and ends come back (Nelsen 2006, An Introduction to Copulas).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ways to draw rows, by name: what codes come from, and what draws a row's columns."""
+"""Ways to draw rows, by name: the source of codes, and the law of a row's columns."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from annotated_types import Ge, Le
 from diabolo.errors import ConfigError
 from diabolo.generate.decoding import decoded_rows, given_codes, with_noise
 from diabolo.generate.margins import Margins
-from diabolo.generate.mixture import Mixture, fit_mixture
+from diabolo.generate.mixture import CodeMixture, fit_mixture
 from diabolo.generate.reweighting import Ratio, fit_ratio
 from diabolo.generate.trees import Trees, smallest_leaf
 from diabolo.model.autoencoder import Model
 from diabolo.registry import Entry, Registry
 
-__all__ = ["MOST_COLUMNS", "Method", "Sampler", "automatic", "codes_of", "methods"]
+__all__ = ["MOST_COLUMNS", "Method", "Sampler", "automatic_method", "codes_of", "methods"]
 
 #: Columns that trees are grown for by default; beyond, and for images, the decoder draws.
 MOST_COLUMNS = 128
@@ -29,7 +29,7 @@ MAPPED = 10_000
 
 
 class Sampler:
-    """A fitted model and the training rows that it keeps: what new rows are drawn from, learnt when first asked for.
+    """The source of new rows: a fitted model and the training rows it keeps; laws are learnt when first asked for.
 
     Args:
         model: fitted.
@@ -37,7 +37,7 @@ class Sampler:
         mixture: the density of their codes, where it is known already.
     """
 
-    def __init__(self, model: Model, rows: np.ndarray | None, mixture: Mixture | None = None) -> None:
+    def __init__(self, model: Model, rows: np.ndarray | None, mixture: CodeMixture | None = None) -> None:
         self.model, self.rows, self._mixture = model, rows, mixture
         self._corrected: tuple[int, tuple[Margins, Ratio | None]] | None = None
         self._law: tuple[tuple[object, ...], tuple[Trees, Ratio | None]] | None = None
@@ -61,7 +61,7 @@ class Sampler:
         return codes_of(self.model, self.rows)
 
     @property
-    def mixture(self) -> Mixture:
+    def mixture(self) -> CodeMixture:
         if self._mixture is None:
             self._mixture = fit_mixture(self.codes, self.model.config.random_state)
         return self._mixture
@@ -75,7 +75,7 @@ class Sampler:
         )
 
     def law(self, first: tuple[int, ...], leaf: int, reweighted: bool) -> tuple[Trees, Ratio | None]:
-        """Trees over the columns, with those that will be given first, and what training rows are to rows they draw.
+        """Trees over the columns, given ones first, and the density ratio of training rows to rows of the trees.
 
         The last ones asked for are kept.
         """
@@ -90,7 +90,7 @@ class Sampler:
         return self._law[1]
 
     def corrected(self, rounds: int) -> tuple[Margins, Ratio | None]:
-        """What training rows are to rows of the decoder: column by column, and then as a whole.
+        """Maps of columns from rows of the decoder to training rows, and the density ratio that is left.
 
         The last ones asked for are kept.
         """
@@ -138,7 +138,7 @@ class Method(Entry, abc.ABC):
 methods: Registry[Method] = Registry("method", __package__)
 
 
-def automatic(sampler: Sampler, mean: bool) -> str:
+def automatic_method(sampler: Sampler, mean: bool) -> str:
     """The method of `auto`: trees for rows of a table, the decoder for means, images and very many columns."""
     schema = sampler.model.encoding.schema
     if sampler.rows is None:
@@ -185,7 +185,8 @@ class FromMixture(_Decoded):
 class FromResampled(Method):
     """Rows of `mixture`, moved to the laws of training columns and kept by the ratio of densities."""
 
-    #: Times that the ratio is learnt, of what rows still lack; 0: only the columns' laws are put right.
+    #: Rounds in which the ratio is learnt, each of the difference that is left; 0: only the columns' laws are
+    #: corrected.
     rounds: Annotated[int, Ge(0), Le(20)] = 3
     #: Candidates for each row at most.
     candidates: Annotated[int, Ge(2), Le(1_000)] = 100
@@ -211,11 +212,11 @@ class FromResampled(Method):
 
 @methods.register("trees")
 class FromTrees(Method):
-    """The component of z in that mixture, then column after column from the law of its tree given those before."""
+    """The component of z in that mixture, then each column by its tree's law, given the columns before."""
 
     #: Training rows in a leaf, at least: fewer copy, more blur. "auto" takes the fewest that do not copy.
     leaf: Annotated[int, Ge(1), Le(10_000)] | Literal["auto"] = "auto"
-    #: Candidates for each row at most, of which one is kept by how much likelier it is among training rows; 1: none.
+    #: Candidates for each row at most; the density ratio chooses one of them. 1: every row is kept.
     candidates: Annotated[int, Ge(1), Le(1_000)] = 24
 
     def draw(

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-__all__ = ["Mixture", "fit_mixture"]
+__all__ = ["CodeMixture", "fit_mixture"]
 
 #: Codes that a mixture is fitted to at most, numbers of components that are tried, and codes per component at least.
 MOST_CODES, COMPONENTS, CODES_EACH = 5_000, (1, 2, 4, 8, 16, 32), 20
@@ -15,7 +15,7 @@ FLOOR = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
-class Mixture:
+class CodeMixture:
     """Σ w_m N(z; μ_m, Σ_m), with full covariances."""
 
     weights: np.ndarray  #: [M] float64, sum 1
@@ -47,7 +47,7 @@ class Mixture:
         return np.asarray(self.log_joint(codes).argmax(axis=1))
 
 
-def fit_mixture(codes: np.ndarray, seed: int) -> Mixture:
+def fit_mixture(codes: np.ndarray, seed: int) -> CodeMixture:
     """Fit by expectation maximisation (Dempster, Laird, Rubin 1977), scikit-learn's.
 
     The number of components is doubled as long as codes kept apart become more probable.
@@ -73,19 +73,19 @@ def fit_mixture(codes: np.ndarray, seed: int) -> Mixture:
         best, most = m, value
     found = _fitted(unit, best, seed)
     scale = spread[:, None] * spread
-    return Mixture(found.weights, mean + spread * found.means, found.covariances * scale)
+    return CodeMixture(found.weights, mean + spread * found.means, found.covariances * scale)
 
 
-def _fitted(unit: np.ndarray, components: int, seed: int) -> Mixture:
+def _fitted(unit: np.ndarray, components: int, seed: int) -> CodeMixture:
     """A mixture of standardised codes."""
     from sklearn.mixture import GaussianMixture
 
     k = unit.shape[1]
     if components == 1:
         cov = np.cov(unit, rowvar=False, bias=True).reshape(k, k) if len(unit) > 1 else np.zeros((k, k))
-        return Mixture(np.ones(1), unit.mean(axis=0)[None], (cov + FLOOR * np.eye(k))[None])
+        return CodeMixture(np.ones(1), unit.mean(axis=0)[None], (cov + FLOOR * np.eye(k))[None])
     found = GaussianMixture(
         components, reg_covar=FLOOR, init_params="k-means++", max_iter=500, tol=1e-3, random_state=seed % 2**32
     ).fit(unit)
     weights = np.maximum(found.weights_, 1e-12)
-    return Mixture(weights / weights.sum(), found.means_, found.covariances_)
+    return CodeMixture(weights / weights.sum(), found.means_, found.covariances_)

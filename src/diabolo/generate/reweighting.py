@@ -1,4 +1,4 @@
-"""Rows kept by how much likelier they are among training rows: what a law of rows misses, learnt by telling apart.
+"""Drawn rows resampled by a learnt density ratio of training rows to them.
 
 A classifier that tells training rows from drawn ones gives their density ratio w(x) (Sugiyama, Suzuki, Kanamori 2012);
 of several candidates one is kept with probability ∝ w, which is importance resampling (Rubin 1988; with a classifier:
@@ -8,9 +8,12 @@ Grover et al. 2019, arXiv:1906.09531).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
 __all__ = ["Ratio", "fit_ratio"]
 
@@ -18,7 +21,7 @@ __all__ = ["Ratio", "fit_ratio"]
 DRAWN, FEWEST = 3, 200
 #: Rows drawn for each training row where the ratio is learnt in rounds.
 POOL = 20
-#: What the log-likelihood of held-back rows must win, nats, for the ratio to be used.
+#: Gain in the log-likelihood of held-back rows, nats, from which on the ratio is used.
 WIN = 1e-3
 #: Candidates for each row, times the square of the weights' coefficient of variation.
 CANDIDATES = 8
@@ -29,7 +32,7 @@ PIECE = 65_536
 class Ratio:
     """w(x), a product over rounds, and the square of its coefficient of variation among rows drawn."""
 
-    def __init__(self, classifiers: list[Any], spread: float) -> None:
+    def __init__(self, classifiers: list[HistGradientBoostingClassifier], spread: float) -> None:
         self._classifiers, self.spread = classifiers, spread
 
     def log(self, rows: np.ndarray) -> np.ndarray:
@@ -40,7 +43,7 @@ class Ratio:
         return out
 
     def draw(self, law: Callable[[int], np.ndarray], n: int, most: int, rng: np.random.Generator) -> np.ndarray:
-        """n of the rows [m, C] that the law draws, one of as many candidates each as weights of that spread need."""
+        """n of the rows [m, C] that the law draws, each chosen from as many candidates as the weights' spread needs."""
         each = min(most, 1 + int(np.ceil(CANDIDATES * self.spread)))
         out = []
         for start in range(0, n, PIECE // each):
@@ -54,13 +57,13 @@ class Ratio:
 
 
 def fit_ratio(rows: np.ndarray, law: Callable[[int], np.ndarray], seed: int, rounds: int = 1) -> Ratio | None:
-    """Learn the ratio by gradient boosting (scikit-learn's), stopped by held-back rows; None where nothing is to win.
+    """Learn the ratio by gradient boosting (scikit-learn's), stopped by held-back rows; None where it gains nothing.
 
     Args:
         rows: training rows, [n, C].
         law: draws rows [m, C].
         seed: of the rows held back.
-        rounds: at most; each learns what rows still lack that are drawn with the weights of those before it.
+        rounds: at most; each learns the difference that the weights of the rounds before it have left.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -70,7 +73,7 @@ def fit_ratio(rows: np.ndarray, law: Callable[[int], np.ndarray], seed: int, rou
     # Weights leave few rows in effect: the rounds that follow the first draw from a larger pool.
     pool = law((DRAWN if rounds == 1 else POOL) * n)
     log_w, rng = np.zeros(len(pool)), np.random.default_rng(seed)
-    found: list[Any] = []
+    found: list[HistGradientBoostingClassifier] = []
     y = np.repeat([1, 0], [n, DRAWN * n])
     for turn in range(rounds):
         w = np.exp(log_w - log_w.max())

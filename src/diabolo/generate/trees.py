@@ -1,15 +1,15 @@
 """Rows column after column: p(x) = Σ_k p(k) Π_c p(x_c | k, x_1..x_(c−1)), k the component of the row's code.
 
-Each factor is a classification or regression tree (Breiman et al. 1984) whose leaves hold training cells; rows drawn so
-are what statistical offices publish in place of records (Reiter 2005, Journal of Official Statistics 21, 441). Columns
-whose values are given come first in the order, so the others are drawn from their law given them.
+Each factor is a classification or regression tree (Breiman et al. 1984) whose leaves hold training cells. Statistical
+offices publish rows drawn so in place of records (Reiter 2005, Journal of Official Statistics 21, 441). Columns whose
+values are given come first in the order, so the other columns are drawn from their law given these values.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,27 +19,30 @@ from diabolo.generate.adjusting import Adjustment, fit_adjustment, runs
 from diabolo.generate.alphabet import ABSENT, Alphabet
 from diabolo.generate.fidelity import copying
 
+if TYPE_CHECKING:
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
 __all__ = ["Trees", "smallest_leaf"]
 
 #: Ranks that a value drawn for a continuous column may lie away from the training cell it comes from.
 BLUR = 0.01
-#: What a split of a continuous column must lower the sum of squared scores by: without it, trees grow until leaves
-#: single out training rows, and rows drawn are near copies.
+#: A split of a continuous column must lower the sum of squared scores by this much. Else trees grow until leaves single
+#: out training rows, and rows drawn are near copies.
 GAIN = 6.0
-#: Share of a column's own law in every leaf's when values are given: what no leaf holds is rare, not impossible.
+#: Share of a column's own law in each leaf's law when values are given: a value of no leaf is rare, not impossible.
 REST = 1e-6
 #: Training rows in a leaf that are tried; rows held back to try them on, in all, at least, of so many folds at most.
 LEAVES, HELD, FOLDS = (5, 10, 20, 40), 2_000, 5
-#: P(a drawn row is nearer to a training row than one held back) up to which rows drawn are no copies; ½ if none is.
+#: P(a drawn row is nearer to a training row than one held back) up to which rows drawn are no copies; ½ without any.
 NEARER = 0.52
 
 
 @dataclasses.dataclass
 class _Law:
-    """p(x_c | what comes before): leaves of a tree, each a run of training ranks, sorted."""
+    """p(x_c | the columns before): leaves of a tree, each a run of training ranks, sorted."""
 
     alphabet: Alphabet
-    tree: Any  #: None for one leaf
+    tree: DecisionTreeClassifier | DecisionTreeRegressor | None  #: None for one leaf
     ranks: np.ndarray
     starts: np.ndarray
     stops: np.ndarray
@@ -63,11 +66,11 @@ class _Law:
         return np.where(exact, rank, low), np.where(exact, rank, high)
 
     def draw(self, before: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Ranks or states, and cells, given what comes before [n, ·] and the rows drawn so far [n, C]."""
+        """Ranks or states, and cells, given the ranks before [n, ·] and the rows drawn so far [n, C]."""
         leaf = self.leaves(before)
         start, stop = self.starts[leaf], self.stops[leaf]
         at = start + (rng.random(len(leaf)) * (stop - start)).astype(np.int64)
-        # A value that repeats may be shared for a reason: its neighbours were never seen with the rest of the row.
+        # A repeated value is kept as it is: its neighbors were never seen with the rest of the row.
         rank = self.ranks[at]
         if self.alphabet.continuous:
             low, high = self.piece(at, start, stop)
@@ -80,7 +83,7 @@ class _Law:
         return rank, cells
 
     def mass(self, before: np.ndarray, rank: float, low: float, high: float) -> np.ndarray:
-        """Probability of the interval of ranks, or of a state, given what comes before [n, ·]."""
+        """Probability of the interval of ranks, or of a state, given the ranks before [n, ·]."""
         out = np.empty(len(before))
         for i, leaf in enumerate(self.leaves(before)):
             start, stop = self.starts[leaf], self.stops[leaf]
@@ -171,7 +174,7 @@ class Trees:
         return out
 
     def _given(self, given: Mapping[int, float]) -> tuple[np.ndarray, list[float]]:
-        """p(k | given) [M], and the ranks of what is given."""
+        """p(k | given) [M], and the ranks of the given values."""
         ranks: list[float] = []
         before = np.empty((len(self.shares), 1 + len(self.order)), np.float32)
         before[:, 0] = np.arange(len(self.shares))

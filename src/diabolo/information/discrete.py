@@ -115,8 +115,8 @@ def kl_divergence(p: ArrayLike, q: ArrayLike, *, base: float | None = None) -> f
 def symmetrized_kl(p: ArrayLike, q: ArrayLike, *, base: float | None = None) -> float:
     """Symmetrized Kullback-Leibler divergence ½ [D_KL(p ‖ q) + D_KL(q ‖ p)]: half of Jeffreys' divergence (1946).
 
-    Lectures often write D_JS for it. It is not the Jensen-Shannon divergence, is inf as soon as one has a zero that the
-    other has not, and neither it nor its square root is a metric.
+    Lectures often write D_JS for it. It is not the Jensen-Shannon divergence, is inf as soon as one has a zero where
+    the other has none, and neither it nor its square root is a metric.
 
     Args:
         p, q: distributions of one shape.
@@ -178,7 +178,7 @@ def js_distance(p: ArrayLike, q: ArrayLike, *, base: float | None = None) -> flo
 
 
 def mutual_information(joint: ArrayLike, *, base: float | None = None) -> float:
-    """Mutual information I(X; Y) = D_KL(p(x, y) ‖ p(x) p(y)) of a joint table: what one tells of the other.
+    """Mutual information I(X; Y) = D_KL(p(x, y) ‖ p(x) p(y)) of a joint table: knowing one, the gain about the other.
 
     Args:
         joint: [number of x, number of y], numbers ≥ 0 that sum to 1.

@@ -99,7 +99,7 @@ def sample_mutual_information(x: ArrayLike, y: ArrayLike, neighbors: int = 3, *,
 
 
 def _rows(name: str, values: ArrayLike, neighbors: int, itself: bool = True) -> np.ndarray:
-    """[n, d] in which a row has enough neighbors; `itself`: it is one of these rows, which does not count."""
+    """[n, d], refused if a row has too few neighbors; with `itself` it is one of these rows, and does not count."""
     try:
         array = np.asarray(values, np.float64)
     except (TypeError, ValueError) as cause:

@@ -58,30 +58,25 @@ class Model:
         self.latent_dim: int = config.latent_dim
         self.heads = build_heads(config, encoding, self.latent.stochastic)
         self.network = network = networks.create(config.network)
-        theta = self.heads[-1].stop
-        self.encoder = network.encoder(
-            encoding.width, config.hidden, self.latent.width(self.latent_dim), encoding.shape
-        )
-        self.decoder = network.decoder(self.latent_dim, config.hidden[::-1], theta, encoding.shape)
+        k, c, shape = self.latent_dim, len(encoding.schema.output_names), encoding.shape
+        self.encoder = network.encoder(encoding.width, config.hidden, self.latent.width(k), shape)
+        self.decoder = network.decoder(k, config.hidden[::-1], self.heads[-1].stop, shape)
         if self.regularizer.scaled and config.code_scale == "decoder" and not has_paths(self.decoder):
             raise ConfigError(
                 f"regularizer {self.regularizer.name!r} measures codes by the decoder's weights, and of network "
                 f"{config.network!r} it does not know them: set code_scale='rms', or take latent='topk'"
             )
         shapes = {**parameter_shapes("encoder", self.encoder), **parameter_shapes("decoder", self.decoder)}
-        for head in self.heads:
-            own = head.likelihood.own(len(head.block.columns))
-            shapes.update({f"{head.prefix}.{name}": shape for name, shape in own.items()})
-        first = self.prior.own(self.latent_dim)
+        shapes |= {f"{h.prefix}.{n}": s for h in self.heads for n, s in h.likelihood.own(len(h.block.columns)).items()}
+        first = self.prior.own(k)
         shapes |= {f"prior.{name}": tuple(value.shape) for name, value in first.items()}
-        k, c = self.latent_dim, len(encoding.schema.output_names)
         kept = {"latent_mean": (k,), "latent_cov": (k, k), "typical_nll": (c,), "typical_squared_error": (c,)}
         if state is not None:
             check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
         else:
             check_room(config, sum(math.prod(s) for s in shapes.values()), math.prod(lead))
         self.store = ParameterStore(shapes, lead)
-        #: What training rows say of the fitted model; filled in when a fit ends.
+        #: Moments of the training codes and typical costs of columns; filled in when a fit ends.
         self.buffers: dict[str, Tensor] = {n: torch.zeros(*lead, *s) for n, s in kept.items()}
         if state is None:
             self.store.initialise("encoder", self.encoder, 2 * config.random_state)
@@ -92,7 +87,9 @@ class Model:
             for name, tensor in {**self.store.views, **self.buffers}.items():
                 tensor.copy_(torch.from_numpy(np.array(state[name])))
         self.use(self.store.views)
-        self._block_order = [column for head in self._value_heads() for column in head.block.columns]
+        #: Heads of values, and their columns in this order; the others say whether cells are missing.
+        self._valued = [h for h in self.heads if h.block.kind != "missing"]
+        self._block_order = [column for head in self._valued for column in head.block.columns]
 
     def use(self, parameters: dict[str, Tensor]) -> None:
         """Compute with these tensors from now on: the store's views, or training's leaves over them."""
@@ -101,9 +98,6 @@ class Model:
         learned = {k.removeprefix("prior."): parameters[k] for k in parameters if k.startswith("prior.")}
         self.prior = self.prior.bound(learned) if learned else self.prior
         self.own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
-
-    def _value_heads(self) -> list[Head]:
-        return [h for h in self.heads if h.block.kind != "missing"]
 
     def to(self, device: str) -> Model:
         """Move parameters, buffers and floors; PyTorch's names for devices."""
@@ -119,8 +113,7 @@ class Model:
     @property
     def multiply_adds(self) -> int:
         """Multiplications that a row costs on its way through encoder and decoder, of all members."""
-        once = sum(operation.multiply_adds for operation in (*self.encoder, *self.decoder))
-        return once * math.prod(self.lead)
+        return sum(o.multiply_adds for o in (*self.encoder, *self.decoder)) * math.prod(self.lead)
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
 
@@ -145,18 +138,16 @@ class Model:
     def nll(self, theta: Tensor, rows: Encoded) -> list[Tensor]:
         """−log p(x|z) per head, [*, B, columns], standardised; cells that are not there cost 0.
 
-        Where rows carry memory, theta is taken as part of it, and may be overwritten.
+        Where rows carry memory, theta belongs to it, and may be overwritten.
         """
         out = []
         for head, own in zip(self.heads, self.own, strict=True):
-            x = head.inputs(rows.x)
-            part = theta[..., head.start : head.stop]
-            nll = head.likelihood.nll(part, own, x, head.units, rows.memory)
-            out.append(self._masked(nll, head, rows))
+            part, x = theta[..., head.start : head.stop], head.inputs(rows.x)
+            out.append(self._masked(head.likelihood.nll(part, own, x, head.units, rows.memory), head, rows))
         return out
 
     def observe(self, rows: Encoded, generator: torch.Generator) -> Encoded:
-        """Rows as one training step sees them: what a likelihood takes for a probability, drawn."""
+        """Rows as one training step sees them: a cell that a likelihood takes for a probability becomes a draw."""
         x = rows.x
         for head in self.heads:
             drawn = head.likelihood.observe(head.inputs(rows.x), generator)
@@ -169,8 +160,7 @@ class Model:
         """Mean over rows of `nll`, weighted by `share` [B] (sum 1) if given: per head [*, columns]."""
         out = []
         for head, own in zip(self.heads, self.own, strict=True):
-            part, x = theta[..., head.start : head.stop], head.inputs(rows.x)
-            present = self._present(head, rows)
+            part, x, present = theta[..., head.start : head.stop], head.inputs(rows.x), self._present(head, rows)
             out.append(head.likelihood.mean_nll(part, own, x, head.units, share, present, rows.memory))
         return out
 
@@ -185,24 +175,28 @@ class Model:
 
     def _by_column(self, cells: list[Tensor]) -> Tensor:
         """Per-head cells → [*, B, C] in the schema's order; missingness is charged to its own column."""
-        value = [(h, c) for h, c in zip(self.heads, cells, strict=True) if h.block.kind != "missing"]
         c = len(self.encoding.schema.output_names)
-        if self._block_order == list(range(c)) and len(cells) == len(value):
-            return value[0][1] if len(value) == 1 else torch.cat([v for _, v in value], dim=-1)
-        out = torch.zeros(*value[0][1].shape[:-1], c, device=value[0][1].device)
+        if self._block_order == list(range(c)) and len(cells) == len(self._valued):
+            return cells[0] if len(cells) == 1 else torch.cat(cells, dim=-1)
+        first = next(cell for h, cell in zip(self.heads, cells, strict=True) if h.block.kind != "missing")
+        out = torch.zeros(*first.shape[:-1], c, device=first.device)
         for head, cell in zip(self.heads, cells, strict=True):
             out[..., list(head.block.columns)] += cell
         return out
 
-    # ── what scores and reports read ──────────────────────────────────────────────────────────────
+    # ── for scores and reports ────────────────────────────────────────────────────────────────────
+
+    @property
+    def _surprise(self) -> float:
+        """Price of an event that no training row had, by Laplace's rule, nats."""
+        return math.log(self.encoding.n_train + 2)
 
     def column_nll(self, theta: Tensor, rows: Encoded, missingness: bool = True) -> Tensor:
         """−log p(x|z) per output column, [*, B, C], nats, a density in original units.
 
-        A missing cell costs its column's typical nll plus the surprise of being missing; a constant
-        column costs log(n + 2) where it does not keep its value, and so does a category that no
-        training row had (Laplace's rule). A constant that some training cells lacked costs −log of the share of those
-        like it, there or missing. Without `missingness`, whether a cell is there costs nothing.
+        A missing cell costs its column's typical nll plus the surprise of being missing. A constant that changed costs
+        log(n + 2), by Laplace's rule, and so does a category that no training row had. A constant that some training
+        rows lack costs −log of the share of rows like it, there or missing; without `missingness` all that is free.
         """
         cells = self.nll(theta, rows)
         for i, head in enumerate(self.heads):
@@ -212,30 +206,27 @@ class Model:
             elif head.block.kind == "missing" and not missingness:
                 cells[i] = torch.zeros_like(cells[i])
         nll = self._by_column(cells)
-        surprise = math.log(self.encoding.n_train + 2)
         if rows.missing is not None:
-            nll = nll + self._missing_cost(rows.missing, self.buffers["typical_nll"], surprise)
+            nll = nll + self._missing_cost(rows.missing, self.buffers["typical_nll"], self._surprise)
         if missingness and self.encoding.gappy:
             nll = nll.clone()
             nll[..., self.encoding.gappy] += self._gap_cost(rows, nll.device)
-        return self._with_changed(nll, rows, surprise)
+        return self._with_changed(nll, rows, self._surprise)
 
     def row_nll(self, theta: Tensor, rows: Encoded) -> Tensor:
         """−log p(x|z), [*, B], nats: `column_nll` summed over columns, in fewer passes over the cells."""
         sums = []
         for head, own in zip(self.heads, self.own, strict=True):
-            part, present = theta[..., head.start : head.stop], self._present(head, rows)
+            part, x, present = theta[..., head.start : head.stop], head.inputs(rows.x), self._present(head, rows)
             scaled = head.likelihood.density and head.block.kind in SCALED
             offset = head.units.scale.log().float() if scaled else torch.zeros((), device=theta.device)
-            x = head.inputs(rows.x)
             sums.append(head.likelihood.row_nll(part, own, x, head.units, offset, present, rows.memory))
         total = sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
-        surprise = math.log(self.encoding.n_train + 2)
         if rows.missing is not None:
-            total = total + self._missing_cost(rows.missing, self.buffers["typical_nll"], surprise).sum(-1)
+            total = total + self._missing_cost(rows.missing, self.buffers["typical_nll"], self._surprise).sum(-1)
         if self.encoding.gappy:
             total = total + self._gap_cost(rows, total.device).sum(-1)
-        return total if rows.changed is None else total + surprise * rows.changed.sum(-1)
+        return total if rows.changed is None else total + self._surprise * rows.changed.sum(-1)
 
     def column_squared_error(self, theta: Tensor, rows: Encoded) -> Tensor:
         """Squared distance per output column, [*, B, C], standardised; an angle's is periodic."""
@@ -254,18 +245,18 @@ class Model:
 
     def _missing_cost(self, missing: Tensor, typical: Tensor, surprise: float) -> Tensor:
         """[*, B, C]: the typical cost of a missing cell; `surprise` where no training cell was missing."""
-        nullable = torch.zeros(missing.shape[-1], dtype=torch.bool, device=missing.device)
-        nullable[[*self.encoding.nullable, *self.encoding.gappy]] = True
         c = missing.shape[-1]
+        nullable = torch.zeros(c, dtype=torch.bool, device=missing.device)
+        nullable[[*self.encoding.nullable, *self.encoding.gappy]] = True
         cost = typical[..., None, :c] + torch.where(nullable, 0.0, surprise)
         cost = torch.where(missing, cost, 0.0)
         return functional.pad(cost, (0, typical.shape[-1] - c))
 
     def _gap_cost(self, rows: Encoded, device: torch.device) -> Tensor:
-        """What it costs that a constant is there or is missing, of which the network knows nothing, [B or 1, gappy]."""
+        """Cost of a constant that is there or missing, which the network does not see, [B or 1, gappy]."""
         columns, at = self.encoding.schema.columns, self.encoding.gappy
         share = torch.tensor([columns[c].missing for c in at], dtype=torch.float32, device=device)
-        # One that was never there has changed where it is.
+        # A constant that was never there counts as changed where it is there.
         there = torch.where(share < 1, -torch.log1p(-share), 0.0)[None]
         return there if rows.missing is None else torch.where(rows.missing[:, at], -share.log(), there)
 
@@ -278,15 +269,15 @@ class Model:
 
     def present_by_column(self, rows: Encoded) -> Tensor:
         """[B, C] float, 1 where a cell counts."""
-        ones = [torch.ones(len(rows), len(h.block.columns), device=rows.x.device) for h in self._value_heads()]
-        cells = [self._masked(one, h, rows) for one, h in zip(ones, self._value_heads(), strict=True)]
-        out = torch.ones(len(rows), len(self.encoding.schema.output_names), device=rows.x.device)
+        n, device = len(rows), rows.x.device
+        cells = [self._masked(torch.ones(n, len(h.block.columns), device=device), h, rows) for h in self._valued]
+        out = torch.ones(n, len(self.encoding.schema.output_names), device=device)
         out[:, self._block_order] = torch.cat(cells, dim=-1)
         return out
 
     def mean_values(self, theta: Tensor) -> Tensor:
         """E[x|z] in original units, [*, B, columns of the table], float64; missing cells are filled in."""
-        parts = {i: h.likelihood.mean(theta[..., h.start : h.stop], h.units) for i, h in enumerate(self.heads)}
+        parts = [h.likelihood.mean(theta[..., h.start : h.stop], h.units) for h in self.heads]
         return self._decode_heads(parts, fill=True)
 
     def pooled(self, theta: Tensor, log_weights: Tensor) -> Tensor:
@@ -299,17 +290,15 @@ class Model:
 
     def sample_values(self, theta: Tensor, generator: torch.Generator, fill: bool = False) -> Tensor:
         """Draws from p(x|z) in original units, [*, B, columns of the table], float64; with `fill` none is missing."""
-        parts = {
-            i: h.likelihood.sample(theta[..., h.start : h.stop], own, h.units, generator)
-            for i, (h, own) in enumerate(zip(self.heads, self.own, strict=True))
-        }
+        heads = zip(self.heads, self.own, strict=True)
+        parts = [h.likelihood.sample(theta[..., h.start : h.stop], own, h.units, generator) for h, own in heads]
         return self._decode_heads(parts, fill)
 
-    def _decode_heads(self, parts: dict[int, Tensor], fill: bool) -> Tensor:
+    def _decode_heads(self, parts: list[Tensor], fill: bool) -> Tensor:
         by_block: dict[int, Tensor] = {}
         for at, block in enumerate(self.encoding.blocks):
-            inside = [parts[i] for i, h in enumerate(self.heads) if block.start <= h.block.start < block.stop]
-            joined = torch.cat([p.to(torch.float64) for p in inside], dim=-1)
+            heads = zip(self.heads, parts, strict=True)
+            joined = torch.cat([p.double() for h, p in heads if block.start <= h.block.start < block.stop], dim=-1)
             by_block[at] = torch.zeros_like(joined) if fill and block.kind == "missing" else joined
         return self.encoding.decode(by_block)
 

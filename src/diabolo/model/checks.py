@@ -20,7 +20,7 @@ __all__ = ["check_parts", "check_room", "check_state", "resolve"]
 
 
 def resolve(config: Config, columns: int, inputs: int, shape: Shape | None = None) -> Config:
-    """Fill in what was left open: K as the latent has it, and widths."""
+    """Fill in settings that were left open: K as the latent has it, and widths."""
     latent_dim = config.latent_dim or latents.create(config.latent).default_dim(columns)
     hidden = config.hidden
     if hidden is None:
@@ -66,7 +66,7 @@ def check_parts(config: Config, latent: Latent, prior: Prior, regularizer: Regul
 
 
 def check_state(state: Mapping[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:
-    """Compare a file's tensors with what the config implies, before anything is allocated."""
+    """Compare a file's tensors with those that the config implies, before any is allocated."""
     if set(state) != set(shapes):
         odd = sorted(set(state) ^ set(shapes))[0]
         raise ConfigError(f"tensor {odd!r} is {'left over' if odd in state else 'missing'}")

@@ -1,10 +1,9 @@
-"""Which likelihood describes which columns, and where its numbers lie in the decoder's output."""
+"""The likelihood of each block of columns, and the place of its numbers in the decoder's output."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from diabolo.config import Config
 from diabolo.data.encoding import SCALED, Block, Encoding
 from diabolo.errors import ConfigError
 from diabolo.model.likelihood import Likelihood, Units, default_likelihood, likelihoods
+from diabolo.registry import Spec
 
 __all__ = ["Head", "build_heads"]
 
@@ -23,7 +23,7 @@ CHOICE = ("real", "integer", "count", "boolean")
 
 @dataclasses.dataclass
 class Head:
-    """One block's likelihood and where its numbers lie in the decoder's output."""
+    """One block's likelihood, and the place of its numbers in the decoder's output."""
 
     block: Block
     likelihood: Likelihood
@@ -68,7 +68,7 @@ def build_heads(config: Config, encoding: Encoding, stochastic: bool) -> list[He
     return heads
 
 
-def _split(block: Block, config: Config, encoding: Encoding, stochastic: bool) -> list[tuple[Block, Any]]:
+def _split(block: Block, config: Config, encoding: Encoding, stochastic: bool) -> list[tuple[Block, Spec]]:
     """A block's likelihood, and one block per run of columns that have their own (scaled columns lie one to one)."""
     if block.kind == "slots":
         # Laplace's rule keeps both patterns possible, whatever the training rows showed.
@@ -78,7 +78,7 @@ def _split(block: Block, config: Config, encoding: Encoding, stochastic: bool) -
     if block.kind == "ordinal":
         return [(block, {"name": "levels", "count": len(encoding.schema.columns[block.columns[0]].levels)})]
     names = encoding.schema.output_names
-    default: Any = default_likelihood(block.kind, stochastic)
+    default: Spec = default_likelihood(block.kind, stochastic)
     if config.likelihood != "auto" and block.kind in likelihoods.create(config.likelihood).kinds:
         default = config.likelihood
     if block.kind == "missing":
@@ -96,7 +96,7 @@ def _split(block: Block, config: Config, encoding: Encoding, stochastic: bool) -
     if block.kind not in SCALED and len({str(s) for s in specs}) > 1:
         shown = ", ".join(names[c] for c in block.columns[:4])
         raise ConfigError(f"column_likelihood: the {block.kind} columns {shown} share one likelihood")
-    runs: list[tuple[Block, Any]] = []
+    runs: list[tuple[Block, Spec]] = []
     at = 0
     for spec, group in itertools.groupby(zip(block.columns, specs, strict=True), key=lambda pair: pair[1]):
         columns = tuple(c for c, _ in group)

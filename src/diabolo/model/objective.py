@@ -85,15 +85,11 @@ def loss_terms(
 
 def row_losses(model: Model, rows: Encoded) -> Tensor:
     """−log p(x|z) [*lead, B] of clipped rows at the mean of their code, standardised nats: without noise and Ω."""
-    cells = model.nll(model.decode(model.encode(rows.x).mean), rows)
-    total = cells[0].sum(-1)
-    for more in cells[1:]:
-        total = total + more.sum(-1)
-    return total
+    return _total(model.nll(model.decode(model.encode(rows.x).mean), rows))
 
 
-def _total(distance: list[Tensor], omega: Tensor | None, beta: float) -> Tensor:
-    """loss [*lead] = Σ over columns of the distance + β Ω."""
+def _total(distance: list[Tensor], omega: Tensor | None = None, beta: float = 0.0) -> Tensor:
+    """Σ over columns of the distance + β Ω, without the axis of columns."""
     loss = distance[0].sum(-1)
     for more in distance[1:]:
         loss = loss + more.sum(-1)
@@ -105,7 +101,7 @@ def _importance_weighted_loss(
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """−log (1/S) Σ_s w_s per row, with w = p(x|z) (π(z)/q(z|x))^β; β = 1 makes it a bound of −log p(x).
 
-    The distance is Σ_s w̃_s (−log p(x|z_s)) with the normalised weights w̃, without gradient, and Ω what is left of
+    The distance is Σ_s w̃_s (−log p(x|z_s)) with the normalised weights w̃, without gradient, and Ω the rest of
     the loss. The bound "dreg" has the same value; its gradient towards the encoder leaves out the score ∂ log q/∂φ,
     whose expectation is (w̃ − w̃²) ∂ log w/∂z: less noise, the same mean (Tucker et al. 2019, arXiv:1810.04152, eq. 8).
     """
@@ -128,7 +124,7 @@ def _importance_weighted_loss(
         z.register_hook(lambda gradient: gradient * factor)  # type: ignore[no-untyped-call]
     per_row = math.log(draws) - log_w.logsumexp(0)
     loss = per_row.mean(-1) if share is None else torch.matmul(per_row, share)
-    left = loss.detach() - _total(distance, None, beta)
+    left = loss.detach() - _total(distance)
     # The very first step of a warm-up has β = 0.
     return loss, distance, left / (beta or 1.0)
 
@@ -154,7 +150,7 @@ def imputed(model: Model, rows: Encoded) -> Tensor:
     nodes = quadratic_nodes(IMPUTATION_NODES, model.latent_dim)
     z = posterior.at(nodes.reshape(len(nodes), *[1] * (len(model.lead) + 1), model.latent_dim))
     theta = model.decode(z)
-    seen = dataclasses.replace(rows, missing=None, memory=None)  # what is missing has no price here
+    seen = dataclasses.replace(rows, missing=None, memory=None)  # a missing cell has no price here
     log_p = -model.column_nll(theta, seen, missingness=False).sum(-1) + model.prior.log_prob(z).sum(-1)
     return model.pooled(theta, log_p - posterior.log_prob(z))
 

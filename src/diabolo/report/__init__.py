@@ -1,4 +1,4 @@
-"""One page on a fitted model: what it was trained on, what it says of rows, and what may be wrong with it."""
+"""One page on a fitted model: its training, its verdict on rows, and its possible faults."""
 
 from diabolo.report.write import write_report
 

@@ -3,7 +3,7 @@
 All three are judged on the same rows by the same yardsticks, so that they can be compared:
 
     explained = 1 − Σ (x − x̂)² / Σ (x − x̄)²             over standardised inputs that are there
-    bits      = ½ Σ_c n_c/n log2 1 / (1 − explained_c)   what a Gaussian code saves by knowing z; n_c cells are there
+    bits      = ½ Σ_c n_c/n log2 1 / (1 − explained_c)   savings of a Gaussian code that knows z; n_c cells are there
     detection = AUROC of the error, damaged rows against whole ones
 
 A damaged row has one column in eight, at least one, from another row: each cell is plausible, together they are not.
@@ -19,10 +19,10 @@ from diabolo.data.sources import encoded_rows
 from diabolo.metrics import auroc
 from diabolo.model.autoencoder import Model
 from diabolo.report.evidence import Evidence, share, spaced
-from diabolo.report.space import Pass, explained, run
+from diabolo.report.space import Pass, explained_variance, pass_rows
 from diabolo.train.loop import fit
 
-__all__ = ["Point", "Sizes", "active_units", "sizes_of"]
+__all__ = ["SizePoint", "LatentSizes", "active_units", "compared_sizes"]
 
 #: Seconds that all quick refits may take together, by the pace of the model's own training, which its file tells.
 MOST_SECONDS = 4.0
@@ -33,8 +33,8 @@ ACTIVE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
-    """What a latent of one size comes to."""
+class SizePoint:
+    """Figures of a latent of one size."""
 
     k: int
     explained: float
@@ -44,12 +44,12 @@ class Point:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sizes:
-    """Principal components by size, the model itself, quick refits by size, and why there are none."""
+class LatentSizes:
+    """Figures of principal components by size, of the model, and of quick refits by size, or why there are none."""
 
-    pca: list[Point]
-    own: Point
-    refits: list[Point]
+    pca: list[SizePoint]
+    own: SizePoint
+    refits: list[SizePoint]
     why_none: str = ""
 
 
@@ -66,15 +66,15 @@ def active_units(codes: np.ndarray) -> np.ndarray:
     return np.asarray(codes.var(axis=0) > ACTIVE)
 
 
-def sizes_of(e: Evidence) -> Sizes:
+def compared_sizes(e: Evidence) -> LatentSizes:
     """Compare sizes of the latent on the rows compared."""
     whole, broken = e.rows.values[e.compared], e.damaged
     readable = ~_bad(e, broken)
     whole, broken = whole[readable], broken[readable]
-    own = [run(e.model, v) for v in (whole, broken)]
+    own = [pass_rows(e.model, v) for v in (whole, broken)]
     point = _point(e, e.model.latent_dim, _triple(own[0]), _triple(own[1]), own[0].kl)
     refits, why = _refits(e, whole, broken)
-    return Sizes(_components(e, *own), point, refits, why)
+    return LatentSizes(_components(e, *own), point, refits, why)
 
 
 def _bad(e: Evidence, values: np.ndarray) -> np.ndarray:
@@ -89,8 +89,8 @@ def _triple(p: Pass) -> Triple:
     return p.x, p.x_hat, p.there
 
 
-def _point(e: Evidence, k: int, whole: Triple, broken: Triple, kl: np.ndarray | None = None) -> Point:
-    sums = explained(*whole, e.space.column, len(e.schema.names))
+def _point(e: Evidence, k: int, whole: Triple, broken: Triple, kl: np.ndarray | None = None) -> SizePoint:
+    sums = explained_variance(*whole, e.space.column, len(e.schema.names))
     counts = whole[2].mean(axis=0)
     known = e.space.column >= 0
     often = np.zeros(len(e.schema.names))
@@ -100,14 +100,14 @@ def _point(e: Evidence, k: int, whole: Triple, broken: Triple, kl: np.ndarray | 
     errors = [_row_error(*t) for t in (whole, broken)]
     y = np.r_[np.zeros(len(errors[0])), np.ones(len(errors[1]))]
     carried = None if kl is None else float(kl.sum(axis=1).mean() / np.log(2))
-    return Point(k, share(sums), bits, float(auroc(y, np.concatenate(errors))), carried)
+    return SizePoint(k, share(sums), bits, float(auroc(y, np.concatenate(errors))), carried)
 
 
 def _row_error(x: np.ndarray, x_hat: np.ndarray, there: np.ndarray) -> np.ndarray:
     return np.asarray((np.where(there, x - x_hat, 0).astype(np.float64) ** 2).sum(axis=1))
 
 
-def _components(e: Evidence, whole: Pass, broken: Pass) -> list[Point]:
+def _components(e: Evidence, whole: Pass, broken: Pass) -> list[SizePoint]:
     found = e.components
     most = min(found.axes.shape[1], 40)
     ks = sorted({k for k in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, e.model.latent_dim) if k <= most})
@@ -118,7 +118,7 @@ def _components(e: Evidence, whole: Pass, broken: Pass) -> list[Point]:
     return out
 
 
-def _refits(e: Evidence, whole: np.ndarray, broken: np.ndarray) -> tuple[list[Point], str]:
+def _refits(e: Evidence, whole: np.ndarray, broken: np.ndarray) -> tuple[list[SizePoint], str]:
     """The same model at other sizes of the latent, each trained for a moment on a few rows of the table."""
     if e.refits is False:
         return [], "Quick refits were not asked for."
@@ -136,7 +136,7 @@ def _refits(e: Evidence, whole: np.ndarray, broken: np.ndarray) -> tuple[list[Po
 
 
 def _refit_values(e: Evidence) -> np.ndarray:
-    """Rows to refit on: those that nothing here is judged by."""
+    """Rows to refit on: none that a figure is judged by."""
     apart = np.zeros(len(e.rows.values), bool)
     apart[e.compared] = True
     free = np.flatnonzero(~apart & np.isfinite(e.scores))
@@ -156,13 +156,13 @@ def _pace(e: Evidence) -> float:
     return 5e9 / (3 * max(1, e.model.multiply_adds) + 1e5) if solved or seconds <= 0 else rows / seconds
 
 
-def _refit(e: Evidence, k: int, values: np.ndarray, whole: np.ndarray, broken: np.ndarray) -> Point:
+def _refit(e: Evidence, k: int, values: np.ndarray, whole: np.ndarray, broken: np.ndarray) -> SizePoint:
     config = dataclasses.replace(
         e.config,
         latent_dim=k,
         epochs=REFIT_EPOCHS,
         batch_size=REFIT_BATCH,
-        # Without a rise of beta, so short a training may end where the code says nothing.
+        # Without a rise of beta, a training as short may end with an empty code.
         warmup=REFIT_EPOCHS // 2 if e.model.latent.stochastic else 0,
         bound_after=0,
         robust="none",
@@ -175,5 +175,5 @@ def _refit(e: Evidence, k: int, values: np.ndarray, whole: np.ndarray, broken: n
     last = at % 10 == 0
     train, stop = (encoded_rows(e.encoding, values[rows], None, at[rows]) for rows in (~last, last))
     fit(model, train, stop)
-    own = [run(model, v) for v in (whole, broken)]
+    own = [pass_rows(model, v) for v in (whole, broken)]
     return _point(e, k, _triple(own[0]), _triple(own[1]), own[0].kl)

@@ -1,4 +1,4 @@
-"""Charts as SVG: small, drawn here, legible without a script; colours come from the page's style.
+"""Charts as SVG: small, drawn here, legible without a script; colors come from the page's style.
 
 A chart is 400 units wide, so that its text is as large as the page's on a phone and a little larger elsewhere.
 """
@@ -9,9 +9,9 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from diabolo.report.html import Html, number, tag
 
@@ -39,7 +39,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 @dataclasses.dataclass
 class Axis:
-    """One axis: from where to where, what it says, and whether it is logarithmic."""
+    """One axis: its ends, its label, and whether it is logarithmic."""
 
     low: float
     high: float
@@ -53,13 +53,13 @@ class Axis:
             pad = abs(self.low) * 0.05 or 0.5
             self.low, self.high = (self.low / 2, self.high * 2) if self.log else (self.low - pad, self.high + pad)
 
-    def at(self, value: Any) -> Any:
+    def at(self, value: ArrayLike) -> np.ndarray:
         """Place between 0 and 1."""
         if self.log:
             with np.errstate(divide="ignore"):
                 v = np.log10(np.maximum(np.asarray(value, float), 1e-300))
-            return (v - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
-        return (np.asarray(value, float) - self.low) / (self.high - self.low)
+            return np.asarray((v - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low)))
+        return np.asarray((np.asarray(value, float) - self.low) / (self.high - self.low))
 
     def labelled(self, most: int) -> list[tuple[float, str]]:
         if self.marks is not None:
@@ -80,7 +80,7 @@ def _power(p: int) -> str:
 
 
 class Chart:
-    """Axes and what is drawn between them."""
+    """Axes, and the marks between them."""
 
     def __init__(self, x: Axis, y: Axis, height: float = HEIGHT) -> None:
         self.x, self.y, self.height = x, y, height
@@ -90,13 +90,14 @@ class Chart:
         self.over: list[Html] = []
         self.legend: list[tuple[str, str]] = []
 
-    def _x(self, value: Any) -> Any:
-        return self.left + np.clip(self.x.at(value), -0.02, 1.02) * (WIDTH - self.left - RIGHT)
+    def _x(self, value: ArrayLike) -> np.ndarray:
+        return np.asarray(self.left + np.clip(self.x.at(value), -0.02, 1.02) * (WIDTH - self.left - RIGHT))
 
-    def _y(self, value: Any) -> Any:
-        return self.height - BOTTOM - np.clip(self.y.at(value), -0.02, 1.02) * (self.height - BOTTOM - TOP)
+    def _y(self, value: ArrayLike) -> np.ndarray:
+        inside = np.clip(self.y.at(value), -0.02, 1.02)
+        return np.asarray(self.height - BOTTOM - inside * (self.height - BOTTOM - TOP))
 
-    def _path(self, xs: Any, ys: Any) -> str:
+    def _path(self, xs: ArrayLike, ys: ArrayLike) -> str:
         px, py = self._x(xs), self._y(ys)
         good = np.isfinite(px) & np.isfinite(py)
         parts, pen = [], "M"
@@ -108,29 +109,28 @@ class Chart:
             pen = "L"
         return "".join(parts)
 
-    def line(self, xs: Any, ys: Any, style: str, name: str | None = None, dots: bool = False) -> Chart:
+    def line(self, xs: ArrayLike, ys: ArrayLike, style: str, name: str | None = None, dots: bool = False) -> Chart:
         self.items.append(tag("path", d=self._path(xs, ys), class_=f"line {style}"))
         if dots:
-            d = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in zip(self._x(xs), self._y(ys), strict=True) if np.isfinite(b))
-            self.items.append(tag("path", d=d, class_=f"dots {style}"))
+            self.items.append(tag("path", d=self._dots(xs, ys), class_=f"dots {style}"))
         return self._named(name, style)
 
-    def points(self, xs: Any, ys: Any, style: str, name: str | None = None) -> Chart:
-        """Many points as one path of strokes without length."""
-        d = "".join(
-            f"M{a:.1f} {b:.1f}h0"
-            for a, b in zip(np.atleast_1d(self._x(xs)), np.atleast_1d(self._y(ys)), strict=True)
-            if np.isfinite(a) and np.isfinite(b)
-        )
-        self.items.append(tag("path", d=d, class_=f"points {style}"))
+    def points(self, xs: ArrayLike, ys: ArrayLike, style: str, name: str | None = None) -> Chart:
+        """Many points as one path."""
+        self.items.append(tag("path", d=self._dots(xs, ys), class_=f"points {style}"))
         return self._named(name, style)
 
-    def area(self, xs: Any, low: Any, high: Any, style: str, name: str | None = None) -> Chart:
+    def _dots(self, xs: ArrayLike, ys: ArrayLike) -> str:
+        """Points as strokes without length."""
+        points = zip(np.atleast_1d(self._x(xs)), np.atleast_1d(self._y(ys)), strict=True)
+        return "".join(f"M{a:.1f} {b:.1f}h0" for a, b in points if np.isfinite(a) and np.isfinite(b))
+
+    def area(self, xs: ArrayLike, low: ArrayLike, high: ArrayLike, style: str, name: str | None = None) -> Chart:
         there, back = self._path(xs, high), self._path(np.asarray(xs)[::-1], np.asarray(low)[::-1])
         self.items.append(tag("path", d=f"{there}L{back[1:]}Z", class_=f"area {style}"))
         return self._named(name, style)
 
-    def bars(self, edges: Any, heights: Any, style: str, name: str | None = None) -> Chart:
+    def bars(self, edges: ArrayLike, heights: ArrayLike, style: str, name: str | None = None) -> Chart:
         """A histogram's bars, filled from the bottom, as one path."""
         edges, heights = np.asarray(edges, float), np.asarray(heights, float)
         base = float(self._y(self.y.low))
@@ -144,7 +144,7 @@ class Chart:
         self.items.append(tag("path", d=d, class_=f"bars {style}"))
         return self._named(name, style)
 
-    def steps(self, edges: Any, heights: Any, style: str, name: str | None = None) -> Chart:
+    def steps(self, edges: ArrayLike, heights: ArrayLike, style: str, name: str | None = None) -> Chart:
         """A histogram's outline."""
         edges, heights = np.asarray(edges, float), np.asarray(heights, float)
         xs = np.repeat(edges, 2)
@@ -197,7 +197,7 @@ class Chart:
 
 
 def figure(chart: Chart, title: str, said: str, table: Html | None = None, more: Html | None = None) -> Html:
-    """A chart with its title, legend, what it says, and its numbers as a table."""
+    """A chart with its title, legend, caption, and numbers as a table."""
     legend = None
     if len(chart.legend) > 1:
         keys = [

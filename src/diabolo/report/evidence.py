@@ -1,12 +1,13 @@
-"""What a report is made from: a model, rows, and what one says of the other, each computed once."""
+"""Everything that a report shows: a model, rows, and the figures of both, each computed once."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from diabolo.cluster.stability import most_likely
 from diabolo.data.hashing import hash_rows
@@ -16,17 +17,18 @@ from diabolo.detect.choice import density, score_of
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
 from diabolo.errors import DataError
-from diabolo.report.space import Components, Pass, Space, components, explained, run
+from diabolo.report.space import Pass, PrincipalComponents, Space, explained_variance, pass_rows, principal_components
 
 if TYPE_CHECKING:
     from diabolo.cluster.clusters import Clusters
+    from diabolo.data.formats import Data
     from diabolo.data.schema import Schema
     from diabolo.detect.calibrated import Calibrated
     from diabolo.file.model_file import ModelFile
     from diabolo.fitted.record import Fitted
     from diabolo.generate.methods import Sampler
 
-__all__ = ["Evidence", "Given", "Rows", "most_scored", "share", "spaced"]
+__all__ = ["Evidence", "Given", "ReportRows", "most_scored", "share", "spaced"]
 
 #: Rows scored, looked at column by column, compared by size, and drawn on the map, at most.
 MOST_SCORED, MOST_LOOKED, MOST_COMPARED, MOST_MAPPED = 100_000, 10_000, 3_000, 3_000
@@ -38,7 +40,7 @@ MOST_CELLS = 6_000_000
 
 @dataclasses.dataclass
 class Given:
-    """The model: its autoencoder, perhaps its detector, and the file it came from."""
+    """The model: its autoencoder and, where there are any, its detector, its clusters and its file."""
 
     name: str
     estimator: str  #: name of the autoencoder's class
@@ -50,7 +52,7 @@ class Given:
 
 
 @dataclasses.dataclass
-class Rows:
+class ReportRows:
     """Rows of the table, perhaps a uniform sample of them."""
 
     name: str
@@ -60,11 +62,11 @@ class Rows:
     fingerprint: str
     label: str | None = None
     truth: np.ndarray | None = None  #: [n] cells of the label's column, as text
-    source: Any = None  #: what may be read again, for the codec
+    source: Data | None = None  #: the dataset, which the codec reads again
 
 
 def most_scored(given: Given) -> int:
-    """How many rows of a table are scored: as many as take some seconds."""
+    """Number of rows scored: as many as take some seconds."""
     name = density(given.fitted.model) if given.detector is None else given.detector.score_name
     return FEWER_SCORED if score_of(name).costly else MOST_SCORED
 
@@ -77,7 +79,7 @@ def spaced(n: int, most: int) -> np.ndarray:
 class Evidence:
     """Everything that sections and alarms read; a property is computed when it is first asked for."""
 
-    def __init__(self, given: Given, rows: Rows, seed: int = 0, refits: bool | None = None) -> None:
+    def __init__(self, given: Given, rows: ReportRows, seed: int = 0, refits: bool | None = None) -> None:
         self.given, self.rows, self.seed, self.refits = given, rows, seed, refits
         self.fitted, self.detector = given.fitted, given.detector
         self.model, self.config = given.fitted.model, given.fitted.model.config
@@ -86,8 +88,7 @@ class Evidence:
 
     @property
     def schema(self) -> Schema:
-        schema: Schema = self.encoding.schema
-        return schema
+        return self.encoding.schema
 
     @property
     def is_image(self) -> bool:
@@ -102,14 +103,14 @@ class Evidence:
 
     @functools.cached_property
     def roles(self) -> np.ndarray | None:
-        """[n] positions in `ROLES` if the table is the one of the fit."""
-        if not self.same_table:
+        """[n] positions in `ROLES` if the table is the one of the fit, and positions tell them."""
+        if not self.fitted.roles.tells(self.rows.fingerprint):
             return None
         return self.fitted.roles.of(self.rows.positions)
 
     @functools.cached_property
     def seen(self) -> np.ndarray | None:
-        """[n] bool: rows that the model was trained or stopped on; None where its file does not know."""
+        """[n] bool: rows that the model was trained or stopped on; None where its file does not tell."""
         if self.roles is not None:
             return np.asarray(self.roles <= ROLES.index("stop"))
         known = self.fitted.row_hashes
@@ -117,7 +118,7 @@ class Evidence:
 
     @functools.cached_property
     def judged(self) -> np.ndarray:
-        """[n] bool: rows that say something about new ones: not trained on, stored or combined on."""
+        """[n] bool: rows that stand for new ones: not trained on, stored or combined on."""
         if self.roles is not None:
             fresh = self.roles == ROLES.index("calibrate")
             return fresh if fresh.any() else np.ones(len(fresh), bool)
@@ -149,7 +150,7 @@ class Evidence:
 
     @functools.cached_property
     def p_values(self) -> np.ndarray | None:
-        return None if self.detector is None else self.detector.calibration.p_values(self.scores)
+        return None if self.detector is None else self.detector.p_values(self.scores)
 
     @functools.cached_property
     def flagged(self) -> np.ndarray | None:
@@ -176,7 +177,7 @@ class Evidence:
 
     @functools.cached_property
     def passed(self) -> Pass:
-        return run(self.model, self.rows.values[self.looked])
+        return pass_rows(self.model, self.rows.values[self.looked])
 
     @functools.cached_property
     def explained(self) -> np.ndarray:
@@ -186,7 +187,7 @@ class Evidence:
     @functools.cached_property
     def _explained(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         p = self.passed
-        return explained(p.x, p.x_hat, p.there, self.space.column, len(self.schema.names))
+        return explained_variance(p.x, p.x_hat, p.there, self.space.column, len(self.schema.names))
 
     @functools.cached_property
     def overall(self) -> float:
@@ -239,7 +240,7 @@ class Evidence:
 
     @functools.cached_property
     def training_values(self) -> tuple[np.ndarray, str]:
-        """Rows that principal components are fitted to, and what they are."""
+        """Rows that principal components are fitted to, and their description."""
         most = max(500, int(1e10 / max(1, self.space.width) ** 2))
         if self.roles is not None:
             at = np.flatnonzero((self.roles == 0) & np.isfinite(self.scores))
@@ -251,10 +252,8 @@ class Evidence:
         return self.rows.values[self.looked[::2]], "half of the rows looked at"
 
     @functools.cached_property
-    def components(self) -> Components:
+    def components(self) -> PrincipalComponents:
         """Principal components of the network's inputs, of rows that the model was trained on where there are any."""
-        import torch
-
         values = np.ascontiguousarray(self.training_values[0])
         parts = []
         with torch.inference_mode():
@@ -262,7 +261,7 @@ class Evidence:
                 rows = self.encoding.encode(torch.from_numpy(values[start : start + 4096]))
                 x = rows.clipped(self.encoding.clip).x
                 parts.append((x if rows.bad is None else x[~rows.bad]).numpy())
-        return components(np.concatenate(parts), 64)
+        return principal_components(np.concatenate(parts), 64)
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
 
@@ -284,7 +283,7 @@ class Evidence:
 
     @functools.cached_property
     def mapped_pass(self) -> Pass:
-        return run(self.model, self.rows.values[self.mapped])
+        return pass_rows(self.model, self.rows.values[self.mapped])
 
     def present(self, values: np.ndarray) -> np.ndarray:
         """[n, C] bool: cells that are there."""
@@ -292,7 +291,7 @@ class Evidence:
 
 
 def share(sums: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
-    """Of `explained`'s sums: the share of all columns together."""
+    """Of the sums of `explained_variance`: the share of all columns together."""
     _, error, variance = sums
     whole = variance.sum()
     return float(1 - error.sum() / whole) if whole > 0 else float("nan")

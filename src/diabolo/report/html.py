@@ -1,4 +1,4 @@
-"""HTML from Python values: whatever is text is escaped, and only what was built here is markup."""
+"""HTML from Python values: only markup that was built here is markup, any other text is escaped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import html
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from diabolo.screen import visible
 
@@ -25,10 +24,10 @@ class Html(str):
     __slots__ = ()
 
 
-def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
+def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """An element. A child that is no `Html` is text, and is escaped; so is every attribute.
 
-    Of an attribute's name a trailing underscore is dropped and others become hyphens; None and False leave it out.
+    In an attribute's name a trailing underscore is dropped, and others become hyphens. None and False leave it out.
 
     >>> tag("p", "a < b", tag("b", "!"), class_="note", aria_label='"')
     '<p class="note" aria-label="&quot;">a &lt; b<b>!</b></p>'
@@ -44,7 +43,7 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
     return Html("".join([*parts, ">", join(children), f"</{name}>"]))
 
 
-def join(children: Iterable[Any]) -> Html:
+def join(children: Iterable[object]) -> Html:
     """Children one after the other; lists are flattened, None is nothing."""
     parts: list[str] = []
     for child in children:
@@ -59,7 +58,7 @@ def join(children: Iterable[Any]) -> Html:
     return Html("".join(parts))
 
 
-def prose(text: Any) -> Html:
+def prose(text: object) -> Html:
     """A sentence in which flags and commands are set as code.
 
     >>> prose("Take --epochs 20 < 30.")
@@ -79,7 +78,7 @@ def words(text: str, most: int = 40) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def number(value: Any, digits: int = 4) -> str:
+def number(value: object, digits: int = 4) -> str:
     """A number for a person: a true minus, thousands apart, exponents only where they help.
 
     >>> number(-1234567.0), number(0.00001234), number(3), number(float("nan"))
@@ -120,7 +119,7 @@ def percent(share: float, digits: int = 1) -> str:
 def columns_table(
     caption: str,
     headings: Sequence[str],
-    rows: Iterable[Sequence[Any]],
+    rows: Iterable[Sequence[object]],
     *,
     numeric: Sequence[int] = (),
     sortable: bool = False,
@@ -131,7 +130,7 @@ def columns_table(
 
     Args:
         numeric: positions of columns that are set flush right.
-        sortable: the page's script makes its headings buttons; a cell's `data-value` is what counts then.
+        sortable: the page's script makes buttons of its headings, and sorts by the cells' `data-value`.
     """
     right = set(numeric)
     head = [tag("th", h, scope="col", class_="n" if i in right else None) for i, h in enumerate(headings)]
@@ -157,7 +156,7 @@ def columns_table(
 
 
 class Sorted:
-    """A cell that is shown as one thing and sorted by another."""
+    """A cell that is sorted by another value than the one shown."""
 
-    def __init__(self, shown: Any, value: float | str) -> None:
+    def __init__(self, shown: object, value: float | str) -> None:
         self.shown, self.value = shown, value

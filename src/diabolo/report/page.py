@@ -12,7 +12,7 @@ from typing import Any
 from diabolo.report.alarms import Finding, findings
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, join, number, percent, prose, tag
-from diabolo.report.sections import Missing, Part, sections
+from diabolo.report.sections import Missing, Shown, sections
 from diabolo.version import __version__
 
 __all__ = ["page"]
@@ -25,12 +25,11 @@ def page(e: Evidence, today: date) -> str:
     """The report as HTML."""
     found = findings(e)
     parts = {name: sections.create(name)(e) for name in sections}
-    data = {k: v for part in parts.values() if isinstance(part, Part) for k, v in part.data.items()}
+    data = {k: v for part in parts.values() if isinstance(part, Shown) for k, v in part.data.items()}
     style, script = (_asset(f"page.{kind}") for kind in ("css", "js"))
     policy = (
-        f"default-src 'none'; script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; img-src "
-        "data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
     head = tag(
         "head",
@@ -85,7 +84,7 @@ def _json(data: dict[str, Any]) -> Html:
     return Html(text)
 
 
-def _bar(e: Evidence, parts: dict[str, Part | Missing]) -> Html:
+def _bar(e: Evidence, parts: dict[str, Shown | Missing]) -> Html:
     items = [("checks", "Checks"), *((n, sections.get(n).short) for n in parts)]
     links = [tag("li", tag("a", title, href=f"#{name}")) for name, title in items]
     return tag(
@@ -159,7 +158,7 @@ def _checks(found: dict[str, Finding]) -> Html:
     return tag("ul", items, class_="checks")
 
 
-def _section(name: str, part: Part | Missing) -> Html:
+def _section(name: str, part: Shown | Missing) -> Html:
     head = tag("h2", sections.get(name).title, id=f"{name}-h")
     if isinstance(part, Missing):
         how = tag("code", part.command) if part.command else None

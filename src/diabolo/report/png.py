@@ -54,6 +54,6 @@ def uri(pixels: np.ndarray) -> str:
 
 
 def picture(pixels: np.ndarray, said: str, class_: str = "pixels") -> Html:
-    """An <img> of pixels, with what it shows in words."""
+    """An <img> of pixels, with a description in words."""
     h, w = pixels.shape[:2]
     return tag("img", src=uri(pixels), alt=said, width=w, height=h, class_=class_)

@@ -13,17 +13,17 @@ from diabolo.data.tiles import TILE, tiles
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
 
-__all__ = ["Components", "Pass", "Space", "components", "explained", "run"]
+__all__ = ["PrincipalComponents", "Pass", "Space", "principal_components", "explained_variance", "pass_rows"]
 
-#: Inputs up to which the covariance is solved; beyond, the rows' own products are.
+#: Inputs up to which the covariance is decomposed; beyond, the rows' own products are.
 MOST_SOLVED = 1_500
-#: Cells that a column's share is told from, at least.
+#: Fewest cells of a column that give a share.
 FEWEST_CELLS = 20
 
 
 @dataclasses.dataclass
 class Pass:
-    """What one pass of rows through a model gives; K latent dimensions, D inputs."""
+    """The results of a pass of rows through a model; K latent dimensions, D inputs."""
 
     codes: np.ndarray  #: [n, K] posterior means
     spread: np.ndarray | None  #: [n, K] posterior standard deviations of a Gaussian latent
@@ -84,7 +84,7 @@ def _mean_direction(theta: torch.Tensor) -> torch.Tensor:
     return torch.cat([c * length, s * length], dim=-1)
 
 
-def run(model: Model, values: np.ndarray) -> Pass:
+def pass_rows(model: Model, values: np.ndarray) -> Pass:
     """Pass rows [n, C] through a model."""
     space, n = Space(model), len(values)
     k = model.latent_dim
@@ -108,7 +108,7 @@ def run(model: Model, values: np.ndarray) -> Pass:
 
 
 def _alone(values: torch.Tensor) -> np.ndarray:
-    """Without member axes, which are averaged over."""
+    """The mean over member axes."""
     return np.asarray(values.reshape(-1, *values.shape[-2:]).mean(0).numpy())
 
 
@@ -119,7 +119,7 @@ def _tiles(model: Model, values: np.ndarray) -> Iterator[tuple[slice, Encoded, i
             yield part, model.encoding.encode(table[part]), part.stop - part.start
 
 
-def explained(
+def explained_variance(
     x: np.ndarray, x_hat: np.ndarray, there: np.ndarray, column: np.ndarray, columns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Share of each column's variance that a reconstruction explains, 1 − Σ(x − x̂)² / Σ(x − x̄)².
@@ -148,7 +148,7 @@ def explained(
 
 
 @dataclasses.dataclass
-class Components:
+class PrincipalComponents:
     """Principal components of inputs: mean [D], axes [D, m] by falling variance, variances [m]."""
 
     mean: np.ndarray
@@ -157,17 +157,17 @@ class Components:
 
     def reconstruct(self, x: np.ndarray, ks: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (k, x̂ of the first k components) for rising k."""
-        centred = x - self.mean
+        centered = x - self.mean
         out = np.broadcast_to(self.mean, x.shape).copy()
         done = 0
         for k in ks:
             more = self.axes[:, done:k].astype(np.float32)
-            out += (centred @ more) @ more.T
+            out += (centered @ more) @ more.T
             done = k
             yield k, out
 
 
-def components(x: np.ndarray, most: int | None = None) -> Components:
+def principal_components(x: np.ndarray, most: int | None = None) -> PrincipalComponents:
     """Principal components of rows x [n, D], the first `most` of them."""
     x = np.asarray(x)
     mean = x.mean(axis=0, dtype=np.float64)
@@ -183,4 +183,4 @@ def components(x: np.ndarray, most: int | None = None) -> Components:
         values, left = np.linalg.eigh(some @ some.T / len(some))
         axes = some.T @ left / np.sqrt(np.maximum(values, 1e-30) * len(some))
     values, axes = np.maximum(values[::-1], 0.0)[:most], axes[:, ::-1][:, :most]
-    return Components(mean.astype(np.float32), axes, values)
+    return PrincipalComponents(mean.astype(np.float32), axes, values)

@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.data.dtypes import python_cells
 from diabolo.data.formats import Data, Taken, atomic
 from diabolo.data.hashing import fingerprint, hash_rows
+from diabolo.data.matching import matched
 from diabolo.data.reading import as_fitted
 from diabolo.data.sample import sampled
-from diabolo.data.table import as_table, matched
+from diabolo.data.table import TableLike, as_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.detector import AnomalyDetector
 from diabolo.file.model_file import ModelFile
-from diabolo.report.evidence import Evidence, Given, Rows, most_scored, spaced
+from diabolo.report.evidence import Evidence, Given, ReportRows, most_scored, spaced
 from diabolo.report.page import page
 
 __all__ = ["write_report"]
@@ -30,16 +32,16 @@ MOST_BYTES = 1 << 26
 
 
 def write_report(
-    model: Any,
-    X: Any,
+    model: str | Path | Autoencoder | AnomalyDetector,
+    X: TableLike | Data,
     path: str | Path,
     *,
-    label: Any = None,
+    label: str | ArrayLike | None = None,
     seed: int = 0,
     refits: bool | None = None,
     own_network: bool = False,
 ) -> None:
-    """Write a page on what a fitted model says of rows: one HTML file that opens offline.
+    """Write a page on a fitted model and its verdict on rows: one HTML file that opens offline.
 
     The same model and rows give the same bytes, but for the date, which SOURCE_DATE_EPOCH sets.
 
@@ -48,13 +50,13 @@ def write_report(
         X: rows [n, C], or the path of a table; of more than 100,000 rows (40,000 for a costly score) an even
             sample is shown.
         path: file to write, by atomic rename.
-        label: name of a column of the table that says what each row is, or values [n]; it is shown, and never scored.
+        label: name of a column of the table with the truth on each row, or values [n]; it is shown, and never scored.
         seed: of samples, damaged rows and refits.
         refits: train the model anew for a moment at other sizes of its latent; None does where that takes seconds.
         own_network: as for `diabolo.load`.
 
     Raises:
-        ModelFileError, DataError: the file or the rows cannot be used.
+        ModelFileError, DataError, ConfigError: the file, the rows or the label cannot be used.
         OutputError: the page cannot be written.
 
     >>> import tempfile
@@ -78,7 +80,7 @@ def _today() -> date:
     return datetime.fromtimestamp(int(epoch), UTC).date() if epoch.isdecimal() else date.today()
 
 
-def _given(model: Any, own_network: bool) -> Given:
+def _given(model: str | Path | Autoencoder | AnomalyDetector, own_network: bool) -> Given:
     if isinstance(model, AnomalyDetector):
         check_is_fitted(model)
         ae = model.autoencoder_
@@ -94,9 +96,11 @@ def _given(model: Any, own_network: bool) -> Given:
     return Given(file.path.name, file.estimator.type, file.autoencoder, file.generator, detector, clusters, file)
 
 
-def _rows(given: Given, X: Any, label: Any) -> Rows:
+def _rows(given: Given, X: TableLike | Data, label: str | ArrayLike | None) -> ReportRows:
     schema = given.fitted.model.encoding.schema
     if isinstance(X, str | os.PathLike | Taken):
+        if not isinstance(label, str | None):
+            raise ConfigError(f"label = {label!r:.60}: of a table in a file, allowed is the name of a column")
         return _read(given, X if isinstance(X, Taken) else str(X), label)
     table = matched(as_table(X), schema, "the model")
     at = spaced(len(table), most_scored(given))
@@ -107,7 +111,7 @@ def _rows(given: Given, X: Any, label: Any) -> Rows:
             raise DataError(f"label has {len(cells):,} values for {len(table):,} rows")
         truth = np.array([_word(c) for c in cells[at].tolist()])
     total = len(table)
-    return Rows(f"{total:,} rows", table.values[at], at, total, fingerprint(hash_rows(table.values)), name, truth)
+    return ReportRows(f"{total:,} rows", table.values[at], at, total, fingerprint(hash_rows(table.values)), name, truth)
 
 
 def _cells(X: Any, label: str) -> np.ndarray:
@@ -121,14 +125,14 @@ def _cells(X: Any, label: str) -> np.ndarray:
     return found
 
 
-def _word(cell: Any) -> str:
+def _word(cell: object) -> str:
     """A label's cell as text."""
     if cell is None or (isinstance(cell, float) and np.isnan(cell)):
         return "missing"
     return f"{cell:g}" if isinstance(cell, float) else str(cell)
 
 
-def _read(given: Given, data: Data, label: str | None) -> Rows:
+def _read(given: Given, data: Data, label: str | None) -> ReportRows:
     schema = given.fitted.model.encoding.schema
     source = as_fitted(data, schema, [label] if label else [])
     found = sampled(
@@ -136,4 +140,4 @@ def _read(given: Given, data: Data, label: str | None) -> Rows:
     )
     truth = np.array([_word(c) for c in found.more[label].tolist()]) if label else None
     name = str(data).rstrip("/").rpartition("/")[2] or str(data)
-    return Rows(name, found.values, found.positions, found.rows, found.fingerprint, label, truth, source)
+    return ReportRows(name, found.values, found.positions, found.rows, found.fingerprint, label, truth, source)

@@ -1,6 +1,6 @@
-"""A fit on disk: written by atomic rename while it runs, so that one that was killed goes on where it was.
+"""A fit on disk, written by atomic rename while it runs, so that a killed fit can go on where it was.
 
-docs/format.md specifies the file; docs/reproducibility.md says what is promised of a resumed fit.
+docs/format.md specifies the file; docs/reproducibility.md has the guarantees for a resumed fit.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import numpy as np
 import torch
 from annotated_types import Ge
 
-from diabolo.artifact import Kind, Section, read_sections, write_sections
+from diabolo.artifact import FileKind, Section, read_sections, write_sections
 from diabolo.errors import CheckpointError, ConfigError, OutputError
 from diabolo.registry import validated
 from diabolo.train.state import Epoch, State
 
 __all__ = ["CHECKPOINT", "Checkpoint", "seconds_between"]
 
-CHECKPOINT = Kind("diabolo-checkpoint", "1", ("fit",), "checkpoint", CheckpointError)
+CHECKPOINT = FileKind("diabolo-checkpoint", "1", ("fit",), "checkpoint", CheckpointError)
 #: Seconds before the first checkpoint, and between two.
 FIRST, EVERY = 1.0, 10.0
 #: A checkpoint waits until training has taken this many times as long as the last one took to write.
 PATIENCE = 50
-#: How the numbers of an epoch, doubles in the file, become what they were.
+#: Types of an epoch's numbers, which are doubles in the file.
 TYPES = {"int": int, "float": float, "bool": bool}
 
 
@@ -68,7 +68,7 @@ class Checkpoint:
 
     Args:
         path: the file.
-        identity: what makes it this fit and no other: settings, columns, fingerprints, versions; plain JSON.
+        identity: the facts that tell this fit from others: settings, columns, fingerprints, versions; plain JSON.
         resume: continue from the file, if there is one.
         every: seconds between two writes, 0 for one after each piece of rows; None for the default.
     """
@@ -88,7 +88,7 @@ class Checkpoint:
         """Bring a fresh state to where the file is; False if there is nothing to resume.
 
         Raises:
-            CheckpointError: damaged, or written by another fit; the line says what differs.
+            CheckpointError: damaged, or written by another fit; the line names the differences.
         """
         if not self.resume or not self.path.exists():
             return False
@@ -139,7 +139,7 @@ class Checkpoint:
         try:
             self.write(state)
         except OutputError as error:
-            # Training that a full disk would end is not safer for its checkpoints; the last whole one stays.
+            # A full disk must not end the training; the last whole checkpoint stays.
             warnings.warn(f"no checkpoint: {error}", RuntimeWarning, stacklevel=2)
         ended = time.perf_counter()
         self.due = ended + max(self.every, self.pause * (ended - began))

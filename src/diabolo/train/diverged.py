@@ -1,4 +1,4 @@
-"""What is said of a fit that has diverged: the epoch, the columns, and what to try."""
+"""The error of a fit that has diverged: the epoch, the columns, and settings to try."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from diabolo.data.sources import Rows
 from diabolo.errors import TrainingError
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import loss_terms
-from diabolo.train.schedule import Plan
+from diabolo.train.schedule import Schedule
 from diabolo.train.state import State
 
 __all__ = ["in_an_epoch", "on_stop_rows"]
@@ -18,7 +18,7 @@ __all__ = ["in_an_epoch", "on_stop_rows"]
 MOST = 3
 
 
-def in_an_epoch(model: Model, state: State, rows: Rows, steps: Plan) -> TrainingError:
+def in_an_epoch(model: Model, state: State, rows: Rows, steps: Schedule) -> TrainingError:
     """No step of the epoch under way was taken, for one member at least."""
     failed = state.counted <= 0
     cost = state.raw[failed] / steps.steps_per_epoch
@@ -30,7 +30,7 @@ def in_an_epoch(model: Model, state: State, rows: Rows, steps: Plan) -> Training
 
 
 @torch.no_grad()
-def on_stop_rows(model: Model, state: State, rows: Rows, what: str, steps: Plan) -> TrainingError:
+def on_stop_rows(model: Model, state: State, rows: Rows, what: str, steps: Schedule) -> TrainingError:
     """After all its epochs, some member has no finite loss on these rows to choose its weights by."""
     failed = ~torch.isfinite(state.best)
     noise = torch.Generator(device=model.device).manual_seed(model.config.random_state + 1)
@@ -50,7 +50,7 @@ def _columns(model: Model, cost: Tensor, rows: Rows) -> str:
 
     Args:
         cost: [*, columns of the heads].
-        rows: where to look for the values; one that is too large spoils the distances of other columns too.
+        rows: have the values; a value that is too large spoils the distances of other columns too.
     """
     names = [model.encoding.schema.output_names[c] for h in model.heads for c in h.block.columns]
     cost = cost.reshape(-1, len(names))
@@ -80,7 +80,7 @@ def _members(failed: Tensor) -> str:
     return f" in {int(failed.sum())} of {failed.numel()} members" if failed.dim() else ""
 
 
-def _advice(model: Model, steps: Plan) -> str:
+def _advice(model: Model, steps: Schedule) -> str:
     scaled = model.config.scaling == "standard"
     other = "look at these columns (diabolo info DATA)" if scaled else "scaling='standard'"
     return f"try learning_rate={steps.peak / 10:.1g}, a tenth of this fit's, or {other}"

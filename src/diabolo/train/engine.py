@@ -65,14 +65,14 @@ class Engine:
         written.clear()
         (loss if loss.dim() == 0 else loss.sum()).backward()  # type: ignore[no-untyped-call]
         for leaf, target, network in self.leaves:
-            # Beside what a fused network wrote into its target itself.
+            # A fused network has written into its target itself.
             if network not in written:
                 target.zero_()
             if leaf.grad is not None:
                 target.add_(leaf.grad)
                 leaf.grad = None
         norm = torch.linalg.vector_norm(self.gradient, dim=-1)
-        # A loss that is not finite has a gradient that is not finite, but for the terms that ignore it.
+        # The loss counts too: a term of it that is not finite may have a finite gradient.
         stepped = torch.isfinite(norm + loss.detach())
         self.steps += stepped.reshape(-1)
         skip = (~stepped).to(norm.dtype).reshape(-1)

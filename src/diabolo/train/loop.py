@@ -1,4 +1,4 @@
-"""The one training loop: steps, epochs, early stopping per member, and what a finished fit knows of itself."""
+"""The one training loop: steps, epochs, early stopping per member, and the buffers of a finished fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diabolo.train.closed_form import Moments, has_closed_form, solve
 from diabolo.train.diverged import in_an_epoch, on_stop_rows
 from diabolo.train.engine import Engine, choose_device
 from diabolo.train.robust import create_robust, reweighted
-from diabolo.train.schedule import Plan, plan
+from diabolo.train.schedule import Schedule, schedule_of
 from diabolo.train.state import Epoch, State
 
 __all__ = ["Epoch", "describe_codes", "fit", "run_epoch", "validate"]
@@ -26,11 +26,11 @@ __all__ = ["Epoch", "describe_codes", "fit", "run_epoch", "validate"]
 #: Draws of stop rows decoded at once under an importance-weighted bound.
 DECODED = 16_384
 
-Report = Callable[[Epoch], None]
+OnEpoch = Callable[[Epoch], None]
 
 
 def fit(
-    model: Model, train: Source, stop: Rows, report: Report | None = None, checkpoint: Checkpoint | None = None
+    model: Model, train: Source, stop: Rows, report: OnEpoch | None = None, checkpoint: Checkpoint | None = None
 ) -> list[Epoch]:
     """Fit the model in place and return its history.
 
@@ -45,12 +45,12 @@ def fit(
         TrainingError: no step of an epoch had a finite loss and gradient, or no epoch a finite loss on the stop rows.
         CheckpointError: the checkpoint to resume from is damaged, or another fit's.
     """
-    rows_per_step = plan(model.config, max(1, len(train))).rows_per_step
+    rows_per_step = schedule_of(model.config, max(1, len(train))).rows_per_step
     with threads_for(3 * rows_per_step * model.multiply_adds):
         return _fit(model, train, stop, report, checkpoint)
 
 
-def _fit(model: Model, train: Source, stop: Rows, report: Report | None, checkpoint: Checkpoint | None) -> list[Epoch]:
+def _fit(model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkpoint: Checkpoint | None) -> list[Epoch]:
     started = time.perf_counter()
     if has_closed_form(model, train.masked):
         moments = Moments(model.encoding.width)
@@ -73,9 +73,9 @@ def _fit(model: Model, train: Source, stop: Rows, report: Report | None, checkpo
 
 
 def _descend(
-    model: Model, train: Source, stop: Rows, report: Report | None, checkpoint: Checkpoint | None
+    model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkpoint: Checkpoint | None
 ) -> list[Epoch]:
-    steps = plan(model.config, len(train))
+    steps = schedule_of(model.config, len(train))
     engine = Engine(model, model.config)
     state = State(model, engine)
     if checkpoint is not None:
@@ -119,7 +119,7 @@ def _descend(
 
 
 def run_epoch(
-    engine: Engine, model: Model, train: Source, steps: Plan, state: State, checkpoint: Checkpoint | None
+    engine: Engine, model: Model, train: Source, steps: Schedule, state: State, checkpoint: Checkpoint | None
 ) -> tuple[Tensor, Tensor, int]:
     """One pass, or the rest of one; sums stay on the device until its end. Returns mean distance, mean Ω, skips."""
     n, size = len(train), steps.rows_per_step

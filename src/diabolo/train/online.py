@@ -1,4 +1,4 @@
-"""Steps on rows that come a few at a time, with what is kept from one call to the next."""
+"""Steps on rows that come a few at a time, and the state between two calls."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
 from diabolo.train.engine import Engine, choose_device
 from diabolo.train.loop import describe_codes, run_epoch, validate
-from diabolo.train.schedule import Plan, default_rate
+from diabolo.train.schedule import Schedule, default_learning_rate
 from diabolo.train.state import Epoch, State
 
 __all__ = ["Pace", "step_on"]
 
-#: Rows of a step where the settings leave it open: of a stream that is seen once, many small steps make more.
+#: Rows per step where the settings leave it open. A stream is seen once, so small steps learn more.
 ROWS = 64
 #: Rows that the moments of the codes and the typical costs are taken from: the last ones, by the encoder of now.
 WINDOW = 2_048
@@ -30,7 +30,7 @@ FOREVER = 1 << 40
 
 @dataclasses.dataclass
 class Pace:
-    """What is kept between two calls: the optimiser's means and counts, and the last rows."""
+    """The state between two calls: the optimizer's means and counts, and the last rows."""
 
     first: Tensor
     second: Tensor
@@ -42,15 +42,14 @@ class Pace:
 def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None) -> tuple[Epoch, Pace]:
     """One pass over rows at a constant learning rate; the model's buffers follow.
 
-    The validation of the record is the loss of the rows before the first step on them: of rows that the model had not
-    seen.
+    The validation of the record is the loss of the rows before the first step on them, when they were still unseen.
 
     Args:
         model: on the CPU; changed in place.
         rows: n ≥ 1 rows.
         before: rows stepped on in earlier calls.
         call: number of earlier calls, for the seeds.
-        pace: what the last call returned; None for an optimiser that starts afresh.
+        pace: state that the last call returned; None for an optimizer that starts afresh.
 
     Raises:
         TrainingError: no step had a finite loss.
@@ -60,11 +59,11 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
     count = math.ceil(n / (config.batch_size or ROWS))
     # Calls count as epochs do in a fit.
     beta = config.beta * (min(1.0, (call + 1) / config.warmup) if config.warmup else 1.0)
-    rate = config.learning_rate or default_rate(config.hidden or ())
+    rate = config.learning_rate or default_learning_rate(config.hidden or ())
     early = FOREVER if call < config.bound_after else 0
-    plan = Plan(FOREVER, count, math.ceil(n / count), rate, False, beta, warmup_steps=0, elbo_steps=early)
+    steps = Schedule(FOREVER, count, math.ceil(n / count), rate, False, beta, warmup_steps=0, elbo_steps=early)
     kept = {name: tensor.clone() for name, tensor in model.buffers.items()} if before else {}
-    with threads_for(3 * plan.rows_per_step * model.store.flat.numel()):
+    with threads_for(3 * steps.rows_per_step * model.store.flat.numel()):
         device = choose_device(config.device)
         model.to(device)
         rows = rows.to(device)
@@ -73,7 +72,7 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
         engine = Engine(model, config)
         try:
             state = _resumed(State(model, engine), call, pace)
-            distance, omega, skipped = run_epoch(engine, model, rows, plan, state, None)
+            distance, omega, skipped = run_epoch(engine, model, rows, steps, state, None)
         finally:
             engine.release()
             model.to("cpu")
@@ -85,7 +84,7 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
         distance=float(distance.mean()),
         regularizer=float(omega.mean()),
         validation=float(value.mean()),
-        learning_rate=plan.learning_rate(state.step - 1),
+        learning_rate=steps.learning_rate(state.step - 1),
         beta=beta,
         seconds=time.perf_counter() - began,
         rows=n,
@@ -97,7 +96,7 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
 
 
 def _resumed(state: State, call: int, pace: Pace | None) -> State:
-    """Generators of their own for each call, and the optimiser as the last call left it."""
+    """Give each call generators of its own, and the optimizer of the last call."""
     seed = state.model.config.random_state
     for generator, stream in ((state.order, 2 * call), (state.noise, 2 * call + 1)):
         generator.manual_seed((seed * 0x9E3779B97F4A7C15 + stream) % (1 << 63))
@@ -134,7 +133,7 @@ def _part(rows: Rows, part: slice) -> Rows:
 
 
 def _blend(model: Model, kept: dict[str, Tensor], weight: int, rows: Rows) -> None:
-    """Where the last rows are few, after a fit or a load, count what the buffers were as `weight` rows more."""
+    """Where the last rows are few, after a fit or a load, count the earlier buffers as `weight` more rows."""
     if not kept or weight <= 0:
         return
     new, n = model.buffers, len(rows)

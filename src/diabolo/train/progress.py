@@ -10,7 +10,7 @@ __all__ = ["line", "print_epoch"]
 
 
 def line(e: Epoch) -> str:
-    """One epoch in words: loss terms, what the stop rows say, time left."""
+    """One epoch in words: loss terms, loss of the stop rows, time left."""
     skipped = f"  skipped {e.skipped} steps" if e.skipped else ""
     return (
         f"epoch {e.epoch:>3}  distance {e.distance:9.4f}  regularizer {e.regularizer:8.4f}  "

@@ -1,4 +1,4 @@
-"""Training rows that do not belong: how surprising a row's loss is among all, and what it then weighs.
+"""Training rows that do not belong: how surprising a row's loss is among all, and the weight that follows.
 
 No share is named. For losses ℓ with median m and upper quartile q, p(ℓ) = 2^−(1 + (ℓ − m)/(q − m)) bounds the chance of
 a loss as large wherever the law of the losses has a log-concave survival function (an increasing hazard rate; Barlow,
@@ -6,9 +6,9 @@ Proschan 1965), as squared distances of two or more normal directions and expone
 the survival lies below the line through its values at m and q. Median and quartile hardly move while fewer than a
 quarter of the rows are foreign. Losses of heavier tails are suspected more often.
 
-Rows are judged anew in every epoch by the model as it is then (iterative trimming; Shen, Sanghavi 2019,
-arXiv:1810.11874), so that a row that the fit comes to explain returns. The first steps go without rows that are far
-from the centre: a small group far away would else pull the fit first, and be what it explains best.
+Every epoch judges the rows anew by the model as it is then (iterative trimming; Shen, Sanghavi 2019, arXiv:1810.11874),
+so that a row returns once the fit explains it. The first steps go without rows that are far from the center: a small
+group far away would else pull the fit first, and be explained best.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ robusts: Registry[Robust] = Registry("robust", __package__)
 
 
 @robusts.register("none")
-class Nothing(Robust):
+class NotRobust(Robust):
     """Every row counts."""
 
     def weights(self, losses: Tensor, given: Tensor | None) -> Tensor | None:
@@ -65,7 +65,8 @@ class Nothing(Robust):
 class Trim(Robust):
     """Leaves out rows whose loss is suspiciously large, judged anew in each epoch (Shen, Sanghavi 2019).
 
-    With `contamination`, that share of largest losses; without, what Benjamini and Hochberg's procedure finds at 5 %.
+    With `contamination`, these are that share of largest losses; else Benjamini and Hochberg's procedure at 5 % finds
+    them.
     """
 
     #: Share of training rows that do not belong, where it is known.
@@ -141,9 +142,9 @@ def suspected(losses: Tensor, p: Tensor) -> Tensor:
 
 @torch.no_grad()
 def reweighted(model: Model, robust: Robust, rows: Encoded, given: Tensor | None, fresh: bool = False) -> Tensor | None:
-    """The weights of clipped rows with those that do not belong taken away, of the same sum; members agree on them.
+    """The weights of clipped rows, without those that do not belong, with the same sum; all members share them.
 
-    A `fresh` model knows no row from another: then the squared distance from the centre is the loss.
+    A `fresh` model cannot tell rows apart: then the squared distance from the center is the loss.
     """
     if robust.name == "none":
         return given

@@ -1,4 +1,4 @@
-"""How many steps, how large, with which weight of Ω, and when to end: pure functions of the step."""
+"""Number and size of steps, learning rate and weight of Ω: pure functions of the step."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from diabolo.config import Config
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Schedule", "schedule_of"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """The numbers that a config leaves to the data's size."""
+class Schedule:
+    """The course of a fit: the numbers that a config leaves to the data's size are filled in."""
 
     epochs: int
     steps_per_epoch: int
@@ -45,12 +45,12 @@ class Plan:
         return step < self.elbo_steps
 
 
-def default_rate(hidden: Sequence[int]) -> float:
+def default_learning_rate(hidden: Sequence[int]) -> float:
     """1e-2 up to 64 units wide, then falling with the root of the widest layer."""
     return 1e-2 * math.sqrt(64 / max(64, *hidden, 64))
 
 
-def plan(config: Config, rows: int) -> Plan:
+def schedule_of(config: Config, rows: int) -> Schedule:
     """Fill in batch size and epochs for a number of training rows.
 
     Batches are made equally long rather than leaving a short one or dropping rows: every row is stepped on
@@ -59,11 +59,11 @@ def plan(config: Config, rows: int) -> Plan:
     batch = config.batch_size or min(1024, max(32, 2 ** math.floor(math.log2(max(rows, 64) / 64))))
     steps_per_epoch = max(1, math.ceil(rows / batch))
     epochs = config.epochs or min(500, max(50, math.ceil(4000 / steps_per_epoch)))
-    return Plan(
+    return Schedule(
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         rows_per_step=math.ceil(rows / steps_per_epoch),
-        peak=config.learning_rate or default_rate(config.hidden or ()),
+        peak=config.learning_rate or default_learning_rate(config.hidden or ()),
         cosine=config.schedule == "cosine",
         beta=config.beta,
         warmup_steps=config.warmup * steps_per_epoch,

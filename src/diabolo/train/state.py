@@ -1,4 +1,4 @@
-"""Where a fit stands: all that its remaining steps depend on, besides the settings and the rows."""
+"""The state of a fit: all that its remaining steps depend on, besides the settings and the rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Epoch", "State"]
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """One line of `history_`; loss terms in standardised nats per row, averaged over members."""
+    """One entry of `history_`; loss terms in standardised nats per row, averaged over members."""
 
     epoch: int
     distance: float
@@ -45,7 +45,7 @@ class State:
         self.history: list[Epoch] = []
         self.noise = torch.Generator(device=device).manual_seed(seed)
         self.order = torch.Generator().manual_seed(seed)
-        #: The order's state as the epoch began: who resumes within it draws the same order again.
+        #: The order's state as the epoch began: a fit that resumes within the epoch draws the same order again.
         self.order_began = self.order.get_state()
         self.best = torch.full(lead, float("inf"), device=device)
         self.best_parameters = model.store.flat.clone()

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE, check_apart, percent, say
+from diabolo.cli.promise import condition, promised
 from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
     from diabolo.data.sample import Sample
     from diabolo.detect.calibrated import Calibrated
+    from diabolo.fitted.record import Fitted
 
 __all__ = ["calibrate"]
 
@@ -24,6 +26,7 @@ def calibrate(
     data: str = typer.Argument(..., help=f"Normal rows that the model has not seen, at least 99. {TABLE}"),
     out: Path | None = typer.Option(None, "-o", "--out", help="Model file to write; MODEL itself by default."),
     weight: str | None = typer.Option(None, help="Column of row weights."),
+    group: str | None = typer.Option(None, help="Column of groups, or 'content'; the fit's by default."),
     score_: str | None = typer.Option(None, "--score", help="Score to use from now on."),
     false_alarm_rate: float | None = typer.Option(None, help="Default rate from now on."),
     memory: str = typer.Option("1GiB", help="Of a larger table, a uniform sample of at most this size calibrates."),
@@ -38,6 +41,7 @@ def calibrate(
     from diabolo.data.formats import check_writable
     from diabolo.data.reading import as_fitted
     from diabolo.data.sample import sampled
+    from diabolo.data.split import split_by
     from diabolo.detect.calibrating import Choice, renewed
     from diabolo.file.detector import detector_section
     from diabolo.file.model_file import ModelFile
@@ -51,20 +55,40 @@ def calibrate(
     known = fitted.model.encoding.schema
     if weight is not None and weight in known.names:
         raise ConfigError(f"--weight {weight}: is a column that the model was fitted on; weights are no such column")
-    source = as_fitted(data, known, [weight] if weight else [])
+    split = _split(group, fitted, before)
+    beside = [split.partition(" ")[2]] if split.startswith("group ") else []
+    source = as_fitted(data, known, [*([weight] if weight else []), *beside])
     progress = Progress("reading", None)
-    sample = sampled(source, known, weight, most, progress.add)
+    sample = sampled(source, known, weight, most, progress.add, beside)
     progress.end()
-    detector = renewed(fitted, before, sample, Choice(score_ or "auto", false_alarm_rate))
+    groups = split_by(split, sample.values, sample.more[beside[0]] if beside else None).groups
+    detector = renewed(fitted, before, sample, Choice(score_ or "auto", false_alarm_rate), groups)
     file.update({"detector": detector_section(detector)}, target)
-    say(_summary(target, detector, sample))
+    say(_summary(target, detector, sample, split))
 
 
-def _summary(target: Path, detector: Calibrated, sample: Sample) -> str:
+def _split(group: str | None, fitted: Fitted, before: Calibrated | None) -> str:
+    """The split of the rows: as asked for, else as that of the detector.
+
+    Raises:
+        ConfigError: the detector is calibrated by groups, and nothing says which column they are.
+    """
+    if group is not None:
+        return group if group == "content" else f"group {group}"
+    if before is None or before.n_groups is None:
+        return "position"
+    split = fitted.roles.split
+    if split == "content" or split.startswith("group "):
+        return split
+    raise ConfigError(
+        "the detector's rate is one of new groups: name their column with --group COL, or --group content"
+    )
+
+
+def _summary(target: Path, detector: Calibrated, sample: Sample, split: str) -> str:
     lines = [
-        f"{target}: {detector.n_calibration:,} rows calibrated {detector.score_name}: above {detector.threshold:.4f} "
-        f"is an anomaly, at a false-alarm rate of {percent(detector.rate)} "
-        f"(smallest possible {percent(1 / (detector.n_calibration + 1))})"
+        f"{target}: {promised(detector)}; smallest possible {percent(1 / (detector.calibration.units + 1))}",
+        *condition(detector, split),
     ]
     if len(sample.values) < sample.rows:
         lines.append(f"  a uniform sample of {len(sample.values):,} of {sample.rows:,} rows; --memory sets its size")

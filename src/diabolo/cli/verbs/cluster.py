@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 def cluster(
     model: Path = typer.Argument(..., help="Model file; gets the section clusters."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
-    out: str = typer.Option(..., "-o", "--out", help="Labels to write: .parquet, .csv or .arrow, also to a URL."),
+    out: str = typer.Option(
+        ..., "-o", "--out", help="Labels to write: .parquet, .csv, .arrow, .root, .h5, .npz; a URL too."
+    ),
+    keep: list[str] = typer.Option([], help="Columns to carry beside them, like run,event; repeat for more."),
     clusters: str = typer.Option("auto", help="Number of clusters, or auto."),
     method: str = typer.Option("mixture", help="How codes fall into clusters: mixture, kmeans, density, prior."),
     embedding: str = typer.Option("none", help="Ahead of it: none, or neighbours, for images; takes minutes."),
     set_: list[str] = typer.Option([], "--set", help="A setting of the method, like min_cluster_size=50."),
-    keep: bool = typer.Option(False, "--keep", help="Use the clusters that MODEL has; nothing is fitted."),
+    no_fit: bool = typer.Option(False, "--no-fit", help="Use the clusters that MODEL has; nothing is fitted."),
     memory: str = typer.Option("1GiB", help="Clusters of a larger table are found in a uniform sample of this size."),
     seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of everything random."),
     own_network: bool = OWN_NETWORK,
@@ -32,20 +35,22 @@ def cluster(
 ) -> None:
     """Find clusters of rows by their codes, and keep them in MODEL; writes row, cluster (−1: none) and confidence."""
     from diabolo.cli.console import Progress, check_apart, say
-    from diabolo.cluster.clusters import Settings
-    from diabolo.cluster.dataset import clustered, labelled
+    from diabolo.cluster.clusters import ClusterSettings
+    from diabolo.cluster.dataset import LABELS, clustered, labelled
     from diabolo.data.formats import check_writable, schema_of, write_batches
+    from diabolo.data.keeping import kept_names
     from diabolo.data.reading import as_fitted
     from diabolo.file.clusters import clusters_section
     from diabolo.file.model_file import ModelFile
 
     check_apart(out, model, data)
     check_writable(out)
-    settings = Settings(_number(clusters), _method(method, set_), embedding, random_state=seed)
+    settings = ClusterSettings(_number(clusters), _method(method, set_), embedding, random_state=seed)
     file = ModelFile(model, own_network)
     net = file.autoencoder.model
     source = as_fitted(data, net.encoding.schema)
-    if keep:
+    kept = kept_names(source, keep, LABELS.names)
+    if no_fit:
         found = file.clusterer
     else:
         check_writable(model)
@@ -54,11 +59,11 @@ def cluster(
         progress.end()
         file.update({"clusters": clusters_section(found)})
     progress, sizes = Progress("labeling", schema_of(source)[1]), [0] * (found.n_clusters + 1)
-    schema, batches = labelled(found, net, source, sizes, progress.add)
+    schema, batches = labelled(found, net, source, sizes, progress.add, kept)
     write_batches(out, schema, batches)
     progress.end()
     if not quiet:
-        for line in said_of(out, found, sizes, keep):
+        for line in said_of(out, found, sizes, no_fit):
             say(line)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from diabolo.cli.console import TABLE, Progress, check_apart, say
 from diabolo.cli.verb import verb
+
+if TYPE_CHECKING:
+    from diabolo.data.formats import Data
 
 __all__ = ["add_codec", "compress", "compression_errors", "decompress"]
 
@@ -35,6 +38,7 @@ def compress(
     from diabolo.compress.report import report_lines
     from diabolo.compress.rivals import of_source
     from diabolo.data.formats import check_writable, local_files, read_batches, schema_of
+    from diabolo.data.reading import as_kept, notes_on
     from diabolo.errors import ConfigError
     from diabolo.file.compressing import codec_for
     from diabolo.file.model_file import ModelFile
@@ -44,18 +48,27 @@ def compress(
         raise ConfigError(f"{out}: a compressed file is called *.dbl")
     check_writable(out)
     errors = dict(_pair(said) for said in column_error)
-    schema, rows = schema_of(data)
-    plan, learnt, kept = codec_for(ModelFile(model), data, schema, max_error, errors, seed, external_model)
+    file = ModelFile(model)
+    source = as_kept(data, file.schema.dialect) if "main" in file else data
+    schema, rows = schema_of(source, nested=True)
+    plan, learnt, kept = codec_for(file, source, schema, max_error, errors, seed, external_model)
     progress = Progress("compressing", rows)
     report, beside = compress_table(
-        read_batches(data), plan, out, external_model, progress.add, verdict, threads=threads, verified=verify
+        read_batches(source, nested=True),
+        plan,
+        out,
+        external_model,
+        progress.add,
+        verdict,
+        threads=threads,
+        verified=verify,
     )
     progress.end()
     if learnt:
         say(f"{out if kept else model}: learnt a codec section from the first {learnt:,} rows")
     if kept:
         say(f"  it is in this file alone: {kept}")
-    for line in report_lines(str(out), report):
+    for line in [*notes_on(data), *report_lines(str(out), report)]:
         say(line)
     for line in [] if beside is None else beside.lines():
         say(line)
@@ -65,7 +78,7 @@ def compress(
 
 
 def compression_errors(
-    aim: str | None, max_error: str | None, column_error: list[str], rate: float | None, take: str | None
+    aim: str | None, max_error: str | None, column_error: list[str], rate: float | None, take: bool
 ) -> tuple[str | None, dict[str, Any]] | None:
     """The bounds of `fit --for compression`; None for a fit without that aim."""
     from diabolo.compress.grid import Bound
@@ -76,7 +89,7 @@ def compression_errors(
     if aim != "compression":
         said = "--max-error and --column-error need --for compression" if aim is None else f"--for {aim}"
         raise ConfigError(f"{said}: allowed is --for compression")
-    if rate is not None or take is not None:
+    if rate is not None or take:
         flag = "--false-alarm-rate" if rate is not None else "--take"
         raise ConfigError(f"{flag} goes with no --for compression, which fits no detector and takes tables as they are")
     errors = dict(_pair(said) for said in column_error)
@@ -86,13 +99,13 @@ def compression_errors(
     return max_error, errors
 
 
-def add_codec(model: Path, data: str, max_error: str | None, errors: dict[str, Any], seed: int) -> None:
+def add_codec(model: Path, data: Data, max_error: str | None, errors: dict[str, Any], seed: int) -> None:
     """Learn the codec section of a model file: distributions for the least rate at these bounds."""
     from diabolo.data.formats import schema_of
     from diabolo.file.compressing import codec_for
     from diabolo.file.model_file import ModelFile
 
-    _, learnt, _ = codec_for(ModelFile(model), data, schema_of(data)[0], max_error, errors, seed)
+    _, learnt, _ = codec_for(ModelFile(model), data, schema_of(data, nested=True)[0], max_error, errors, seed)
     say(f"{model}: learnt a codec section from the first {learnt:,} rows")
 
 

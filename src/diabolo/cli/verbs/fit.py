@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from diabolo.cli.console import TABLE, check_apart, parse_slots, percent, say
+from diabolo.cli.console import TABLE, check_apart, parse_slots, say
+from diabolo.cli.promise import columns_of_split, condition, promised
 from diabolo.cli.verb import verb
 from diabolo.config import METHODS, Config
-from diabolo.errors import ConfigError, DataError
+from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
     from diabolo.detect.calibrated import Calibrated
@@ -36,12 +38,16 @@ def fit(
     for_: str | None = typer.Option(None, "--for", help="'compression' learns a codec section, and fits no detector."),
     max_error: str | None = typer.Option(None, help="With --for compression: bound of all floats, as of compress."),
     column_error: list[str] = typer.Option([], help="With --for compression: bound of one column, as of compress."),
-    columns: str | None = typer.Option(None, help="Columns to use, like pt,eta,phi; all by default."),
-    exclude: str | None = typer.Option(None, help="Columns to leave out."),
+    columns: list[str] = typer.Option([], help="Columns to use, like pt,eta,phi; all by default; repeatable."),
+    exclude: list[str] = typer.Option(
+        [], help="Columns to leave out, or unusable for those no fit can take; repeatable."
+    ),
     label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
     weight: str | None = typer.Option(None, help="Column of row weights."),
-    slots: str | None = typer.Option(None, help="Zero-padded objects, like e:4,mu:4,j:10."),
-    take: str | None = typer.Option(None, help="Objects of jagged columns to take, like jets:10 of jets_pt."),
+    group: str | None = typer.Option(None, help="Column of groups that belong together; 'content': equal rows."),
+    time: str | None = typer.Option(None, help="Column of time: the last rows calibrate."),
+    slots: list[str] = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10; repeatable."),
+    take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
     config: Path | None = typer.Option(None, help="TOML file of settings (docs/settings.md)."),
     set_: list[str] = typer.Option([], "--set", help="One setting, like learning_rate=1e-3 or corruption.std=0.2."),
     false_alarm_rate: float | None = typer.Option(None, help="Default rate of the detector."),
@@ -53,11 +59,12 @@ def fit(
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
     from diabolo.cli.checkpoint import kept
-    from diabolo.cli.training import Fit, byte_count, train
+    from diabolo.cli.training import Fit, byte_count, naming, train
     from diabolo.cli.verbs.compress import add_codec, compression_errors
     from diabolo.config import build_config
-    from diabolo.data.formats import Taken, check_writable
-    from diabolo.data.reading import choose_columns
+    from diabolo.data.choosing import choose_columns
+    from diabolo.data.formats import check_writable, taken
+    from diabolo.data.look import look_lines
     from diabolo.detect.calibrating import Choice
     from diabolo.estimators.named import CLASSES
     from diabolo.file.detector import detector_section
@@ -66,34 +73,29 @@ def fit(
     settings = _settings(config, set_, method)
     method = settings.pop("method", method)
     flags = {"latent_dim": latent, "beta": beta, "epochs": epochs, "random_state": seed}
-    settings |= {k: v for k, v in flags.items() if v is not None and (k != "random_state" or k not in settings)}
-    if hidden is not None:
-        settings["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
-    settings |= _slots(settings, slots, take)
+    settings |= _of_flags(settings, flags, hidden) | _slots(settings, slots, take)
     _check_choices(method, only, false_alarm_rate)
-    errors = compression_errors(for_, max_error, column_error, false_alarm_rate, take)
+    errors = compression_errors(for_, max_error, column_error, false_alarm_rate, bool(take))
     only = only if errors is None else "main"
     most = byte_count(memory, "--memory")
     chosen = build_config(settings, method)  # every wrong setting is named before the table is read
     check_apart(out, data)
     check_writable(out)
-    source = data if take is None else Taken(data, parse_slots(take, "--take"))
-    names = choose_columns(source, columns, exclude, [label, weight])
+    source = taken(data, parse_slots(take, "--take"))
+    apart = [label, weight, *columns_of_split(group, time)]
+    names, unfit = choose_columns(source, columns, exclude, apart, settings.get("kinds"))
     ae = CLASSES[method](**settings)
-    choice = None if only is not None else Choice("auto", false_alarm_rate, seed, seed)
+    wanted = partial(Fit, chosen, None if only else Choice("auto", false_alarm_rate, seed, seed), quiet, group, time)
     with kept(out, resume) as keep:
-        try:
-            fitted, detector, rows = train(source, out, names, weight, Fit(chosen, choice, keep, quiet), most, cache)
-        except DataError as error:
-            named = str(error).startswith(str(data))
-            raise error if named else DataError(f"{data}: {error}") from error
+        with naming(data):
+            fitted, detector, rows = train(source, out, names, weight, wanted(keep), most, cache)
         sections = ae.from_fitted(fitted, ae.get_params(deep=False)).sections()
         if detector is not None:
             sections["detector"] = detector_section(detector)
         save_sections(out, type(ae).__name__ if detector is None else "AnomalyDetector", sections)
     if errors is not None:
-        add_codec(out, data, *errors, seed)
-    say(summary(out, fitted, detector, rows))
+        add_codec(out, source, *errors, seed)
+    say("\n".join([summary(out, fitted, detector, rows), *look_lines(source, names, unfit)]))
 
 
 def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -> str:
@@ -108,11 +110,7 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -
         f"(epoch {max(e['epoch'] for e in history if e['best'])} of {len(history)}, loss {best:.4f})",
     ]
     if detector is not None:
-        default = "" if detector.false_alarm_rate is not None else " (the default)"
-        lines.append(
-            f"  {detector.n_calibration:,} rows calibrated {detector.score_name}: above {detector.threshold:.4f} is an "
-            f"anomaly, at a false-alarm rate of {percent(detector.rate)}{default}"
-        )
+        lines += [f"  {promised(detector)}", *condition(detector, fitted.roles.split)]
     if counts["train"] < FEW:
         lines.append(
             f"  {counts['train']:,} training rows are few: with less than {FEW}, a score says little; give more if "
@@ -133,6 +131,14 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -
     return "\n".join(lines)
 
 
+def _of_flags(settings: dict[str, Any], flags: dict[str, Any], hidden: str | None) -> dict[str, Any]:
+    """What flags set; a seed of the settings stands."""
+    given = {k: v for k, v in flags.items() if v is not None and (k != "random_state" or k not in settings)}
+    if hidden is not None:
+        given["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
+    return given
+
+
 def _check_choices(method: Any, only: str | None, false_alarm_rate: float | None) -> None:
     if not isinstance(method, str) or method not in METHODS:
         from diabolo.errors import nearest
@@ -144,11 +150,11 @@ def _check_choices(method: Any, only: str | None, false_alarm_rate: float | None
         raise ConfigError("--false-alarm-rate is the detector's, which --only main leaves out; drop one of the two")
 
 
-def _slots(settings: dict[str, Any], slots: str | None, take: str | None) -> dict[str, Any]:
+def _slots(settings: dict[str, Any], slots: list[str], take: list[str]) -> dict[str, Any]:
     """What is taken of jagged columns is a slot group; `--slots` and a configuration name more."""
-    given = settings.get("slots") if slots is None else parse_slots(slots)
-    taken = {} if take is None else parse_slots(take, "--take")
-    return {"slots": {**taken, **(given or {})}} if given or taken else {}
+    given = parse_slots(slots) if slots else settings.get("slots")
+    objects = parse_slots(take, "--take")
+    return {"slots": {**objects, **(given or {})}} if given or objects else {}
 
 
 def _whole(text: str, flag: str) -> int:

@@ -54,9 +54,9 @@ def health(
 def _said(data: str, h: Any) -> str:
     r = h.rate
     verdict = "still fits" if h.healthy else "has changed"
+    beside = f"{h.n_calibration:,} calibration rows" + (f" in {h.n_groups:,} groups" if h.n_groups else "")
     lines = [
-        f"{data}: {verdict} ({h.n_rows:,} rows beside {h.n_calibration:,} calibration rows; "
-        f"false-alarm level {h.level:g})",
+        f"{data}: {verdict} ({h.n_rows:,} rows beside {beside}; false-alarm level {h.level:g})",
         f"  rate     your {percent(r.promised)} is now {percent(r.now)} [{percent(r.low)} to {percent(r.high)}]; "
         f"unchanged rows give {percent(r.usual_low)} to {percent(r.usual_high)} (p = {r.p_value:.2g})"
         f"{_mark(r.p_value, h)}",

@@ -13,24 +13,24 @@ from diabolo.cli.verb import verb
 @verb(110)
 def info(
     path: str = typer.Argument(..., help=f"Model file (*.diabolo), compressed file (*.dbl). {TABLE}"),
-    take: str | None = typer.Option(None, help="Objects of jagged columns to take, like jets:10 of jets_pt."),
+    take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Show what a model or a compressed file holds, or how a table's columns would be read."""
-    if path.endswith(".dbl"):
+    if str(path).endswith(".dbl"):
         from diabolo.describe.compressed import describe_compressed
 
         return describe_compressed(Path(path))
-    if path.endswith(".diabolo"):
+    if str(path).endswith(".diabolo"):
         from diabolo.describe.model import describe_model
 
         return describe_model(Path(path), own_network)
     from diabolo.cli.console import parse_slots
-    from diabolo.data.formats import Taken
+    from diabolo.data.formats import taken
     from diabolo.describe.table import describe_data
 
-    slots = parse_slots(take, "--take") if take is not None else {}
-    describe_data(Taken(path, slots) if slots else path, slots)
+    slots = parse_slots(take, "--take")
+    describe_data(taken(path, slots), slots)
 
 
 @verb(120)
@@ -39,6 +39,6 @@ def demo(
     epochs: int | None = typer.Option(None, min=1, help="Passes over the training rows."),
 ) -> None:
     """Fit, calibrate and score the sample of simulated LHC events that ships with the package."""
-    from diabolo.demo import run
+    from diabolo.demo import run_demo
 
-    run(out, epochs)
+    run_demo(out, epochs)

@@ -37,7 +37,7 @@ def sample(
 
     from diabolo.cli.console import Progress, check_apart, say
     from diabolo.data.dtypes import mean_type
-    from diabolo.data.formats import shape_metadata, write_batches
+    from diabolo.data.formats import check_writable, shape_metadata, write_batches
     from diabolo.data.table import from_values
     from diabolo.file.model_file import ModelFile
     from diabolo.generate.drawing import draw
@@ -48,6 +48,7 @@ def sample(
     if against is not None and (conditions or mean):
         raise ConfigError("--against compares draws of all rows with real ones: leave out --given and --mean")
     check_apart(out, model, *([] if against is None else [against]))
+    check_writable(out)
     file = ModelFile(model, own_network)
     sampler, known = file.generator, file.autoencoder.model.encoding.schema
     dtypes = [mean_type(c.dtype) if mean else c.dtype for c in known.columns]

@@ -13,6 +13,7 @@ from diabolo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from diabolo.cli.rules import Rule
+    from diabolo.detect.calibrated import Calibrated
 
 #: The score's name that stands for every one.
 ALL = "all"
@@ -22,7 +23,10 @@ ALL = "all"
 def score(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
-    out: str = typer.Option(..., "-o", "--out", help="Scores to write: .parquet, .csv or .arrow, also to a URL."),
+    out: str = typer.Option(
+        ..., "-o", "--out", help="Scores to write: .parquet, .csv, .arrow, .root, .h5, .npz; a URL too."
+    ),
+    keep: list[str] = typer.Option([], help="Columns to carry beside them, like run,event; repeat for more."),
     score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them), or all."),
     false_alarm_rate: float | None = typer.Option(None, help="Share of normal rows that may be flagged."),
     fdr: float | None = typer.Option(None, help="Share of flagged rows that may be normal, on average, instead."),
@@ -40,8 +44,9 @@ def score(
     from diabolo.cli.rules import check_one, rule_of
     from diabolo.cli.verbs.explain import top_columns
     from diabolo.data.formats import schema_of, write_batches
+    from diabolo.data.keeping import as_held
     from diabolo.data.reading import as_fitted, ordered_chunks
-    from diabolo.detect.choice import applicable, automatic
+    from diabolo.detect.choice import applicable, automatic_score
     from diabolo.detect.reference import Reference
     from diabolo.detect.scoring import score_table
     from diabolo.file.model_file import ModelFile
@@ -53,7 +58,7 @@ def score(
     if "detector" not in file and (explain or rate is not None or fdr is not None):
         raise ConfigError(f"{model} has no detector, so no false-alarm rate and no anomaly; fit without --only main")
     reference, rule, one = Reference(file.autoencoder.model), None, None if score_ == ALL else score_
-    name = automatic(reference) if one in (None, "auto") else str(one)
+    name = automatic_score(reference) if one in (None, "auto") else str(one)
     detector = None
     if "detector" in file:
         detector = file.detector.choosing(one, rate)
@@ -64,27 +69,24 @@ def score(
     source = as_fitted(data, known)
     progress = Progress("scoring", schema_of(source)[1])
     counts = {"rows": 0, "flagged": 0}
-    schema = _score_schema(explain, more)
+    schema, kept = _with_kept(_score_schema(explain, more), source, keep)
 
     def batches() -> Any:
-        for values, _ in ordered_chunks(source, known):
+        for values, cells in ordered_chunks(source, known, kept):
             table = score_table(reference, values, more or [name])
             s, n, at = table[name], len(values), counts["rows"]
-            flags = _flags(encoding, values, s)
-            if strict and flags:
-                raise DataError(f"{data}: row {at + min(flags)} cannot be scored: {flags[min(flags)]}")
-            p, anomaly = pa.nulls(n, pa.float64()), pa.nulls(n, pa.bool_())
-            if rule is not None:
-                p, anomaly = pa.array(rule.calibration.p_values(s)), pa.array(rule.decide(s))
+            flags = _flags(encoding, values, s, f"{data}: row " if strict else "", at)
+            p, anomaly = _judged(rule, detector, s)
             counts["rows"] += n
             counts["flagged"] += len(flags)
             progress.add(n)
-            why = pa.array([flags.get(i) for i in range(n)], pa.string()) if flags else pa.nulls(n, pa.string())
-            first = [pa.array(np.arange(at, at + n)), pa.array(s), p, anomaly, why]
+            why = pa.array([flags.get(i) for i in range(n)] if flags else [None] * n, pa.string())
+            first = [pa.array(np.arange(at, at + n)), *(cells[k] for k in kept), pa.array(s), p, anomaly, why]
             beside = top_columns(detector, values, np.flatnonzero(anomaly)) if explain and detector else []
             yield pa.record_batch([*first, *(pa.array(table[other]) for other in more), *beside], schema=schema)
 
-    write_batches(out, schema, batches() if rule is None else rule.settled(batches()))
+    found, unknown = (batches(), ["p_value", "is_anomaly"]) if rule is None else (rule.settled(batches()), [])
+    write_batches(out, *as_held(out, schema, found, unknown))
     progress.end()
     if not quiet:
         say(_summary(out, name, counts, rule))
@@ -94,20 +96,45 @@ def _check_out(out: str, model: Path, data: str) -> None:
     from diabolo.cli.console import check_apart
     from diabolo.data.formats import check_writable, format_of, formats
 
-    if not format_of(out).complete:
-        allowed = ", ".join(formats.get(n).suffixes[0] for n in formats if formats.get(n).complete)
-        raise ConfigError(f"{out}: scores have a column of text; allowed: {allowed}")
+    if not out.lower().endswith(format_of(out).named):
+        allowed = ", ".join(formats.get(n).named[0] for n in formats if formats.get(n).named)
+        raise ConfigError(f"{out}: scores have names and a column of text; allowed: {allowed}")
     check_apart(out, model, data)
     check_writable(out)
 
 
-def _flags(encoding: Any, values: Any, scores: Any) -> dict[int, str]:
-    """Why rows could not be scored, by position."""
+def _with_kept(schema: Any, source: Any, keep: list[str]) -> tuple[Any, list[str]]:
+    """The schema with the columns that are carried, and their names."""
+    from diabolo.data.keeping import kept_names, with_kept
+
+    kept = kept_names(source, keep, schema.names)
+    return with_kept(schema, source, kept), kept
+
+
+def _judged(rule: Rule | None, detector: Calibrated | None, scores: Any) -> tuple[Any, Any]:
+    """p-values and whether rows are anomalies; nothing without a detector."""
+    import pyarrow as pa
+
+    if rule is None or detector is None:
+        return pa.nulls(len(scores), pa.float64()), pa.nulls(len(scores), pa.bool_())
+    # A row without a score has no p-value.
+    return pa.array(detector.p_values(scores), from_pandas=True), pa.array(rule.decide(scores))
+
+
+def _flags(encoding: Any, values: Any, scores: Any, where: str, at: int) -> dict[int, str]:
+    """Why rows could not be scored, by position.
+
+    Raises:
+        DataError: there is such a row, and `where` says that it must not be.
+    """
     import numpy as np
 
     bad = np.flatnonzero(~np.isfinite(scores))
     reasons = encoding.flags(values[bad]) if len(bad) else []
-    return {int(i): reason or "the score overflows" for i, reason in zip(bad, reasons, strict=True)}
+    found = {int(i): reason or "the score overflows" for i, reason in zip(bad, reasons, strict=True)}
+    if where and found:
+        raise DataError(f"{where}{at + min(found)} cannot be scored: {found[min(found)]}")
+    return found
 
 
 def _summary(out: str, name: str, counts: dict[str, int], rule: Rule | None) -> str:
@@ -115,9 +142,7 @@ def _summary(out: str, name: str, counts: dict[str, int], rule: Rule | None) -> 
     if rule is not None:
         lines += rule.said(counts["rows"])
     if counts["flagged"]:
-        lines.append(
-            f"  {counts['flagged']:,} rows could not be scored: the column flag says why; none counts as normal"
-        )
+        lines.append(f"  {counts['flagged']:,} rows could not be scored: the column flag says why")
     return "\n".join(lines)
 
 

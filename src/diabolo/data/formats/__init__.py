@@ -11,10 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diabolo.data.dialect.finding import Found
+from diabolo.data.dialect.record import Reading
 from diabolo.data.formats import writing
-from diabolo.data.formats.base import BESIDE, SHAPE, Format, formats, shape_metadata
+from diabolo.data.formats.base import BESIDE, SHAPE, Format, Source, formats, shape_metadata
 from diabolo.data.formats.dataset import format_of, locate
-from diabolo.data.formats.ragged import LIST, Data, Taken, is_list, jagged
+from diabolo.data.formats.notes import left_out
+from diabolo.data.formats.ragged import LIST, Data, Taken, counters, flattened, is_list, jagged
 from diabolo.data.formats.remote import as_local, check_url, is_url, upload
 from diabolo.data.formats.writing import atomic
 from diabolo.errors import DataError
@@ -29,13 +32,19 @@ __all__ = [
     "Taken",
     "atomic",
     "check_writable",
+    "counters",
     "format_of",
     "formats",
     "is_list",
     "jagged",
+    "left_out",
     "local_files",
+    "notes_of",
     "read_batches",
     "schema_of",
+    "taken",
+    "text_of",
+    "with_reading",
     "shape_metadata",
     "write_batches",
 ]
@@ -45,7 +54,10 @@ CHUNK = 65_536
 
 
 def read_batches(
-    data: Data, columns: Sequence[str] | None = None, take: Mapping[str, int] | None = None
+    data: Data,
+    columns: Sequence[str] | None = None,
+    take: Mapping[str, int] | None = None,
+    nested: bool = False,
 ) -> Iterator[Any]:
     """Yield record batches of at most `CHUNK` rows.
 
@@ -54,20 +66,43 @@ def read_batches(
         columns: names, in the order in which they are wanted; all by default.
         take: how many objects of each jagged collection become columns: {"jets": 10} makes jets1_pt, ..., jets10_pt of
             the lists `jets_pt`, with 0 where a row has fewer.
+        nested: columns as the file has them: structs and arrays of fixed shape stay one column each.
 
     Raises:
         DataError: no such file, an unreadable one, an unknown column, files that do not agree.
     """
-    yield from locate(data).read(columns, _take(data, take), CHUNK)
+    yield from locate(data).read(columns, _take(data, take), CHUNK, nested)
 
 
-def schema_of(data: Data, take: Mapping[str, int] | None = None) -> tuple[Any, int | None]:
+def schema_of(data: Data, take: Mapping[str, int] | None = None, nested: bool = False) -> tuple[Any, int | None]:
     """Arrow schema and row count of a table, without reading its rows.
 
     The metadata `SHAPE` of the schema is the shape of an image, like b"28,28", whose cells are the columns x0, x1, ...;
     the metadata `LIST` of a field is the jagged column that it was taken from.
     """
-    return locate(data).schema(_take(data, take))
+    return locate(data).schema(_take(data, take), nested)
+
+
+def text_of(data: Data) -> Found | None:
+    """How a table written as text is read: dialect, notes for a person, questions; None for other formats."""
+    return locate(data).text()
+
+
+def notes_of(data: Data) -> list[str]:
+    """What a person is to know of how a table is read: how its text is written, which columns are none."""
+    return locate(data).notes()
+
+
+def taken(data: Data, take: Mapping[str, int]) -> Data:
+    """A table of whose jagged collections the first objects are columns."""
+    if not take:
+        return data
+    return Taken(str(data), take, data.reading if isinstance(data, Taken) else None)
+
+
+def with_reading(data: Data, reading: Reading) -> Taken:
+    """A table with what is asked and known of how its text is read."""
+    return Taken(str(data), data.take if isinstance(data, Taken) else {}, reading)
 
 
 def _take(data: Data, take: Mapping[str, int] | None) -> Mapping[str, int] | None:
@@ -77,11 +112,13 @@ def _take(data: Data, take: Mapping[str, int] | None) -> Mapping[str, int] | Non
 def write_batches(path: str | Path, schema: Any, batches: Iterator[Any]) -> None:
     """Write batches to a file that appears only once it is whole; one at a URL is sent when it is whole."""
     text = as_local(str(path))
+    kind = format_of(text)
+    if not kind.complete:
+        schema, batches = flattened(schema, batches, Source(Path(text), text), arrays=not kind.arrays)
     if not is_url(text):
         with atomic(text) as part:
-            format_of(text).write(part, schema, batches)
+            kind.write(part, schema, batches)
         return
-    kind = format_of(text)
     with tempfile.TemporaryDirectory(prefix="diabolo-") as folder:
         local = Path(folder) / text.rpartition("/")[2]
         kind.write(local, schema, batches)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from diabolo.data.formats.base import Format, Source, formats, known
+from diabolo.data.formats.index import index_notes, without_index
 from diabolo.errors import DataError
 
 
@@ -16,7 +17,9 @@ class Arrow(Format):
     """Arrow IPC files and streams, also Feather version 2; mapped into memory, not loaded."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".arrow", ".feather", ".ipc", ".arrows")
+    named = suffixes
     complete = True
+    arrays = True
 
     @contextlib.contextmanager
     def _open(self, source: Source) -> Iterator[tuple[Any, bool]]:
@@ -36,14 +39,19 @@ class Arrow(Format):
     def schema(self, source: Source) -> tuple[Any, int | None]:
         with self._open(source) as (reader, seekable):
             if not seekable:
-                return reader.schema, None
+                return without_index(reader.schema), None
             import pyarrow.dataset as ds
 
-            return reader.schema, ds.dataset(source.path, format="ipc").count_rows()
+            return without_index(reader.schema), ds.dataset(source.path, format="ipc").count_rows()
+
+    def notes(self, source: Source) -> list[str]:
+        """What a person is to know of how it is read."""
+        with self._open(source) as (reader, _):
+            return index_notes(reader.schema)
 
     def read(self, source: Source, columns: Sequence[str] | None, rows: int) -> Iterator[Any]:
         with self._open(source) as (reader, seekable):
-            names = known(columns, reader.schema.names, source)
+            names = known(columns, without_index(reader.schema).names, source)
             batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if seekable else reader
             for batch in batches:
                 batch = batch.select(names)
@@ -55,12 +63,36 @@ class Arrow(Format):
     def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
         import pyarrow as pa
 
-        # A file has one dictionary per column, and each batch comes with its own: text is written as text.
-        fields = [
-            pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type, f.nullable)
-            for f in schema
-        ]
-        kept = pa.schema(fields, schema.metadata)
-        with pa.ipc.new_file(path, kept, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        options = pa.ipc.IpcWriteOptions(compression="lz4", emit_dictionary_deltas=True)
+        words: dict[str, Any] = {}
+        with pa.ipc.new_file(path, schema, options=options) as writer:
             for batch in batches:
-                writer.write_batch(batch.cast(kept))
+                columns = [_grown(c, f, words) for c, f in zip(batch.columns, schema, strict=True)]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+
+def _grown(column: Any, field: Any, words: dict[str, Any]) -> Any:
+    """A column whose dictionary begins with that of the batches before it: a file's may grow, but not change.
+
+    Raises:
+        DataError: more words than positions of the column's type can tell apart.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(field.type):
+        return column
+    before = words.setdefault(field.name, column.dictionary)
+    if column.dictionary.equals(before):
+        return column
+    new = column.dictionary.filter(pc.invert(pc.is_in(column.dictionary, before)))
+    words[field.name] = grown = pa.concat_arrays([before, new])
+    index = pc.index_in(column.dictionary, grown).take(column.indices.cast("int64"))
+    try:
+        positions = index.cast(field.type.index_type)
+    except pa.ArrowInvalid:
+        raise DataError(
+            f"column {field.name!r} has {len(grown):,} categories, more than positions of type "
+            f"{field.type.index_type} tell apart; write .parquet"
+        ) from None
+    return pa.DictionaryArray.from_arrays(positions, grown, ordered=field.type.ordered)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from diabolo.data.dialect.record import Reading
 from diabolo.errors import DataError, DiaboloError, MissingExtraError, nearest
 from diabolo.registry import Entry, Registry
 
@@ -58,6 +59,8 @@ class Source:
     inner: str = ""
     #: The files of a folder of images, which is one table.
     files: tuple[Path, ...] = ()
+    #: What is asked and known of a table written as text.
+    reading: Reading | None = None
 
     def __str__(self) -> str:
         return self.shown
@@ -70,6 +73,10 @@ class Format(Entry, abc.ABC):
     suffixes: ClassVar[tuple[str, ...]]
     #: Whether cells of every type can be written, missing ones too.
     complete: ClassVar[bool] = False
+    #: Whether an array of fixed shape can be written as one column.
+    arrays: ClassVar[bool] = False
+    #: Ends of the names of files that hold named columns of numbers and text.
+    named: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def schema(self, source: Source) -> tuple[Any, int | None]:
@@ -243,6 +250,8 @@ def block_batches(
 def _arrow(cells: np.ndarray, kind: Any) -> Any:
     import pyarrow as pa
 
+    if pa.types.is_boolean(kind):
+        cells = cells.astype(bool)
     if cells.dtype.kind in "iuf":
         return pa.Array.from_buffers(kind, len(cells), [None, pa.py_buffer(cells)])
     if cells.dtype.kind == "S":

@@ -1,94 +1,73 @@
-"""Text with a header."""
+"""Tables written as text, in whatever way: `diabolo.data.dialect` finds it out, PyArrow reads."""
 
 from __future__ import annotations
 
 import contextlib
-import gzip
-import itertools
-import re
+import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diabolo.data.formats.base import Format, Source, cannot_hold, formats, known, one_line
+from diabolo.data.dialect.columns import FORM
+from diabolo.data.dialect.finding import Found, find
+from diabolo.data.dialect.forms import BadCell, check_cell, read_form, write_form
+from diabolo.data.dialect.reader import explained_text, open_text
+from diabolo.data.dialect.record import Asked, Form, Reading
+from diabolo.data.formats.base import Format, Source, cannot_hold, formats, known
+from diabolo.data.formats.writing import SAFE
 from diabolo.errors import DataError
 
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+__all__ = ["Csv", "Text"]
+
+#: First characters of a cell that a spreadsheet runs as a formula.
+RUN = ("=", "+", "-", "@", "\t", "\r")
 
 
 @formats.register("csv")
 class Csv(Format):
-    """Comma- or tab-separated text with a header, also gzipped; empty cells, NA and NaN are missing."""
+    """Text with a separator between cells, also gzipped; empty cells, NA and NaN are missing."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+    named = suffixes
     complete = True
 
-    def _open(self, source: Source, columns: Sequence[str] | None, serial: bool = False) -> Any:
-        import pyarrow as pa
-        import pyarrow.csv as pc
+    def found(self, source: Source) -> Found:
+        """The dialect of a file."""
+        return find(source.path, source.reading or Reading(), _delimiter(source.path), source)
 
-        read = pc.ReadOptions(block_size=1 << 22, use_threads=not serial)
-        parse = pc.ParseOptions(delimiter=_delimiter(source.path))
-        with pc.open_csv(source.path, read_options=read, parse_options=parse) as first:
-            guessed = first.schema
-        # The first block decides the types, and a later row may hold 1.5 where it held 1, or any number
-        # where it held nothing.
-        loose = {f.name: pa.float64() for f in guessed if pa.types.is_integer(f.type) or pa.types.is_null(f.type)}
-        # In a table of one column an empty line is a missing cell.
-        parse = pc.ParseOptions(delimiter=_delimiter(source.path), ignore_empty_lines=len(guessed) > 1)
-        options = pc.ConvertOptions(
-            include_columns=list(columns) if columns is not None else None, column_types=loose, strings_can_be_null=True
-        )
-        return pc.open_csv(source.path, read_options=read, parse_options=parse, convert_options=options)
-
-    @contextlib.contextmanager
-    def _explained(self, source: Source, columns: Sequence[str] | None, names: Sequence[str] = ()) -> Iterator[None]:
-        """Turn Arrow's complaint into one that names the row and the column as this package counts them."""
-        import pyarrow as pa
-
-        try:
-            yield
-        except pa.ArrowInvalid as error:
-            text = one_line(self._located(source, columns) or error)
-            match = re.search(r"(?:In CSV column #(\d+)|CSV parse error): (?:Row #(\d+): )?(.*)", text)
-            if match:
-                column, row, text = match.groups()
-                place = [f"row {int(row) - 2}"] if row else []  # Arrow's row 1 is the header
-                if column:
-                    place.append(f"column {(names[int(column)] if int(column) < len(names) else column)!r}")
-                text = f"{', '.join(place)}: {text}" if place else text
-            raise DataError(f"{source}: {text}") from None
-
-    def _located(self, source: Source, columns: Sequence[str] | None) -> Exception | None:
-        """The same complaint with the row, which Arrow knows only where it reads row after row."""
-        import pyarrow as pa
-
-        try:
-            with self._open(source, columns, serial=True) as reader:
-                for _ in reader:
-                    pass
-        except pa.ArrowInvalid as error:
-            return error  # type: ignore[no-any-return]
-        return None
+    def together(self, sources: Sequence[Source]) -> tuple[Source, ...]:
+        """Files of one table, each read as the first one is."""
+        first = sources[0]
+        if len(sources) == 1 or (first.reading is not None and first.reading.kept is not None):
+            return tuple(sources)
+        asked = first.reading.asked if first.reading is not None else Asked()
+        alike = Reading(asked, self.found(first).dialect)
+        return (first, *(dataclasses.replace(s, reading=alike) for s in sources[1:]))
 
     def schema(self, source: Source) -> tuple[Any, int | None]:
-        import pyarrow as pa
-
-        _check_start(source)
-        with self._explained(source, None), self._open(source, None) as reader:
-            schema = reader.schema
-        for field in schema:
-            if pa.types.is_binary(field.type):
-                raise DataError(
-                    f"{source}: column {field.name!r} holds bytes that are not UTF-8; save the file as UTF-8"
-                )
-        return schema, None
+        return self.found(source).schema, None
 
     def read(self, source: Source, columns: Sequence[str] | None, rows: int) -> Iterator[Any]:
-        there = self.schema(source)[0].names
-        names = known(columns, there, source)
-        with self._explained(source, names, there), self._open(source, names) as reader:
+        found = self.found(source)
+        dialect, schema = found.dialect, found.schema
+        names = known(columns, schema.names, source)
+        asked = [f"column {n!r}: {found.questions[n]}" for n in names if n in found.questions]
+        if asked:
+            raise DataError(f"{source}: {'; '.join(asked)}")
+        types = {n: _raw_type(dialect.forms.get(n), schema.field(n).type) for n in names}
+        # Marks of one column's own are no business of Arrow's, which has one list for all.
+        null_text = not dialect.own
+        formed = [n for n in names if n in dialect.forms and (dialect.forms[n].kind != "text" or not null_text)]
+        at = 0
+        with (
+            explained_text(source.path, dialect, source, names, types),
+            open_text(source.path, dialect, dialect.names, names, types, null_text) as reader,
+        ):
             for batch in reader:
+                for name in formed:
+                    batch = _formed(batch, name, dialect.forms[name], dialect.marks_of(name), at, source)
+                at += batch.num_rows
                 for start in range(0, batch.num_rows, rows):
                     yield batch.slice(start, rows)
 
@@ -97,55 +76,70 @@ class Csv(Format):
         import pyarrow.csv as pc
 
         kept, missing = _written_types(schema), set(pc.ConvertOptions().null_values)
+        safe = SAFE.get()
+        forms = {f.name: Form(**json.loads(f.metadata[FORM])) for f in schema if f.metadata and FORM in f.metadata}
         options = pc.WriteOptions(delimiter=_delimiter(path))
         with contextlib.ExitStack() as stack:
             sink: Any = path
             if path.name.endswith(".gz"):
                 sink = stack.enter_context(pa.CompressedOutputStream(str(path), "gzip"))
-            writer = stack.enter_context(pc.CSVWriter(sink, kept, write_options=options))
-            for batch in batches:
+            writer = None
+            for batch in _and_one(batches, kept):
                 batch = batch.cast(kept) if kept != batch.schema else batch
+                columns = [
+                    write_form(c, forms[n]) if n in forms else c
+                    for n, c in zip(batch.schema.names, batch.columns, strict=True)
+                ]
+                batch = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
                 _check_text(batch, missing)
+                batch = _harmless(batch) if safe else batch
+                writer = writer or stack.enter_context(pc.CSVWriter(sink, batch.schema, write_options=options))
                 writer.write_batch(batch)
 
 
-def _check_start(source: Source) -> None:
-    """Refuse text that Arrow would read as something else: another encoding or separator, a table without header.
+@formats.register("text")
+class Text(Csv):
+    """The same text under names that say nothing of its separator; read only, and alone."""
 
-    Raises:
-        DataError: says what the file seems to be.
-    """
-    zipped = source.path.name.endswith(".gz")
-    with gzip.open(source.path) if zipped else source.path.open("rb") as handle:
-        start = handle.read(1 << 16)
-    if not start:
-        raise DataError(f"{source}: the file is empty")
-    if b"\0" in start:
-        kind = "UTF-16 text" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "no text"
-        raise DataError(f"{source}: is {kind}; allowed is text in UTF-8: save it as that")
-    lines = [line.decode("utf-8", "replace") for line in start.removeprefix(b"\xef\xbb\xbf").splitlines()[:2]]
-    header, row = [*lines, "", ""][:2]
-    if "\ufffd" in header:
-        raise DataError(f"{source}: its header is not UTF-8; save the file as UTF-8")
-    separator = _delimiter(source.path)
-    if separator not in header:
-        other = next((s for s in ";|,\t" if s in header and s in row), None)
-        if other is None and len(header.split()) == len(row.split()) > 1:
-            other = " "
-        if other is not None:
-            said = f"its cells are separated by {other!r}; allowed are ',' in .csv and '\\t' in .tsv"
-            remedy = "rename it" if other in ",\t" else "write it with one of these"
-            raise DataError(f"{source}: {said}: {remedy}")
-    cells = [cell.strip(' "') for cell in header.split(separator)]
-    numbers = [float(c) for c in cells if NUMBER.fullmatch(c)]
-    # Names can be numbers, such as 0, 1, 2 or the wavelengths of a spectrum; those rise.
-    if len(numbers) == len(cells) and any(a >= b for a, b in itertools.pairwise(numbers)):
-        said = f"its first line holds numbers ({', '.join(cells[:3])}); allowed is a header with a name per column"
-        raise DataError(f"{source}: {said}: add one")
+    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".dat", ".data", ".tab", ".txt.gz", ".dat.gz", ".data.gz")
+    complete = False
+
+    def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
+        raise DataError(f"{path}: text under this name is read only; write .csv or .tsv")
+
+
+def _and_one(batches: Iterator[Any], schema: Any) -> Iterator[Any]:
+    """The batches, and an empty one where there is none, so that the header is written."""
+    import pyarrow as pa
+
+    empty = True
+    for batch in batches:
+        empty = False
+        yield batch
+    if empty:
+        yield pa.RecordBatch.from_pylist([], schema=schema)
 
 
 def _delimiter(path: Path) -> str:
-    return "\t" if ".tsv" in path.suffixes[-2:] else ","
+    return "\t" if ".tsv" in path.suffixes[-2:] or ".tab" in path.suffixes[-2:] else ","
+
+
+def _raw_type(form: Form | None, kind: Any) -> Any:
+    """What Arrow is to read: text where a form is read from it."""
+    import pyarrow as pa
+
+    return kind if form is None else pa.string()
+
+
+def _formed(batch: Any, name: str, form: Form, marks: Sequence[str], row: int, source: Source) -> Any:
+    import pyarrow as pa
+
+    at = batch.schema.get_field_index(name)
+    try:
+        values = read_form(batch.column(at), form, marks)
+    except BadCell as bad:
+        raise DataError(f"{source}: {check_cell(bad, form, name, row + bad.place)}") from None
+    return batch.set_column(at, pa.field(name, values.type), values)
 
 
 def _written_types(schema: Any) -> Any:
@@ -172,3 +166,20 @@ def _check_text(batch: Any, missing: set[str]) -> None:
             if pc.any(taken).as_py():
                 word = column.filter(taken)[0].as_py()
                 raise cannot_hold(name, f"the text {word!r}, which is read as a missing cell and", "a text file")
+
+
+def _harmless(batch: Any) -> Any:
+    """Names and cells of text that a spreadsheet would run as a formula get an apostrophe before them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = []
+    names = [f"'{n}" if n.startswith(RUN) else n for n in batch.schema.names]
+    for column in batch.columns:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            runs = pc.starts_with(column, RUN[0])
+            for mark in RUN[1:]:
+                runs = pc.or_(runs, pc.starts_with(column, mark))
+            column = pc.if_else(runs, pc.binary_join_element_wise("'", column, ""), column)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, names=names)

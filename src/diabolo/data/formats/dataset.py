@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diabolo.data.dialect.finding import Found
 from diabolo.data.formats.base import SHAPE, Format, Source, explained, formats, suffix_of
-from diabolo.data.formats.ragged import Data, Flat
+from diabolo.data.formats.notes import without_notes
+from diabolo.data.formats.ragged import Data, Flat, Taken
 from diabolo.data.formats.remote import as_local, fetch, is_url
 from diabolo.errors import DataError, nearest
 from diabolo.files import check_regular
@@ -39,38 +42,75 @@ class Dataset:
     format: Format
     sources: tuple[Source, ...]
 
-    def schema(self, take: Mapping[str, int] | None) -> tuple[Any, int | None]:
+    def schema(self, take: Mapping[str, int] | None, nested: bool = False) -> tuple[Any, int | None]:
         """Arrow schema of all files and number of rows.
+
+        Args:
+            take: objects of each jagged collection that become columns.
+            nested: columns as the files have them, structs and arrays of fixed shape among them.
 
         Raises:
             DataError: two files that do not agree; names file and column.
         """
-        found = [self._described(source) for source in self.sources]
-        flat = [Flat(schema, take, source) for (schema, _), source in zip(found, self.sources, strict=True)]
+        sources = self._alike()
+        found = [self._described(source) for source in sources]
+        flat = [Flat(schema, take, source) for (schema, _), source in zip(found, sources, strict=True)]
+        schemas = [without_notes(schema) for schema, _ in found] if nested else [f.schema for f in flat]
         rows = [n for _, n in found]
         total = None if any(n is None for n in rows) else sum(n for n in rows if n is not None)
-        return _agreed([f.schema for f in flat], self.sources), total
+        return _agreed(schemas, sources), total
 
-    def read(self, columns: Sequence[str] | None, take: Mapping[str, int] | None, rows: int) -> Iterator[Any]:
+    def text(self) -> Found | None:
+        """How a table written as text is read: as its first file is; None for other formats."""
+        found = getattr(self.format, "found", None)
+        if found is None:
+            return None
+        with explained(self.sources[0]):
+            return found(self.sources[0])  # type: ignore[no-any-return]
+
+    def notes(self) -> list[str]:
+        """What a person is to know of how it is read."""
+        text = self.text()
+        if text is not None:
+            return list(text.notes)
+        notes = getattr(self.format, "notes", None)
+        return [] if notes is None else list(notes(self.sources[0]))
+
+    def _alike(self) -> tuple[Source, ...]:
+        together = getattr(self.format, "together", None)
+        if together is None:
+            return self.sources
+        with explained(self.sources[0]):
+            return together(self.sources)  # type: ignore[no-any-return]
+
+    def read(
+        self, columns: Sequence[str] | None, take: Mapping[str, int] | None, rows: int, nested: bool = False
+    ) -> Iterator[Any]:
         """Batches of all files, one after another."""
-        agreed = self.schema(take)[0] if len(self.sources) > 1 else None
+        agreed = self.schema(take, nested)[0] if len(self.sources) > 1 else None
         if agreed is not None and columns is None:
             columns = agreed.names
         at = 0
-        for source in self.sources:
-            for batch in self._read_one(source, columns, take, rows, at):
+        for source in self._alike():
+            for batch in self._read_one(source, columns, take, rows, at, nested):
                 at += batch.num_rows
                 yield _cast(batch, agreed, source) if agreed is not None else batch
 
     def _described(self, source: Source) -> tuple[Any, int | None]:
         with explained(source):
-            return self.format.schema(source)
+            return _described(self.format.name, source, _state(source))
 
     def _read_one(
-        self, source: Source, columns: Sequence[str] | None, take: Mapping[str, int] | None, rows: int, at: int
+        self,
+        source: Source,
+        columns: Sequence[str] | None,
+        take: Mapping[str, int] | None,
+        rows: int,
+        at: int,
+        nested: bool,
     ) -> Iterator[Any]:
-        flat = Flat(self._described(source)[0], take, source)
-        if flat.plain:
+        flat = None if nested else Flat(self._described(source)[0], take, source)
+        if flat is None or flat.plain:
             with explained(source):
                 yield from self.format.read(source, columns, rows)
             return
@@ -85,12 +125,24 @@ class Dataset:
                 at += batch.num_rows
 
 
+def _state(source: Source) -> tuple[int, ...]:
+    """What changes when a file does."""
+    return tuple(n for p in (source.files or (source.path,)) for n in (p.stat().st_mtime_ns, p.stat().st_size))
+
+
+@functools.lru_cache(maxsize=64)
+def _described(name: str, source: Source, state: tuple[int, ...]) -> tuple[Any, int | None]:
+    """The schema of a file, which a verb asks for several times, and which takes seconds for hundreds of branches."""
+    return formats.create(name).schema(source)
+
+
 def locate(data: Data) -> Dataset:
     """Find the files that a word of the command line names.
 
     Raises:
         DataError: nothing there, an unknown file type, files of several types.
     """
+    reading = data.reading if isinstance(data, Taken) else None
     text = as_local(str(data))
     if Path(text).is_file() or (not is_url(text) and Path(text).is_dir()):
         place, inner = text, ""
@@ -103,7 +155,11 @@ def locate(data: Data) -> Dataset:
         root = Path(place)
         files = [(p, str(p)) for p in _files(root, place, str(data))]
     if not (len(files) == 1 and files[0][0] == root):
-        files = [(p, shown) for p, shown in files if suffix_of(p.name)]
+        # A text of another name beside tables is a note on them.
+        kinds_of = {p: suffix_of(p.name) for p, _ in files}
+        if root.is_dir():
+            kinds_of = {p: found for p, found in kinds_of.items() if found and found[0] != "text"}
+        files = [(p, shown) for p, shown in files if kinds_of.get(p)]
         if not files:
             known = ", ".join(s for n in formats for s in formats.get(n).suffixes)
             raise DataError(f"{data}: holds no table; allowed are files that end in {known}")
@@ -119,7 +175,7 @@ def locate(data: Data) -> Dataset:
     if name == "images":
         one = Source(root, str(data), inner, tuple(p for p, _ in files))
         return Dataset(str(data), formats.create(name), (one,))
-    sources = tuple(Source(path, shown, inner) for path, shown in files)
+    sources = tuple(Source(path, shown, inner, reading=reading) for path, shown in files)
     return Dataset(str(data), formats.create(name), sources)
 
 

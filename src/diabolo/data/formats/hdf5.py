@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import io
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,23 +25,10 @@ from diabolo.data.formats.base import (
     plain_cells,
     rows_within,
 )
+from diabolo.data.formats.hdf5_frames import frame_parts, frame_rows, is_frame
+from diabolo.data.formats.hdf5_parts import Part, Unfit, check_chunks, check_filters, fields_of, part_of, walk
+from diabolo.data.formats.notes import noting
 from diabolo.errors import DataError, nearest
-
-#: Bytes of a chunk, which HDF5's library unpacks as a whole.
-MOST_CHUNK = 1 << 29
-
-
-class Part:
-    """A dataset, or one field of a compound dataset: a block of columns."""
-
-    def __init__(self, dataset: Any, field: str | None, dtype: np.dtype[Any]) -> None:
-        self.dataset, self.field = dataset, field
-        self.dtype, inner = dtype.subdtype or (dtype, ())
-        self.shape = (*dataset.shape[1:], *inner)
-
-    def rows(self, at: slice) -> np.ndarray:
-        found = self.dataset[at]
-        return np.asarray(found if self.field is None else found[self.field])
 
 
 @formats.register("hdf5")
@@ -48,92 +36,129 @@ class Hdf5(Format):
     """HDF5 datasets of one length (fields of compound ones too) as columns; FILE.h5::GROUP chooses among several."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
+    named = suffixes
 
     def _open(self, source: Source) -> Any:
         try:
             import h5py
         except ImportError:
             raise missing_package("h5py", "hdf5", source) from None
+        # What reads the other filters, where it is installed.
+        with contextlib.suppress(ImportError):
+            import hdf5plugin  # noqa: F401
         return h5py.File(source.path, "r")
 
-    def _parts(self, source: Source, file: Any) -> tuple[int, dict[str, Part]]:
-        """Number of rows, and what becomes columns, by name."""
-        datasets = self._chosen(source, file)
-        for path, d in datasets.items():
-            if d.ndim > 4:
-                raise DataError(f"{source}: {path!r} has the shape {list(d.shape)}; allowed are up to 4 dimensions")
-            if d.chunks and math.prod(d.chunks) * d.dtype.itemsize > MOST_CHUNK:
-                raise DataError(
-                    f"{source}: the dataset {path!r} has chunks of {list(d.chunks)}, which are unpacked as a whole; "
-                    f"allowed are {MOST_CHUNK:,} bytes: write it with smaller ones"
-                )
+    def _parts(self, source: Source, file: Any) -> tuple[int, dict[str, Part], dict[str, str]]:
+        """Number of rows, what becomes columns, by name, and what does not, with its type."""
+        chosen, left_out = self._chosen(source, file), dict[str, str]()
+        frames = {path: item for path, item in chosen.items() if is_frame(item)}
+        if frames:
+            path, group = self._one_frame(source, frames, len(chosen) - len(frames))
+            parts = frame_parts(group, path, source, left_out)
+            rows = frame_rows(group)
+        else:
+            rows = longest({path: d.shape[0] for path, d in chosen.items()}, source, "{source}::{names}")
+            parts = dict(self._datasets(source, chosen, left_out))
+        if not parts:
+            held = ", ".join(f"{n} ({why})" for n, why in left_out.items())[:300]
+            raise DataError(
+                f"{source}: no dataset can be a column; allowed are numbers of up to 64 bits, text and lists of "
+                f"numbers; it has {held}"
+            )
+        for part in parts.values():
+            path = part.dataset.name.strip("/")
+            check_filters(part.dataset, path, source)
+            check_chunks(part.dataset, path, source)
+        return rows, parts, left_out
+
+    def _datasets(self, source: Source, chosen: dict[str, Any], left_out: dict[str, str]) -> Iterator[tuple[str, Part]]:
+        for path, d in chosen.items():
             if d.external or d.is_virtual:
                 raise DataError(f"{source}: the dataset {path!r} takes its cells from other files; copy them in")
-        rows = longest({path: d.shape[0] for path, d in datasets.items()}, source, "{source}::{names}")
-        parts = {}
-        for path, d in datasets.items():
             name = path.replace("/", ".")
-            if d.dtype.names is None:
-                parts[name] = Part(d, None, d.dtype)
+            if d.dtype.names is not None:
+                yield from fields_of(d, name if len(chosen) > 1 else "", source, left_out)
                 continue
-            for field in d.dtype.names:
-                own = field if len(datasets) == 1 else f"{name}.{field}"
-                parts[own] = Part(d, field, d.dtype[field])
-        for name, part in parts.items():
-            _kind(part, name, source)
-        return rows, parts
+            try:
+                yield name, part_of(d, (), d.dtype)
+            except Unfit as why:
+                left_out[name] = str(why)
+
+    def _one_frame(self, source: Source, frames: dict[str, Any], others: int) -> tuple[str, Any]:
+        if len(frames) == 1 and not others:
+            return next(iter(frames.items()))
+        said = ", ".join(f"{path} ({frame_rows(group):,} rows)" for path, group in frames.items())
+        more = f" and {others} other datasets" if others else ""
+        raise DataError(
+            f"{source}: holds {len(frames)} frames of pandas{more}: {said}; name one, like "
+            f"{source}::{next(iter(frames))}"
+        )
 
     def _chosen(self, source: Source, file: Any) -> dict[str, Any]:
-        """Datasets by path, of the whole file or of what `source.inner` names; links to other files are left alone."""
+        """Datasets and frames by path, of the whole file or of what `source.inner` names; no links to other files."""
         import h5py
 
-        found = dict(_walk(file, "", {h5py.h5o.get_info(file.id).addr}))
+        found = dict(walk(file, "", {h5py.h5o.get_info(file.id).addr}))
         if not found:
             raise DataError(f"{source}: holds no dataset with rows")
         chosen: dict[str, Any] = {}
         for word in source.inner.split(",") if source.inner else []:
             path = word.strip("/")
             under = {p: d for p, d in found.items() if p == path or p.startswith(f"{path}/")}
+            # A frame's own datasets are the frame.
+            under = under or {p: d for p, d in found.items() if is_frame(d) and path.startswith(f"{p}/")}
             if not under:
                 groups = sorted({p.rsplit("/", 1)[0] for p in found if "/" in p})
                 raise DataError(f"{source}: no group or dataset {word!r}: {nearest(path, [*groups, *found], 'it has')}")
             skip = len(path) + 1
-            chosen |= {p[skip:] if p != path else p.rsplit("/", 1)[-1]: d for p, d in under.items()}
+            chosen |= {p[skip:] if p.startswith(f"{path}/") else p.rsplit("/", 1)[-1]: d for p, d in under.items()}
         return chosen or found
 
     def schema(self, source: Source) -> tuple[Any, int | None]:
         with self._open(source) as file:
-            rows, parts = self._parts(source, file)
-            return self._arrow(source, parts)[0], rows
+            rows, parts, left_out = self._parts(source, file)
+            return noting(self._arrow(source, parts)[0], left_out), rows
 
     def _arrow(self, source: Source, parts: dict[str, Part]) -> tuple[Any, dict[str, list[str]]]:
         import pyarrow as pa
 
-        columns, metadata = fixed_columns({n: p.shape for n, p in parts.items()}, source)
-        kinds = {n: _kind(p, n, source) for n, p in parts.items()}
-        return pa.schema([(c, kinds[n]) for n, names in columns.items() for c in names], metadata), columns
+        shaped = {n: p.shape for n, p in parts.items() if p.columns is None}
+        columns, metadata = fixed_columns(shaped, source) if shaped else ({}, None)
+        columns |= {n: list(p.columns) for n, p in parts.items() if p.columns is not None}
+        names = [c for n in parts for c in columns[n]]
+        twice = [n for n, times in collections.Counter(names).items() if times > 1]
+        if twice:
+            raise DataError(f"{source}: two datasets would give the column {twice[0]!r}; choose one of them")
+        fields = [(c, p.kind) for n, p in parts.items() for c in columns[n]]
+        return pa.schema(fields, metadata), {n: columns[n] for n in parts}
 
     def read(self, source: Source, columns: Sequence[str] | None, rows: int) -> Iterator[Any]:
         import pyarrow as pa
 
         with self._open(source) as file:
-            total, parts = self._parts(source, file)
+            total, parts, _ = self._parts(source, file)
             there, layout = self._arrow(source, parts)
             wanted = known(columns, there.names, source)
             schema = pa.schema([there.field(n) for n in wanted], there.metadata)
             needed = {n: names for n, names in layout.items() if not set(names).isdisjoint(wanted)}
-            width = sum(max(parts[n].dtype.itemsize, 8) * len(names) for n, names in needed.items())
-            step = rows_within(rows, width)
+            datasets = {parts[n].dataset.name: parts[n].dataset for n in needed}
+            width = sum(d.dtype.itemsize * int(np.prod(d.shape[1:])) for d in datasets.values())
+            step = rows_within(rows, max(width, 8 * len(wanted)))
             for start in range(0, total, step):
                 at = slice(start, min(start + step, total))
-                blocks, lists = [], {}
+                # Fields of one table are read together.
+                read = {path: dataset[at] for path, dataset in datasets.items()}
+                blocks, ready = [], {}
                 for name, names in needed.items():
-                    block = parts[name].rows(at)
-                    if block.dtype.hasobject:
-                        lists[name] = _objects(block, there.field(name).type)
+                    part = parts[name]
+                    block = part.of(read[part.dataset.name])
+                    if part.made is not None:
+                        ready[names[0]] = part.made(block)
+                    elif block.dtype.hasobject:
+                        ready[names[0]] = _objects(block, part.kind)
                     else:
                         blocks.append((names, block))
-                yield block_batches(blocks, schema, lists)
+                yield block_batches(blocks, schema, ready)
 
     def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
         """One resizable dataset per column, or the array that the schema's metadata describes, batch after batch."""
@@ -201,23 +226,6 @@ class _Sink(io.FileIO):
         self.check()
 
 
-def _walk(group: Any, under: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
-    """Datasets with rows, by path, in the order of the file; by hard links alone, and each group once."""
-    import h5py
-
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            continue
-        item = group[name]
-        address = h5py.h5o.get_info(item.id).addr
-        if isinstance(item, h5py.Dataset):
-            if item.shape:
-                yield f"{under}{name}", item
-        elif isinstance(item, h5py.Group) and address not in seen:
-            seen.add(address)
-            yield from _walk(item, f"{under}{name}/", seen)
-
-
 def _create(file: Any, name: str, shape: tuple[int, ...], kind: Any) -> Any:
     """An empty dataset of an Arrow type that grows by its first axis."""
     import h5py
@@ -238,26 +246,6 @@ def _create(file: Any, name: str, shape: tuple[int, ...], kind: Any) -> Any:
     width = int(np.prod(shape)) * 8
     chunk = (max(1, min(4096, (1 << 20) // width)), *shape)
     return file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk, compression="gzip")
-
-
-def _kind(part: Part, name: str, source: Source) -> Any:
-    """The Arrow type of a part's cells."""
-    import h5py
-    import pyarrow as pa
-
-    dtype = part.dtype
-    plain = not part.shape
-    if h5py.check_string_dtype(dtype) is not None and (plain or dtype.kind == "S"):
-        return pa.string()
-    inner = h5py.check_vlen_dtype(dtype)
-    if inner is not None and plain and np.dtype(inner).kind in "biuf" and np.dtype(inner).itemsize <= 8:
-        return pa.list_(pa.from_numpy_dtype(np.dtype(inner).newbyteorder("=")))
-    if dtype.kind in "biuf" and dtype.itemsize <= 8:
-        return pa.from_numpy_dtype(dtype.newbyteorder("="))
-    raise DataError(
-        f"{source}: {name!r} holds {dtype}{list(part.shape) or ''}; allowed are numbers of up to 64 bits, text and "
-        f"lists of numbers: choose others, like {source}::NAME,NAME"
-    )
 
 
 def _objects(block: np.ndarray, kind: Any) -> Any:

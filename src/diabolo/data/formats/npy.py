@@ -35,6 +35,7 @@ class NumPy(Format):
     """.npy, an array of one row per entry with columns x0, x1, ...; .npz, arrays of one length by their keys."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".npy", ".npz")
+    named = (".npz",)
 
     def _members(self, source: Source) -> dict[str, Member]:
         if source.path.suffix.lower() == ".npy":

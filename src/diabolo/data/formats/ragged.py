@@ -5,16 +5,18 @@ from __future__ import annotations
 import collections
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from diabolo.data.dialect.record import Reading
 from diabolo.data.formats.base import Source, numbered
+from diabolo.data.formats.notes import counted_by
 from diabolo.errors import DataError, nearest
 
-__all__ = ["LIST", "Data", "Flat", "Taken", "is_list", "jagged"]
+__all__ = ["LIST", "Data", "Flat", "Taken", "counters", "flattened", "is_list", "jagged"]
 
 #: Key of a field's metadata: the jagged column that it was taken from.
 LIST = b"diabolo.list"
@@ -22,16 +24,23 @@ LIST = b"diabolo.list"
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """A table of whose jagged collections the first objects are columns; goes wherever a path goes."""
+    """A table with what is known of how to read it; goes wherever a path goes.
+
+    Attributes:
+        data: a file, folder, pattern or URL.
+        take: how many objects of its jagged collections are columns.
+        reading: what is asked and known of a table written as text.
+    """
 
     data: str
-    take: Mapping[str, int]
+    take: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    reading: Reading | None = None
 
     def __str__(self) -> str:
         return self.data
 
 
-#: What names a table: a file, folder, pattern or URL, with or without what to take of its lists.
+#: What names a table: a file, folder, pattern or URL, with or without what is known of how to read it.
 Data = str | Path | Taken
 
 
@@ -65,29 +74,35 @@ class Flat:
         take: how many objects of each jagged collection become columns: {"jets": 10} makes jets1_pt, jets1_eta, ...,
             jets10_eta of the lists jets_pt and jets_eta; 0 (false) where a row has fewer.
         source: for messages.
+        arrays: whether the cells of arrays of fixed shape become columns, or each array stays one.
 
     Raises:
         DataError: duplicate names; no list belongs to a collection of `take`.
     """
 
-    def __init__(self, schema: Any, take: Mapping[str, int] | None, source: Source) -> None:
+    def __init__(self, schema: Any, take: Mapping[str, int] | None, source: Source, arrays: bool = True) -> None:
         import pyarrow as pa
 
         self.source = source
         self.leaves: dict[str, Leaf] = {}
+        self.fields: dict[str, Any] = {}
         if not take and not any(pa.types.is_nested(kind) for kind in set(schema.types)):
             _check_names(schema.names, source)
             self.plain, self.schema = True, schema
             return
-        found = [pair for field in schema for pair in _leaves(field.name, field.name, (), field.type, source)]
+        found = [pair for field in schema for pair in _leaves(field.name, field.name, (), field.type, source, arrays)]
         _check_names([n for n, _ in found], source)
-        self.leaves = _taken(dict(found), take or {}, source)
-        self.plain = list(self.leaves) == schema.names and not take
-        fields = []
+        leaves = dict(found)
+        taken = _taken(leaves, take or {}, source)
+        self.plain = list(taken) == schema.names and not take
+        #: Flat columns, and lists that are taken, which can be read as well.
+        self.leaves = {**leaves, **taken}
         for name, leaf in self.leaves.items():
-            of = {LIST: leaf.group.encode()} if leaf.slot is not None else None
-            fields.append(pa.field(name, leaf.kind, metadata=of))
-        self.schema = schema if self.plain else pa.schema(fields, schema.metadata)
+            notes = dict(schema.field(leaf.source).metadata or {})
+            if leaf.slot is not None:
+                notes[LIST] = leaf.group.encode()
+            self.fields[name] = pa.field(name, leaf.kind, metadata=notes or None)
+        self.schema = schema if self.plain else pa.schema([self.fields[n] for n in taken], schema.metadata)
 
     def sources(self, columns: Sequence[str]) -> list[str]:
         """The file's columns that are needed for some flat ones."""
@@ -98,20 +113,25 @@ class Flat:
         import pyarrow as pa
 
         lists: dict[tuple[str, tuple[int, ...]], Any] = {}
+        blocks: dict[tuple[str, tuple[int, ...]], Any] = {}
         cells = []
         for name in columns:
             leaf = self.leaves[name]
             column = batch.column(leaf.source)
-            if leaf.slot is None:
-                cells.append(_fixed(_walk(column, leaf.way), leaf))
-                continue
             key = (leaf.source, leaf.way)
+            if leaf.slot is None:
+                if key not in blocks:
+                    blocks[key] = _walk(column, leaf.way)
+                    if leaf.cell:
+                        blocks[key] = _block(blocks[key])
+                cells.append(blocks[key][leaf.cell] if leaf.cell else blocks[key])
+                continue
             if key not in lists:
                 lists[key] = _lengths_and_values(column, leaf.way)
             lengths, values = lists[key]
             cells.append(_slot(lengths, values, leaf.slot, leaf.kind))
         self._check_alike(lists, columns, row)
-        return pa.RecordBatch.from_arrays(cells, schema=pa.schema([self.schema.field(n) for n in columns]))
+        return pa.RecordBatch.from_arrays(cells, schema=pa.schema([self.fields[n] for n in columns]))
 
     def _check_alike(self, lists: Mapping[Any, Any], columns: Sequence[str], row: int) -> None:
         """Lists of one collection tell of the same objects, so each row has as many in all of them."""
@@ -130,6 +150,26 @@ class Flat:
                 )
 
 
+def counters(schema: Any) -> dict[str, str]:
+    """Columns that count the objects of lists that are taken, whose number the slots tell, and one list of each."""
+    taken = [f.metadata[LIST].decode() for f in schema if f.metadata and LIST in f.metadata]
+    found = {}
+    for field in schema:
+        for counted in counted_by(field):
+            if any(name == counted or name.startswith(f"{counted}_") for name in taken):
+                found[field.name] = counted
+    return found
+
+
+def flattened(schema: Any, batches: Iterator[Any], source: Source, arrays: bool = True) -> tuple[Any, Iterator[Any]]:
+    """A table whose structs, and arrays of fixed shape, are columns, for a file that holds none."""
+    flat = Flat(schema, None, source, arrays)
+    if flat.plain:
+        return schema, batches
+    names = flat.schema.names
+    return flat.schema, (flat.batch(batch, names, 0) for batch in batches)
+
+
 def _check_names(names: Sequence[str], source: Source) -> None:
     if len(set(names)) < len(names):
         twice = sorted(n for n, count in collections.Counter(names).items() if count > 1)
@@ -146,7 +186,9 @@ def _stem(name: str) -> str:
     return re.split(r"[_.]", name, maxsplit=1)[0]
 
 
-def _leaves(name: str, source: str, way: tuple[int, ...], kind: Any, where: Source) -> list[tuple[str, Leaf]]:
+def _leaves(
+    name: str, source: str, way: tuple[int, ...], kind: Any, where: Source, arrays: bool
+) -> list[tuple[str, Leaf]]:
     import pyarrow as pa
 
     inner = kind.value_type if is_list(kind) else kind
@@ -155,10 +197,10 @@ def _leaves(name: str, source: str, way: tuple[int, ...], kind: Any, where: Sour
         for i in range(inner.num_fields):
             field = inner.field(i)
             own = pa.list_(field.type) if inner is not kind else field.type
-            found += _leaves(f"{name}_{field.name}", source, (*way, i), own, where)
+            found += _leaves(f"{name}_{field.name}", source, (*way, i), own, where, arrays)
         return found
     shape, cell = [], kind
-    while pa.types.is_fixed_size_list(cell):
+    while arrays and pa.types.is_fixed_size_list(cell):
         shape.append(cell.list_size)
         cell = cell.value_type
     if not shape:
@@ -245,9 +287,19 @@ def _slot(lengths: np.ndarray, values: Any, k: int, kind: Any) -> Any:
     return pa.array(padded, kind)
 
 
-def _fixed(column: Any, leaf: Leaf) -> Any:
-    import pyarrow.compute as pc
+def _block(column: Any) -> dict[tuple[int, ...], Any]:
+    """The cells of arrays of fixed shape by position, each as a column; those of a missing array are missing."""
+    import pyarrow as pa
 
-    for i in leaf.cell:
-        column = pc.list_element(column, i)
-    return column
+    n, size, kind = len(column), column.type.list_size, column.type.value_type
+    values = column.values.slice(column.offset * size, n * size)
+    if not column.null_count and not values.null_count and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        turned = np.ascontiguousarray(values.to_numpy().reshape(n, size).T)
+        return {(j,): pa.Array.from_buffers(kind, n, [None, pa.py_buffer(cells)]) for j, cells in enumerate(turned)}
+    gone = column.is_null().to_numpy(zero_copy_only=False)
+    found: dict[tuple[int, ...], Any] = {}
+    for j in range(size):
+        cells = values.take(pa.array(np.arange(n) * size + j, mask=gone))
+        inner = _block(cells) if pa.types.is_fixed_size_list(kind) else {(): cells}
+        found |= {(j, *rest): one for rest, one in inner.items()}
+    return found

@@ -9,12 +9,16 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from diabolo.data.formats.base import suffix_of
 from diabolo.errors import OutputError
 
-__all__ = ["atomic", "check_writable"]
+__all__ = ["SAFE", "atomic", "check_writable"]
+
+#: Whether names and cells of text that a spreadsheet would run are made harmless in text tables.
+SAFE: ContextVar[bool] = ContextVar("safe_csv", default=False)
 
 #: Seconds in which a file that was just made is locked, whatever the machine is busy with.
 YOUNG = 60.0

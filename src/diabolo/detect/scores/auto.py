@@ -31,10 +31,10 @@ class Combined(Score):
     r"""A detector's default: the mean of the two largest of several distances to stored rows, in common units.
 
     That is of (s_v(x) − m_v) / (q_v − m_v) over views v. m_v and q_v are the median and the 95th percentile of view v
-    over stored rows, each without itself: training rows, so that calibration stays what it was, and no label. A row in
-    the middle scores 0, one where a twentieth of normal rows begins 1. Anomalies differ in how they are anomalous, and
-    mostly show in a few views, whose mean with the others hides them: hence the largest. One view can be wrong by
-    chance, two seldom at the same row: hence two. Images have one view, `diabolo.detect.pictures.Pictures`.
+    over stored rows, each without itself; these are training rows, so calibration stays as it is, and needs no label. A
+    row at the median scores 0, one at the 95th percentile 1. An anomaly shows in few views, and a mean over all views
+    would hide it: hence the largest. One view can be wrong by chance, two seldom for the same row: hence two. Images
+    have one view, `diabolo.detect.pictures.Pictures`.
     """
 
     needs = frozenset({"stored", "tail"})

@@ -18,7 +18,7 @@ __all__ = ["ByColumn", "Score", "mean_theta", "scores"]
 class Score(Entry, abc.ABC):
     """A number per row, from a model and the training rows that a detector keeps."""
 
-    #: What it needs of `Reference.offers`: a q(z|x) with a width ("stochastic"), "stored" rows, 20 of them ("tail").
+    #: Its needs, of `Reference.offers`: a q(z|x) with a width ("stochastic"), "stored" rows, 20 of them ("tail").
     needs: ClassVar[frozenset[str]] = frozenset()
     #: Whether a row takes tens of passes, or a look at every stored row: computed only where it is asked for, and for
     #: the first rows of a report. The bound that a model was trained with is always computed.

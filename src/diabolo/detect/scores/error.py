@@ -26,7 +26,7 @@ class MeanSquaredError(ByColumn):
 
 @scores.register("mae")
 class MeanAbsoluteError(MeanSquaredError):
-    """Mean over columns of the distance to the reconstruction, the root of what `mse` averages, standardised units."""
+    """Mean over columns of the distance to the reconstruction, the root of a term of `mse`, standardised units."""
 
     def columns(self, reference: Reference, rows: Encoded) -> Tensor:
         # An angle's 2 − 2 cos Δ may fall below 0 by rounding.
@@ -37,8 +37,8 @@ def denoised_error(model: Model, rows: Encoded, levels: tuple[float, ...] = LEVE
     """Mean over levels and nodes of the squared error of f(x + σ ε) per column, [*lead, B, C], standardised.
 
     Noise falls on numbers and angles, as in the corruption "gaussian", and the distance is to the clean x (Vincent et
-    al. 2010). The nodes ε are a pair ±ε per level, the same for every row and every call. Of a model that was not
-    trained to undo noise it is, to second order, ‖x − f(x)‖² + σ² ‖∂f/∂x ε‖²: its error and its sensitivity.
+    al. 2010). The nodes ε are a pair ±ε per level, the same for every row and every call. For a model that
+    was not trained to undo noise it is, to second order, error and sensitivity: ‖x − f(x)‖² + σ² ‖∂f/∂x ε‖².
 
     Args:
         model: lead axes [*lead].

@@ -33,7 +33,7 @@ class Mahalanobis(Score):
 
 
 @scores.register("kl")
-class KullbackLeibler(Score):
+class KullbackLeiblerScore(Score):
     """KL(q(z|x) ‖ π), nats: how far the row pulls its posterior from the prior."""
 
     needs = frozenset({"stochastic"})

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded
-from diabolo.detect.neighbours import nearest
+from diabolo.detect.neighbours import nearest_rows
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores.base import Score, scores
 
@@ -25,7 +25,7 @@ class _Nearest(Score):
     k: Annotated[int, Ge(1), Le(1000)] = 5
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return nearest(reference, rows, self.space, self.k)[0][..., -1].expand(*reference.model.lead, -1)
+        return nearest_rows(reference, rows, self.space, self.k)[0][..., -1].expand(*reference.model.lead, -1)
 
 
 @scores.register("neighbours")

@@ -1,4 +1,4 @@
-"""min over z of −log p(x|z) − log π(z), row by row: what a likelihood with z profiled out means."""
+"""min over z of −log p(x|z) − log π(z), row by row: the likelihood with z profiled out."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _cost(model: Model, code: Tensor) -> Tensor | float:
 
 
 def _usable(rows: Encoded) -> Encoded:
-    """What −log p(x|z) reads of rows, as tensors that a gradient may pass."""
+    """The parts of rows that −log p(x|z) reads, as tensors that a gradient may pass."""
     present = None if rows.present is None else rows.present.clone()
     return Encoded(rows.x.clone(), present)
 
@@ -101,7 +101,7 @@ def _descend(model: Model, rows: Encoded, z: Tensor, scale: Tensor, iterations: 
             moved, turned = tried - z, tried_gradient - gradient
             length, bend = moved.square().sum(-1), (moved * turned).sum(-1)
             gain = value - tried_value
-            # What has ended stays ended, so that a row's result does not depend on how long others need.
+            # A row that has ended stays so: its result does not depend on how long other rows need.
             better = (gain >= 0.005 * length / step) & (idle < 3)
             small = ~(gain > TOLERANCE * (1 + value.abs()))
             idle = torch.where(idle < 3, torch.where(small, idle + 1, 0), idle)
@@ -121,8 +121,8 @@ class Profile(Score):
     """min over z of −log p(x|z) − log π(z), nats: the likelihood reading of a sparse autoencoder.
 
     π is that of z̄ where the regularizer acts on z̄, else of z / rms(training codes). Of a `topk` latent, z has at most
-    k dimensions, and every such z counts alike. The sum over z of p(x, z) is another
-    thing: a VAE bounds that integral, and here the best z stands for it.
+    k dimensions, and every such z counts alike. A VAE bounds the integral of p(x, z) over z; here the best z stands for
+    that integral.
     """
 
     costly = True

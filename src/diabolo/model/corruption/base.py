@@ -14,7 +14,7 @@ __all__ = ["Corruption", "corruptions"]
 
 
 class Corruption(Entry, abc.ABC):
-    """What x suffers before the encoder sees it; the distance is to the clean x."""
+    """A change of x before the encoder sees it; the distance is to the clean x."""
 
     @abc.abstractmethod
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:

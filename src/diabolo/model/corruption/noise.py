@@ -13,7 +13,7 @@ from diabolo.model.corruption.base import Corruption, corruptions
 
 
 @corruptions.register("none")
-class Nothing(Corruption):
+class NoCorruption(Corruption):
     """x̃ = x."""
 
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -41,8 +41,8 @@ def _per_cell(x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: t
 class Mask(Corruption):
     """x̃ hides each cell with probability `rate` as a missing one is hidden (Vincent et al. 2008).
 
-    It enters as 0, the mean; a column that has missing cells says so of hidden ones too, so that the encoder learns to
-    fill in.
+    A hidden cell enters as 0, the mean. In a column with missing cells it is marked as missing too, so that the encoder
+    learns to fill in.
     """
 
     rate: Annotated[float, Gt(0), Lt(1)] = 0.25
@@ -64,14 +64,14 @@ class Mask(Corruption):
 class SaltAndPepper(Corruption):
     """x̃ sets a cell, with probability rate/2 each, to its column's lowest or highest training value.
 
-    A boolean becomes 0 or 1; what has no extremes, an angle or a category, becomes any of its values, all equally
-    likely (Vincent et al. 2010, sec. 3.3).
+    A boolean becomes 0 or 1. An angle or a category has no extremes: it becomes any of its values, all equally likely
+    (Vincent et al. 2010, sec. 3.3).
     """
 
     rate: Annotated[float, Gt(0), Lt(1)] = 0.25
 
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        # Below 1 the cell is hit, and where between 0 and 1 says what it becomes.
+        # A cell below 1 is hit; its place between 0 and 1 decides the new value.
         place = _per_cell(x, encoding, lead, generator) / self.rate
         out = x.expand(*lead, *x.shape).clone()
         for block in encoding.blocks:
@@ -99,7 +99,7 @@ class SaltAndPepper(Corruption):
 class Swap(Corruption):
     """x̃ gives each cell, with probability `rate`, that cell's value in another row of the batch.
 
-    Each column keeps its distribution, and what ties columns together is lost: an angle's cosine and sine, or a
+    Each column keeps its distribution, and loses its relation to other columns. An angle's cosine and sine, or a
     category's levels, move as one.
     """
 
@@ -109,7 +109,7 @@ class Swap(Corruption):
         n = x.shape[0]
         place = _per_cell(x, encoding, lead, generator) / self.rate
         own = torch.arange(n, device=x.device)[:, None]
-        # What falls below the rate is uniform there: it also says which of the n − 1 other rows.
+        # A number below the rate is uniform there, so it also chooses one of the n − 1 other rows.
         step = 1 + (place * (n - 1)).long().clamp_max(max(n - 2, 0))
         source = torch.where(place < 1, own + step, own) % n
         cell = encoding.cell_of_input.to(x.device)

@@ -2,7 +2,7 @@
 
 A likelihood reads the decoder's numbers `theta` [*, B, width] and, where it has them, its own trained parameters. Every
 entry also knows its mean, draws from it, its cumulative distribution (for grid masses), and a squared distance that
-needs no density. Reals and integers are in standardised units; `Units` says what those are.
+needs no density. Reals and integers are in standardised units; `Units` defines these.
 
 A file of this folder that registers one is all that a new one needs.
 """

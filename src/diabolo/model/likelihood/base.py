@@ -20,7 +20,7 @@ Own = Mapping[str, Tensor]
 
 @dataclasses.dataclass
 class Units:
-    """What standardised numbers of a block's columns mean, each [columns] or 0 to 1 where a column has no units.
+    """The units of standardised numbers in a block's columns, each [columns] or 0 to 1 where a column has no units.
 
     value = center + scale · x. Whole numbers lie `step` = 1 / scale apart in x, from `low` to `high`.
     """
@@ -28,8 +28,8 @@ class Units:
     floor: Tensor  #: smallest σ, in x
     center: Tensor
     scale: Tensor
-    low: Tensor  #: what the column's type can hold, in its own units; −inf and inf for reals
-    high: Tensor
+    low: Tensor  #: least value of the column's type, in its own units; −inf for reals
+    high: Tensor  #: largest value of the type; inf for reals
     levels: Tensor | None = None  #: [levels] of one ordinal column, in x
 
     @staticmethod
@@ -55,7 +55,7 @@ class Units:
 
 
 class Likelihood(Entry, abc.ABC):
-    """A density or mass of a cell; an entry may know a shorter way to the sum over columns or to the mean over rows."""
+    """A density or mass of a cell; an entry may have a shorter way to the sum over columns or the mean over rows."""
 
     #: Kinds of block that it can describe.
     kinds: ClassVar[tuple[str, ...]]
@@ -71,7 +71,7 @@ class Likelihood(Entry, abc.ABC):
         return {}
 
     def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
-        """What a training step takes for x [B, inputs], before corruption; None for x itself."""
+        """The cells that a training step takes in place of x [B, inputs], before corruption; None for x itself."""
         return None
 
     @abc.abstractmethod
@@ -137,7 +137,7 @@ class Likelihood(Entry, abc.ABC):
 likelihoods: Registry[Likelihood] = Registry("likelihood", __package__)
 
 
-def default_likelihood(kind: str, stochastic: bool) -> Any:
+def default_likelihood(kind: str, stochastic: bool) -> str | dict[str, Any]:
     """The spec of a kind of block that the settings do not describe.
 
     A point latent has the squared error; a Gaussian one learns a scale, and gives integers a mass.

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
-from diabolo.model.likelihood.scaled import Scaled, decoded
+from diabolo.model.likelihood.scaled import Scaled, location_and_log_scale
 
-#: log of a rate stays below this: e^40 counts are none that a table holds.
+#: log of a rate stays below this; no table has counts of e^40.
 LOG_RATE = 40.0
 
 
@@ -33,7 +33,7 @@ class DiscretizedLogistic(Scaled):
     def _shape(self, theta: Tensor, own: Own, units: Units) -> tuple[Tensor, Tensor]:
         """Location and scale s, standardised; s starts at a third of the column's spread."""
         if self.scale == "decoded":
-            location, log_scale = decoded(theta)
+            location, log_scale = location_and_log_scale(theta)
         else:
             location, log_scale = theta, own["log_scale"].clamp(-12, 12).unsqueeze(-2)
         # Far below a step all mass lies on one number; a smaller s only makes gradients wild.
@@ -78,7 +78,7 @@ def _log_rate(theta: Tensor, units: Units) -> Tensor:
 
 
 class _Rate(Likelihood):
-    """What laws of counts share: one number for each column, the log of its mean."""
+    """Laws of counts with one number for each column, the log of its mean."""
 
     kinds = ("count",)
 

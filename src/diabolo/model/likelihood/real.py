@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Own, Units, likelihoods
-from diabolo.model.likelihood.scaled import Scale, Scaled, decoded
+from diabolo.model.likelihood.scaled import Scale, Scaled, location_and_log_scale
 from diabolo.model.prior import HALF_LOG_2PI
 
 __all__ = ["Gaussian"]
@@ -49,7 +49,7 @@ class _MeanSquare(torch.autograd.Function):
 
 
 def _one(weight: Tensor) -> Tensor:
-    """[columns] for [1, columns] of one model, which a product is quicker with; that of members as it is."""
+    """[columns] for [1, columns] of one model, for a quicker product; a weight of members stays as it is."""
     return weight.squeeze(0) if weight.dim() == 2 else weight
 
 
@@ -76,11 +76,11 @@ class Gaussian(Scaled):
         if self.sigma == "learned":
             return (units.floor.square() + (2 * own["log_sigma"]).exp()).unsqueeze(-2)
         if self.sigma == "decoded":
-            return units.floor.square() + (2 * decoded(theta)[1]).exp()
+            return units.floor.square() + (2 * location_and_log_scale(theta)[1]).exp()
         return units.floor.clamp_min(float(self.sigma)).square()
 
     def law(self, theta: Tensor, own: Own, units: Units) -> tuple[Tensor, Tensor]:
-        """1/2σ², the price of a unit of squared error, and ½ log 2πσ², that of no error; shapes of `variance`."""
+        """1/2σ², the weight of a squared error, and ½ log 2πσ², the constant of a cell, in the shape of `variance`."""
         variance = self.variance(theta, own, units)
         return 0.5 / variance, 0.5 * variance.log() + HALF_LOG_2PI
 
@@ -113,7 +113,7 @@ class Gaussian(Scaled):
         squared = self.squared_error(theta, x, units, memory)
         if present is None:
             return _weighted(squared, weight).add_(total)
-        # What is absent is taken off, so that a row without any scores alike beside rows with and without.
+        # Constants of absent cells are subtracted, so that a row's sum does not depend on other rows.
         total = total - _weighted(torch.where(present, 0.0, 1.0), constant)
         return _weighted(torch.where(present, squared, 0.0), weight) + total
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diabolo.model.likelihood.base import Likelihood, Own, Units
 
-__all__ = ["Scale", "Scaled", "decoded"]
+__all__ = ["Scale", "Scaled", "location_and_log_scale"]
 
 #: A fixed scale in standardised units, one trained per column, or one that the decoder gives for each row.
 Scale = Literal["learned", "decoded"] | Annotated[float, Gt(0), Lt(1e15)]
@@ -17,7 +17,7 @@ Scale = Literal["learned", "decoded"] | Annotated[float, Gt(0), Lt(1e15)]
 LOG_SCALE = 12.0
 
 
-def decoded(theta: Tensor) -> tuple[Tensor, Tensor]:
+def location_and_log_scale(theta: Tensor) -> tuple[Tensor, Tensor]:
     """The decoder's location and log scale, [*, B, columns] each."""
     location, log_scale = theta.chunk(2, dim=-1)
     return location, log_scale.clamp(-LOG_SCALE, LOG_SCALE)
@@ -42,12 +42,12 @@ class Scaled(Likelihood):
         return {f"log_{self.scaled_by}": (columns,)} if self.given == "learned" else {}
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
-        return decoded(theta)[0] if self.given == "decoded" else theta
+        return location_and_log_scale(theta)[0] if self.given == "decoded" else theta
 
     def spread(self, theta: Tensor, own: Own, units: Units) -> Tensor:
-        """The scale, [*, 1 or B, columns]; what is trained is added to the floor of σ, which nothing falls below."""
+        """The scale, [*, 1 or B, columns]; a trained scale is added to the floor of σ, so it never falls below it."""
         if self.given == "learned":
             return (units.floor + own[f"log_{self.scaled_by}"].exp()).unsqueeze(-2)
         if self.given == "decoded":
-            return units.floor + decoded(theta)[1].exp()
+            return units.floor + location_and_log_scale(theta)[1].exp()
         return units.floor.clamp_min(float(self.given))

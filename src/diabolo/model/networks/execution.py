@@ -15,8 +15,8 @@ from diabolo.model.networks.operations import Affine, Operation, Rectify
 
 __all__ = ["run"]
 
-#: Rows that pass through other operations at once where no gradient is asked for: what lies between stays in the
-#: cache, and the tiles of a score are a multiple of it.
+#: Rows that pass through other operations at once where no gradient is asked for: results between operations stay in
+#: the cache. The tiles of a score are a multiple of it.
 PART = 256
 
 
@@ -59,7 +59,7 @@ def _apply(operations: Sequence[Operation], parameters: Sequence[Tensor], x: Ten
 
 
 def _by_member(operations: Sequence[Operation], parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Members one after the other: their operations are long, and each is then what it would be alone."""
+    """Members one after the other: their operations are long, and each gives the same result as alone."""
     ranks = [len(shape) for operation in operations for shape in operation.shapes().values()]
     lead = parameters[0].shape[: parameters[0].dim() - ranks[0]] if ranks else torch.Size()
     if not lead:

@@ -92,7 +92,7 @@ class Fused(torch.autograd.Function):
         h, ctx.inputs = forward(operations, parameters, x, memory, name, keep=True)
         ctx.operations, ctx.memory, ctx.network, ctx.parameters = operations, memory, name, parameters
         ctx.shared = x.dim() < h.dim()
-        # A new tensor object over the same memory: autograd marks what it returns.
+        # A new tensor object over the same memory: autograd marks the object that it returns.
         return h.view(h.shape)
 
     @staticmethod

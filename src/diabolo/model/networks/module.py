@@ -23,7 +23,7 @@ class Module:
     Args:
         build: gives the module anew; its own random numbers are then drawn from the seed.
         module: the one that runs.
-        where: who it is, for errors.
+        where: its name in errors.
     """
 
     build: Callable[[], Any]
@@ -32,7 +32,7 @@ class Module:
 
     @staticmethod
     def first(build: Callable[[], Any], where: str) -> Any:
-        """What `build` gives, a module wrapped; no random number of the process is used up.
+        """The result of `build`, wrapped if it is a module; no random number of the process is used up.
 
         Raises:
             ConfigError: the module keeps numbers that are not trained, or draws random ones.
@@ -63,7 +63,7 @@ class Module:
 
     @property
     def multiply_adds(self) -> int:
-        """At least one for each parameter; how often a module uses one is its own affair."""
+        """One for each parameter, a lower bound: a module may use a parameter many times."""
         return sum(p.numel() for p in self.module.parameters())
 
     def __call__(self, x: Tensor, parameters: Iterator[Tensor]) -> Tensor:
@@ -73,7 +73,7 @@ class Module:
 
 
 def seeded(build: Callable[[], Any], generator: torch.Generator, where: str) -> Any:
-    """What `build` gives with the random numbers of a generator."""
+    """The result of `build` with the random numbers of a generator."""
     with _Seeded(generator, where):
         return build()
 
@@ -85,7 +85,9 @@ class _Seeded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.generator, self.where = generator, where
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = dict(kwargs or {})
         if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None:
             if not any(a.name == "generator" for a in func._schema.arguments):
@@ -103,7 +105,9 @@ class Still(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.where = where
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise ConfigError(
                 f"{self.where} draws random numbers ({func.overloadpacket.__name__}; dropout does); "

@@ -1,4 +1,4 @@
-"""What a network is made of: plain operations that know their parameters' shapes, their start and their size.
+"""The operations of a network, which know their parameters' shapes, their first values and their size.
 
 Each takes rows [n, inputs] or images [n, channels, h, w]; `execution.run` adds the leading axes.
 """
@@ -54,7 +54,7 @@ class Affine:
 
     inputs: int
     outputs: int
-    #: He's gain for what a rectifier follows, 1 before an output.
+    #: He's gain before a rectifier, 1 before an output.
     gain: float = 1.0
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -81,7 +81,7 @@ class Rectify(_Free):
     slope: float = 0.0
 
     def __call__(self, x: Tensor, parameters: Iterator[Tensor]) -> Tensor:
-        # In place: what comes before it does not need its own output for the gradient.
+        # In place: the operation before it does not need its own output for the gradient.
         return torch.relu_(x) if self.slope == 0 else functional.leaky_relu_(x, self.slope)
 
 

@@ -2,7 +2,7 @@
 
 The class is a dataclass of settings with the methods `encoder` and `decoder` of `Network`. Each returns a list
 of operations, or a `torch.nn.Module` that becomes one operation. A model file holds the path and the SHA-256 of
-the module's source, never code: what imports it is a fit, or a load that asks for it.
+the module's source, never code. Only a fit, or a load that asks for it, imports the module.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def source_of(name: str) -> tuple[Path, str]:
 
 @dataclasses.dataclass(frozen=True)
 class OwnNetwork:
-    """A user's network behind the protocol of the built-in ones; what it returns is tried before it is trained."""
+    """A user's network behind the protocol of the built-in ones; its operations are tried before they are trained."""
 
     name: str
     network: Any
@@ -145,7 +145,7 @@ class OwnNetwork:
 
 
 def _try(operations: list[Operation], inputs: int, outputs: int, where: str) -> None:
-    """Refuse what would train or score wrongly without a word."""
+    """Refuse operations that would train or score wrongly in silence."""
     generator = torch.Generator().manual_seed(0)
     parameters = []
     for operation in operations:

@@ -1,4 +1,4 @@
-"""Who may run code for a model file: only whoever asks for the user's own network that it names."""
+"""Permission to run code: a model file's own network is imported only for a reader who asks for it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from diabolo.errors import ConfigError, ModelFileError
 from diabolo.model.networks import Network
 from diabolo.model.networks.own import OwnNetwork, is_own, source_of
+from diabolo.registry import Spec
 
 __all__ = ["OwnNetworkCard", "check_permission", "own_network_card"]
 
@@ -23,12 +24,12 @@ class OwnNetworkCard:
 
 
 def own_network_card(network: Network) -> OwnNetworkCard | None:
-    """What a model file says of the network; None for one that is built in."""
+    """The card of a user's own network in a model file; None for a built-in one."""
     return OwnNetworkCard(network.name, network.sha256) if isinstance(network, OwnNetwork) else None
 
 
 def check_permission(
-    path: str | Path, network: Any, parameters: Mapping[str, Any], kept: OwnNetworkCard | None, asked: bool
+    path: str | Path, network: Spec, parameters: Mapping[str, Any], kept: OwnNetworkCard | None, asked: bool
 ) -> None:
     """Refuse to import code that nobody asked for, or another source than the one that was fitted.
 
@@ -36,7 +37,7 @@ def check_permission(
         path: model file.
         network: of the file's config.
         parameters: of the file's estimator; a refit would build the network from them.
-        kept: what the file says of a user's own network.
+        kept: the file's card of a user's own network.
         asked: whether the reader may import it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a network family answers, a built-in one or a user's own."""
+"""The interface of a network, built in or a user's own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What may be wrong with a fitted autoencoder or with the rows it is shown, each check with what to do about it.
+"""Checks for faults of a fitted autoencoder, or of the rows it is shown, each with advice.
 
-A check has one measured number, the limit that it is held against, and advice; it says nothing of quality: that is for
-the reader to judge. A file of this folder that registers one is all that a new one needs.
+A check has one measured number and a limit for it. It does not judge quality, which is for the reader. A file of this
+folder that registers one is all that a new one needs.
 """
 
 from diabolo.report.alarms.base import Alarm, Finding, alarms, findings

@@ -1,4 +1,4 @@
-"""The class of all checks, and what each came to."""
+"""The class of all checks, and their findings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import ClassVar, Literal
 from diabolo.registry import Entry, Registry
 from diabolo.report.evidence import Evidence
 
-__all__ = ["Alarm", "Finding", "alarms", "findings"]
+__all__ = ["Alarm", "Finding", "Status", "alarms", "findings"]
 
 Status = Literal["alarm", "note", "sound", "skipped"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What one check came to."""
+    """The result of one check."""
 
     title: str
     status: Status

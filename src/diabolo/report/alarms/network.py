@@ -12,8 +12,7 @@ from diabolo.report.alarms.base import Alarm, Finding, alarms
 from diabolo.report.bottleneck import active_units
 from diabolo.report.evidence import Evidence, share, spaced
 from diabolo.report.html import percent
-from diabolo.report.space import explained
-from diabolo.report.space import run as passed
+from diabolo.report.space import explained_variance, pass_rows
 
 
 @alarms.register("collapse")
@@ -40,9 +39,8 @@ class Collapse(Alarm):
                 "alarm",
                 said,
                 f"The decoder ignores the code. Lower beta (now {e.config.beta:g}), raise it slowly from 0 with "
-                "warmup, "
-                "leave each unit some free bits (regularizer = {name = 'kl', free_bits = 0.1}), or make the decoder "
-                "smaller.",
+                "warmup, leave each unit some free bits (regularizer = {name = 'kl', free_bits = 0.1}), or make the "
+                "decoder smaller.",
             )
         if active < k:
             return self.found(
@@ -69,17 +67,16 @@ class Identity(Alarm):
     def __call__(self, e: Evidence) -> Finding:
         if len(e.units) < 2:
             return self.found("skipped", "a single column has no other to be compared with")
-        p = passed(e.model, e.shuffled)
-        shuffled = share(explained(p.x, p.x_hat, p.there, e.space.column, len(e.schema.names)))
+        p = pass_rows(e.model, e.shuffled)
+        shuffled = share(explained_variance(p.x, p.x_hat, p.there, e.space.column, len(e.schema.names)))
         said = f"{percent(e.overall)} of the variance of rows explained, {percent(shuffled)} of shuffled rows"
         if shuffled > self.limit:
             return self.found(
                 "alarm",
                 said,
                 f"The network can copy any input ({e.model.latent_dim} latent numbers for {len(e.units)} free "
-                "columns): "
-                "anomalies are reconstructed too. Make the latent smaller, or limit it otherwise: corruption (method "
-                "denoising), a penalty (method sparse), or a Gaussian latent (method vae).",
+                "columns): anomalies are reconstructed too. Make the latent smaller, or limit it otherwise: corruption "
+                "(method denoising), a penalty (method sparse), or a Gaussian latent (method vae).",
             )
         return self.found("sound", said)
 
@@ -118,8 +115,7 @@ class Dead(Alarm):
                 "alarm",
                 said,
                 f"Part of the network does nothing.{where} Lower the learning rate, choose narrower layers, or look "
-                "for "
-                "inputs far out of scale (clip); a smaller latent if its numbers do not move.",
+                "for inputs far out of scale (clip); a smaller latent if its numbers do not move.",
             )
         return self.found("sound", said)
 

@@ -1,9 +1,8 @@
-"""The most anomalous rows, with what was expected of them."""
+"""The most anomalous rows, beside their expected cells."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -14,10 +13,10 @@ from diabolo.errors import CalibrationError, DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, tag
 from diabolo.report.png import as_bytes, picture
-from diabolo.report.sections.base import Missing, Part, Section, sections
-from diabolo.report.space import run
+from diabolo.report.sections.base import Missing, PageSection, Shown, sections
+from diabolo.report.space import pass_rows
 
-__all__ = ["Anomalies"]
+__all__ = ["AnomaliesSection"]
 
 #: Rows shown, and columns of each.
 ROWS, COLUMNS = 8, 6
@@ -26,17 +25,17 @@ MOST_SEARCHED = 24
 
 
 @sections.register("anomalies")
-class Anomalies(Section):
+class AnomaliesSection(PageSection):
     """The rows of the highest scores."""
 
     place = 40
     title = "Most anomalous rows"
     short = "Anomalies"
 
-    def __call__(self, e: Evidence) -> Part | Missing:
+    def __call__(self, e: Evidence) -> Shown | Missing:
         first = e.worst[:ROWS]
         if e.is_image:
-            return Part(
+            return Shown(
                 f"The {len(first)} images of the highest scores, beside what was expected of them.", [_images(e, first)]
             )
         if e.detector is None:
@@ -59,7 +58,7 @@ class Anomalies(Section):
         lead = (
             f"The {len(found)} rows of the highest scores, with what the code of the rest of the row lets expect. {how}"
         )
-        return Part(lead, [tag("div", [_card(x) for x in found], class_="grid rows")])
+        return Shown(lead, [tag("div", [_card(x) for x in found], class_="grid rows")])
 
 
 def _by_columns(e: Evidence, detector: Calibrated, rows: np.ndarray) -> list[Explanation]:
@@ -70,10 +69,10 @@ def _by_columns(e: Evidence, detector: Calibrated, rows: np.ndarray) -> list[Exp
     costs = column_costs(e.model, values)
     p = detector.columns.p_values(costs)
     typical = np.median(detector.columns.costs, axis=0)
-    hat = run(e.model, np.nan_to_num(values, nan=np.nan, posinf=np.nan, neginf=np.nan)).values
+    hat = pass_rows(e.model, np.nan_to_num(values, nan=np.nan, posinf=np.nan, neginf=np.nan)).values
     seen, expected = seen_rows(values, e.encoding), plain_rows(hat, e.encoding, mean=True)
     there = e.present(values)
-    whole = e.detector.calibration.p_values(e.scores[rows]) if e.detector is not None else np.ones(len(rows))
+    whole = e.detector.p_values(e.scores[rows]) if e.detector is not None else np.ones(len(rows))
     out = []
     for k, i in enumerate(rows):
         excess = np.where(there[k], costs[k] - typical, -np.inf)
@@ -92,7 +91,7 @@ def _by_columns(e: Evidence, detector: Calibrated, rows: np.ndarray) -> list[Exp
     return out
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return number(value) if isinstance(value, int | float) else show(value)
 
 
@@ -128,7 +127,7 @@ def _images(e: Evidence, rows: np.ndarray) -> Html:
     values = e.rows.values[rows]
     shape = e.schema.shape or (1, 1, 1)
     low, high = e.schema.columns[0].low, e.schema.columns[0].high
-    hat = run(e.model, values).values
+    hat = pass_rows(e.model, values).values
     seen, expected = (as_bytes(v.reshape(-1, *shape), low, high) for v in (values, hat))
     span = high - low if high > low else 1.0
     gap = as_bytes(np.abs(np.nan_to_num(values) - hat).reshape(-1, *shape), 0.0, span)

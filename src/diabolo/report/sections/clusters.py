@@ -1,34 +1,34 @@
-"""Clusters of the codes: how many, how large, how stable, and what a typical row of each looks like."""
+"""Clusters of the codes: number, sizes, stability, and a typical row of each."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from diabolo.cluster.clusters import Clusters as Found
+from diabolo.cluster.clusters import Clusters
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
 from diabolo.report.png import as_bytes, picture, sheet
-from diabolo.report.sections.base import Missing, Part, Section, grid, sections
+from diabolo.report.sections.base import Missing, PageSection, Shown, grid, sections
 
 #: Clusters shown, and columns of each: those in which it differs most from the others.
 SHOWN, COLUMNS = 12, 5
 
 
 @sections.register("clusters")
-class Clusters(Section):
+class ClustersSection(PageSection):
     """The file's clusters among the rows on the map."""
 
     place = 60
     title = "Clusters"
     short = "Clusters"
 
-    def __call__(self, e: Evidence) -> Part | Missing:
+    def __call__(self, e: Evidence) -> Shown | Missing:
         found, labelled = e.given.clusters, e.clusters
         if found is None or labelled is None:
             return Missing("The file has no clusters.", "diabolo cluster MODEL DATA -o LABELS.parquet")
         if found.n_clusters < 2:
-            return Part("No cluster structure was found: all rows are one cluster.", [])
+            return Shown("No cluster structure was found: all rows are one cluster.", [])
         labels, confidence = labelled
         stable = (
             f"; resampled fits agree to {number(found.stability, 3)} (adjusted Rand index)"
@@ -39,7 +39,7 @@ class Clusters(Section):
             f"{found.n_clusters} clusters of codes{stable}. The latent map above can be colored by them; "
             f"the median row of the map belongs to its cluster with {percent(float(np.median(confidence)))} belief."
         )
-        return Part(lead, [grid(_sizes(found.sizes, labels), _prototypes(e, found))])
+        return Shown(lead, [grid(_sizes(found.sizes, labels), _prototypes(e, found))])
 
 
 def _sizes(sizes: np.ndarray, labels: np.ndarray) -> Html:
@@ -63,7 +63,7 @@ def _sizes(sizes: np.ndarray, labels: np.ndarray) -> Html:
     return figure(chart, "Sizes", said, table)
 
 
-def _prototypes(e: Evidence, found: Found) -> Html:
+def _prototypes(e: Evidence, found: Clusters) -> Html:
     """The decoded center of each cluster."""
     values = found.decoded_centers(e.model)[:SHOWN]
     if e.is_image:

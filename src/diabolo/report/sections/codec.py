@@ -3,62 +3,60 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import pyarrow as pa
 
+from diabolo.compress.plan import Plan
 from diabolo.compress.report import Report
 from diabolo.compress.stream import write_file
-from diabolo.data.formats import read_batches, schema_of
+from diabolo.data.formats import Data, read_batches, schema_of
 from diabolo.errors import DataError, DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, Sorted, columns_table, number, tag
-from diabolo.report.sections.base import Missing, Part, Section, sections
+from diabolo.report.sections.base import Missing, PageSection, Shown, bar, sections
 
 #: Rows coded.
 CODED = 8_192
 
 
 @sections.register("codec")
-class Codec(Section):
+class CodecSection(PageSection):
     """Bits per value and errors of each column."""
 
     place = 100
     title = "Compression by column"
     short = "Compression"
 
-    def __call__(self, e: Evidence) -> Part | Missing:
+    def __call__(self, e: Evidence) -> Shown | Missing:
         file = e.given.file
         if file is None or "codec" not in file:
             return Missing("The file has no codec.", "diabolo compress MODEL DATA -o FILE.dbl --max-error 1e-3")
         if e.rows.source is None:
             return Missing("The codec reads tables from a file, and these rows are from Python.")
         try:
-            found = coded(e.rows.source, file.codec.plan)
+            r = coded_rows(e.rows.source, file.codec.plan)
         except DiaboloError as error:
             return Missing(f"The codec cannot take this table: {error}")
-        r = found
+        rest = r.bytes_out - r.bytes_model
         lead = (
-            f"{number(r.rows)} rows of {number(r.bytes_in)} bytes take {number(r.bytes_out - r.bytes_model)} without "
-            "the codec "
-            f"({r.bytes_in / max(r.bytes_out - r.bytes_model, 1):.2f}×), which takes {number(r.bytes_model)} once "
-            "per file. "
-            "Every cell was decoded and compared."
+            f"{number(r.rows)} rows of {number(r.bytes_in)} bytes take {number(rest)} without the codec "
+            f"({r.bytes_in / max(rest, 1):.2f}×), which takes {number(r.bytes_model)} once per file. Every cell "
+            "was decoded and compared."
         )
-        return Part(lead, [tag("div", _table(r), class_="card")])
+        return Shown(lead, [tag("div", _table(r), class_="card")])
 
 
-def coded(source: Any, plan: Any) -> Report:
+def coded_rows(source: Data, plan: Plan) -> Report:
     """The first rows of a table under a plan; nothing is written.
 
     Raises:
         DataError: its columns are not the plan's.
     """
-    schema = schema_of(source)[0]
-    if schema.names != plan.schema.names or schema.types != plan.schema.types:
+    schema = schema_of(source, nested=True)[0]
+    if schema.names != plan.outer.names or schema.types != plan.outer.types:
         raise DataError("its columns or their types are not those that the codec was learnt from")
     batches, count = [], 0
-    for batch in read_batches(source):
+    for batch in read_batches(source, nested=True):
         batches.append(batch)
         count += batch.num_rows
         if count >= CODED:
@@ -78,7 +76,7 @@ def _table(r: Report) -> Html:
             (
                 field.name,
                 str(field.type),
-                Sorted(_bar(bits, most), bits),
+                Sorted(bar(100 * bits / most if most > 0 else 0.0, "s3", f"{bits:.2f}"), bits),
                 Sorted(worst, -1.0 if bound is None else float(tally.worst[i])),
                 number(int(tally.escapes[i])),
                 "autoencoder" if tally.by_model[i] else "counts",
@@ -90,22 +88,4 @@ def _table(r: Report) -> Html:
         rows,
         numeric=(3, 4),
         sortable=True,
-    )
-
-
-def _bar(bits: float, most: float) -> Html:
-    width = 100 * bits / most if most > 0 else 0.0
-    return tag(
-        "span",
-        tag(
-            "svg",
-            tag("rect", width=100, height=8, rx=2, class_="trough"),
-            tag("rect", width=f"{width:.1f}", height=8, rx=2, class_="fill s3"),
-            viewBox="0 0 100 8",
-            preserveAspectRatio="none",
-            aria_hidden="true",
-            class_="bar",
-        ),
-        tag("span", f"{bits:.2f}", class_="n"),
-        class_="barred",
     )

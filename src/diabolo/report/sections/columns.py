@@ -8,33 +8,32 @@ from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence, spaced
 from diabolo.report.html import Html, Sorted, columns_table, number, percent, tag, words
 from diabolo.report.png import as_bytes, picture, sheet
-from diabolo.report.sections.base import Part, Section, sections
+from diabolo.report.sections.base import PageSection, Shown, bar, sections
 
 #: Columns listed, and drawn.
 MOST_LISTED, MOST_DRAWN, DRAWN_ROWS = 400, 9, 250
 
 
 @sections.register("columns")
-class Columns(Section):
+class ColumnsSection(PageSection):
     """How well each column is reconstructed."""
 
     place = 70
     title = "Error by column"
     short = "Columns"
 
-    def __call__(self, e: Evidence) -> Part:
+    def __call__(self, e: Evidence) -> Shown:
         overall = (
             f"Reconstruction explains {percent(e.overall)} of the variance of {number(len(e.looked))} rows, all "
-            "columns together "
-            "in standardised units."
+            "columns together in standardised units."
         )
         if e.is_image:
-            return Part(overall, [_pixels(e)])
+            return Shown(overall, [_pixels(e)])
         order = np.argsort(np.nan_to_num(e.explained, nan=2.0), kind="stable")
         names = e.schema.names
         worst = [names[i] for i in order[:3] if np.isfinite(e.explained[i])]
         lead = f"{overall} Least well: {', '.join(worst)}." if worst else overall
-        return Part(lead, [_table(e, order)])
+        return Shown(lead, [_table(e, order)])
 
 
 def _table(e: Evidence, order: np.ndarray) -> Html:
@@ -94,21 +93,8 @@ def _difference(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
 def _bar(share: float) -> Html:
     if np.isnan(share):
         return tag("span", "constant, or too few cells", class_="fine")
-    width = max(0.0, min(1.0, share)) * 100
-    return tag(
-        "span",
-        tag(
-            "svg",
-            tag("rect", width=100, height=8, rx=2, class_="trough"),
-            tag("rect", width=f"{width:.1f}", height=8, rx=2, class_="fill s1"),
-            viewBox="0 0 100 8",
-            preserveAspectRatio="none",
-            aria_hidden="true",
-            class_="bar",
-        ),
-        tag("span", percent(share) if share > -1 else "below −100\N{NO-BREAK SPACE}%", class_="n"),
-        class_="barred",
-    )
+    said = percent(share) if share > -1 else "below −100\N{NO-BREAK SPACE}%"
+    return bar(max(0.0, min(1.0, share)) * 100, "s1", said)
 
 
 def _pixels(e: Evidence) -> Html:
@@ -136,24 +122,25 @@ def _pixels(e: Evidence) -> Html:
 
 
 @sections.register("reconstructions")
-class Reconstructions(Section):
+class ReconstructionsSection(PageSection):
     """Originals beside reconstructions."""
 
     place = 80
     title = "Original beside reconstruction"
     short = "Reconstruction"
 
-    def __call__(self, e: Evidence) -> Part:
+    def __call__(self, e: Evidence) -> Shown:
         if e.is_image:
-            return Part("Images as they came, and below each what the code of a few numbers gives back.", [_pairs(e)])
+            return Shown(
+                "Images as they came, and below each its reconstruction from a code of a few numbers.", [_pairs(e)]
+            )
         shown = _chosen(e)
         charts = [_scatter(e, i) for i in shown]
         lead = (
             f"Seen value across, reconstructed value up, for {min(DRAWN_ROWS, len(e.looked))} rows: on the diagonal "
-            "nothing is lost. "
-            f"{len(shown)} columns from the worst to the best reconstructed."
+            f"nothing is lost. {len(shown)} columns from the worst to the best reconstructed."
         )
-        return Part(lead, [tag("div", charts, class_="grid three")])
+        return Shown(lead, [tag("div", charts, class_="grid three")])
 
 
 def _chosen(e: Evidence) -> list[int]:

@@ -1,4 +1,4 @@
-"""The latent map: codes of some rows, to be coloured, filtered and looked at one by one."""
+"""The latent map: codes of some rows, to be colored, filtered and looked at one by one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from diabolo.report.charts import Axis, Chart
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
 from diabolo.report.png import as_bytes, sheet, uri
-from diabolo.report.sections.base import Part, Section, sections
+from diabolo.report.sections.base import PageSection, Shown, sections
 
-#: Latent numbers that may be axes, columns that may be colours, levels of a column that have a name.
+#: Latent numbers that may be axes, columns that may be colors, levels of a column that have a name.
 MOST_AXES, MOST_COLUMNS, MOST_LEVELS = 12, 60, 12
 #: Side of a thumbnail in pixels, at most.
 THUMB = 28
@@ -22,14 +22,14 @@ NONE = 65_535
 
 
 @sections.register("latent")
-class Latent(Section):
+class LatentSection(PageSection):
     """A map of codes."""
 
     place = 50
     title = "Latent map"
     short = "Map"
 
-    def __call__(self, e: Evidence) -> Part:
+    def __call__(self, e: Evidence) -> Shown:
         codes = e.mapped_pass.codes
         axes, said = _axes(codes)
         fields = [*axes, *_marks(e), *_columns(e)]
@@ -43,7 +43,7 @@ class Latent(Section):
         some = "the most anomalous ones, and others evenly spaced"
         whole = len(codes) == int(np.isfinite(e.scores).sum())
         lead = f"{number(len(codes))} rows by their code: {'all that can be scored' if whole else some}. {said}"
-        return Part(lead, [_card(e, codes, axes)], {"map": data})
+        return Shown(lead, [_card(e, codes, axes)], {"map": data})
 
 
 def _axes(codes: np.ndarray) -> tuple[list[dict[str, Any]], str]:
@@ -53,20 +53,24 @@ def _axes(codes: np.ndarray) -> tuple[list[dict[str, Any]], str]:
         return [*own], "The latent is one number; the score is the other axis."
     if k == 2:
         return own, "The latent has two numbers, and these are they."
-    centred = codes - codes.mean(axis=0)
-    _, size, axes = np.linalg.svd(centred, full_matrices=False)
-    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+    flat, size = _principal(codes)
     part = np.square(size) / max(float(np.square(size).sum()), 1e-30)
-    flat = centred @ axes[:2].T
     first = [_numbers(f"principal {i + 1}", flat[:, i], "axis") for i in range(2)]
     return [*first, *own], (
         f"The two axes are the principal components of {k} latent numbers and hold "
-        f"{percent(float(part[:2].sum()), 0)} of their variance; "
-        "other axes can be chosen."
+        f"{percent(float(part[:2].sum()), 0)} of their variance; other axes can be chosen."
     )
 
 
-def _numbers(name: str, values: Any, use: str, **more: Any) -> dict[str, Any]:
+def _principal(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes along their first two principal components, [n, 2], and all singular values."""
+    centered = codes - codes.mean(axis=0)
+    _, size, axes = np.linalg.svd(centered, full_matrices=False)
+    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+    return centered @ axes[:2].T, size
+
+
+def _numbers(name: str, values: np.ndarray, use: str, **more: bool) -> dict[str, Any]:
     """A field of numbers: 16 bits between its lowest and its highest value."""
     v = np.asarray(values, np.float64)
     good = np.isfinite(v)
@@ -89,7 +93,7 @@ def _levels(name: str, positions: np.ndarray, levels: list[str], use: str) -> di
 
 
 def _marks(e: Evidence) -> list[dict[str, Any]]:
-    """What is known of each row beside its cells."""
+    """Facts of each row beside its cells."""
     at = e.mapped
     out = [_numbers("score", e.scores[at], "color axis filter")]
     if e.p_values is not None and e.flagged is not None:
@@ -120,7 +124,7 @@ def _named(name: str, words: np.ndarray, use: str) -> dict[str, Any]:
 
 
 def _columns(e: Evidence) -> list[dict[str, Any]]:
-    """Columns as colours: of many, those that are reconstructed worst."""
+    """Columns as colors: of many, those that are reconstructed worst."""
     if e.is_image:
         return []
     values = e.rows.values[e.mapped].astype(np.float64)
@@ -136,9 +140,8 @@ def _columns(e: Evidence) -> list[dict[str, Any]]:
         v = np.where(there[:, i], values[:, i], np.nan)
         if column.kind == "categorical":
             words = np.array([*column.levels, "unknown", "missing"], dtype=object)
-            at = np.where(np.isnan(v), len(column.levels) + 1, np.minimum(np.nan_to_num(v), len(column.levels))).astype(
-                int
-            )
+            known = np.minimum(np.nan_to_num(v), len(column.levels))
+            at = np.where(np.isnan(v), len(column.levels) + 1, known).astype(int)
             out.append(_named(name, words[at].astype(str), "color"))
         else:
             out.append(_numbers(name, v, "color", column=True))
@@ -159,13 +162,8 @@ def _thumbs(e: Evidence) -> dict[str, Any] | None:
 
 def _card(e: Evidence, codes: np.ndarray, axes: list[dict[str, Any]]) -> Html:
     """The map as it is without a script, which replaces it by one that answers."""
-    flat = codes if codes.shape[1] == 2 else None
-    if codes.shape[1] > 2:
-        centred = codes - codes.mean(axis=0)
-        _, _, v = np.linalg.svd(centred, full_matrices=False)
-        v = v * np.sign(v[np.arange(len(v)), np.abs(v).argmax(axis=1)])[:, None]
-        flat = centred @ v[:2].T
-    if flat is None:
+    flat = _principal(codes)[0] if codes.shape[1] > 2 else codes
+    if codes.shape[1] == 1:
         flat = np.stack([codes[:, 0], e.scores[e.mapped]], axis=1)
     names = [axes[0]["name"], axes[1]["name"] if len(axes) > 1 else "score"]
     spans = [(float(a.min()), float(a.max())) for a in flat.T]
@@ -198,8 +196,7 @@ def _card(e: Evidence, codes: np.ndarray, axes: list[dict[str, Any]]) -> Html:
         tag(
             "p",
             "Point at a row to see it, click to keep it. With the keyboard: arrow keys go from row to row by score, "
-            "Home to the most "
-            "anomalous one, Escape lets go.",
+            "Home to the most anomalous one, Escape lets go.",
             id="map-help",
             class_="fine",
         ),

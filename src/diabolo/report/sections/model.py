@@ -1,15 +1,14 @@
-"""What was trained on what: parts, widths, rows by role, versions."""
+"""The model and its training rows: parts, widths, rows by role, versions."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from diabolo.data.roles import ROLES
 from diabolo.registry import spec_of
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
-from diabolo.report.sections.base import Part, Section, grid, sections
+from diabolo.report.sections.base import PageSection, Shown, grid, sections
 
 ROLE_WORDS = {
     "train": "trained on",
@@ -17,19 +16,19 @@ ROLE_WORDS = {
     "combine": "combined scores",
     "calibrate": "set the threshold",
 }
-#: What the registries' entries are in a few words.
+#: Entries of the registry of latents in a few words.
 LATENT_WORDS = {"point": "a point", "gaussian": "a Gaussian"}
 
 
 @sections.register("model")
-class Model(Section):
+class ModelSection(PageSection):
     """The card of the model."""
 
     place = 10
     title = "What was trained on what"
     short = "Model"
 
-    def __call__(self, e: Evidence) -> Part:
+    def __call__(self, e: Evidence) -> Shown:
         fitted = e.fitted
         counts = {role: fitted.roles.counts.get(role, 0) for role in ROLES}
         columns = len(e.schema.names)
@@ -38,7 +37,7 @@ class Model(Section):
             f"{e.given.estimator} with a latent of {e.model.latent_dim} numbers, fitted to "
             f"{number(counts['train'])} rows of {what} in {fitted.training.seconds:.1f}\N{NO-BREAK SPACE}s."
         )
-        return Part(lead, [grid(_network(e), _roles(counts)), grid(_parts(e), _provenance(e))])
+        return Shown(lead, [grid(_network(e), _roles(counts)), grid(_parts(e), _provenance(e))])
 
 
 def _images(e: Evidence) -> str:
@@ -46,7 +45,7 @@ def _images(e: Evidence) -> str:
     return f"{h} × {w} images" + (f" of {c} channels" if c > 1 else "")
 
 
-def _said(part: Any) -> str:
+def _said(part: object) -> str:
     spec = part if isinstance(part, dict) else spec_of(part)
     settings = ", ".join(
         f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in spec.items() if k != "name"

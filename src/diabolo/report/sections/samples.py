@@ -6,12 +6,12 @@ import numpy as np
 
 from diabolo.generate.drawing import draw
 from diabolo.generate.fidelity import ColumnDistance, column_distances, copying
-from diabolo.generate.methods import automatic
+from diabolo.generate.methods import automatic_method
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence, spaced
 from diabolo.report.html import Html, columns_table, number, percent, tag, words
 from diabolo.report.png import as_bytes, picture, sheet
-from diabolo.report.sections.base import Part, Section, grid, sections
+from diabolo.report.sections.base import PageSection, Shown, grid, sections
 
 #: Rows drawn, columns drawn as charts, levels and bins of each, rows that copies are looked for among.
 DRAWN, CHARTS, LEVELS, BINS, NEAR, MOST_NEAR_CELLS = 2_000, 9, 12, 40, 2_000, 200_000
@@ -21,18 +21,18 @@ QUICKLY = " (drawn by trees of 20 rows in a leaf, not resampled as `sample` does
 
 
 @sections.register("samples")
-class Samples(Section):
+class SamplesSection(PageSection):
     """Rows as `Autoencoder.sample` draws them, without the resampling that takes longest; of images E[x|z]."""
 
     place = 90
     title = "Samples beside data"
     short = "Samples"
 
-    def __call__(self, e: Evidence) -> Part:
+    def __call__(self, e: Evidence) -> Shown:
         drawn, real = draws(e, 60 if e.is_image else DRAWN), e.rows.values[e.looked]
         if e.is_image:
-            return Part(
-                "Images of the table, and images that the model makes of nothing but numbers.",
+            return Shown(
+                "Images of the table, and images that the model has drawn.",
                 [_images(e, real, drawn)],
             )
         found = column_distances(real, drawn, e.schema)
@@ -44,15 +44,14 @@ class Samples(Section):
             f"{number(len(drawn))} rows drawn from the model beside {number(len(real))} of the table"
             f"{QUICKLY if by_trees(e) else ''}. The median column is "
             f"{number(typical, 2)} away ({number(float(chance), 2)} would be chance alone), {found[order[0]].column} "
-            "is "
-            f"farthest with {number(found[order[0]].distance, 2)}. {_copies(e, real, drawn)}"
+            f"is farthest with {number(found[order[0]].distance, 2)}. {_copies(e, real, drawn)}"
         )
         often = e.present(real).mean(axis=0)
         able = [i for i in order if e.schema.columns[i].kind not in ("constant", "date") and often[i] > 0.2]
         shown = [able[k] for k in spaced(len(able), CHARTS)]
         real, drawn = (np.where(e.present(v), v, np.nan) for v in (real, drawn))
         charts = [_chart(e, i, found[i], real[:, i], drawn[:, i]) for i in shown]
-        return Part(lead, [tag("div", charts, class_="grid three"), _table(found, order)])
+        return Shown(lead, [tag("div", charts, class_="grid three"), _table(found, order)])
 
 
 def draws(e: Evidence, n: int) -> np.ndarray:
@@ -61,7 +60,7 @@ def draws(e: Evidence, n: int) -> np.ndarray:
 
 
 def by_trees(e: Evidence) -> bool:
-    return automatic(e.given.sampler, e.is_image) == "trees"
+    return automatic_method(e.given.sampler, e.is_image) == "trees"
 
 
 def _copies(e: Evidence, real: np.ndarray, drawn: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""The distribution of scores with the threshold, and the rate that is realised beside the one that is promised."""
+"""The distribution of scores with the threshold, and the realised rate beside the promised one."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from diabolo.detect.conformal import Calibration
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent
-from diabolo.report.sections.base import Part, Section, grid, sections
+from diabolo.report.sections.base import PageSection, Shown, grid, sections
 
 BINS = 60
 
 
 @sections.register("scores")
-class Scores(Section):
+class ScoresSection(PageSection):
     """Scores, threshold and rates."""
 
     place = 30
     title = "Anomaly scores"
     short = "Scores"
 
-    def __call__(self, e: Evidence) -> Part:
+    def __call__(self, e: Evidence) -> Shown:
         d = e.detector
         scored = f"{number(len(e.scores))} rows" + (
             f", a sample of {number(e.rows.total)}," if e.rows.total > len(e.scores) else ""
@@ -31,16 +31,16 @@ class Scores(Section):
                 f"{scored} scored by {e.score_name}. The file has no detector, so there is no threshold: "
                 "diabolo calibrate MODEL DATA adds one without training."
             )
-            return Part(lead, [grid(_histogram(e), *_by_truth(e))])
+            return Shown(lead, [grid(_histogram(e), *_by_truth(e))])
         flags = e.flagged[e.judged] if e.flagged is not None else np.zeros(0, bool)
         share, n = float(flags.mean()), len(flags)
         whose = _whose(e)
         lead = (
             f"Of {number(n)} {whose}, {number(int(flags.sum()))} ({percent(share, 2)}) score above the threshold, "
-            "which promises "
-            f"at most {percent(d.rate, 2)} of normal rows. Scored by {e.score_name}."
+            f"which promises at most {percent(d.rate, 2)} of rows exchangeable with the {d.counted}, on average over "
+            f"calibrations. Scored by {e.score_name}."
         )
-        return Part(lead, [grid(_histogram(e), _rates(e), *_by_truth(e))])
+        return Shown(lead, [grid(_histogram(e), _rates(e), *_by_truth(e))])
 
 
 def _whose(e: Evidence) -> str:
@@ -122,10 +122,14 @@ def _rates(e: Evidence) -> Html:
     if d is None or e.p_values is None:
         raise TypeError("rates need a detector")
     calibration: Calibration = d.calibration
-    p = e.p_values[e.judged]
-    n = len(calibration)
+    p = e.p_values[e.judged & np.isfinite(e.scores)]
+    n = calibration.units
     rates = np.unique(np.geomspace(max(1 / (n + 1), 1e-4), 0.5, 40))
-    realised = np.array([(p <= r).mean() for r in rates])
+
+    def flagged(rate: float) -> float:
+        return float((p <= rate).sum()) / max(len(p), 1)
+
+    realised = np.array([flagged(r) for r in rates])
     band = np.array([calibration.realised(r) for r in rates])
     floor = 10 ** np.floor(np.log10(max(min(rates[0], 1 / max(len(p), 2)), 1e-6)))
     chart = Chart(
@@ -139,20 +143,22 @@ def _rates(e: Evidence) -> Html:
     at = interval(int((p <= rate).sum()), len(p))
     said = (
         f"Share flagged at every rate that could have been promised. At {percent(rate, 2)} it is "
-        f"{percent(float((p <= rate).mean()), 2)} "
-        f"(95 % interval {percent(at[0], 2)} to {percent(at[1], 2)}). A line within the band is what normal rows "
-        "give; above it, "
-        "the table holds anomalies, or is not what the detector was calibrated on (diabolo health)."
+        f"{percent(flagged(rate), 2)} (95 % interval {percent(at[0], 2)} to {percent(at[1], 2)}). Exchangeable rows "
+        "give a line within the band; above it, the table holds anomalies, or is unlike the calibration rows "
+        "(diabolo health)."
     )
     if e.same_table:
         said = (
             "Share flagged at every rate that could have been promised. These rows set the threshold, so the line is "
-            "the promise "
-            "itself; give a table that the model has not seen to test it."
+            "the promise itself; give a table that the model has not seen to test it."
         )
     shown = (0.001, 0.003, 0.01, 0.03, 0.1)
     rows = [
-        (percent(r), percent(float((p <= r).mean()), 2), *(percent(v, 2) for v in calibration.realised(r)))
+        (
+            percent(r),
+            percent(flagged(r), 2),
+            *(percent(v, 2) for v in calibration.realised(r)),
+        )
         for r in shown
         if r >= 1 / (n + 1)
     ]

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from diabolo.report.bottleneck import ACTIVE, Point, Sizes, active_units, sizes_of
+from diabolo.report.bottleneck import ACTIVE, LatentSizes, SizePoint, active_units, compared_sizes
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, prose, tag
-from diabolo.report.sections.base import Part, Section, grid, sections
+from diabolo.report.sections.base import PageSection, Shown, grid, sections
 
-#: What a size of the latent has to gain on explained variance for it to be worth a number more.
+#: Gain in explained variance that makes one more latent number worth it.
 WORTH = 0.01
 
 
 @sections.register("size")
-class Size(Section):
+class SizeSection(PageSection):
     """The bottleneck advisor and the certificate against principal components."""
 
     place = 110
     title = "Size of the latent"
     short = "Size"
 
-    def __call__(self, e: Evidence) -> Part:
-        sizes = sizes_of(e)
+    def __call__(self, e: Evidence) -> Shown:
+        sizes = compared_sizes(e)
         cards = [
             _curve(sizes, "explained", "Variance explained", "share explained"),
             _curve(sizes, "bits", "Bits", "bits per row"),
@@ -31,10 +31,10 @@ class Size(Section):
             _units(e),
         ]
         why = [tag("p", prose(sizes.why_none), class_="fine")] if sizes.why_none else []
-        return Part(_advice(e, sizes), [grid(*cards), *why, _certificate(e, sizes)])
+        return Shown(_advice(e, sizes), [grid(*cards), *why, _certificate(e, sizes)])
 
 
-def _advice(e: Evidence, sizes: Sizes) -> str:
+def _advice(e: Evidence, sizes: LatentSizes) -> str:
     k, own = e.model.latent_dim, sizes.own
     said = f"{k} numbers explain {percent(own.explained)} of the variance and carry {own.bits:.1f} bits of a row"
     pca = next((p for p in sizes.pca if p.k == k), None)
@@ -46,7 +46,7 @@ def _advice(e: Evidence, sizes: Sizes) -> str:
     return f"{said}. {_recommendation(sizes, k, active)}"
 
 
-def _recommendation(sizes: Sizes, k: int, active: int | None) -> str:
+def _recommendation(sizes: LatentSizes, k: int, active: int | None) -> str:
     """One sentence on the size, by the quick refits where there are some, else by principal components."""
     curve, whose = (sizes.refits, "quick refits") if len(sizes.refits) > 1 else (sizes.pca, "principal components")
     if active is not None and active < k:
@@ -70,7 +70,7 @@ def _recommendation(sizes: Sizes, k: int, active: int | None) -> str:
     return f"By {whose}, neither more nor fewer numbers gain much."
 
 
-def _curve(sizes: Sizes, key: str, title: str, label: str) -> Html:
+def _curve(sizes: LatentSizes, key: str, title: str, label: str) -> Html:
     series = [(sizes.pca, "c2", "principal components"), (sizes.refits, "c3", "quick refits")]
     every = [getattr(p, key) for s, _, _ in series for p in s] + [getattr(sizes.own, key)]
     ks = [p.k for s, _, _ in series for p in s] + [sizes.own.k]
@@ -110,19 +110,19 @@ def _curve(sizes: Sizes, key: str, title: str, label: str) -> Html:
 SAID = {
     "explained": "Share of the variance that the code explains, on rows that nothing was fitted to if there are such. "
     "Quick refits are the same model, trained for a moment on a few rows: their shape counts, not their level.",
-    "bits": "Bits of a row that its code carries, ½ Σ log2 1/(1 − explained) over columns: what a Gaussian code "
-    "saves by knowing z.",
+    "bits": "Bits of a row that its code carries, ½ Σ log2 1/(1 − explained) over columns: savings of a Gaussian "
+    "code that knows z.",
     "detection": "How well the reconstruction error finds rows in which one column in eight is from another row; "
     "0.5 is chance. A latent that is too large reconstructs them too.",
 }
 
 
-def _row(p: Point) -> tuple[str, str, str]:
+def _row(p: SizePoint) -> tuple[str, str, str]:
     return percent(p.explained), number(round(p.bits, 2)), f"{p.detection:.3f}"
 
 
 def _units(e: Evidence) -> Html:
-    """What each latent number does."""
+    """The use of each latent number."""
     variance = e.passed.codes.var(axis=0)
     kl = None if e.passed.kl is None else e.passed.kl.mean(axis=0) / np.log(2)
     shown = kl if kl is not None else np.sqrt(variance)
@@ -162,7 +162,7 @@ def _units(e: Evidence) -> Html:
     return figure(chart, "Use of the latent", text, table)
 
 
-def _certificate(e: Evidence, sizes: Sizes) -> Html:
+def _certificate(e: Evidence, sizes: LatentSizes) -> Html:
     """The model beside principal components of the same size: angle between subspaces, error."""
     k = min(e.model.latent_dim, e.components.axes.shape[1])
     angle, what = subspace_angle(e)
@@ -191,9 +191,8 @@ def _certificate(e: Evidence, sizes: Sizes) -> Html:
         verdict = "The latent is larger than the number of components that there are."
     items = [tag("div", tag("dt", a), tag("dd", b)) for a, b in facts]
     note = (
-        f"{what} against principal components of {e.training_values[1]}. The minimum of a linear autoencoder's "
-        "squared error is the "
-        "principal subspace (Baldi, Hornik 1989), so its angle is 0° once it is trained to the end."
+        f"{what} against principal components of {e.training_values[1]}. The minimum of a linear autoencoder's squared "
+        "error is the principal subspace (Baldi, Hornik 1989), so its angle is 0° once it is trained to the end."
     )
     return tag(
         "section",
@@ -206,7 +205,7 @@ def _certificate(e: Evidence, sizes: Sizes) -> Html:
 
 
 def subspace_angle(e: Evidence) -> tuple[float, str]:
-    """The largest principal angle, degrees, between what the decoder spans and the principal subspace of its size.
+    """The largest principal angle, degrees, between the decoder's span and the principal subspace of its size.
 
     The decoder's span is that of its weights if it is one affine map; else of the leading components of its outputs
     (Björck, Golub 1973).
@@ -222,10 +221,9 @@ def subspace_angle(e: Evidence) -> tuple[float, str]:
         mine = mine[:, np.linalg.norm(mine, axis=0) > 1e-12]
     else:
         hat = np.where(e.passed.there, e.passed.x_hat, e.passed.x).astype(np.float64)
-        centred = hat - hat.mean(axis=0)
-        values, axes = np.linalg.eigh(centred.T @ centred)
-        mine, what = axes[:, ::-1][:, :k], "The leading directions of the reconstructions"
-        del values
+        centered = hat - hat.mean(axis=0)
+        mine = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :k]
+        what = "The leading directions of the reconstructions"
     if not mine.shape[1]:
         return 90.0, what
     return float(np.degrees(subspace_angles(mine, e.components.axes[:, :k]).max())), what

@@ -10,18 +10,18 @@ import numpy as np
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number
-from diabolo.report.sections.base import Missing, Part, Section, grid, sections
+from diabolo.report.sections.base import Missing, PageSection, Shown, grid, sections
 
 
 @sections.register("training")
-class Training(Section):
+class TrainingSection(PageSection):
     """How the loss and its terms fell."""
 
     place = 20
     title = "Training"
     short = "Training"
 
-    def __call__(self, e: Evidence) -> Part | Missing:
+    def __call__(self, e: Evidence) -> Shown | Missing:
         history = e.fitted.history
         best = next((h for h in reversed(history) if h["best"]), history[-1] if history else None)
         if best is None:
@@ -30,14 +30,13 @@ class Training(Section):
             solved = best.get("learning_rate") == 0.0
             how = "was solved in closed form: principal components" if solved else "is one pass"
             facts = f"The training {how}; loss on the stop rows {number(best['validation'])} nats per row."
-            return Part(facts, [])
+            return Shown(facts, [])
         seconds = sum(h.get("seconds") or 0.0 for h in history)
         lead = (
             f"{len(history)} epochs in {seconds:.1f}\N{NO-BREAK SPACE}s; the weights kept are those of epoch "
-            f"{best['epoch']}, with "
-            f"{number(best['validation'])} nats per row on the stop rows."
+            f"{best['epoch']}, with {number(best['validation'])} nats per row on the stop rows."
         )
-        return Part(lead, [grid(_loss(history, best), _terms(history))])
+        return Shown(lead, [grid(_loss(history, best), _terms(history))])
 
 
 def _series(history: list[dict[str, Any]], key: str) -> np.ndarray:
@@ -68,8 +67,7 @@ def _loss(history: list[dict[str, Any]], best: dict[str, Any]) -> Html:
     chart.vertical(float(best["epoch"]), "rule", "kept", before=best["epoch"] > 0.8 * epochs[-1])
     said = (
         f"Loss per row. It fell from {number(float(stop[0]))} to {number(float(np.nanmin(stop)))} nats on the stop "
-        "rows. "
-        "Training rows are met with noise and weights in motion, so their curve may lie above the other."
+        "rows. Training rows are met with noise and weights in motion, so their curve may lie above the other."
     )
     rows = [
         (number(h["epoch"]), *(number(float(v)) for v in (t, s))) for h, t, s in zip(history, train, stop, strict=True)

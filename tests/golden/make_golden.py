@@ -1,4 +1,4 @@
-"""Writes files of this format version, and beside them the values that they give: python tests/golden/make.py FOLDER.
+"""Writes files of this format version, and the values that they give: python tests/golden/make_golden.py FOLDER.
 
 A folder is written once, by the last commit of a format version, and read by every later one.
 """

@@ -1,0 +1,50 @@
+"""The words of a false-alarm rate: what is promised, for which rows, and what speaks against it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diabolo.cli.console import percent
+from diabolo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diabolo.detect.calibrated import Calibrated
+
+__all__ = ["columns_of_split", "condition", "promised"]
+
+#: The false-alarm rate where none is asked for.
+DEFAULT = 0.01
+
+
+def columns_of_split(group: str | None, time: str | None) -> list[str | None]:
+    """The columns that --group and --time name, which are not fitted on.
+
+    Raises:
+        ConfigError: both are given.
+    """
+    if group is not None and time is not None:
+        raise ConfigError("--group and --time are two splits; give one of them")
+    return [None if group == "content" else group, time]
+
+
+def promised(detector: Calibrated) -> str:
+    """The threshold, and the rate that is promised beyond it."""
+    c, rate, default = detector.calibration, detector.rate, ""
+    if detector.false_alarm_rate is None:
+        default = " (the default)" if rate <= DEFAULT else " (the smallest that they promise; 1 % needs 99)"
+    return (
+        f"{c.counted} calibrated {detector.score_name}: above {detector.threshold:.4f} is an anomaly, at a false-alarm "
+        f"rate of {percent(rate)}{default} for rows exchangeable with them"
+    )
+
+
+def condition(detector: Calibrated, split: str) -> list[str]:
+    """What the rows of the rate are, by `Split.name`, and signs against it."""
+    kind, _, name = split.partition(" ")
+    lines = []
+    if kind == "time":
+        lines.append(f"  the last rows by {name} calibrated: drift after them is not covered (diabolo health)")
+    elif detector.n_groups is not None:
+        whose = "rows that equal none of the table" if kind == "content" else f"rows of new groups by {name}"
+        lines.append(f"  the rate is that of {whose}; each group has the same weight")
+    return lines + [f"  {doubt.on_command_line}" for doubt in detector.doubts]

@@ -1,0 +1,108 @@
+"""Which columns of a table no model can be fitted on, each with why: one answer for `info` and `fit`, for all at once.
+
+A fault is a sentence without its subject: {"City, State": "has 997 different values among 1,000 rows; ..."}. Faults of
+type are known from the schema alone; faults of value need rows, of which the first `LOOK` are enough.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from diabolo.data.dtypes import TEXT, arrow_dtype
+from diabolo.data.formats import BESIDE, Data, jagged, schema_of, text_of
+from diabolo.data.matching import word_faults
+from diabolo.data.reading import first_rows
+from diabolo.data.schema import category_fault
+from diabolo.data.table import Table
+from diabolo.errors import ColumnsError, DataError
+
+__all__ = ["LOOK", "faults_of", "flags", "type_faults", "unusable", "value_faults"]
+
+#: Rows that are looked at.
+LOOK = 100_000
+
+
+def type_faults(data: Data, names: Sequence[str], beside: bool = True) -> dict[str, str]:
+    """Faults that a table's schema shows: lists, other nested cells, text with two readings, labels beside a matrix.
+
+    Args:
+        data: the table.
+        names: of the columns that a model is to see.
+        beside: whether a vector beside an array of more dimensions is one too.
+    """
+    schema, text = schema_of(data)[0], text_of(data)
+    said = (schema.metadata or {}).get(BESIDE, b"").decode().split(",")
+    out: dict[str, str] = {}
+    for name in names:
+        group = re.split(r"[_.]", name)[0]
+        if name in jagged(schema, group):
+            out[name] = f"holds lists; --take {group}:10 makes columns of the first 10 objects of {group}"
+        elif text is not None and name in text.questions:
+            out[name] = f"has two readings: {text.questions[name]}"
+        elif beside and name and name in said:
+            out[name] = (
+                "beside an array of more dimensions may be a label, which no fit must see: --label "
+                f"{shlex.quote(name)}, --weight or --exclude says so, --columns or {data}::ARRAYS that it is a feature"
+            )
+        else:
+            try:
+                arrow_dtype(schema.field(name).type, name)
+            except DataError:
+                out[name] = f"holds {schema.field(name).type}; allowed are numbers, truth values, text and dates"
+    return out
+
+
+def value_faults(table: Table, kinds: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Faults that rows show: text that names each row, and numbers among which a few words stray."""
+    out = dict(word_faults(table, kinds or {}))
+    # The training rows are fewer than all, and have almost as many levels.
+    some = table.values[np.arange(len(table)) * 7 % 10 < 6]
+    for i, (name, dtype) in enumerate(zip(table.names, table.dtypes, strict=True)):
+        if name not in out and (dtype in TEXT or (kinds or {}).get(name) == "categorical"):
+            for cells in (table.values[:, i], some[:, i]):
+                fault = category_fault(cells, "rows")
+                if fault:
+                    out[name] = fault
+                    break
+    return out
+
+
+def unusable(
+    data: Data, names: Sequence[str], kinds: Mapping[str, str] | None = None, beside: bool = True
+) -> dict[str, str]:
+    """All faults of some columns, by the schema and the first rows; see `type_faults`."""
+    out = type_faults(data, names, beside)
+    rest = [n for n in names if n not in out]
+    if rest:
+        out |= value_faults(first_rows(data, rest, LOOK), kinds)
+    return {n: out[n] for n in names if n in out}
+
+
+def flags(option: str, names: Sequence[str]) -> str:
+    """An option with names of columns, as a shell takes it.
+
+    >>> flags("--exclude", ["a", "b c"]), flags("--exclude", ["City, State", "b"])
+    ("--exclude 'a,b c'", "--exclude 'City, State' --exclude b")
+    """
+    if any("," in n or n.startswith("-") for n in names):
+        return " ".join(f"{option}={shlex.quote(n)}" if n[:1] == "-" else f"{option} {shlex.quote(n)}" for n in names)
+    return f"{option} {shlex.quote(','.join(names))}"
+
+
+def faults_of(error: ColumnsError, where: Any) -> DataError:
+    """All faults in one line, with the remedy for all."""
+    faults = error.faults
+    remedy = flags("--exclude", list(faults))
+    if len(faults) == 1:
+        name, why = next(iter(faults.items()))
+        return DataError(f"{where}: column {name!r} {why}; {remedy} leaves it out")
+    said = "; ".join(f"{name!r} {why}" for name, why in faults.items())
+    return DataError(
+        f"{where}: {len(faults)} columns cannot be fitted: {remedy} leaves them out, and so does --exclude unusable; "
+        f"{said}"
+    )

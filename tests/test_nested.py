@@ -1,0 +1,252 @@
+"""Structs, fixed arrays and jagged columns: compressed value by value, within the bound, and back as they were."""
+
+from __future__ import annotations
+
+import io
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import uproot
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from program import done
+
+from diabolo import Compressor, decompress
+from diabolo.compress.container import NEWEST, VERSION
+from diabolo.compress.nested import Nest
+from diabolo.compress.stream import opened
+from diabolo.errors import ConfigError
+
+ROWS = 300
+
+
+def jets(seed=0, n=ROWS):
+    """Columns nested in every way that tables of physics are."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(2, n)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    total = int(offsets[-1])
+
+    def lists(values):
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+    pt, eta = rng.exponential(40, total).astype(np.float32), rng.normal(size=total)
+    objects = pa.StructArray.from_arrays(
+        [pa.array(eta), pa.array(rng.integers(-1, 2, total), mask=rng.uniform(size=total) < 0.1)], ["eta", "charge"]
+    )
+    met = pa.StructArray.from_arrays(
+        [pa.array(rng.normal(size=n)), pa.array(rng.normal(size=n).astype(np.float32))],
+        ["x", "y"],
+        mask=pa.array(rng.uniform(size=n) < 0.1),
+    )
+    cov = pa.FixedSizeListArray.from_arrays(pa.array(rng.normal(size=9 * n)), 9)
+    return pa.table(
+        {
+            "run": pa.array(rng.integers(0, 5, n)),
+            "pt": lists(pt),
+            "eta": lists(eta),
+            "word": lists(rng.choice(["a", "b", "c"], total)),
+            "objects": pa.ListArray.from_arrays(pa.array(offsets), objects),
+            "met": met,
+            "cov": cov,
+            "ht": pa.array(rng.normal(size=n)),
+            "deep": pa.array([[[1.0] * (i % 3)] * (i % 2) if i % 7 else None for i in range(n)]),
+        }
+    )
+
+
+def within(one, other, error):
+    """Whether cells agree: floats within a bound, all else exactly, and every list is as long."""
+    if isinstance(one, list):
+        return len(one) == len(other) and all(within(a, b, error) for a, b in zip(one, other, strict=True))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(within(one[k], other[k], error) for k in one)
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= error
+    return one == other
+
+
+@pytest.mark.parametrize("error", [None, 1e-2])
+def test_nested_columns_come_back_as_they_were(error):
+    table = jets()
+    compressor = Compressor(max_error=error).fit(table)
+    data = compressor.compress(jets(1))
+    back = decompress(data)
+    assert back.schema.equals(table.schema)
+    back.validate(full=True)
+    if error is None:
+        assert back.equals(jets(1))
+        return
+    for name in table.column_names:
+        assert within(jets(1).column(name).to_pylist(), back.column(name).to_pylist(), error), name
+    # The bound is used, and what it saves is more than a half.
+    assert not back.column("pt").equals(jets(1).column("pt"))
+    exact = len(Compressor(max_error=None).fit(table).compress(jets(1)))
+    assert len(data) < 0.6 * exact
+
+
+def test_lists_of_one_length_are_told_once():
+    n = 4000
+    counts = np.random.default_rng(0).poisson(3, n)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
+    ones = pa.array(np.ones(int(counts.sum())))
+    one = pa.table({"a": pa.ListArray.from_arrays(offsets, ones)})
+    many = pa.table({n: pa.ListArray.from_arrays(offsets, ones) for n in "abcdef"})
+    sizes = [len(Compressor(max_error=None).fit(t).compress(t)) for t in (one, many)]
+    assert sizes[1] - sizes[0] < 0.2 * sizes[0]
+
+
+def test_values_of_lists_have_bounds_of_their_own():
+    table = jets()
+    data = Compressor(max_error=None, column_error={"pt": "10%", "objects_eta": 0.5, "cov_3": 0.1}).fit(table)
+    back = decompress(data.compress(table))
+    assert back.column("eta").equals(table.column("eta"))
+    pairs = zip(ak.flatten(ak.from_arrow(table["pt"])), ak.flatten(ak.from_arrow(back["pt"])), strict=True)
+    shares = np.array([abs(a - b) / a for a, b in pairs])
+    assert 0 < shares.max() <= 0.1
+    cov = [np.array(t["cov"].to_pylist()) for t in (table, back)]
+    changed = (cov[0] != cov[1]).any(axis=0)
+    assert changed.tolist() == [j == 3 for j in range(9)]
+    assert data.report_.tally.worst.max() > 0
+    with pytest.raises(ConfigError, match="column error of 'word', which holds list<item: string>"):
+        Compressor(column_error={"word": 1}).fit(table)
+    with pytest.raises(ConfigError, match="column error of 'objects_phi': did you mean 'objects_eta'"):
+        Compressor(column_error={"objects_phi": 1}).fit(table)
+
+
+def test_only_what_needs_it_has_the_newer_version():
+    plain = pa.table({"a": [1.5, 2.5], "b": ["x", "y"]})
+    maps = pa.table({"m": pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int32()))})
+    versions = {
+        name: opened(Compressor(max_error=None).fit(t).compress(t)).header.version
+        for name, t in (("plain", plain), ("maps", maps), ("jets", jets(n=20)))
+    }
+    assert versions == {"plain": VERSION, "maps": VERSION, "jets": NEWEST}
+
+
+SCALARS = st.sampled_from([pa.float64(), pa.float32(), pa.int32(), pa.bool_(), pa.string()])
+
+
+def _kinds(inner):
+    fields = st.lists(inner, min_size=1, max_size=3)
+    structs = fields.map(lambda kinds: pa.struct([(f"f{i}", k) for i, k in enumerate(kinds)]))
+    return st.one_of(structs, inner.map(pa.list_), st.tuples(inner, st.integers(1, 3)).map(lambda t: pa.list_(*t)))
+
+
+KINDS = st.recursive(SCALARS, _kinds, max_leaves=5)
+
+
+def _cell(draw, kind):
+    """A cell of a type; sometimes none."""
+    if draw(st.integers(0, 9)) == 0:
+        return None
+    if pa.types.is_struct(kind):
+        return {f.name: _cell(draw, f.type) for f in kind}
+    if pa.types.is_fixed_size_list(kind):
+        return [_cell(draw, kind.value_type) for _ in range(kind.list_size)]
+    if pa.types.is_list(kind):
+        return [_cell(draw, kind.value_type) for _ in range(draw(st.integers(0, 3)))]
+    if pa.types.is_floating(kind):
+        return float(draw(st.integers(-50, 50))) / 4
+    if pa.types.is_integer(kind):
+        return draw(st.integers(-9, 9))
+    return draw(st.booleans()) if pa.types.is_boolean(kind) else draw(st.sampled_from(["", "x", "ä"]))
+
+
+@st.composite
+def nested_tables(draw):
+    kinds = draw(st.lists(KINDS, min_size=1, max_size=3))
+    n = draw(st.integers(1, 12))
+    return pa.table({f"c{i}": pa.array([_cell(draw, k) for _ in range(n)], k) for i, k in enumerate(kinds)})
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(nested_tables(), st.integers(0, 3))
+def test_any_nesting_is_split_and_joined(table, start):
+    batch = pa.Table.from_batches(table.to_batches()).combine_chunks().to_batches()[0].slice(start)
+    nest = Nest(batch.schema)
+    flat = nest.split(batch)
+    flat.validate(full=True)
+    back = nest.join(flat)
+    back.validate(full=True)
+    assert back.to_pylist() == batch.to_pylist()
+    assert back.schema.equals(batch.schema)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(nested_tables())
+def test_any_nesting_is_compressed_without_loss(table):
+    assert decompress(Compressor(max_error=None).fit(table).compress(table)).to_pylist() == table.to_pylist()
+
+
+def test_a_parquet_file_of_structs_and_lists_comes_back_by_the_program(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = jets()
+    noted = table.schema.field("ht").with_metadata({"unit": "GeV"})
+    table = table.cast(table.schema.set(table.schema.get_field_index("ht"), noted))
+    pq.write_table(table, "rows.parquet")
+    done("fit", "rows.parquet", "-o", "m.diabolo", "--epochs", 1, "-q", "--only", "main", "--columns", "ht,cov_0")
+    said = done("compress", "m.diabolo", "rows.parquet", "-o", "rows.dbl", "--max-error", "1e-2")
+    assert "objects_eta: " in said
+    assert "bits per list, error at most 0.0" in said
+    for name in ("back.parquet", "back.arrow"):
+        done("decompress", "rows.dbl", "-o", name)
+    back = pq.read_table("back.parquet")
+    assert back.schema.equals(table.schema)
+    assert back.schema.field("ht").metadata == {b"unit": b"GeV"}
+    with pa.ipc.open_file("back.arrow") as file:
+        assert file.read_all().equals(back)
+        assert file.schema.field("ht").metadata == {b"unit": b"GeV"}
+    assert within(table.to_pylist(), back.to_pylist(), 1e-2)
+
+
+def test_a_jagged_root_file_goes_back_to_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(2, 400)
+    rows = {
+        "nJet": counts.astype(np.int32),
+        "Jet_pt": ak.unflatten(rng.exponential(40, counts.sum()).astype(np.float32), counts),
+        "Jet_btag": ak.unflatten(rng.uniform(size=counts.sum()) < 0.1, counts),
+        "alone": ak.unflatten(rng.integers(0, 9, counts.sum()), counts),
+        "met": rng.rayleigh(30, 400),
+        "cov": rng.normal(size=(400, 2, 2)).astype(np.float32),
+        "name": ak.Array([f"w{i % 3}" for i in range(400)]),
+    }
+    types = {
+        n: r.dtype if isinstance(r, np.ndarray) and r.ndim == 1 else r.type.content
+        for n, r in rows.items()
+        if n != "cov"
+    }
+    types["cov"] = np.dtype(("f4", (2, 2)))
+    with uproot.recreate("rows.root") as file:
+        tree = file.mktree("events", types, counter_name=lambda n: "nJet" if n.startswith("Jet") else f"n{n}")
+        tree.extend(rows)
+    said = done("fit", "rows.root", "-o", "m.diabolo", "--epochs", 1, "-q", "--only", "main", "--take", "Jet:2,alone:1")
+    assert "1 left out, as no column can hold them: nalone (the length of alone)" in said
+    assert "1 left out, as the slots tell how many there are: nJet (of Jet_btag)" in said
+    done("compress", "m.diabolo", "rows.root", "-o", "rows.dbl", "--no-verdict")
+    done("decompress", "rows.dbl", "-o", "back.root")
+    with uproot.open("rows.root") as one, uproot.open("back.root") as other:
+        assert one["events"].typenames() == other["events"].typenames()
+        assert set(other["events"].keys()) == {*rows, "nalone"}
+        assert other["events"]["Jet_pt"].count_branch.name == "nJet"
+        for name in rows:
+            assert ak.array_equal(one["events"][name].array(), other["events"][name].array()), name
+
+
+def test_a_damaged_file_of_lists_is_refused():
+    table = jets(n=40)
+    data = bytearray(Compressor(max_error=None).fit(table).compress(table))
+    from diabolo.errors import CompressedFileError
+
+    rng = np.random.default_rng(0)
+    for at in rng.integers(0, len(data), 60):
+        broken = bytearray(data)
+        broken[at] ^= int(rng.integers(1, 256))
+        with pytest.raises(CompressedFileError):
+            decompress(bytes(broken))
+    assert io.BytesIO(data).read(4) == b"\x89DBL"
