@@ -451,7 +451,9 @@ def test_a_fit_refuses_what_it_cannot_use(X):
         Autoencoder(epochs=1).fit(np.full((50, 2), np.nan))
     with pytest.raises(DataError, match=r"column 'c' holds object of mixed kinds .*one kind per column"):
         Autoencoder(epochs=1).fit(pd.DataFrame({"a": [1.0, 2.0], "c": ["x", 1.5]}))
-    with pytest.raises(DataError, match=r"column 'c' has 'x', which is not a number, in row 1, and its other cells are: mend it"):
+    with pytest.raises(
+        DataError, match=r"column 'c' has 'x', which is not a number, in row 1, and its other cells are: mend it"
+    ):
         Autoencoder(epochs=1).fit(pd.DataFrame({"a": [1.0, 2.0] * 3, "c": ["2", "x", "1", "3", "4", "5"]}))
 
 
