@@ -531,7 +531,7 @@ def test_foreign_files_and_no_files(tmp_path):
     save_file({"x": np.zeros(3)}, tmp_path / "bare.diabolo")
     refused(tmp_path / "bare.diabolo", "a safetensors file, but not a diabolo model")
     refused(tmp_path / "nothing.diabolo", "no such file")
-    refused(tmp_path, "cannot be read: Is a directory")
+    refused(tmp_path, "is a folder")
 
 
 # ── forged contents, with hashes that are right ───────────────────────────────────────────────────

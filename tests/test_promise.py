@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -383,3 +384,21 @@ def test_a_split_is_kept_by_a_resumed_fit(rng):
     np.testing.assert_array_equal(first.autoencoder_.fitted_.assigned.roles, again.autoencoder_.fitted_.assigned.roles)
     assert as_table(X).values.shape == (300, 5)
     assert Split().roles(300, 0, 0.1, 0.2).counts["calibrate"] == 60
+
+
+def test_a_second_fit_to_one_file_is_refused_and_a_stale_lock_is_not_in_the_way(tables):
+    fcntl = pytest.importorskip("fcntl")
+    Path(".m.diabolo.lock").write_text("4711")  # of a process that was killed
+    cli_fit("new.parquet")
+    assert not Path(".m.diabolo.lock").exists()
+    before = Path("m.diabolo").read_bytes()
+    with Path(".m.diabolo.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write("4711")
+        other.flush()
+        said = refused("fit", "new.parquet", "-o", "m.diabolo", "-q")
+        assert "m.diabolo: another fit (process 4711) writes it; wait for its end, or choose another name" in said
+        assert Path("m.diabolo").read_bytes() == before
+        done("fit", "new.parquet", "--method", "linear", "-q", "-o", "n.diabolo")
+    cli_fit("new.parquet")
+    assert not list(Path().glob(".*.lock"))

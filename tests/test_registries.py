@@ -591,7 +591,7 @@ def test_weights_count_as_repeated_rows(name, lead, mixed, build_model, encoded)
     for mean, cell in zip(distance, cells, strict=True):
         torch.testing.assert_close(mean, cell[..., repeated, :].mean(-2))
     many, noise = model.encode(rows.x[repeated]), generator()
-    each = model.regularizer(many, Context(model.prior, rows.x[repeated], model.encode, noise))
+    each = model.regularizer(many, Context(model.prior, rows.x[repeated], model.encode, noise, None, model.reach()))
     # One that draws for its rows draws other numbers for other rows; it says so, and none other does.
     assert model.regularizer.draws == (not torch.equal(noise.get_state(), generator().get_state()))
     assert (omega is None) == (each is None)
@@ -627,7 +627,7 @@ def test_steps_follow_the_gradient_of_the_formula(
     z = posterior.sample(model.config.draws, noise)
     cells = torch.cat(model.nll(model.decode(z), rows), dim=-1)
     per_row = cells.sum(-1) if model.config.draws == 1 else cells.sum(-1).mean(0)
-    omega = model.regularizer(posterior, Context(model.prior, x_tilde, model.encode, noise, share))
+    omega = model.regularizer(posterior, Context(model.prior, x_tilde, model.encode, noise, share, model.reach()))
     if model.config.bound == "iwae":
         log_ratio = model.prior.log_prob(z).sum(-1) - posterior.log_prob(z)
         log_w = (0.7 * log_ratio - cells.sum(-1)).reshape(model.config.draws, *lead, len(X))

@@ -72,6 +72,21 @@ def test_no_alarm_on_a_sound_model(sound, flat, kind):
     assert set(status(sound[kind], flat[1])) == set(alarms)
 
 
+def test_more_flagged_rows_than_the_promise_allows(flat, sound):
+    X, new = flat
+    detector = AnomalyDetector(sound["ae"], score="nll", false_alarm_rate=0.02).fit(new[:150])
+    found = {
+        n: findings(look(sound["ae"], rows, detector))["rate"] for n, rows in (("new", new[150:]), ("odd", 3 * new))
+    }
+    assert found["new"].status == "sound", found
+    assert found["odd"].status == "alarm"
+    assert "promised; of so many exchangeable rows up to" in found["odd"].measured
+    assert "diabolo health" in found["odd"].advice
+    assert status(sound["ae"], new, "rate") == {"rate": "skipped"}, "without a detector nothing is promised"
+    fitted = AnomalyDetector(LinearAutoencoder(latent_dim=2)).fit(X)
+    assert findings(look(fitted.autoencoder_, X, fitted))["rate"].status == "skipped", "they set the threshold"
+
+
 def test_posterior_collapse(flat):
     collapsed = VariationalAutoencoder(
         latent_dim=2, hidden=(8,), epochs=6, batch_size=64, learning_rate=1e-2, beta=50.0

@@ -12,17 +12,25 @@ from sklearn.neighbors import NearestNeighbors
 
 from diabolo import AnomalyDetector, Autoencoder, DenoisingAutoencoder, LinearAutoencoder, VariationalAutoencoder, load
 from diabolo.data.hashing import hash_rows
-from diabolo.detect.choice import applicable, scores_by_column
-from diabolo.detect.neighbours import SPACES, Nearest, nearest_of_table
+from diabolo.detect.choice import applicable
+from diabolo.detect.neighbours import SPACES, Nearest, nearest_rows
 from diabolo.detect.reference import Reference, Stored
-from diabolo.detect.scores import scores
+from diabolo.detect.scores import ByColumn, scores
 from diabolo.detect.scores.error import LEVELS, denoised_error
 from diabolo.detect.scores.latent import RIDGE
 from diabolo.detect.scores.neighbours import Neighbours
-from diabolo.detect.scoring import column_table, score_table
+from diabolo.detect.scoring import score_table
 from diabolo.detect.split import apart_of_any_table
+from diabolo.detect.tiling import tiled
 from diabolo.errors import ConfigError
 from diabolo.fitted.record import KEPT_BYTES, most_kept
+
+
+def nearest_of(reference, values, k):
+    """Distances to the k nearest stored rows in input space, and their positions, of the rows of one tile."""
+    with torch.inference_mode():
+        _, rows = next(tiled(reference, values, own=True))
+        return (found[: len(values)].numpy() for found in nearest_rows(reference, rows, "input", k))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +120,7 @@ def test_input_space_is_the_standardised_table(linear):
     scaled = [(v - encoding.center) / encoding.scale for v in (stored, new)]
     exact = NearestNeighbors(n_neighbors=5).fit(scaled[0]).kneighbors(scaled[1])[0]
     np.testing.assert_allclose(score_of(detector, new, "neighbours"), exact[:, -1], rtol=1e-5)
-    distances, positions = nearest_of_table(detector.calibrated_.reference, new, "input", 5)
+    distances, positions = nearest_of(detector.calibrated_.reference, new, 5)
     np.testing.assert_allclose(distances, exact, rtol=1e-5)
     here = np.linalg.norm(scaled[0][positions[:, 2]] - scaled[1], axis=1)
     np.testing.assert_allclose(here, exact[:, 2], rtol=1e-5)
@@ -155,7 +163,7 @@ def test_input_space_counts_every_kind_of_column(mixed, mixed_detector):
     encoding, stored = reference.model.encoding, reference.stored.values
     rows = values_of(reference.model, mixed)[:12].copy()
     known = {int(h) for h in hash_rows(stored)}
-    distance, _ = nearest_of_table(reference, rows, "input", 3)
+    distance, _ = nearest_of(reference, rows, 3)
     for i, row in enumerate(rows):
         exact = np.sort([squared_distance(encoding, row, other) for other in stored]) ** 0.5
         exact = exact[1:4] if int(hash_rows(rows[i : i + 1])[0]) in known else exact[:3]
@@ -251,19 +259,15 @@ def test_undoing_noise_tells_rows_off_the_plane_from_rows_on_it(plane):
     ).mean() > 0.8
 
 
-@pytest.mark.parametrize("name", scores.names())
+@pytest.mark.parametrize("name", [n for n in scores if issubclass(scores.get(n), ByColumn)])
 def test_columns_add_up_to_the_score(name, mixed, mixed_detector):
     reference = mixed_detector.calibrated_.reference
     values = values_of(reference.model, mixed).astype(float)
-    values[5] = np.nan
-    if name not in scores_by_column(reference):
-        with pytest.raises(ConfigError, match=rf"{name}' has no columns; those that have: denoise, mae, mse, nll"):
-            column_table(reference, values, name)
-        return
-    table = column_table(reference, values, name)
-    assert table.shape == (len(values), len(reference.model.encoding.schema.output_names))
-    assert np.isinf(table[5]).all()
-    reduced = table.sum(1) if name == "nll" else table.mean(1)
+    with torch.inference_mode():
+        rows = reference.model.encoding.encode(torch.from_numpy(values))
+        columns = scores.create(name).columns(reference, rows).numpy()
+    assert columns.shape == (len(values), len(reference.model.encoding.schema.output_names))
+    reduced = columns.sum(1) if name == "nll" else columns.mean(1)
     np.testing.assert_allclose(reduced, score_table(reference, values, [name])[name], rtol=1e-4, atol=1e-4)
 
 

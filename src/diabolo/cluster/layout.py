@@ -11,7 +11,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["pair_cross_entropy", "curve", "laid_out"]
+__all__ = ["curve", "laid_out"]
 
 #: Longest step of a point by one other, before the rate.
 CLIP = 4.0
@@ -31,14 +31,6 @@ def curve(min_dist: float) -> tuple[float, float]:
     wanted = np.where(d < min_dist, 1.0, np.exp(-(d - min_dist)))
     (a, b), _ = curve_fit(lambda d, a, b: 1 / (1 + a * d ** (2 * b)), d, wanted, p0=(1.5, 0.9))
     return float(a), float(b)
-
-
-def pair_cross_entropy(squared: Tensor, membership: Tensor, a: float, b: float) -> Tensor:
-    """−v log q − (1 − v) log(1 − q) per pair, q = 1/(1 + a d^2b), of squared distances d² > 0."""
-    # log q = −log(1 + a d^2b), and log(1 − q) = log(a d^2b) + log q.
-    odds = b * squared.log() + float(np.log(a))
-    softplus = torch.nn.functional.softplus
-    return membership * softplus(odds) + (1 - membership) * softplus(-odds)
 
 
 def pull(squared: Tensor, a: float, b: float) -> Tensor:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import ByColumn, Score, scores
+from diabolo.detect.scores import Score, scores
 from diabolo.errors import ConfigError, nearest
 from diabolo.model.autoencoder import Model
 
-__all__ = ["applicable", "automatic_score", "scores_by_column", "check_score", "density", "routine", "score_of"]
+__all__ = ["applicable", "automatic_score", "check_score", "density", "routine", "score_of"]
 
 #: Unmet needs of a score, in words.
 LACKING = {
@@ -30,11 +30,6 @@ def score_of(name: str) -> Score:
 def applicable(reference: Reference) -> list[str]:
     """Names of the scores whose needs are met."""
     return [n for n in scores if scores.get(n).needs <= reference.offers]
-
-
-def scores_by_column(reference: Reference) -> list[str]:
-    """Names of the applicable scores that are a sum or a mean over columns."""
-    return [n for n in applicable(reference) if issubclass(scores.get(n), ByColumn)]
 
 
 def density(model: Model) -> str:

@@ -8,18 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from diabolo.data.encoding import SCALED, Encoded
-from diabolo.data.tiles import TILE, padded
+from diabolo.data.tiles import padded
 from diabolo.detect.reference import Reference
-from diabolo.detect.tiling import tiled
 from diabolo.model.autoencoder import Model
-from diabolo.threads import threads_for
 
-__all__ = ["SPACES", "Nearest", "nearest_rows", "nearest_of_table"]
+__all__ = ["SPACES", "Nearest", "nearest_rows"]
 
 #: Rows compared at once with all stored ones: 32 × 20,000 distances stay near the core that has computed them.
 BLOCK = 32
@@ -225,20 +222,3 @@ def nearest_rows(reference: Reference, rows: Encoded, space: str, k: int) -> tup
     found = [i.query(q, k, rows.own) for i, q in zip(index, places.reshape(-1, *places.shape[-2:]), strict=True)]
     distance, at = (torch.stack(parts).reshape(*lead, len(rows), -1) for parts in zip(*found, strict=True))
     return distance, at
-
-
-def nearest_of_table(reference: Reference, values: np.ndarray, space: str, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """`nearest_rows` of the rows of a table [n, C] in the schema's order: distances [n, k] and positions [n, k].
-
-    The model has no leading axes. A row that cannot be scored has distances +inf, and positions without a meaning.
-    """
-    k = min(k, max(1, len(reference.stored or ()) - 1))
-    distances, positions = np.empty((len(values), k)), np.empty((len(values), k), np.int64)
-    with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
-        for part, rows in tiled(reference, values, own=True):
-            size = part.stop - part.start
-            distance, at = nearest_rows(reference, rows, space, k)
-            if rows.bad is not None:
-                distance = torch.where(rows.bad.unsqueeze(-1), torch.inf, distance)
-            distances[part], positions[part] = distance[:size].numpy(), at[:size].numpy()
-    return distances, positions

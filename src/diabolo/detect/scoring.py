@@ -1,4 +1,4 @@
-"""Scores of a table's rows, whole or by column, in fixed padded tiles."""
+"""Scores of a table's rows in fixed padded tiles."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import numpy as np
 import torch
 
 from diabolo.data.tiles import TILE
-from diabolo.detect.choice import check_score, score_of, scores_by_column
+from diabolo.detect.choice import check_score, score_of
 from diabolo.detect.reference import Reference
-from diabolo.detect.scores import ByColumn
 from diabolo.detect.tiling import tiled
-from diabolo.errors import ConfigError
 from diabolo.threads import threads_for
 
-__all__ = ["column_table", "score_table"]
+__all__ = ["score_table"]
 
 
 def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -51,28 +49,4 @@ def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) 
                 out[name][part] = value[: part.stop - part.start].numpy()
     for found in out.values():
         found[~np.isfinite(found)] = np.inf
-    return out
-
-
-def column_table(reference: Reference, values: np.ndarray, name: str) -> np.ndarray:
-    """A score's columns for the rows of a table, as `score_table`.
-
-    Returns:
-        [n, C] float64 in the order of the schema's `output_names`; +inf throughout a row that cannot be scored.
-
-    Raises:
-        ConfigError: as `score_table`, or the score is no sum or mean over columns.
-    """
-    check_score(reference, name)
-    score = score_of(name)
-    if not isinstance(score, ByColumn):
-        raise ConfigError(f"score {name!r} has no columns; those that have: {', '.join(scores_by_column(reference))}")
-    out = np.empty((len(values), len(reference.model.encoding.schema.output_names)))
-    with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
-        for part, rows in tiled(reference, values):
-            share = score.columns(reference, rows).double()
-            share = share.reshape(-1, *share.shape[-2:]).mean(0)
-            if rows.bad is not None:
-                share = torch.where(rows.bad.unsqueeze(-1), torch.inf, share)
-            out[part] = share[: part.stop - part.start].numpy()
     return out
