@@ -45,9 +45,12 @@ def test_a_near_name_is_offered():
 
 def test_shares_are_percentages_throughout(folder):
     said = done("score", folder / "m.diabolo", folder / "rows.csv", "-o", folder / "s.csv", "--false-alarm-rate", 0.25)
-    assert re.search(r"\d+ anomalies, [\d.]+ % of the rows; of normal rows at most 25 % are flagged", said)
+    assert re.search(
+        r"\d+ anomalies, [\d.]+ % of the rows; of rows exchangeable with the \d+ calibration rows at most 25 % are",
+        said,
+    )
     said = done("score", folder / "m.diabolo", folder / "none.parquet", "-o", folder / "s.csv")
-    assert "0 anomalies; of normal rows at most" in said
+    assert "0 anomalies; of rows exchangeable with" in said
 
 
 def test_the_rows_of_a_fit_add_up_and_few_are_told(folder):

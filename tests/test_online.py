@@ -43,7 +43,7 @@ def test_many_calls_come_near_a_fit(cls, score):
     first = cls(**settings).partial_fit(X[:1000]).anomaly_score(new, score).mean()
     calls = streamed(cls(**settings), X, 1_000).anomaly_score(new, score).mean()
     fit = cls(**settings, epochs=10).fit(X).anomaly_score(new, score).mean()
-    assert calls - fit < 0.1 * (first - fit)
+    assert calls - fit < 0.12 * (first - fit)
 
 
 def test_the_history_tells_of_each_call():
