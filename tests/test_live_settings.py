@@ -312,6 +312,7 @@ def test_every_likelihood_acts(name, unit, mixed):
         with pytest.raises(ConfigError, match=name):
             Autoencoder(**COMMON, likelihood=name).fit(mixed)
         return
+    beside = []
     for other in [n for n in likelihoods if n != name and numbers(n, unit) is not None]:
         # Columns that both describe: where it is of fewer kinds, those of its own.
         narrow = set(likelihoods.get(name).kinds) <= set(likelihoods.get(other).kinds)
@@ -320,6 +321,8 @@ def test_every_likelihood_acts(name, unit, mixed):
             continue  # no column is of a kind of both
         if outcome(Y, {**COMMON, "slots": None, "likelihood": other}).get("message") is None:
             acts(Y, {"slots": None, "likelihood": other}, {"likelihood": name})
+            beside.append(other)
+    assert beside, "no other likelihood describes a column that this one does"
 
 
 def test_every_score_acts(mixed):
@@ -412,6 +415,10 @@ def test_a_dead_field_is_caught(idle, mixed):
 def test_a_field_in_a_base_where_it_is_idle_is_caught(changed, mixed):
     with pytest.raises(AssertionError, match="dead"):
         acts(mixed, {}, changed)
+
+
+def test_a_weight_of_no_regularizer_is_refused(mixed):
+    assert "beta = 3 weighs a regularizer, and there is none" in outcome(mixed, {**COMMON, "beta": 3.0})["message"]
 
 
 def test_the_regularizer_none_is_dead(mixed):

@@ -39,11 +39,14 @@ def streamed(ae, X, size, weights=None):
 def test_many_calls_come_near_a_fit(cls, score):
     """On new rows: most of the way from the first call to the fit."""
     settings = {"latent_dim": 2} if cls is LinearAutoencoder else SMALL
+    if cls is SparseAutoencoder:
+        # A quarter of the codes is active: two of eight span the plane, one of two could not.
+        settings = {**SMALL, "latent_dim": 8}
     X, new = plane(30_000), plane(4_000, seed=1)
     first = cls(**settings).partial_fit(X[:1000]).anomaly_score(new, score).mean()
     calls = streamed(cls(**settings), X, 1_000).anomaly_score(new, score).mean()
     fit = cls(**settings, epochs=10).fit(X).anomaly_score(new, score).mean()
-    assert calls - fit < 0.12 * (first - fit)
+    assert calls - fit < 0.1 * (first - fit)
 
 
 def test_the_history_tells_of_each_call():
