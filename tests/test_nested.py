@@ -16,7 +16,7 @@ from program import done
 
 from diabolo import Compressor, decompress
 from diabolo.compress.container import NEWEST, VERSION
-from diabolo.compress.nested import Nest
+from diabolo.compress.nested import MOST_NAMES, Nest
 from diabolo.compress.stream import opened
 from diabolo.errors import ConfigError
 
@@ -250,3 +250,57 @@ def test_a_damaged_file_of_lists_is_refused():
         with pytest.raises(CompressedFileError):
             decompress(bytes(broken))
     assert io.BytesIO(data).read(4) == b"\x89DBL"
+
+
+# ── schemas that ask for much ─────────────────────────────────────────────────────────────────────
+
+
+def deep(kind, sizes):
+    for size in sizes:
+        kind = pa.list_(kind, size)
+    return kind
+
+
+def same_names(n):
+    return pa.struct([pa.field("f", pa.int8()) for _ in range(n)])
+
+
+GREEDY = {
+    "many arrays in arrays": pa.schema([(f"c{i}", deep(pa.int8(), [2] * 12)) for i in range(500)]),
+    "arrays of one cell": pa.schema([(f"c{i}", deep(pa.int8(), [1] * 16)) for i in range(500)]),
+    "a long name times 4,096": pa.schema([("x" * 1_000_000, pa.list_(pa.int8(), 4096))]),
+    "a long name of a struct of many": pa.schema([("x" * 1_000_000, same_names(5_000))]),
+    "a long name within": pa.schema([("a", pa.struct([("x" * 1_000_000, same_names(5_000))]))]),
+    "a long name within a list": pa.schema([("a", pa.list_(pa.struct([("x" * 1_000_000, same_names(5_000))])))]),
+    "long names at each depth": pa.schema(
+        [("a", pa.struct([("x" * 500_000, pa.struct([("y" * 500_000, same_names(3_000))]))]))]
+    ),
+    "one name many times": pa.schema([("a", same_names(50_000))]),
+}
+
+
+@pytest.mark.parametrize("schema", GREEDY.values(), ids=GREEDY)
+def test_a_schema_of_few_bytes_asks_for_bounded_memory(schema):
+    nest = Nest(schema)
+    assert len(set(nest.flat.names)) == len(nest.flat)
+    beyond = set(nest.flat.names) - set(schema.names)
+    # Where a name is taken the number comes on top.
+    assert sum(16 + len(name.split("'")[0]) for name in beyond) <= MOST_NAMES
+    batch = schema.empty_table().to_batches(max_chunksize=1) or [pa.RecordBatch.from_pylist([], schema)]
+    assert nest.join(nest.split(batch[0])).schema.equals(schema)
+
+
+def test_columns_stay_whole_one_by_one():
+    """Those that come first are taken apart, up to the limit, and rows come back from both sorts."""
+    names = ["a" * 900, "b" * 900, "c" * 900]
+    cells = {name: [[i % 7] * 4096 for i in range(5)] for name in names}
+    table = pa.table(cells, pa.schema([(name, pa.list_(pa.int8(), 4096)) for name in names]))
+    nest = Nest(table.schema)
+    assert len(nest.flat) == 2 * (4096 + 1) + 1
+    batch = table.to_batches()[0]
+    assert nest.join(nest.split(batch)).equals(batch)
+
+
+def test_a_name_that_is_taken_gets_a_number():
+    schema = pa.schema([("a_f", pa.int8()), pa.field("a", same_names(3), nullable=False)])
+    assert Nest(schema).flat.names == ["a_f", "a_f'1", "a_f'2", "a_f'3"]
