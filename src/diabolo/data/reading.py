@@ -149,6 +149,25 @@ def first_rows(path: Data, columns: Sequence[str], most: int) -> Table:
     return Table(values, list(columns), dtypes, "arrow", True, levels, shape, dialect=dialect)
 
 
+def first_cells(path: Data, schema: Any, most: int) -> Any:
+    """The first rows of a table as they are, nested columns too, at most so many; an Arrow table of `schema`.
+
+    Raises:
+        DataError: it has none.
+    """
+    import pyarrow as pa
+
+    batches, seen = [], 0
+    for batch in read_batches(path, nested=True):
+        batches.append(batch)
+        seen += batch.num_rows
+        if seen >= most:
+            break
+    if not seen:
+        raise DataError(f"{path}: has a header but no rows")
+    return pa.Table.from_batches(batches, schema).slice(0, most)
+
+
 def read_table(path: Data, columns: Sequence[str], weight: str | None = None) -> tuple[Table, np.ndarray | None]:
     """Read chosen columns as one matrix, and the weights."""
     schema, rows = schema_of(path)

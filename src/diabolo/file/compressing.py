@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from diabolo.compress.fitting import bounds_of, learned_plan
 from diabolo.compress.plan import Plan
-from diabolo.data.formats import SHAPE, Data, check_writable, read_batches
-from diabolo.data.reading import as_fitted
-from diabolo.errors import ConfigError, DataError, OutputError
+from diabolo.data.formats import SHAPE, Data, check_writable
+from diabolo.data.reading import as_fitted, first_cells
+from diabolo.errors import ConfigError, OutputError
 from diabolo.file.codec import Codec, asked_bounds, codec_section
 from diabolo.file.model_file import ModelFile
 
@@ -73,29 +73,12 @@ def codec_for(
             if external:
                 raise
             kept = str(error).partition(";")[0]
-    first = _first_rows(data, schema)
+    first = first_cells(data, schema, LEARN_ROWS)
     plan = learned_plan(first, bounds, seed)
     if not kept:
         codec = Codec(plan, asked_bounds(bounds, plan.outer), external and bool(plan.codec))
         file.update({"codec": codec_section(codec)})
     return plan, first.num_rows, kept
-
-
-def _first_rows(data: Data, schema: pa.Schema) -> pa.Table:
-    """The first rows of a table, at most `LEARN_ROWS`.
-
-    Raises:
-        DataError: it has none.
-    """
-    batches, count = [], 0
-    for batch in read_batches(data, nested=True):
-        batches.append(batch)
-        count += batch.num_rows
-        if count >= LEARN_ROWS:
-            break
-    if not count:
-        raise DataError(f"{data}: has a header but no rows")
-    return pa.Table.from_batches(batches, schema).slice(0, LEARN_ROWS)
 
 
 def _alike(one: pa.Schema, other: pa.Schema) -> bool:

@@ -11,6 +11,7 @@ from diabolo.cli.console import TABLE, Progress, check_apart, say
 from diabolo.cli.verb import verb
 
 if TYPE_CHECKING:
+    from diabolo.compress.plan import Plan
     from diabolo.data.formats import Data
 
 __all__ = ["add_codec", "compress", "compression_errors", "decompress"]
@@ -65,8 +66,8 @@ def compress(
     )
     progress.end()
     if learnt:
-        say(f"{out if kept else model}: learnt a codec section from the first {learnt:,} rows")
-    if kept:
+        say(_learnt(out if kept else model, plan, learnt))
+    if kept and plan.codec:
         say(f"  it is in this file alone: {kept}")
     for line in [*notes_on(data), *report_lines(str(out), report)]:
         say(line)
@@ -105,8 +106,14 @@ def add_codec(model: Path, data: Data, max_error: str | None, errors: dict[str, 
     from diabolo.file.compressing import codec_for
     from diabolo.file.model_file import ModelFile
 
-    _, learnt, _ = codec_for(ModelFile(model), data, schema_of(data, nested=True)[0], max_error, errors, seed)
-    say(f"{model}: learnt a codec section from the first {learnt:,} rows")
+    plan, learnt, _ = codec_for(ModelFile(model), data, schema_of(data, nested=True)[0], max_error, errors, seed)
+    say(_learnt(model, plan, learnt))
+
+
+def _learnt(path: Path, plan: Plan, rows: int) -> str:
+    if plan.codec:
+        return f"{path}: learnt a codec section from the first {rows:,} rows"
+    return f"{path}: no autoencoder of the columns earns its bytes on the first {rows:,} rows, so none is used"
 
 
 def _pair(said: str) -> tuple[str, str | None]:

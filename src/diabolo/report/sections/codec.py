@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 
-import pyarrow as pa
-
 from diabolo.compress.plan import Plan
 from diabolo.compress.report import Report
 from diabolo.compress.stream import write_file
-from diabolo.data.formats import Data, read_batches, schema_of
+from diabolo.data.formats import Data, schema_of
+from diabolo.data.reading import first_cells
 from diabolo.errors import DataError, DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, Sorted, columns_table, number, tag
@@ -55,13 +54,7 @@ def coded_rows(source: Data, plan: Plan) -> Report:
     schema = schema_of(source, nested=True)[0]
     if schema.names != plan.outer.names or schema.types != plan.outer.types:
         raise DataError("its columns or their types are not those that the codec was learnt from")
-    batches, count = [], 0
-    for batch in read_batches(source, nested=True):
-        batches.append(batch)
-        count += batch.num_rows
-        if count >= CODED:
-            break
-    table = pa.Table.from_batches(batches, schema).slice(0, CODED)
+    table = first_cells(source, schema, CODED)
     return write_file(io.BytesIO(), table.to_batches(), plan, {"container": "arrow"})
 
 
