@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from diabolo.config import Config
+from diabolo.data.marginals import Marginals, fit_marginals
 from diabolo.data.schema import SAMPLE, Schema
 from diabolo.data.slots import filled
 from diabolo.errors import DataError
@@ -99,8 +100,16 @@ class Encoded:
 class Encoding:
     """The fitted map between a table in original units and the network's inputs; lives in the file."""
 
-    def __init__(self, schema: Schema, center: np.ndarray, scale: np.ndarray, clip: float, n_train: int) -> None:
-        self.schema, self.clip, self.n_train = schema, clip, n_train
+    def __init__(
+        self,
+        schema: Schema,
+        center: np.ndarray,
+        scale: np.ndarray,
+        clip: float,
+        n_train: int,
+        marginals: Marginals | None = None,
+    ) -> None:
+        self.schema, self.clip, self.n_train, self.marginals = schema, clip, n_train, marginals
         self.center, self.scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
         self.real, self.integer, self.count = (
             schema.positions("real", "date"),
@@ -125,6 +134,9 @@ class Encoding:
         self.cells = [*self.scaled, *self.angle, *self.boolean, *self.categorical]
         self._plain = self.scaled == list(range(len(schema.columns))) and not schema.groups
         self._plain &= not self.count and not self.ordinal
+        #: Of all variables, cells first, then the counts of slot groups, then whether nullable cells are missing, the
+        #: one that must be known before it: a cell's slot group, or whether it is missing; itself where there is none.
+        self.parents = self._parents()
         constants = [schema.columns[i] for i in self.constant]
         #: NaN for one that was never there: any value is a change.
         self._const_value = [c.low if c.missing < 1 else float("nan") for c in constants]
@@ -150,6 +162,29 @@ class Encoding:
                 blocks.append(Block(kind, tuple(columns), start, start + width, cell))
                 start, cell = start + width, cell + len(columns)
         return blocks
+
+    def _parents(self) -> tuple[Tensor, Tensor]:
+        groups, n = self.schema.groups, len(self.cells)
+        by_slot, by_gap = torch.arange(n + len(groups) + len(self.nullable)), None
+        by_gap = by_slot.clone()
+        for g, group in enumerate(groups):
+            for c in (c for slot in group.slots for c in slot if c in self.cells):
+                by_slot[self.cells.index(c)] = n + g
+        for i, c in enumerate(self.nullable):
+            by_gap[self.cells.index(c)] = n + len(groups) + i
+        return by_slot, by_gap
+
+    @functools.cached_property
+    def variable_of_input(self) -> Tensor:
+        """Which variable, in the order of `parents`, each of the D inputs is part of."""
+        n = len(self.cells)
+        out = [self.cell_of_input]
+        for block in self.blocks:
+            if block.kind == "slots":
+                out.append(torch.full((block.stop - block.start,), n + block.columns[0] - len(self.schema.columns)))
+            elif block.kind == "missing":
+                out.append(n + len(self.schema.groups) + torch.arange(len(block.columns)))
+        return torch.cat(out)
 
     @functools.cached_property
     def cell_of_input(self) -> Tensor:
@@ -328,7 +363,7 @@ class Encoding:
     @staticmethod
     def from_json(state: dict[str, Any]) -> Encoding:
         schema = Schema.from_json(state["schema"])
-        return Encoding(schema, state["center"], state["scale"], state["clip"], state["n_train"])
+        return Encoding(schema, state["center"], state["scale"], state["clip"], state["n_train"], state.get("marginals"))
 
 
 def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None, config: Config) -> Encoding:
@@ -352,7 +387,19 @@ def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None,
         std[std <= rounding * np.maximum(np.abs(mean), 1e-300)] = 1.0
         center[scaled], scale[scaled] = mean[scaled], std[scaled]
     clip = config.clip if config.scaling == "standard" else 1e30
-    return Encoding(schema, center, scale, clip, len(values))
+    marginals = _own_laws(values, schema, weights) if scaled and _asks_for_laws(config) else None
+    return Encoding(schema, center, scale, clip, len(values), marginals)
+
+
+def _asks_for_laws(config: Config) -> bool:
+    specs = [config.likelihood, *(config.column_likelihood or {}).values()]
+    return any((s if isinstance(s, str) else s.get("name")) == "flexible" for s in specs)
+
+
+def _own_laws(values: np.ndarray, schema: Schema, weights: np.ndarray | None) -> Marginals:
+    columns = schema.positions("real", "date", "integer", "count", "ordinal")
+    there = np.where(filled(values, schema.groups), values, np.nan) if schema.groups else values
+    return fit_marginals(there, columns, np.array([c.resolution for c in schema.columns]), weights)
 
 
 def _refuse_extremes(std: np.ndarray, schema: Schema, scaled: list[int]) -> None:

@@ -18,6 +18,7 @@ from diabolo.config import Config, build_config
 from diabolo.data.dialect.record import Dialect
 from diabolo.data.dtypes import TEXT, is_known
 from diabolo.data.encoding import Encoding
+from diabolo.data.marginals import Marginals
 from diabolo.data.schema import Schema
 from diabolo.errors import DAMAGE, ConfigError, DiaboloError, ModelFileError
 from diabolo.fitted.record import Fitted, Input, Roles, Training
@@ -28,6 +29,8 @@ __all__ = ["EstimatorCard", "fitted_of", "main_section", "main_schema"]
 
 #: Tensors of `main` that are neither parameters nor buffers of the model.
 EXTRA = ("center", "scale", "row_hashes")
+#: Tensors of the columns' own laws (`diabolo.data.marginals`), where a likelihood takes them.
+LAWS = ("edges", "bounds", "anchor", "anchor_score", "slope")
 
 
 @dataclasses.dataclass
@@ -76,6 +79,9 @@ def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) 
     encoding = model.encoding.to_json()
     tensors = {k: v.numpy() for k, v in {**model.store.views, **model.buffers}.items()}
     tensors |= {"center": model.encoding.center, "scale": model.encoding.scale}
+    laws = model.encoding.marginals
+    if laws is not None:
+        tensors |= {f"laws.{name}": getattr(laws, name) for name in LAWS}
     if fitted.row_hashes is not None:
         tensors["row_hashes"] = fitted.row_hashes
     plain = {k: jsonable(v) for k, v in parameters.items()} | {"random_state": model.config.random_state}
@@ -122,8 +128,9 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
             tensors["scale"],
             card.encoding.clip,
             card.encoding.n_train,
+            _laws(card.encoding.schema, tensors),
         )
-        state = {k: v for k, v in tensors.items() if k not in EXTRA}
+        state = {k: v for k, v in tensors.items() if k not in EXTRA and not k.startswith("laws.")}
         model = Model(card.config, encoding, state=state)
         build_config({k: v for k, v in card.estimator.parameters.items() if k != "verbose"})
     except ModelFileError:
@@ -142,6 +149,32 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
         raise ModelFileError(f"{path}: section 'main': roles by {card.roles.split[:40]!r} are unknown; upgrade diabolo")
     training = Training(card.training.device, card.training.seconds, card.training.versions)
     return Fitted(model, history, card.roles, training, card.input, hashes), card.estimator
+
+
+def _laws(schema: Schema, tensors: Mapping[str, np.ndarray]) -> Marginals | None:
+    """The columns' own laws, if the file has them.
+
+    Raises:
+        ConfigError: tensors of other shapes, or edges that do not rise.
+    """
+    found = {name: tensors[f"laws.{name}"] for name in LAWS if f"laws.{name}" in tensors}
+    if not found:
+        return None
+    columns = tuple(schema.positions("real", "date", "integer", "count", "ordinal"))
+    missing = [name for name in LAWS if name not in found]
+    if missing:
+        raise ConfigError(f"tensor 'laws.{missing[0]}' is missing")
+    cells = found["anchor"].shape[-1]
+    wanted = {"edges": cells + 1, "bounds": cells - 1, "anchor": cells, "anchor_score": cells, "slope": cells}
+    for name, width in wanted.items():
+        array = found[name]
+        if array.shape != (len(columns), width) or array.dtype != np.float64 or np.isnan(array).any():
+            raise ConfigError(f"tensor 'laws.{name}' must be [{len(columns)}, {width}] F64 without NaN")
+    if any(not (np.diff(found[name], axis=1)[np.isfinite(found[name][:, 1:])] >= 0).all() for name in ("edges", "bounds")):
+        raise ConfigError("tensors 'laws.edges' and 'laws.bounds' must rise")
+    if not all(np.isfinite(found[name]).all() for name in LAWS[2:]) or (found["slope"] < 0).any():
+        raise ConfigError("tensors 'laws.anchor', 'laws.anchor_score' and 'laws.slope' must be finite, slopes from 0 up")
+    return Marginals(columns, **found)
 
 
 def _with_old_scale(card: dict[str, Any]) -> dict[str, Any]:

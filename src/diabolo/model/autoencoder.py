@@ -23,7 +23,9 @@ from diabolo.memory import Memory
 from diabolo.model.checks import check_parts, check_room, check_state
 from diabolo.model.corruption import corruptions
 from diabolo.model.heads import Head, build_heads
+from diabolo.model.factors import LinearPart
 from diabolo.model.latent import Posterior, latents
+from diabolo.model.masking import Masking, Start
 from diabolo.model.networks import ParameterStore, has_paths, networks, parameter_shapes, path_norms, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
@@ -59,8 +61,15 @@ class Model:
         self.heads = build_heads(config, encoding, self.latent.stochastic)
         self.network = network = networks.create(config.network)
         k, c, shape = self.latent_dim, len(encoding.schema.output_names), encoding.shape
-        self.encoder = network.encoder(encoding.width, config.hidden, self.latent.width(k), shape)
-        self.decoder = network.decoder(k, config.hidden[::-1], self.heads[-1].stop, shape)
+        #: Where the encoder is told which cells it sees.
+        self.masking: Masking | None = None
+        inputs, wide = encoding.width, k
+        if self.corruption.marks:
+            wide = config.code_dim or k
+            self.masking = Masking(encoding, self.heads, wide, k)
+            inputs = self.masking.width
+        self.encoder = network.encoder(inputs, config.hidden, self.latent.width(wide), shape)
+        self.decoder = network.decoder(wide, config.hidden[::-1], self.heads[-1].stop, shape)
         if self.regularizer.scaled and config.code_scale == "decoder" and not has_paths(self.decoder):
             raise ConfigError(
                 f"regularizer {self.regularizer.name!r} measures codes by the decoder's weights, and of network "
@@ -71,6 +80,10 @@ class Model:
         first = self.prior.own(k)
         shapes |= {f"prior.{name}": tuple(value.shape) for name, value in first.items()}
         kept = {"latent_mean": (k,), "latent_cov": (k, k), "typical_nll": (c,), "typical_squared_error": (c,)}
+        if self.masking is not None and config.factors:
+            d = encoding.width
+            kept |= {"linear_loadings": (d, config.factors)}
+            kept |= {f"linear_{name}": (d,) for name in ("noise", "center", "scale")}
         if state is not None:
             check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
         else:
@@ -81,12 +94,18 @@ class Model:
         if state is None:
             self.store.initialise("encoder", self.encoder, 2 * config.random_state)
             self.store.initialise("decoder", self.decoder, 2 * config.random_state + 1)
+            if self.masking is not None:
+                self.masking.initialise(
+                    self.store.views, self.encoder, self.decoder, config.factors, self.latent.stochastic
+                )
             for name, value in first.items():
                 self.store.views[f"prior.{name}"].copy_(value)
         else:
             for name, tensor in {**self.store.views, **self.buffers}.items():
                 tensor.copy_(torch.from_numpy(np.array(state[name])))
         self.use(self.store.views)
+        if state is not None:
+            self._read_linear()
         #: Heads of values, and their columns in this order; the others say whether cells are missing.
         self._valued = [h for h in self.heads if h.block.kind != "missing"]
         self._block_order = [column for head in self._valued for column in head.block.columns]
@@ -99,6 +118,25 @@ class Model:
         self.prior = self.prior.bound(learned) if learned else self.prior
         self.own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
 
+    def set_linear(self, loadings: Tensor, noise: Tensor, center: Tensor, scale: Tensor) -> None:
+        """Take over the exact linear part, W [D, r] and Ψ, μ, scale [D], and start the last layers of the networks at 0."""
+        given = {"loadings": loadings, "noise": noise, "center": center, "scale": scale}
+        for name, value in given.items():
+            buffer = self.buffers[f"linear_{name}"]
+            buffer.zero_()
+            buffer[..., : value.shape[-1]] = value.to(buffer.dtype)
+        self._read_linear()
+
+    def _read_linear(self) -> None:
+        """Build the linear part from its buffers; members share it."""
+        if self.masking is None or "linear_loadings" not in self.buffers:
+            return
+        loadings, *rest = (self.buffers[f"linear_{n}"] for n in ("loadings", "noise", "center", "scale"))
+        one = loadings.reshape(-1, *loadings.shape[-2:])[0]
+        noise, center, scale = (t.reshape(-1, t.shape[-1])[0] for t in rest)
+        if bool((noise > 0).all()) and bool((scale > 0).all()):
+            self.masking.linear = LinearPart(one, noise, center, scale)
+
     def to(self, device: str) -> Model:
         """Move parameters, buffers and floors; PyTorch's names for devices."""
         self.device = device
@@ -108,6 +146,7 @@ class Model:
         self.buffers = {k: v.to(device) for k, v in self.buffers.items()}
         for head in self.heads:
             head.units = head.units.to(device)
+        self._read_linear()
         return self
 
     @property
@@ -119,15 +158,45 @@ class Model:
 
     def posterior(self, rows: Encoded) -> Posterior:
         """q(z|x) of rows, which enter clipped."""
-        return self.encode(rows.clipped(self.encoding.clip).x, rows.memory)
+        clipped = rows.clipped(self.encoding.clip)
+        if self.masking is None:
+            return self.encode(clipped.x, rows.memory)
+        return self.encode(clipped.x, rows.memory, self.masking.there(rows))
 
-    def encode(self, x: Tensor, memory: Memory | None = None) -> Posterior:
-        """q(z|x) for inputs [*, B, D] that are clipped already."""
-        return self.latent.posterior(run(self.encoder, self._encoder, x, memory, "encoder"))
+    def encode(self, x: Tensor, memory: Memory | None = None, seen: Tensor | None = None) -> Posterior:
+        """q(z|x) for inputs [*, B, D] that are clipped already.
+
+        An encoder that is told so sees the variables `seen` [*, B, V] alone; None for all.
+        """
+        if self.masking is None:
+            return self.latent.posterior(run(self.encoder, self._encoder, x, memory, "encoder"))
+        if seen is None:
+            seen = torch.ones(*x.shape[:-1], self.masking.variables, dtype=torch.bool, device=x.device)
+        return self.encode_seen(x, seen, memory)[0].leading(self.latent_dim)
 
     def decode(self, z: Tensor, memory: Memory | None = None) -> Tensor:
         """theta [*, B, width] for z [*, B, K]."""
-        return run(self.decoder, self._decoder, z, memory, "decoder")
+        if self.masking is None:
+            return run(self.decoder, self._decoder, z, memory, "decoder")
+        axes = torch.full((1,), self.latent_dim, device=z.device)
+        return self.decode_wide(self.masking.padded(z), self.masking.whole(axes), memory)
+
+    def encode_seen(self, x: Tensor, seen: Tensor, memory: Memory | None = None) -> tuple[Posterior, Start | None]:
+        """q of the wide code given the variables `seen` [*, B, V] of x [B, D], and what the linear part says of them."""
+        assert self.masking is not None
+        inputs, z, start = self.masking.inputs(x, seen)
+        h = run(self.encoder, self._encoder, inputs, memory, "encoder")
+        return self.latent.posterior(self.masking.lifted(h, z)), start
+
+    def decode_wide(self, z: Tensor, start: Start | None, memory: Memory | None = None) -> Tensor:
+        """theta [*, B, width] of wide codes."""
+        assert self.masking is not None
+        return self.masking.theta(run(self.decoder, self._decoder, z, memory, "decoder"), z, start)
+
+    def predict(self, rows: Encoded, seen: Tensor) -> Tensor:
+        """theta [*, B, width]: the law of every column given the variables `seen` [B, V] of rows, at the code's mean."""
+        posterior, start = self.encode_seen(rows.clipped(self.encoding.clip).x, seen, rows.memory)
+        return self.decode_wide(posterior.mean, start, rows.memory)
 
     def reach(self) -> Tensor | None:
         """c [*lead, K], by which z̄ = z c; None where Ω has no z̄, or takes z over its root mean square."""

@@ -10,7 +10,9 @@ import numpy as np
 from diabolo.capacity import memory_limit
 from diabolo.config import Config
 from diabolo.errors import ConfigError
+from diabolo.model.corruption import corruptions
 from diabolo.model.latent import Latent, latents
+from diabolo.model.masking import most_factors
 from diabolo.model.networks import Shape, networks
 from diabolo.model.prior import Prior
 from diabolo.model.regularizer import Regularizer, regularizers
@@ -25,7 +27,17 @@ def resolve(config: Config, columns: int, inputs: int, shape: Shape | None = Non
     hidden = config.hidden
     if hidden is None:
         hidden = networks.create(config.network).default_hidden(inputs, shape)
-    return dataclasses.replace(config, latent_dim=latent_dim, hidden=tuple(hidden))
+    settled = dataclasses.replace(config, latent_dim=latent_dim, hidden=tuple(hidden))
+    if not corruptions.create(config.corruption).marks:
+        return settled
+    factors = most_factors(inputs, config.factors) if config.factors else 0
+    code_dim = config.code_dim or max(latent_dim, min(160, max(16, columns + factors)))
+    if code_dim < max(latent_dim, factors):
+        raise ConfigError(
+            f"code_dim = {code_dim}; it holds the latent's {latent_dim} axes and {factors} factors of the linear part: "
+            f"allowed are numbers from {max(latent_dim, factors)} up"
+        )
+    return dataclasses.replace(settled, factors=factors, code_dim=code_dim)
 
 
 def check_parts(config: Config, latent: Latent, prior: Prior, regularizer: Regularizer) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from diabolo.config import Config
 from diabolo.data.encoding import SCALED, Block, Encoding
 from diabolo.errors import ConfigError
+from diabolo.model.knots import Knots
 from diabolo.model.likelihood import Likelihood, Units, default_likelihood, likelihoods
 from diabolo.registry import Spec
 
@@ -49,7 +50,7 @@ def build_heads(config: Config, encoding: Encoding, stochastic: bool) -> list[He
         raise ConfigError(
             f"likelihood {chosen.name!r} is what {' and '.join(chosen.kinds)} columns always take; leave it at 'auto'"
         )
-    if not any(block.kind in chosen.kinds for block in encoding.blocks) and config.likelihood != "auto":
+    if not any(block.kind in chosen.kinds for block in encoding.blocks) and not _default(config):
         kinds = ", ".join(sorted({block.kind for block in encoding.blocks} - {"missing", "slots"}))
         raise ConfigError(
             f"likelihood {chosen.name!r} describes {' and '.join(chosen.kinds)} columns; the table's are {kinds}: "
@@ -75,7 +76,7 @@ def _split(block: Block, config: Config, encoding: Encoding, stochastic: bool) -
         gaps = encoding.schema.groups[block.columns[0] - len(encoding.schema.columns)].gaps
         n = encoding.n_train
         return [(block, {"name": "multiplicity", "gaps": (gaps * n + 1) / (n + 2)})]
-    if block.kind == "ordinal":
+    if block.kind == "ordinal" and likelihood_name(config.likelihood) != "flexible":
         return [(block, {"name": "levels", "count": len(encoding.schema.columns[block.columns[0]].levels)})]
     names = encoding.schema.output_names
     default: Spec = default_likelihood(block.kind, stochastic)
@@ -84,7 +85,7 @@ def _split(block: Block, config: Config, encoding: Encoding, stochastic: bool) -
     if block.kind == "missing":
         return [(block, default_likelihood("missing", stochastic))]
     single = config.column_likelihood or {}
-    specs = [single.get(names[c], default) for c in block.columns]
+    specs = [_sized(single.get(names[c], default), encoding) for c in block.columns]
     for name, spec in zip((names[c] for c in block.columns), specs, strict=True):
         if block.kind not in likelihoods.create(spec).kinds:
             raise ConfigError(
@@ -106,6 +107,21 @@ def _split(block: Block, config: Config, encoding: Encoding, stochastic: bool) -
     return runs
 
 
+def likelihood_name(spec: Spec) -> str:
+    return spec if isinstance(spec, str) else str(spec.get("name"))
+
+
+def _default(config: Config) -> bool:
+    """Whether the likelihood is one that a method sets, for the columns of its kinds if there are any."""
+    return likelihood_name(config.likelihood) in ("auto", "flexible")
+
+
+def _sized(spec: Spec, encoding: Encoding) -> Spec:
+    if likelihood_name(spec) != "flexible" or encoding.marginals is None:
+        return spec
+    return {"name": "flexible", "cells": encoding.marginals.cells}
+
+
 def _units(block: Block, encoding: Encoding) -> Units:
     """Scaling, floor of σ and bounds of a block's columns."""
     units = Units.plain(len(block.columns))
@@ -115,6 +131,9 @@ def _units(block: Block, encoding: Encoding) -> Units:
     if block.kind in SCALED:
         units.center = torch.tensor(encoding.center[columns], dtype=torch.float64)
         units.scale = torch.tensor(encoding.scale[columns], dtype=torch.float64)
+        if encoding.marginals is not None:
+            spacing = np.array([c.resolution for c in encoding.schema.columns])
+            units.knots = Knots.of(encoding.marginals, columns, encoding.center, encoding.scale, spacing)
         types = [np.dtype(encoding.schema.columns[c].dtype) for c in columns if block.kind != "real"]
         whole = [np.iinfo(t) if t.kind in "iu" else None for t in types]
         if whole:

@@ -54,6 +54,9 @@ def objective(
         loss [*lead], distance per head [*lead, columns], Ω [*lead]: nats per row, loss = Σ distance + β Ω.
     """
     rows = model.observe(rows, generator)
+    hidden = model.corruption.hide(rows, model.encoding, model.lead, generator)
+    if hidden is not None:
+        return masked_terms(model, rows, hidden, weights, beta, generator)
     x_tilde = model.corruption(rows.x, model.encoding, model.lead, generator)
     bound, draws = ("elbo", 1) if early else (model.config.bound, model.config.draws)
     return loss_terms(model, rows, x_tilde, weights, draws, beta, generator, bound)
@@ -83,9 +86,27 @@ def loss_terms(
     return _total(distance, omega, beta), distance, omega
 
 
+def masked_terms(
+    model: Model, rows: Encoded, hidden: Tensor, weights: Tensor | None, beta: float, generator: torch.Generator
+) -> tuple[Tensor, list[Tensor], Tensor | None]:
+    """The loss of rows with hidden variables [*lead, B, V], and its terms; see `objective` and `masked_objective`."""
+    n, masking = len(rows), model.masking
+    whole = whole_rows(model, n)
+    theta, posterior, weight = masked_theta(model, rows, hidden, whole, generator)
+    share = torch.full((n,), 1 / n, device=rows.x.device) if weights is None else weights / n
+    distance = []
+    for head, cells in zip(model.heads, model.nll(theta, rows), strict=True):
+        distance.append(torch.einsum("b,...bc->...c", share, cells * weight[..., masking.columns(head)]))
+    omega = None
+    if whole and model.regularizer.name != "none":
+        first = posterior.rows(slice(0, whole)).leading(model.latent_dim)
+        ...
+    return _total(distance, omega, beta), distance, omega
+
+
 def row_losses(model: Model, rows: Encoded) -> Tensor:
     """−log p(x|z) [*lead, B] of clipped rows at the mean of their code, standardised nats: without noise and Ω."""
-    return _total(model.nll(model.decode(model.encode(rows.x).mean), rows))
+    return _total(model.nll(model.decode(model.posterior(rows).mean), rows))
 
 
 def _total(distance: list[Tensor], omega: Tensor | None = None, beta: float = 0.0) -> Tensor:

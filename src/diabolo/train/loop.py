@@ -17,6 +17,7 @@ from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.closed_form import Moments, has_closed_form, solve
 from diabolo.train.diverged import in_an_epoch, on_stop_rows
 from diabolo.train.engine import Engine, choose_device
+from diabolo.train.linear_start import start_linear
 from diabolo.train.robust import create_robust, reweighted
 from diabolo.train.schedule import Schedule, schedule_of
 from diabolo.train.state import Epoch, State
@@ -64,6 +65,7 @@ def _fit(model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkp
             report(history[0])
     else:
         device = choose_device(model.config.device)
+        start_linear(model, train)
         model.to(device)
         train, stop = train.to(device), stop.to(device)
         history = _descend(model, train, stop, report, checkpoint)
@@ -174,7 +176,7 @@ def describe_codes(model: Model, train: Rows, stop: Rows) -> None:
     robust = create_robust(model.config)
     for rows, given in train.chunks():
         weights = reweighted(model, robust, rows, given)
-        codes = model.encode(rows.x).mean.cpu().reshape(len(members), -1, model.latent_dim)
+        codes = model.posterior(rows).mean.cpu().reshape(len(members), -1, model.latent_dim)
         for moments, code in zip(members, codes, strict=True):
             moments.add(code, None if weights is None else weights.cpu())
     pairs = [m.mean_and_covariance() for m in members]
@@ -183,7 +185,7 @@ def describe_codes(model: Model, train: Rows, stop: Rows) -> None:
     model.buffers["latent_cov"] = torch.stack([p[1] for p in pairs]).reshape(*shape, -1).float()
     rows = dataclasses.replace(stop.rows, missing=None)  # a missing cell must not count towards its own price
     there = model.present_by_column(rows)
-    theta = model.decode(model.encode(rows.x).mean)
+    theta = model.decode(model.posterior(rows).mean)
     count = there.sum(0).clamp_min(1)
     for name, cost in (
         ("typical_nll", model.column_nll(theta, rows, missingness=False)),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
-from diabolo.data.encoding import Encoding
+from diabolo.data.encoding import Encoded, Encoding
 from diabolo.model.corruption.base import Corruption, corruptions
 
 
@@ -42,13 +42,38 @@ class Mask(Corruption):
     """x̃ hides each cell with probability `rate` as a missing one is hidden (Vincent et al. 2008).
 
     A hidden cell enters as 0, the mean. In a column with missing cells it is marked as missing too, so that the encoder
-    learns to fill in.
+    learns to fill in. With a rate of "any" each row draws its own number of hidden cells, all numbers alike, the encoder
+    is told which they are, and the distance is to the hidden cells: one network then knows each column given any others
+    (Uria, Murray, Larochelle 2014, arXiv:1310.1757).
     """
 
-    rate: Annotated[float, Gt(0), Lt(1)] = 0.25
+    rate: Annotated[float, Gt(0), Lt(1)] | Literal["any"] = 0.25
+    #: Cells whose distance counts: "all", or the "hidden" ones, whose sum is scaled up to all cells of the row.
+    distance: Literal["all", "hidden"] = "all"
+
+    @property
+    def marks(self) -> bool:
+        return self.rate == "any"
+
+    def hide(self, rows: Encoded, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor | None:
+        if self.rate != "any" and self.distance == "all":
+            return None
+        n, device = len(rows), rows.x.device
+        slots, gaps = (p.to(device) for p in encoding.parents)
+        rank = torch.rand(*lead, n, len(slots), device=device, generator=generator)
+        if self.rate == "any":
+            # A share that is uniform makes the number of hidden cells uniform from none to all.
+            order = torch.rand(*lead, n, device=device, generator=generator).argsort(-1).argsort(-1)
+            share = (order + torch.rand(*lead, n, device=device, generator=generator)) / n
+        else:
+            share = torch.full((*lead, n), float(self.rate), device=device)
+        # A variable comes before those that need it: what is hidden of it hides them too.
+        for parent in (gaps, slots):
+            rank = rank.scatter_reduce(-1, parent.expand(rank.shape), rank, "amin")
+        return rank > 1 - share.unsqueeze(-1)
 
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        keep = _per_cell(x, encoding, lead, generator) >= self.rate
+        keep = _per_cell(x, encoding, lead, generator) >= (0.25 if self.rate == "any" else self.rate)
         cell = encoding.cell_of_input.to(x.device)
         out = x.expand(*lead, *x.shape).clone()
         out[..., : len(cell)] *= keep[..., cell]

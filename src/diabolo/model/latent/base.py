@@ -34,6 +34,10 @@ class Posterior(Protocol):
         """The same distribution, without gradient towards the encoder."""
         ...
 
+    def leading(self, axes: int) -> Posterior:
+        """The distribution of the first axes."""
+        ...
+
     def kl(self, prior: Prior) -> Tensor:
         """KL(q(z|x) ‖ π) per latent dimension, [*lead, B, K]."""
         ...

@@ -35,6 +35,9 @@ class GaussianPosterior:
     def detach(self) -> Posterior:
         return GaussianPosterior(self.mean.detach(), self.log_var.detach())
 
+    def leading(self, axes: int) -> Posterior:
+        return GaussianPosterior(self.mean[..., :axes], self.log_var[..., :axes])
+
     def kl(self, prior: Prior) -> Tensor:
         return prior.kl(self.mean, self.log_var)
 

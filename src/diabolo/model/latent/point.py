@@ -30,6 +30,9 @@ class PointPosterior:
     def detach(self) -> Posterior:
         return PointPosterior(self.mean.detach())
 
+    def leading(self, axes: int) -> Posterior:
+        return PointPosterior(self.mean[..., :axes])
+
     def kl(self, prior: Prior) -> Tensor:
         raise ConfigError("a point latent has no KL to the prior; choose latent='gaussian' or regularizer='prior'")
 

@@ -21,6 +21,13 @@ class VonMises(Likelihood):
     def width(self, columns: int, inputs: int) -> int:
         return 2 * columns
 
+    def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
+        c, s = mean.chunk(2, dim=-1)
+        length = (c.square() + s.square() + 1e-12).sqrt().clamp_max(0.999)
+        # Of a von Mises law of mean resultant length R, κ ≈ R (2 − R²) / (1 − R²) (Banerjee et al. 2005, eq. 4.4).
+        kappa = (2 - length.square()) / (1 - length.square())
+        return torch.cat([c * kappa, s * kappa], dim=-1)
+
     @staticmethod
     def _kappa(theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         c, s = theta.chunk(2, dim=-1)

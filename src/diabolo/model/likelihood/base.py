@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diabolo.memory import Memory
+from diabolo.model.knots import Knots
 from diabolo.registry import Entry, Registry
 
 __all__ = ["Likelihood", "Own", "Units", "default_likelihood", "likelihoods"]
@@ -31,6 +32,7 @@ class Units:
     low: Tensor  #: least value of the column's type, in its own units; −inf for reals
     high: Tensor  #: largest value of the type; inf for reals
     levels: Tensor | None = None  #: [levels] of one ordinal column, in x
+    knots: Knots | None = None  #: the columns' own laws, where a likelihood or a linear part takes them
 
     @staticmethod
     def plain(columns: int, floor: float = 1.0) -> Units:
@@ -61,10 +63,18 @@ class Likelihood(Entry, abc.ABC):
     kinds: ClassVar[tuple[str, ...]]
     #: Whether its nll is a density in x, which the scale turns into one in original units; else it is a mass.
     density: ClassVar[bool] = False
+    #: Whether it takes numbers by their normal scores, `Units.knots`.
+    in_scores: ClassVar[bool] = False
 
     def width(self, columns: int, inputs: int) -> int:
         """Numbers that the decoder gives for a block of that many columns and inputs."""
         return columns
+
+    def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
+        """Numbers [*, width] whose law is about that of inputs of this mean and variance [*, inputs], in x, or in normal
+        scores with `in_scores`: the law that a fit begins at.
+        """
+        return mean
 
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         """Shapes of trained parameters that do not depend on z, all starting at 0."""

@@ -14,6 +14,10 @@ from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 
 
+#: Least probability that a linear prediction starts an event at: what it lacks, the networks learn.
+LEAST = 0.01
+
+
 @likelihoods.register("bernoulli")
 class Bernoulli(Likelihood):
     """p^x (1−p)^(1−x) with p = sigmoid(theta): exact for x in {0, 1}, the cross-entropy for x between."""
@@ -22,6 +26,9 @@ class Bernoulli(Likelihood):
     #: Whether a cell between 0 and 1 is a probability, from which each training step draws a fresh 0 or 1 (stop rows
     #: keep one draw), as for gray images (Salakhutdinov, Murray 2008).
     binarize: bool = False
+
+    def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
+        return torch.logit(mean, eps=LEAST)
 
     def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         return torch.bernoulli(x, generator=generator) if self.binarize else None
@@ -55,6 +62,9 @@ class Categorical(Likelihood):
     def width(self, columns: int, inputs: int) -> int:
         return inputs
 
+    def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
+        return mean.clamp(LEAST / mean.shape[-1], 1.0).log()
+
     def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
         return (theta.log_softmax(-1) + log_share).logsumexp(0)
 
@@ -85,6 +95,9 @@ class Levels(Likelihood):
 
     def width(self, columns: int, inputs: int) -> int:
         return self.count
+
+    def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
+        return -0.5 * (self._values(units).to(mean.dtype) - mean).square() / variance.clamp_min(0.01)
 
     @staticmethod
     def _values(units: Units) -> Tensor:
@@ -138,6 +151,11 @@ class Multiplicity(Likelihood):
 
     def width(self, columns: int, inputs: int) -> int:
         return inputs + 1
+
+    def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
+        # The mean of slot j is about P(N > j) where filled slots are the first ones.
+        more = functional.pad(functional.pad(mean, (1, 0), value=1.0), (0, 1))
+        return (more[..., :-1] - more[..., 1:]).clamp(LEAST, 1.0).log()
 
     def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
         return (theta.log_softmax(-1) + log_share).logsumexp(0)

@@ -39,6 +39,10 @@ class DiscretizedLogistic(Scaled):
         # Far below a step all mass lies on one number; a smaller s only makes gradients wild.
         return location, 0.02 * units.step + (log_scale - 1).exp()
 
+    def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
+        # The logistic's standard deviation is s π / √3.
+        return torch.cat([mean, 0.5 * variance.log() + 0.405], dim=-1) if self.given == "decoded" else mean
+
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         location, s = self._shape(theta, own, units)
         half = 0.5 * units.step
@@ -81,6 +85,10 @@ class _Rate(Likelihood):
     """Laws of counts with one number for each column, the log of its mean."""
 
     kinds = ("count",)
+
+    def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
+        value = (units.values(mean)).clamp_min(0.05)
+        return (value / torch.where(units.center > 0, units.center, 1.0)).log().to(mean.dtype)
 
     def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
         return (theta + log_share).logsumexp(0)

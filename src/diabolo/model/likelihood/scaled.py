@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Gt, Lt
+import torch
 from torch import Tensor
 
 from diabolo.model.likelihood.base import Likelihood, Own, Units
@@ -40,6 +41,9 @@ class Scaled(Likelihood):
 
     def own(self, columns: int) -> dict[str, tuple[int, ...]]:
         return {f"log_{self.scaled_by}": (columns,)} if self.given == "learned" else {}
+
+    def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
+        return torch.cat([mean, 0.5 * variance.log()], dim=-1) if self.given == "decoded" else mean
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         return location_and_log_scale(theta)[0] if self.given == "decoded" else theta

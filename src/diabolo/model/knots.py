@@ -1,0 +1,99 @@
+"""The cells of columns of numbers in standardised units, and the normal scores of values: `diabolo.data.marginals`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diabolo.data.marginals import Marginals
+
+__all__ = ["Knots", "Place"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """The places of values x [B, M] among the cells of their columns."""
+
+    cell: Tensor  #: [B, M] int64
+    score: Tensor  #: [B, M] v of the value; of an atom the score of its middle
+    log_slope: Tensor  #: [B, M] log dv/dx, which a density needs
+    low: Tensor  #: [B, M] normal scores between which a value has a mass: an atom, or one of a rounded column
+    high: Tensor
+    point: Tensor  #: [B, M] bool: the value has a density instead
+    atom: Tensor  #: [B, M] bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Knots:
+    """Cells of M columns in x; see `Marginals`."""
+
+    edges: Tensor  #: [M, L + 1]
+    bounds: Tensor  #: [M, L − 1]
+    anchor: Tensor  #: [M, L]
+    anchor_score: Tensor  #: [M, L]
+    slope: Tensor  #: [M, L] dv/dx
+    half: Tensor  #: [M] half a step of a rounded column, 0 for a continuous one
+
+    @staticmethod
+    def of(
+        marginals: Marginals, columns: Sequence[int], center: np.ndarray, scale: np.ndarray, resolution: np.ndarray
+    ) -> Knots:
+        """Those of some of the columns.
+
+        Args:
+            marginals: of the table.
+            columns: positions among the schema's columns.
+            center, scale, resolution: [C] of all columns.
+        """
+        at = [marginals.columns.index(c) for c in columns]
+        c, s = center[list(columns)][:, None], scale[list(columns)][:, None]
+        parts = (
+            marginals.edges[at],
+            (marginals.bounds[at] - c) / s,
+            (marginals.anchor[at] - c) / s,
+            marginals.anchor_score[at],
+            marginals.slope[at] * s,
+            resolution[list(columns)] / 2 / s[:, 0],
+        )
+        return Knots(*(torch.tensor(p, dtype=torch.float32) for p in parts))
+
+    def to(self, device: str) -> Knots:
+        return Knots(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
+
+    def cell(self, x: Tensor) -> Tensor:
+        """Positions of the cells of x [*, M], int64."""
+        flat = x.reshape(-1, x.shape[-1]).t().contiguous()
+        return torch.searchsorted(self.bounds, flat).t().reshape(x.shape)
+
+    def _at(self, table: Tensor, cell: Tensor) -> Tensor:
+        """Entries [*, M] of a table [M, ·] by cells [*, M]."""
+        flat = cell.reshape(-1, cell.shape[-1])
+        return table.t().gather(0, flat).reshape(cell.shape)
+
+    def scores(self, x: Tensor, cell: Tensor | None = None) -> Tensor:
+        """v of x [*, M]."""
+        cell = self.cell(x) if cell is None else cell
+        return self._at(self.anchor_score, cell) + self._at(self.slope, cell) * (x - self._at(self.anchor, cell))
+
+    def place(self, x: Tensor) -> Place:
+        """Where values x [*, M] lie."""
+        cell = self.cell(x)
+        slope = self._at(self.slope, cell)
+        score = self._at(self.anchor_score, cell) + slope * (x - self._at(self.anchor, cell))
+        left, right = self._at(self.edges, cell), self._at(self.edges[:, 1:], cell)
+        atom = slope == 0
+        reach = slope * self.half
+        low = torch.where(atom, left, torch.maximum(score - reach, left))
+        high = torch.where(atom, right, torch.minimum(score + reach, right))
+        point = ~atom & (self.half == 0)
+        return Place(cell, score, torch.where(atom, 0.0, slope.clamp_min(1e-30).log()), low, high, point, atom)
+
+    def values(self, cell: Tensor, score: Tensor) -> Tensor:
+        """x of normal scores inside the cells [*, M]: the inverse of `scores`."""
+        slope = self._at(self.slope, cell)
+        inside = (score - self._at(self.anchor_score, cell)) / torch.where(slope == 0, 1.0, slope)
+        return self._at(self.anchor, cell) + torch.where(slope == 0, 0.0, inside)

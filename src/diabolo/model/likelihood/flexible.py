@@ -1,0 +1,212 @@
+"""A flexible law of numbers: atoms, a tilted Gaussian in normal scores between them, tails that go on."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from diabolo.errors import ConfigError
+from diabolo.memory import Memory
+from diabolo.model.knots import Knots
+from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
+from diabolo.model.prior import HALF_LOG_2PI
+
+__all__ = ["Flexible"]
+
+#: log s stays within these, and tilts within ± `TILT`: a wild row gives a finite gradient.
+LOW, HIGH, TILT = -5.0, 3.0, 8.0
+SQRT_HALF, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+
+
+class _LogTotal(torch.autograd.Function):
+    """log Σ_k (Φ(t_{k+1}) − Φ(t_k)) e^{a_k}, with t_k = (edge_k − m) / s: [*, M] for tilts a [*, M, L].
+
+    One node: the gradient needs φ(t) and the sums alone, and autograd would keep six tensors of [*, M, L].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, m: Tensor, log_s: Tensor, tilts: Tensor, edges: Tensor) -> Tensor:
+        inverse = (-log_s).exp()
+        # The outermost edges are infinite: their Φ is 0 and 1 whatever m and s are.
+        t = (edges[..., 1:-1] - m.unsqueeze(-1)).mul_(inverse.unsqueeze(-1))
+        inner = torch.special.ndtr(t)
+        mass = torch.empty_like(tilts)
+        mass[..., 0], mass[..., -1] = inner[..., 0], 1 - inner[..., -1]
+        torch.sub(inner[..., 1:], inner[..., :-1], out=mass[..., 1:-1])
+        part = tilts.exp()
+        total = torch.linalg.vecdot(mass, part)
+        ctx.save_for_backward(t, mass, part, total, inverse)
+        return total.log()
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> Any:
+        t, mass, part, total, inverse = ctx.saved_tensors
+        scaled = (outputs[0] / total).unsqueeze(-1)
+        # dΣ/dt_k = φ(t_k) (e^{a_{k−1}} − e^{a_k})
+        slope = (part[..., :-1] - part[..., 1:]).mul_(_phi(t))
+        slope.mul_(scaled)
+        to_m = slope.sum(-1).mul_(inverse).neg_()
+        to_s = torch.linalg.vecdot(slope, t).neg_()
+        return to_m, to_s, mass.mul(part).mul_(scaled), None
+
+
+def _phi(t: Tensor) -> Tensor:
+    return t.square().mul_(-0.5).exp_().mul_(DENSITY)
+
+
+def log_mass(low: Tensor, high: Tensor) -> Tensor:
+    """log (Φ(high) − Φ(low)) for low < high, exact in both tails."""
+    # Both ends in the lower half, where Φ has its digits: Φ(b) − Φ(a) = Φ(−a) − Φ(−b).
+    flip = low + high > 0
+    a, b = torch.where(flip, -high, low), torch.where(flip, -low, high)
+    upper, lower = torch.special.log_ndtr(b), torch.special.log_ndtr(a)
+    gap = (lower - upper).clamp_max(-1e-7)
+    return upper + torch.log(-torch.expm1(gap))
+
+
+@likelihoods.register("flexible")
+class Flexible(Likelihood):
+    """e^{a_j(v)} N(v; m, s²) / Z in normal scores v of the column, with a tilt a_j for each of its cells j.
+
+    p(x) = e^{a_j} N(v(x); m, s²) v'(x) / Z inside an interval, and e^{a_j} (Φ(t_{j+1}) − Φ(t_j)) / Z of an atom, with
+    t = (edge − m) / s and Z = Σ_j e^{a_j} (Φ(t_{j+1}) − Φ(t_j)): exact density or mass, cdf, quantiles and mean. With
+    m = 0, s = 1 and no tilts it is the column's own law. A value of a rounded column has the mass between its halves of
+    a step. Beyond the training values the outer intervals go on, with the tails of a Gaussian in x.
+    """
+
+    kinds = ("real", "integer", "ordinal")
+    in_scores = True
+    #: Cells of each column; the table says how many.
+    cells: Annotated[int, Ge(1)] = 1
+
+    def width(self, columns: int, inputs: int) -> int:
+        return columns * (2 + self.cells)
+
+    def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
+        tilts = mean.new_zeros(()).expand(*mean.shape[:-1], mean.shape[-1] * self.cells)
+        return torch.cat([mean, 0.5 * variance.log(), tilts], dim=-1)
+
+    def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """m and log s [*, M], tilts [*, M, L]."""
+        columns = theta.shape[-1] // (2 + self.cells)
+        m, log_s, tilts = theta.split([columns, columns, columns * self.cells], dim=-1)
+        return m, log_s.clamp(LOW, HIGH), (TILT * torch.tanh(tilts / TILT)).unflatten(-1, (columns, self.cells))
+
+    def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
+        knots = known(units)
+        place = knots.place(x)
+        m, log_s, tilts = self._parts(theta)
+        total: Tensor = _LogTotal.apply(m, log_s, tilts, knots.edges)  # type: ignore[no-untyped-call]
+        tilt = tilts.gather(-1, place.cell.expand(m.shape).unsqueeze(-1)).squeeze(-1)
+        inverse = (-log_s).exp()
+        scale = units.scale.to(x.dtype).log()
+        t = (place.score - m) * inverse
+        cost = total - tilt + (0.5 * t.square() + HALF_LOG_2PI + log_s - place.log_slope + scale)
+        if bool(place.point.all()):
+            return cost
+        # A rounded column's mass is taken per unit, as a density; a whole number's unit is 1.
+        step = torch.where(knots.half > 0, (2 * knots.half).clamp_min(1e-30).log() + scale, 0.0)
+        step = torch.where(place.atom, 0.0, step)
+        mass = log_mass((place.low - m) * inverse, (place.high - m) * inverse)
+        return torch.where(place.point, cost, total - tilt - mass + step)
+
+    # ── exact functions of the law, in double precision ───────────────────────────────────────────
+
+    def _law(self, theta: Tensor, units: Units) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """m, s [*, M], t at the edges [*, M, L + 1] and the cells' probabilities [*, M, L]."""
+        m, log_s, tilts = self._parts(theta.double())
+        s = log_s.exp()
+        t = (known(units).edges.double() - m.unsqueeze(-1)) / s.unsqueeze(-1)
+        below = torch.special.ndtr(t)
+        mass = (below[..., 1:] - below[..., :-1]).clamp_min(0) * tilts.exp()
+        return m, s, t, mass / mass.sum(-1, keepdim=True)
+
+    def mean(self, theta: Tensor, units: Units) -> Tensor:
+        """Σ_j p_j E[x | cell j]; inside an interval x is linear in v, a Gaussian cut at its edges."""
+        knots = known(units)
+        m, s, t, share = self._law(theta, units)
+        below = torch.special.ndtr(t)
+        mass = (below[..., 1:] - below[..., :-1]).clamp_min(1e-300)
+        phi = torch.where(t.isinf(), 0.0, _phi(t))
+        score = m.unsqueeze(-1) - s.unsqueeze(-1) * (phi[..., 1:] - phi[..., :-1]) / mass
+        # Where a cell has no mass, rounding must not throw its mean out of it.
+        edges = knots.edges.double()
+        score = torch.minimum(torch.maximum(score, edges[:, :-1].clamp_min(-40)), edges[:, 1:].clamp_max(40))
+        slope = knots.slope.double()
+        inside = (score - knots.anchor_score.double()) / torch.where(slope == 0, 1.0, slope)
+        value = knots.anchor.double() + torch.where(slope == 0, 0.0, inside)
+        return torch.where(share > 0, share * value, 0.0).sum(-1).to(theta.dtype)
+
+    def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
+        """x [*, M] of probabilities u [*, M]."""
+        knots = known(units)
+        m, s, t, share = self._law(theta, units)
+        until = share.cumsum(-1)
+        cell = (until < u.unsqueeze(-1) * until[..., -1:]).sum(-1).clamp_max(self.cells - 1)
+        picked = cell.unsqueeze(-1)
+        p = share.gather(-1, picked).squeeze(-1).clamp_min(1e-300)
+        inside = ((u - (until.gather(-1, picked).squeeze(-1) - p)) / p).clamp(0, 1)
+        low = t.gather(-1, picked).squeeze(-1)
+        high = t[..., 1:].gather(-1, picked).squeeze(-1)
+        v = m + s * _between(low, high, inside)
+        x = knots.values(cell, v.float()).double()
+        if bool((knots.half > 0).any()):
+            x = torch.where(knots.half > 0, units.standardised(_rounded(units, knots, x)), x)
+        return x.to(theta.dtype)
+
+    def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
+        columns = theta.shape[-1] // (2 + self.cells)
+        u = torch.rand(*theta.shape[:-1], columns, generator=generator, dtype=torch.float64)
+        return self.quantile(theta, own, u, units)
+
+    def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
+        return self.interval(theta, x.to(theta.dtype), units)[1]
+
+    def interval(self, theta: Tensor, x: Tensor, units: Units) -> tuple[Tensor, Tensor]:
+        """P(X < x) and P(X ≤ x), [*, M] float64; equal where x has a density."""
+        knots = known(units)
+        place = knots.place(x)
+        m, s, t, share = self._law(theta, units)
+        picked = place.cell.expand(m.shape).unsqueeze(-1)
+        before = share.cumsum(-1).gather(-1, picked).squeeze(-1) - share.gather(-1, picked).squeeze(-1)
+        p = share.gather(-1, picked).squeeze(-1)
+        start, stop = t.gather(-1, picked).squeeze(-1), t[..., 1:].gather(-1, picked).squeeze(-1)
+        out = []
+        for end in (place.low, place.high):
+            at = ((torch.where(place.point, place.score, end)).double() - m) / s
+            part = (log_mass(start, at.clamp_min(start + 1e-12)) - log_mass(start, stop)).exp()
+            part = torch.where(at <= start, 0.0, torch.where(at >= stop, 1.0, part))
+            out.append((before + p * part).clamp(0, 1))
+        return out[0], out[1]
+
+
+def known(units: Units) -> Knots:
+    """The cells of the columns.
+
+    Raises:
+        ConfigError: they were not fitted.
+    """
+    if units.knots is None:
+        raise ConfigError("likelihood 'flexible' needs the columns' own laws, which this model was fitted without")
+    return units.knots
+
+
+def _between(low: Tensor, high: Tensor, share: Tensor) -> Tensor:
+    """The standard normal quantile of Φ(low) + share · (Φ(high) − Φ(low)), from the nearer tail."""
+    flip = low + high > 0
+    a, b = torch.where(flip, -high, low), torch.where(flip, -low, high)
+    part = torch.where(flip, 1 - share, share)
+    pa, pb = torch.special.ndtr(a), torch.special.ndtr(b)
+    found = torch.special.ndtri((pa + part * (pb - pa)).clamp(1e-300, 1 - 1e-16))
+    found = torch.minimum(torch.maximum(found, a), b)
+    return torch.where(flip, -found, found)
+
+
+def _rounded(units: Units, knots: Knots, x: Tensor) -> Tensor:
+    """Values in their own units, on the grid of a rounded column."""
+    step = torch.where(knots.half > 0, 2 * knots.half.double() * units.scale.double(), 1.0)
+    return (units.values(x) / step).round() * step
