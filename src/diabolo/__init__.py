@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diabolo.estimators.named import (
         DenoisingAutoencoder,
         LinearAutoencoder,
+        MaskedAutoencoder,
         SparseAutoencoder,
         VariationalAutoencoder,
     )
@@ -29,6 +30,7 @@ _HOMES = {
     "Autoencoder": "diabolo.estimators.autoencoder",
     "LinearAutoencoder": "diabolo.estimators.named",
     "DenoisingAutoencoder": "diabolo.estimators.named",
+    "MaskedAutoencoder": "diabolo.estimators.named",
     "SparseAutoencoder": "diabolo.estimators.named",
     "VariationalAutoencoder": "diabolo.estimators.named",
     "AnomalyDetector": "diabolo.estimators.detector",
@@ -47,6 +49,7 @@ __all__ = [
     "DenoisingAutoencoder",
     "LatentClusterer",
     "LinearAutoencoder",
+    "MaskedAutoencoder",
     "SparseAutoencoder",
     "VariationalAutoencoder",
     "__version__",

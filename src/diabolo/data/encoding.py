@@ -341,6 +341,12 @@ class Encoding:
                 gone, columns = parts[i] > 0.5, list(block.columns)
                 values[..., columns] = torch.where(gone, torch.nan, values[..., columns])
         values[..., self.constant] = torch.tensor(self._const_value, dtype=torch.float64)
+        if self.marginals is not None:
+            for column, low, high, atom in self.marginals.atoms:
+                # A value that repeats comes back as itself, not to a rounding error.
+                at = torch.searchsorted(high, values[..., column].contiguous()).clamp_max(len(atom) - 1)
+                close = values[..., column] >= low[at]
+                values[..., column] = torch.where(close & (values[..., column] <= high[at]), atom[at], values[..., column])
         return values
 
     # ── what the likelihood and the file need ─────────────────────────────────────────────────────

@@ -8,9 +8,12 @@ interval v is linear in the value. The two outer intervals go on without end, so
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 __all__ = ["Marginals", "fit_marginals"]
 
@@ -40,6 +43,19 @@ class Marginals:
     anchor: np.ndarray  #: [M, L]
     anchor_score: np.ndarray  #: [M, L]
     slope: np.ndarray  #: [M, L]
+
+    @functools.cached_property
+    def atoms(self) -> list[tuple[int, Tensor, Tensor, Tensor]]:
+        """Of each column with atoms its position, and [atoms] the bounds below and above each atom, and its value."""
+        out = []
+        for i, column in enumerate(self.columns):
+            bounds = np.concatenate([[-np.inf], self.bounds[i], [np.inf]])
+            at = np.flatnonzero((self.slope[i] == 0) & np.isfinite(self.edges[i, :-1] + (self.edges[i, :-1] == -np.inf)))
+            at = at[np.isfinite(bounds[at]) | np.isfinite(bounds[at + 1])]
+            if len(at):
+                parts = (bounds[at], bounds[at + 1], self.anchor[i, at])
+                out.append((column, *(torch.from_numpy(np.ascontiguousarray(p)) for p in parts)))
+        return out
 
     @property
     def cells(self) -> int:

@@ -1,4 +1,4 @@
-"""The four named autoencoders, which only set defaults of `Autoencoder`."""
+"""The named autoencoders, which only set defaults of `Autoencoder`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ __all__ = [
     "CLASSES",
     "DenoisingAutoencoder",
     "LinearAutoencoder",
+    "MaskedAutoencoder",
     "SparseAutoencoder",
     "VariationalAutoencoder",
 ]
@@ -37,6 +38,20 @@ class DenoisingAutoencoder(Autoencoder):
     """
 
     @with_defaults("denoising")
+    def __init__(self, **settings: Unpack[Settings]) -> None: ...
+
+
+class MaskedAutoencoder(Autoencoder):
+    """Learns every column given any others: random cells are hidden, and the loss is of the hidden ones.
+
+    It fills in, draws and gives conditionals from one network (docs/masked.md). Its leading axes are the latent of every
+    smaller K too.
+
+    >>> MaskedAutoencoder().corruption
+    {'name': 'mask', 'rate': 'any'}
+    """
+
+    @with_defaults("masked")
     def __init__(self, **settings: Unpack[Settings]) -> None: ...
 
 
@@ -73,4 +88,5 @@ CLASSES: dict[str, type[Autoencoder]] = {
     "denoising": DenoisingAutoencoder,
     "sparse": SparseAutoencoder,
     "vae": VariationalAutoencoder,
+    "masked": MaskedAutoencoder,
 }

@@ -29,6 +29,9 @@ class Settings(TypedDict, total=False):
     prior: Spec
     likelihood: Spec
     column_likelihood: Mapping[str, Spec] | None
+    nested: float
+    code_dim: int | None
+    factors: int
     corruption: Spec
     regularizer: Spec
     code_scale: Literal["decoder", "rms"]
@@ -88,6 +91,9 @@ class HasSettings(BaseEstimator):
         prior: Spec = "normal",
         likelihood: Spec = "auto",
         column_likelihood: Mapping[str, Spec] | None = None,
+        nested: float = 0.0,
+        code_dim: int | None = None,
+        factors: int = 0,
         corruption: Spec = "none",
         regularizer: Spec = "none",
         code_scale: Literal["decoder", "rms"] = "decoder",

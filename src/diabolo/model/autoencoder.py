@@ -150,6 +150,11 @@ class Model:
         return self
 
     @property
+    def decoder_parameters(self) -> list[Tensor]:
+        """Parameters of the decoder's operations, in order."""
+        return self._decoder
+
+    @property
     def multiply_adds(self) -> int:
         """Multiplications that a row costs on its way through encoder and decoder, of all members."""
         return sum(o.multiply_adds for o in (*self.encoder, *self.decoder)) * math.prod(self.lead)
@@ -267,7 +272,10 @@ class Model:
         log(n + 2), by Laplace's rule, and so does a category that no training row had. A constant that some training
         rows lack costs −log of the share of rows like it, there or missing; without `missingness` all that is free.
         """
-        cells = self.nll(theta, rows)
+        return self.priced(self.nll(theta, rows), rows, missingness)
+
+    def priced(self, cells: list[Tensor], rows: Encoded, missingness: bool = True) -> Tensor:
+        """`column_nll` of the cells' costs per head, as `nll` gives them."""
         for i, head in enumerate(self.heads):
             if head.likelihood.density and head.block.kind in SCALED:
                 log_scale = self._masked(head.units.scale.log().float(), head, rows)

@@ -13,6 +13,9 @@ from diabolo.data.marginals import Marginals
 
 __all__ = ["Knots", "Place"]
 
+#: A normal score that stands for infinity, so that products with it have a gradient.
+FAR = 30.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:
@@ -52,7 +55,7 @@ class Knots:
         at = [marginals.columns.index(c) for c in columns]
         c, s = center[list(columns)][:, None], scale[list(columns)][:, None]
         parts = (
-            marginals.edges[at],
+            marginals.edges[at].clip(-FAR, FAR),
             (marginals.bounds[at] - c) / s,
             (marginals.anchor[at] - c) / s,
             marginals.anchor_score[at],
@@ -63,6 +66,10 @@ class Knots:
 
     def to(self, device: str) -> Knots:
         return Knots(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
+
+    def one(self, column: int) -> Knots:
+        """The cells of one column."""
+        return Knots(*(getattr(self, f.name)[column : column + 1] for f in dataclasses.fields(self)))
 
     def cell(self, x: Tensor) -> Tensor:
         """Positions of the cells of x [*, M], int64."""

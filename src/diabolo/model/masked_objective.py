@@ -11,54 +11,82 @@ the first k axes the code of an autoencoder of K = k (Rippel, Gelbart, Adams 201
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
-from diabolo.data.encoding import Encoded
+from diabolo.data.encoding import Encoded, Encoding
 from diabolo.model.autoencoder import Model
-from diabolo.model.masking import Masking, Start
+from diabolo.model.latent import Posterior
+from diabolo.model.masking import Start, variables_of, variables_there
 
-__all__ = ["cell_weights", "masked_theta", "whole_rows"]
-
-
-def whole_rows(model: Model, rows: int) -> int:
-    """Rows of a batch, the first ones, that hide nothing."""
-    return min(rows, round(model.config.nested * rows)) if model.masking is not None else 0
+__all__ = ["Masked", "masked_rows"]
 
 
-def cell_weights(masking: Masking, hidden: Tensor, there: Tensor, whole: int) -> Tensor:
-    """Weight of each variable in a row's distance, [*, B, V]: C_x/|H| of hidden ones; 1 of all in the first `whole` rows.
+@dataclasses.dataclass(frozen=True)
+class Masked:
+    """A batch with hidden variables on its way through the model."""
 
-    A hidden variable whose slot group or gap is hidden too is told apart from nothing, and has no weight.
+    cells: list[Tensor]  #: −log p per head [*, B, columns], times each cell's weight
+    posterior: Posterior
+    whole: int  #: rows, the first ones, that hide nothing
+
+
+def masked_rows(model: Model, rows: Encoded, hidden: Tensor, generator: torch.Generator) -> Masked:
+    """The weighted distances of a batch whose variables `hidden` [*lead, B, V] the encoder does not see.
+
+    Args:
+        model: parts and parameters.
+        rows: B clean, clipped rows.
+        hidden: changed in place: the first rows hide nothing where the config nests codes.
+        generator: of draws from the latent and of numbers of axes.
     """
-    slots, gaps = (p.to(hidden.device) for p in masking.encoding.parents)
-    own = torch.arange(len(slots), device=hidden.device)
+    encoding, masking = model.encoding, model.masking
+    there = variables_there(rows, hidden.shape[-1])
+    whole = 0 if masking is None else min(len(rows), round(model.config.nested * len(rows)))
+    hidden[..., :whole, :] = False
+    if masking is None:
+        by_input = hidden[..., encoding.variable_of_input]
+        posterior, start = model.encode(torch.where(by_input, 0.0, rows.x), rows.memory), None
+        theta = model.decode(posterior.sample(1, generator), rows.memory)
+    else:
+        posterior, start = model.encode_seen(rows.x, there & ~hidden, rows.memory)
+        z = posterior.sample(1, generator)
+        z, start = _nested(model, z, start, whole, generator)
+        theta = model.decode_wide(z, start, rows.memory)
+    weight = _weights(encoding, hidden, there, whole)
+    heads = zip(model.heads, model.nll(theta, rows), strict=True)
+    return Masked([cells * weight[..., variables_of(h, encoding)] for h, cells in heads], posterior, whole)
+
+
+def _weights(encoding: Encoding, hidden: Tensor, there: Tensor, whole: int) -> Tensor:
+    """Weight of each variable in a row's distance, [*, B, V]: C_x/|H| of hidden ones; 1 of all in whole rows.
+
+    A hidden variable whose slot group, or whose gap, is hidden too comes later in every order, and has no weight.
+    """
+    own = torch.arange(hidden.shape[-1], device=hidden.device)
     known = there & hidden
-    for parent in (slots, gaps):
+    for parent in (p.to(hidden.device) for p in encoding.parents):
         known = known & ((parent == own) | ~hidden[..., parent])
-    count = known.sum(-1, keepdim=True)
-    weight = torch.where(known, there.sum(-1, keepdim=True) / count.clamp_min(1), 0.0)
-    weight[..., :whole, :] = there[:whole].to(weight.dtype)
+    weight = known * (there.sum(-1, keepdim=True) / known.sum(-1, keepdim=True).clamp_min(1))
+    if whole:
+        weight[..., :whole, :] = there[:whole].to(weight.dtype)
     return weight
 
 
-def masked_theta(model: Model, rows: Encoded, hidden: Tensor, whole: int, generator: torch.Generator):
-    """theta [*, B, width] of rows with hidden variables, the first `whole` of them decoded from leading axes; and q."""
-    masking = model.masking
-    assert masking is not None
-    hidden[..., :whole, :] = False
-    seen = masking.there(rows) & ~hidden
-    posterior, start = model.encode_seen(rows.x, seen, rows.memory)
-    z = posterior.sample(1, generator)
-    if whole:
-        device = z.device
-        axes = torch.randint(1, model.latent_dim + 1, (whole,), generator=generator, device=device)
-        kept = torch.arange(z.shape[-1], device=device) < axes.unsqueeze(-1)
-        z = torch.cat([z[..., :whole, :] * kept, z[..., whole:, :]], dim=-2)
-        if start is not None:
-            first = masking.whole(axes)
-            assert first is not None
-            lead = start.gain.shape[:-2]
-            first = Start(first.gain.expand(*lead, -1, -1), first.variance.expand(*lead, -1, -1))
-            start = Start.joined([first, Start(start.gain[..., whole:, :], start.variance[..., whole:, :])])
-    return model.decode_wide(z, start, rows.memory), posterior
+def _nested(
+    model: Model, z: Tensor, start: Start | None, whole: int, generator: torch.Generator
+) -> tuple[Tensor, Start | None]:
+    """Codes whose first rows keep a random number of leading axes, and the linear part's law of each row."""
+    if not whole or model.masking is None:
+        return z, start
+    axes = torch.randint(1, model.latent_dim + 1, (whole,), generator=generator, device=z.device)
+    kept = torch.arange(z.shape[-1], device=z.device) < axes.unsqueeze(-1)
+    z = torch.cat([z[..., :whole, :] * kept, z[..., whole:, :]], dim=-2)
+    first = model.masking.whole(axes)
+    if start is None or first is None:
+        return z, start
+    gain, variance = (t.expand(*z.shape[:-2], *t.shape[-2:]) for t in (first.gain, first.variance))
+    rest = Start(start.gain[..., whole:, :], start.variance[..., whole:, :])
+    return z, Start(torch.cat([gain, rest.gain], -2), torch.cat([variance, rest.variance], -2))

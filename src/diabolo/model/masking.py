@@ -19,7 +19,7 @@ from diabolo.model.factors import LinearPart
 from diabolo.model.heads import Head
 from diabolo.model.networks import Affine, Operation
 
-__all__ = ["Masking", "Start", "most_factors"]
+__all__ = ["Masking", "Start", "most_factors", "variables_of", "variables_there"]
 
 #: log σ² of a Gaussian latent at the start: codes a seventh of their own spread wide still say what the linear part does.
 START_LOG_VAR = -4.0
@@ -37,10 +37,25 @@ class Start:
     gain: Tensor
     variance: Tensor
 
-    @staticmethod
-    def joined(parts: Sequence[Start]) -> Start:
-        """Rows of several, one after the other."""
-        return Start(*(torch.cat([getattr(p, n) for p in parts], dim=-2) for n in ("gain", "variance")))
+
+def variables_there(rows: Encoded, variables: int) -> Tensor:
+    """Which variables rows have, [B, V] bool: all but cells that are missing or of an empty slot."""
+    marks = torch.ones(len(rows), variables, dtype=torch.bool, device=rows.x.device)
+    if rows.present is not None:
+        marks[:, : rows.present.shape[1]] = rows.present
+    return marks
+
+
+def variables_of(head: Head, encoding: Encoding) -> slice:
+    """The variables that a head's columns are, in the order of `Encoding.parents`."""
+    n, block = len(encoding.cells), head.block
+    if block.kind == "slots":
+        start = n + block.columns[0] - len(encoding.schema.columns)
+    elif block.kind == "missing":
+        start = n + len(encoding.schema.groups)
+    else:
+        start = block.cell
+    return slice(start, start + len(block.columns))
 
 
 class Masking:
@@ -66,21 +81,7 @@ class Masking:
 
     def there(self, rows: Encoded) -> Tensor:
         """Variables that rows have, [B, V] bool: not the cells that are missing or of an empty slot."""
-        marks = torch.ones(len(rows), self.variables, dtype=torch.bool, device=rows.x.device)
-        if rows.present is not None:
-            marks[:, : rows.present.shape[1]] = rows.present
-        return marks
-
-    def columns(self, head: Head) -> slice:
-        """The variables of a head's columns."""
-        n, block = len(self.encoding.cells), head.block
-        if block.kind == "slots":
-            start = n + block.columns[0] - len(self.encoding.schema.columns)
-        elif block.kind == "missing":
-            start = n + len(self.encoding.schema.groups)
-        else:
-            start = block.cell
-        return slice(start, start + len(block.columns))
+        return variables_there(rows, self.variables)
 
     # ── into the encoder ──────────────────────────────────────────────────────────────────────────
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from diabolo.data.encoding import Encoded
 from diabolo.model.autoencoder import Model
 from diabolo.model.latent import Posterior
+from diabolo.model.masked_objective import masked_rows
 from diabolo.model.nodes import quadratic_nodes
 from diabolo.model.regularizer import Context
 
@@ -25,6 +26,7 @@ __all__ = [
     "imputed",
     "importance_weighted",
     "loss_terms",
+    "masked_terms",
     "neg_elbo",
     "neg_importance_weighted",
     "objective",
@@ -89,18 +91,19 @@ def loss_terms(
 def masked_terms(
     model: Model, rows: Encoded, hidden: Tensor, weights: Tensor | None, beta: float, generator: torch.Generator
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-    """The loss of rows with hidden variables [*lead, B, V], and its terms; see `objective` and `masked_objective`."""
-    n, masking = len(rows), model.masking
-    whole = whole_rows(model, n)
-    theta, posterior, weight = masked_theta(model, rows, hidden, whole, generator)
-    share = torch.full((n,), 1 / n, device=rows.x.device) if weights is None else weights / n
-    distance = []
-    for head, cells in zip(model.heads, model.nll(theta, rows), strict=True):
-        distance.append(torch.einsum("b,...bc->...c", share, cells * weight[..., masking.columns(head)]))
-    omega = None
-    if whole and model.regularizer.name != "none":
-        first = posterior.rows(slice(0, whole)).leading(model.latent_dim)
-        ...
+    """The loss of rows with hidden variables [*lead, B, V], and its terms; see `masked_objective`."""
+    masked = masked_rows(model, rows, hidden, generator)
+    share = torch.full((len(rows),), 1 / len(rows), device=rows.x.device) if weights is None else weights / len(rows)
+    distance = [torch.matmul(share, cells) for cells in masked.cells]
+    omega, first = None, slice(0, masked.whole)
+    if masked.whole or model.masking is None:
+        # Ω is of whole rows alone: nobody asks for a code of hidden cells to be small.
+        first = first if model.masking is not None else slice(0, len(rows))
+        posterior = masked.posterior.leading(model.latent_dim, first)
+        context = Context(model.prior, rows.x[first], model.encode, generator, share[first], model.reach())
+        omega = model.regularizer(posterior, context)
+    if omega is not None:
+        omega = torch.matmul(omega, share[first])
     return _total(distance, omega, beta), distance, omega
 
 

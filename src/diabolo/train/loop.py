@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diabolo.data.sources import Rows, Source, slices
 from diabolo.model.autoencoder import Model
-from diabolo.model.objective import loss_terms, objective
+from diabolo.model.objective import loss_terms, masked_terms, objective
 from diabolo.threads import threads_for
 from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.closed_form import Moments, has_closed_form, solve
@@ -26,6 +26,8 @@ __all__ = ["Epoch", "describe_codes", "fit", "run_epoch", "validate"]
 
 #: Draws of stop rows decoded at once under an importance-weighted bound.
 DECODED = 16_384
+#: Sets of hidden cells for each stop row at most, and rows with them in all.
+MASKS, MASKED_ROWS = 8, 8_000
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -161,12 +163,19 @@ def validate(model: Model, stop: Rows) -> Tensor:
     noise = torch.Generator(device=model.device).manual_seed(config.random_state + 1)
     draws, size = (1, n) if config.bound == "elbo" else (config.draws, max(1, DECODED // config.draws))
     value = torch.zeros(model.lead, device=model.device)
-    for part in slices(n, size):
+    hides = model.corruption.hide(stop.rows.rows(slice(0, 1)), model.encoding, model.lead, noise) is not None
+    # A row's loss over all its hidden sets takes many of them; the same ones at every call.
+    repeats = max(1, min(MASKS, MASKED_ROWS // max(1, n))) if hides else 1
+    for part in [*slices(n, size)] * repeats:
         rows = model.observe(stop.rows.rows(part), noise)
         weights = None if stop.weights is None else stop.weights[part]
-        loss = loss_terms(model, rows, rows.x, weights, draws, config.beta, noise)[0]
+        hidden = model.corruption.hide(rows, model.encoding, model.lead, noise) if hides else None
+        if hidden is not None:
+            loss = masked_terms(model, rows, hidden, weights, config.beta, noise)[0]
+        else:
+            loss = loss_terms(model, rows, rows.x, weights, draws, config.beta, noise)[0]
         value = value + loss * (len(rows) / n)
-    return value
+    return value / repeats
 
 
 @torch.no_grad()

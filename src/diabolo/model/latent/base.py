@@ -34,8 +34,8 @@ class Posterior(Protocol):
         """The same distribution, without gradient towards the encoder."""
         ...
 
-    def leading(self, axes: int) -> Posterior:
-        """The distribution of the first axes."""
+    def leading(self, axes: int, rows: slice = ...) -> Posterior:
+        """The distribution of the first axes, of some of the rows."""
         ...
 
     def kl(self, prior: Prior) -> Tensor:

@@ -35,8 +35,8 @@ class GaussianPosterior:
     def detach(self) -> Posterior:
         return GaussianPosterior(self.mean.detach(), self.log_var.detach())
 
-    def leading(self, axes: int) -> Posterior:
-        return GaussianPosterior(self.mean[..., :axes], self.log_var[..., :axes])
+    def leading(self, axes: int, rows: slice = slice(None)) -> Posterior:
+        return GaussianPosterior(self.mean[..., rows, :axes], self.log_var[..., rows, :axes])
 
     def kl(self, prior: Prior) -> Tensor:
         return prior.kl(self.mean, self.log_var)

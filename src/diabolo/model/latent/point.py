@@ -30,8 +30,8 @@ class PointPosterior:
     def detach(self) -> Posterior:
         return PointPosterior(self.mean.detach())
 
-    def leading(self, axes: int) -> Posterior:
-        return PointPosterior(self.mean[..., :axes])
+    def leading(self, axes: int, rows: slice = slice(None)) -> Posterior:
+        return PointPosterior(self.mean[..., rows, :axes])
 
     def kl(self, prior: Prior) -> Tensor:
         raise ConfigError("a point latent has no KL to the prior; choose latent='gaussian' or regularizer='prior'")

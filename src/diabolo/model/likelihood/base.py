@@ -44,6 +44,14 @@ class Units:
         moved = (getattr(self, f.name) for f in dataclasses.fields(self))
         return Units(*(None if t is None else t.to(device) for t in moved))  # type: ignore[arg-type]
 
+    def one(self, column: int, columns: int) -> Units:
+        """The units of one column of several."""
+        if columns == 1:
+            return self
+        part = slice(column, column + 1)
+        plain = {n: getattr(self, n)[part] for n in ("floor", "center", "scale", "low", "high")}
+        return Units(**plain, levels=self.levels, knots=None if self.knots is None else self.knots.one(column))
+
     @property
     def step(self) -> Tensor:
         return self.scale.reciprocal().float()
@@ -69,6 +77,11 @@ class Likelihood(Entry, abc.ABC):
     def width(self, columns: int, inputs: int) -> int:
         """Numbers that the decoder gives for a block of that many columns and inputs."""
         return columns
+
+    def positions(self, column: int, columns: int, inputs: int) -> list[int]:
+        """Which of a block's numbers are those of one column: the same place in each run of `columns` numbers."""
+        width = self.width(columns, inputs)
+        return list(range(width)) if columns == 1 else list(range(column, width, columns))
 
     def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
         """Numbers [*, width] whose law is about that of inputs of this mean and variance [*, inputs], in x, or in normal

@@ -18,7 +18,7 @@ from diabolo.model.prior import HALF_LOG_2PI
 __all__ = ["Flexible"]
 
 #: log s stays within these, and tilts within ± `TILT`: a wild row gives a finite gradient.
-LOW, HIGH, TILT = -5.0, 3.0, 8.0
+LOW, HIGH, TILT = -5.0, 1.5, 8.0
 SQRT_HALF, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 
 
@@ -86,6 +86,10 @@ class Flexible(Likelihood):
     def width(self, columns: int, inputs: int) -> int:
         return columns * (2 + self.cells)
 
+    def positions(self, column: int, columns: int, inputs: int) -> list[int]:
+        tilts = 2 * columns + column * self.cells
+        return [column, columns + column, *range(tilts, tilts + self.cells)]
+
     def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
         tilts = mean.new_zeros(()).expand(*mean.shape[:-1], mean.shape[-1] * self.cells)
         return torch.cat([mean, 0.5 * variance.log(), tilts], dim=-1)
@@ -131,11 +135,11 @@ class Flexible(Likelihood):
         m, s, t, share = self._law(theta, units)
         below = torch.special.ndtr(t)
         mass = (below[..., 1:] - below[..., :-1]).clamp_min(1e-300)
-        phi = torch.where(t.isinf(), 0.0, _phi(t))
+        phi = _phi(t)
         score = m.unsqueeze(-1) - s.unsqueeze(-1) * (phi[..., 1:] - phi[..., :-1]) / mass
         # Where a cell has no mass, rounding must not throw its mean out of it.
         edges = knots.edges.double()
-        score = torch.minimum(torch.maximum(score, edges[:, :-1].clamp_min(-40)), edges[:, 1:].clamp_max(40))
+        score = torch.minimum(torch.maximum(score, edges[:, :-1]), edges[:, 1:])
         slope = knots.slope.double()
         inside = (score - knots.anchor_score.double()) / torch.where(slope == 0, 1.0, slope)
         value = knots.anchor.double() + torch.where(slope == 0, 0.0, inside)

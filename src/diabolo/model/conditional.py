@@ -1,0 +1,174 @@
+"""Conditionals of a masked model: each variable given the others, densities by the chain rule, draws one by one.
+
+    p(x) = Π_k p(x_k | x_before)    for any order of the variables; the model gives every factor
+
+Passes are over tiles of rows, all rows of a tile in the same order of variables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from diabolo.data.encoding import Encoded
+from diabolo.model.autoencoder import Model
+from diabolo.model.masking import variables_there
+from diabolo.model.variables import Variable, masking_of, variables
+
+__all__ = ["chain_nll", "drawn", "leave_one_out", "orders_of"]
+
+#: Variables that are priced one by one; more come in blocks, each given the blocks before it.
+MOST_STEPS = 64
+
+
+def orders_of(model: Model, count: int, seed: int = 0) -> list[list[int]]:
+    """Orders of the variables: theirs and its reverse, then ones drawn by a seed; what others need comes before them."""
+    masking = masking_of(model)
+    n = masking.variables
+    generator = torch.Generator().manual_seed(seed)
+    plain = list(range(n))
+    found = [plain, plain[::-1]][:count]
+    found += [torch.randperm(n, generator=generator).tolist() for _ in range(count - len(found))]
+    return [parents_first(model, order) for order in found]
+
+
+def parents_first(model: Model, order: Sequence[int]) -> list[int]:
+    """An order in which a slot group comes before its cells, and whether a cell is missing before the cell."""
+    slots, gaps = (p.tolist() for p in model.encoding.parents)
+    out: list[int] = []
+    for v in order:
+        for w in (slots[v], gaps[v], v):
+            if w not in out:
+                out.append(w)
+    return out
+
+
+def chain_nll(model: Model, rows: Encoded, orders: Sequence[Sequence[int]], given: Iterable[int] = ()) -> Tensor:
+    """−log of the mean over orders of p(x), by output column [B, C], nats, in original units.
+
+    The sum over columns is −log p(x) of a mixture of the orders: its mean over rows is at least the entropy. By column
+    it is that of each order, weighed by the order's share of p(x).
+
+    Args:
+        rows: B rows.
+        orders: of the variables.
+        given: variables that are known from the start and cost nothing.
+    """
+    found = variables(model)
+    clipped = rows.clipped(model.encoding.clip)
+    there = variables_there(rows, len(found))
+    known = set(given)
+    costs = []
+    for order in orders:
+        seen = torch.zeros_like(there)
+        seen[:, list(known)] = there[:, list(known)]
+        cost = torch.zeros(len(rows), len(found))
+        steps = [v for v in order if v not in known]
+        size = math.ceil(len(steps) / MOST_STEPS)
+        for i in range(0, len(steps), size):
+            block = steps[i : i + size]
+            posterior, start = model.encode_seen(clipped.x, seen)
+            for v in block:
+                cost[:, v] = found[v].nll(found[v].theta(posterior.mean, start), rows)
+            seen[:, block] = there[:, block]
+        costs.append(model.priced(by_head(model, torch.where(there, cost, 0.0)), rows))
+    each = torch.stack(costs)
+    total = each.sum(-1)
+    # −log mean e^(−total), shared among columns as the orders are.
+    share = (-total).softmax(0).unsqueeze(-1)
+    mixed = -((-total).logsumexp(0) - math.log(len(costs)))
+    column = (share * each).sum(0)
+    return column + ((mixed - column.sum(-1)) / column.shape[-1]).unsqueeze(-1)
+
+
+def by_head(model: Model, cost: Tensor) -> list[Tensor]:
+    """Costs of variables [B, V] as those of heads."""
+    found = variables(model)
+    out = [torch.zeros(len(cost), len(h.block.columns)) for h in model.heads]
+    for v in found:
+        out[v.head][:, v.at] = cost[:, v.number]
+    return out
+
+
+def leave_one_out(
+    model: Model, rows: Encoded, columns: Iterable[int] | None, use: Callable[[Variable, Tensor], None]
+) -> None:
+    """Call `use` with each variable and its theta [B, w] given all others of the row.
+
+    Args:
+        columns: output columns to look at; None for all.
+    """
+    found, wanted = variables(model), None if columns is None else set(columns)
+    clipped = rows.clipped(model.encoding.clip)
+    there = variables_there(rows, len(found))
+    slots, gaps = model.encoding.parents
+    for v in found:
+        if v.single.block.kind == "missing" or (wanted is not None and v.column not in wanted):
+            continue
+        seen = there.clone()
+        # What depends on the variable would give it away.
+        seen[:, (slots == v.number) | (gaps == v.number)] = False
+        seen[:, v.number] = False
+        if gaps[v.number] != v.number:
+            # Asked for is the law of a value that is there.
+            seen[:, gaps[v.number]] = True
+            x = clipped.x.clone()
+            x[:, found[int(gaps[v.number])].inputs] = 0.0
+            use(v, v.law(Encoded(x, clipped.present), seen))
+        else:
+            use(v, v.law(clipped, seen))
+
+
+def drawn(
+    model: Model, rows: Encoded, seen: Tensor, order: Sequence[int], generator: torch.Generator, skip: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Inputs [B, D] with every variable that is not `seen` [B, V] drawn in this order, each given those before it.
+
+    Args:
+        rows: their seen variables are kept.
+        order: parents first.
+        skip: [B, V] variables that stay unknown, as cells of empty slots.
+
+    Returns:
+        Inputs, and which variables are known now.
+    """
+    found = variables(model)
+    x, seen = rows.clipped(model.encoding.clip).x.clone(), seen.clone()
+    raw = rows.x.clone()
+    slots, gaps = model.encoding.parents
+    skip = torch.zeros_like(seen) if skip is None else skip.clone()
+    for v in order:
+        todo = torch.nonzero(~seen[:, v] & ~skip[:, v]).squeeze(-1)
+        variable = found[v]
+        if len(todo):
+            some = Encoded(x[todo])
+            picked = variable.sample(variable.law(some, seen[todo]), generator)
+            part, true = x[todo], raw[todo]
+            variable.write(true, picked)
+            variable.write(part, picked.clamp(-model.encoding.clip, model.encoding.clip) if _is_number(variable) else picked)
+            x[todo], raw[todo] = part, true
+            seen[todo, v] = True
+        if variable.single.block.kind == "slots":
+            # Cells of slots that are empty are no cells.
+            filled = raw[:, variable.inputs] > 0.5
+            for cell in torch.nonzero(slots == v).flatten().tolist():
+                if cell != v:
+                    skip[:, cell] |= ~filled[:, _slot_of(model, variable, found[cell])]
+        elif variable.single.block.kind == "missing":
+            for cell in torch.nonzero(gaps == v).flatten().tolist():
+                if cell != v:
+                    skip[:, cell] |= raw[:, variable.inputs[0]] > 0.5
+    return raw, seen
+
+
+def _is_number(variable: Variable) -> bool:
+    return variable.single.block.kind in ("real", "integer", "count", "ordinal", "boolean")
+
+
+def _slot_of(model: Model, group: Variable, cell: Variable) -> int:
+    schema = model.encoding.schema
+    slots = schema.groups[group.column - len(schema.columns)].slots
+    return next(i for i, slot in enumerate(slots) if cell.column in slot)

@@ -1,0 +1,57 @@
+"""The exact linear part of a masked model: a factor analysis of the training rows, before the first step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from diabolo.data.sources import Source
+from diabolo.model.autoencoder import Model
+from diabolo.train.factors import fit_factors
+
+__all__ = ["start_linear"]
+
+#: Rows that the factors are fitted to at most, and those where cells are missing, which cost a system each.
+MOST_ROWS, MOST_GAPPY = 100_000, 10_000
+#: Smallest noise variance of an input in units of its own: a column that others determine keeps a density.
+FLOOR, SHRINK = 1e-4, 1e-4
+
+
+def start_linear(model: Model, train: Source) -> None:
+    """Fit the factors of a model that has a linear part and no factors yet."""
+    masking = model.masking
+    if masking is None or not model.config.factors or masking.linear is not None:
+        return
+    some = train.some()
+    most = MOST_GAPPY if some.masked else MOST_ROWS
+    step = max(1, math.ceil(len(some) / most))
+    rows = some.rows.rows(slice(None, None, step))
+    weights = None if some.weights is None else some.weights[::step].double()
+    with torch.no_grad():
+        features = masking.features(rows.x).double()
+        seen = None
+        if rows.present is not None:
+            seen = masking.there(rows)[:, model.encoding.variable_of_input]
+    center, scale = _moments(features, weights, seen)
+    standard = (features - center) / scale
+
+    def chunks() -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
+        yield standard, weights, seen
+
+    rank = None
+    found = fit_factors(chunks, standard.shape[1], rank, floor=FLOOR, shrink=SHRINK)
+    loadings = found.loadings[:, : model.config.factors]
+    model.set_linear(loadings, found.noise, center + found.mean * scale, scale)
+
+
+def _moments(x: Tensor, weights: Tensor | None, seen: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and spread [D] of the inputs that are seen; an input that does not vary has the spread 1."""
+    w = torch.ones_like(x) if weights is None else weights.unsqueeze(-1).expand(x.shape)
+    w = w if seen is None else w * seen
+    total = w.sum(0).clamp_min(1e-12)
+    mean = (w * x).sum(0) / total
+    spread = ((w * (x - mean).square()).sum(0) / total).sqrt()
+    return mean, torch.where(spread > 1e-6, spread, 1.0)
