@@ -1,8 +1,9 @@
 """The law of each column of numbers by itself: values that repeat, and a monotone map of the rest to normal scores.
 
-A column is cut into cells in rising order. A cell is an atom, one value that many rows have, or an interval. v = Φ⁻¹(F)
+A column is cut into cells in rising order. A cell is an atom, one value that several rows have, or an interval. v = Φ⁻¹(F)
 of the column's own law is its normal score: edges of cells are normal scores of shares of training rows, and inside an
-interval v is linear in the value. The two outer intervals go on without end, so every number has a finite score.
+interval v is linear in the value. The two outer intervals go on without end, so every number has a finite score. A group
+is a run of cells of about equal share, or one atom of a large share: what a network may give more or less of.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from torch import Tensor
 
 __all__ = ["Marginals", "fit_marginals"]
 
-#: Interval cells at most, without those of the tails, and rows in each of them at least.
-MOST_CELLS, ROWS_EACH = 32, 25
-#: A column of at most so many values, each often, has atoms alone.
-MOST_ATOMS, OFTEN = 32, 4
+#: Groups, intervals and atoms of a column, at most; rows in each group and interval at least, without the tails.
+MOST_GROUPS, MOST_INTERVALS, MOST_ATOMS, ROWS_EACH = 32, 64, 160, 25
+#: A column of at most so many values has atoms alone; else an atom is a value of so many rows.
+FEW, OFTEN = 32, 4
 #: Rows beyond the outermost edge, at least: the tails are cut at halves of their share down to here.
 TAIL_ROWS = 8
 #: Rows that the law is taken from at most.
@@ -39,6 +40,7 @@ class Marginals:
 
     columns: tuple[int, ...]  #: positions among the schema's columns
     edges: np.ndarray  #: [M, L + 1]
+    group: np.ndarray  #: [M, L] int64, rising from 0
     bounds: np.ndarray  #: [M, L − 1]
     anchor: np.ndarray  #: [M, L]
     anchor_score: np.ndarray  #: [M, L]
@@ -58,8 +60,9 @@ class Marginals:
         return out
 
     @property
-    def cells(self) -> int:
-        return self.edges.shape[1] - 1
+    def groups(self) -> int:
+        """Groups of the column that has most."""
+        return int(self.group.max(initial=0)) + 1
 
 
 def fit_marginals(
@@ -80,6 +83,7 @@ def fit_marginals(
     return Marginals(
         tuple(columns),
         np.stack([_padded(law.edges, most + 1, np.inf) for law in laws]),
+        np.stack([_padded(law.group, most, law.group[-1]) for law in laws]),
         np.stack([_padded(law.bounds, most - 1, np.inf) for law in laws]),
         np.stack([_padded(law.anchor, most, 0.0) for law in laws]),
         np.stack([_padded(law.anchor_score, most, 0.0) for law in laws]),
@@ -94,6 +98,7 @@ def _padded(row: np.ndarray, length: int, fill: float) -> np.ndarray:
 @dataclasses.dataclass
 class _Law:
     edges: np.ndarray
+    group: np.ndarray
     bounds: np.ndarray
     anchor: np.ndarray
     anchor_score: np.ndarray
@@ -113,13 +118,15 @@ def _cells(cell: np.ndarray, step: float, weights: np.ndarray | None) -> _Law:
         mass = np.bincount(inverse.reshape(-1), w, len(value))
     n = float(mass.sum())
     half = step / 2 if step else 0.0
-    many = min(MOST_CELLS, max(2, int(n / ROWS_EACH)))
-    if len(value) <= MOST_ATOMS and n >= OFTEN * len(value):
+    if len(value) <= FEW and n >= OFTEN * len(value):
         atom = np.ones(len(value), bool)
     else:
-        # Half a cell's share on one value is a spike that no slope between edges can show.
-        atom = mass >= max(OFTEN, n / (2 * many))
-    cells = _layout(value, mass, atom, many, half)
+        least = np.sort(mass)[-MOST_ATOMS] if len(mass) > MOST_ATOMS else 0.0
+        atom = mass >= max(OFTEN, least, 1e-4 * n)
+        # Values that are as good as all of about one count are the grid of a rounded column and no spikes.
+        if half and atom.any() and mass[atom].max() < 3 * np.median(mass):
+            atom[:] = False
+    cells = _layout(value, mass, atom, min(MOST_INTERVALS, max(2, int(n / ROWS_EACH))), half)
     mean = float(np.average(value, weights=mass)) if n else 0.0
     # A value comes back from its standardised form in single precision.
     near = 2e-6 * (np.abs(value[atom]) + np.abs(value[atom] - mean) + np.sqrt(np.average((value - mean) ** 2)))
@@ -202,7 +209,23 @@ def _scored(cells: list[_Cell], n: float, least: float, most: float, tolerance: 
             slope[j] = max(reach + high_v, 0.1) / (c.high - least) if least < c.high else whole
         else:
             anchor[j], score[j], slope[j] = 0.5 * (least + most), 0.0, whole
-    return _Law(edges, _bounds(cells, tolerance), anchor, score, slope)
+    return _Law(edges, _groups(mass / mass.sum(), cells, n), _bounds(cells, tolerance), anchor, score, slope)
+
+
+def _groups(share: np.ndarray, cells: list[_Cell], n: float) -> np.ndarray:
+    """The group of each cell: large atoms by themselves, the others in runs of about equal share."""
+    many = min(MOST_GROUPS, max(2, int(n / ROWS_EACH)))
+    group, filled, single = 0, 0.0, False
+    out = np.zeros(len(cells), np.int64)
+    for j, c in enumerate(cells):
+        large = c.atom and share[j] >= 0.5 / many
+        empty = c.mass == 0
+        if j and not empty and filled > 0 and (large or single or filled + 0.5 * share[j] > 1 / many):
+            group, filled = group + 1, 0.0
+        single = (single and empty) or large
+        filled += 0.0 if empty else share[j]
+        out[j] = group
+    return out
 
 
 def _bounds(cells: list[_Cell], tolerance: dict[float, float]) -> np.ndarray:

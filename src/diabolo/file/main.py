@@ -30,7 +30,7 @@ __all__ = ["EstimatorCard", "fitted_of", "main_section", "main_schema"]
 #: Tensors of `main` that are neither parameters nor buffers of the model.
 EXTRA = ("center", "scale", "row_hashes")
 #: Tensors of the columns' own laws (`diabolo.data.marginals`), where a likelihood takes them.
-LAWS = ("edges", "bounds", "anchor", "anchor_score", "slope")
+LAWS = ("edges", "group", "bounds", "anchor", "anchor_score", "slope")
 
 
 @dataclasses.dataclass

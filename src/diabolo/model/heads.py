@@ -119,7 +119,7 @@ def _default(config: Config) -> bool:
 def _sized(spec: Spec, encoding: Encoding) -> Spec:
     if likelihood_name(spec) != "flexible" or encoding.marginals is None:
         return spec
-    return {"name": "flexible", "cells": encoding.marginals.cells}
+    return {"name": "flexible", "groups": encoding.marginals.groups}
 
 
 def _units(block: Block, encoding: Encoding) -> Units:

@@ -21,7 +21,7 @@ FAR = 30.0
 class Place:
     """The places of values x [B, M] among the cells of their columns."""
 
-    cell: Tensor  #: [B, M] int64
+    group: Tensor  #: [B, M] int64
     score: Tensor  #: [B, M] v of the value; of an atom the score of its middle
     log_slope: Tensor  #: [B, M] log dv/dx, which a density needs
     low: Tensor  #: [B, M] normal scores between which a value has a mass: an atom, or one of a rounded column
@@ -35,6 +35,8 @@ class Knots:
     """Cells of M columns in x; see `Marginals`."""
 
     edges: Tensor  #: [M, L + 1]
+    group: Tensor  #: [M, L] int64
+    ends: Tensor  #: [M, G + 1] scores between groups
     bounds: Tensor  #: [M, L − 1]
     anchor: Tensor  #: [M, L]
     anchor_score: Tensor  #: [M, L]
@@ -55,14 +57,16 @@ class Knots:
         at = [marginals.columns.index(c) for c in columns]
         c, s = center[list(columns)][:, None], scale[list(columns)][:, None]
         parts = (
-            marginals.edges[at].clip(-FAR, FAR),
+            edges := marginals.edges[at].clip(-FAR, FAR),
+            marginals.group[at],
+            _ends(edges, marginals.group[at], marginals.groups),
             (marginals.bounds[at] - c) / s,
             (marginals.anchor[at] - c) / s,
             marginals.anchor_score[at],
             marginals.slope[at] * s,
             resolution[list(columns)] / 2 / s[:, 0],
         )
-        return Knots(*(torch.tensor(p, dtype=torch.float32) for p in parts))
+        return Knots(*(torch.tensor(p, dtype=torch.int64 if p.dtype == np.int64 else torch.float32) for p in parts))
 
     def to(self, device: str) -> Knots:
         return Knots(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
@@ -86,6 +90,10 @@ class Knots:
         cell = self.cell(x) if cell is None else cell
         return self._at(self.anchor_score, cell) + self._at(self.slope, cell) * (x - self._at(self.anchor, cell))
 
+    def groups(self, x: Tensor) -> Tensor:
+        """Groups of the cells of x [*, M], int64."""
+        return self._at(self.group, self.cell(x))
+
     def place(self, x: Tensor) -> Place:
         """Where values x [*, M] lie."""
         cell = self.cell(x)
@@ -97,10 +105,22 @@ class Knots:
         low = torch.where(atom, left, torch.maximum(score - reach, left))
         high = torch.where(atom, right, torch.minimum(score + reach, right))
         point = ~atom & (self.half == 0)
-        return Place(cell, score, torch.where(atom, 0.0, slope.clamp_min(1e-30).log()), low, high, point, atom)
+        return Place(self._at(self.group, cell), score, torch.where(atom, 0.0, slope.clamp_min(1e-30).log()), low, high, point, atom)
 
-    def values(self, cell: Tensor, score: Tensor) -> Tensor:
-        """x of normal scores inside the cells [*, M]: the inverse of `scores`."""
+    def values(self, score: Tensor) -> Tensor:
+        """x of normal scores [*, M]: the inverse of `scores`."""
+        flat = score.reshape(-1, score.shape[-1]).t().contiguous()
+        cell = torch.searchsorted(self.edges[:, 1:-1].contiguous(), flat).t().reshape(score.shape)
         slope = self._at(self.slope, cell)
         inside = (score - self._at(self.anchor_score, cell)) / torch.where(slope == 0, 1.0, slope)
         return self._at(self.anchor, cell) + torch.where(slope == 0, 0.0, inside)
+
+
+def _ends(edges: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """Scores between the groups of each column, [M, groups + 1], padded with the last one."""
+    out = np.full((len(edges), groups + 1), FAR)
+    for i, (row, of) in enumerate(zip(edges, group, strict=True)):
+        starts = np.flatnonzero(np.diff(of)) + 1
+        out[i, 0] = -FAR
+        out[i, 1 : len(starts) + 1] = row[starts]
+    return out

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from diabolo.data.encoding import SCALED, Encoded, Encoding
 from diabolo.model.factors import LinearPart
@@ -74,8 +75,10 @@ class Masking:
         self._scored = [h for h in heads if h.block.kind in SCALED and h.likelihood.in_scores]
         self._again = [i for h in self._scored for i in range(h.block.start, h.block.stop)]
         self.variables = len(encoding.parents[0])
-        #: Inputs of the encoder: x, scores where a column has them, and a mark for each variable that is seen.
+        self._groups = [h.units.knots.ends.shape[1] - 1 for h in self._scored]  # type: ignore[union-attr]
+        #: Inputs of the encoder: x, scores and groups where a column has them, and a mark for each variable that is seen.
         self.width = encoding.width + len(self._again) + self.variables
+        self.width += sum(len(h.block.columns) * g for h, g in zip(self._scored, self._groups, strict=True))
 
     # ── which cells are seen ──────────────────────────────────────────────────────────────────────
 
@@ -104,6 +107,10 @@ class Masking:
             parts = [x * by_input, marks]
             if self._again:
                 parts.insert(1, features[..., self._again] * by_input[..., self._again])
+            for head, groups in zip(self._scored, self._groups, strict=True):
+                part = slice(head.block.start, head.block.stop)
+                one = functional.one_hot(head.units.knots.groups(x[..., part]), groups)  # type: ignore[union-attr]
+                parts.append((one * by_input[..., part].unsqueeze(-1)).flatten(-2))
             out = torch.cat(parts, dim=-1)
             if self.linear is None:
                 return out, None, None
@@ -145,7 +152,7 @@ class Masking:
 
     def padded(self, z: Tensor) -> Tensor:
         """Codes [*, K] as wide ones whose other axes are 0."""
-        return torch.nn.functional.pad(z, (0, self.code_dim - z.shape[-1]))
+        return functional.pad(z, (0, self.code_dim - z.shape[-1]))
 
     def initialise(
         self,

@@ -19,7 +19,9 @@ __all__ = ["Flexible"]
 
 #: log s stays within these, and tilts within ± `TILT`: a wild row gives a finite gradient.
 LOW, HIGH, TILT = -5.0, 1.5, 8.0
-SQRT_HALF, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+DENSITY = 1 / math.sqrt(2 * math.pi)
+#: Rows whose mean is taken at once: it looks at every cell.
+MEANS = 512
 
 
 class _LogTotal(torch.autograd.Function):
@@ -80,32 +82,32 @@ class Flexible(Likelihood):
 
     kinds = ("real", "integer", "ordinal")
     in_scores = True
-    #: Cells of each column; the table says how many.
-    cells: Annotated[int, Ge(1)] = 1
+    #: Groups of each column's cells, which have a tilt each; the table says how many.
+    groups: Annotated[int, Ge(1)] = 1
 
     def width(self, columns: int, inputs: int) -> int:
-        return columns * (2 + self.cells)
+        return columns * (2 + self.groups)
 
     def positions(self, column: int, columns: int, inputs: int) -> list[int]:
-        tilts = 2 * columns + column * self.cells
-        return [column, columns + column, *range(tilts, tilts + self.cells)]
+        tilts = 2 * columns + column * self.groups
+        return [column, columns + column, *range(tilts, tilts + self.groups)]
 
     def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
-        tilts = mean.new_zeros(()).expand(*mean.shape[:-1], mean.shape[-1] * self.cells)
+        tilts = mean.new_zeros(()).expand(*mean.shape[:-1], mean.shape[-1] * self.groups)
         return torch.cat([mean, 0.5 * variance.log(), tilts], dim=-1)
 
     def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """m and log s [*, M], tilts [*, M, L]."""
-        columns = theta.shape[-1] // (2 + self.cells)
-        m, log_s, tilts = theta.split([columns, columns, columns * self.cells], dim=-1)
-        return m, log_s.clamp(LOW, HIGH), (TILT * torch.tanh(tilts / TILT)).unflatten(-1, (columns, self.cells))
+        columns = theta.shape[-1] // (2 + self.groups)
+        m, log_s, tilts = theta.split([columns, columns, columns * self.groups], dim=-1)
+        return m, log_s.clamp(LOW, HIGH), (TILT * torch.tanh(tilts / TILT)).unflatten(-1, (columns, self.groups))
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         knots = known(units)
         place = knots.place(x)
         m, log_s, tilts = self._parts(theta)
-        total: Tensor = _LogTotal.apply(m, log_s, tilts, knots.edges)  # type: ignore[no-untyped-call]
-        tilt = tilts.gather(-1, place.cell.expand(m.shape).unsqueeze(-1)).squeeze(-1)
+        total: Tensor = _LogTotal.apply(m, log_s, tilts, knots.ends)  # type: ignore[no-untyped-call]
+        tilt = tilts.gather(-1, place.group.expand(m.shape).unsqueeze(-1)).squeeze(-1)
         inverse = (-log_s).exp()
         scale = units.scale.to(x.dtype).log()
         t = (place.score - m) * inverse
@@ -124,46 +126,52 @@ class Flexible(Likelihood):
         """m, s [*, M], t at the edges [*, M, L + 1] and the cells' probabilities [*, M, L]."""
         m, log_s, tilts = self._parts(theta.double())
         s = log_s.exp()
-        t = (known(units).edges.double() - m.unsqueeze(-1)) / s.unsqueeze(-1)
+        t = (known(units).ends.double() - m.unsqueeze(-1)) / s.unsqueeze(-1)
         below = torch.special.ndtr(t)
         mass = (below[..., 1:] - below[..., :-1]).clamp_min(0) * tilts.exp()
         return m, s, t, mass / mass.sum(-1, keepdim=True)
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
-        """Σ_j p_j E[x | cell j]; inside an interval x is linear in v, a Gaussian cut at its edges."""
-        knots = known(units)
-        m, s, t, share = self._law(theta, units)
-        below = torch.special.ndtr(t)
-        mass = (below[..., 1:] - below[..., :-1]).clamp_min(1e-300)
-        phi = _phi(t)
-        score = m.unsqueeze(-1) - s.unsqueeze(-1) * (phi[..., 1:] - phi[..., :-1]) / mass
-        # Where a cell has no mass, rounding must not throw its mean out of it.
+        """Σ over cells of p E[x | cell]; inside an interval x is linear in v, a Gaussian cut at its edges."""
+        flat = theta.reshape(-1, theta.shape[-1])
+        parts = [self._mean(part, known(units)) for part in flat.split(MEANS)]
+        return torch.cat(parts).reshape(*theta.shape[:-1], -1).to(theta.dtype)
+
+    def _mean(self, theta: Tensor, knots: Knots) -> Tensor:
+        m, log_s, tilts = self._parts(theta.double())
+        s = log_s.exp().unsqueeze(-1)
         edges = knots.edges.double()
+        t = (edges - m.unsqueeze(-1)) / s
+        below, phi = torch.special.ndtr(t), _phi(t)
+        mass = (below[..., 1:] - below[..., :-1]).clamp_min(0)
+        share = mass * tilts.exp().gather(-1, knots.group.expand(*m.shape, -1))
+        score = m.unsqueeze(-1) - s * (phi[..., 1:] - phi[..., :-1]) / mass.clamp_min(1e-300)
+        # Where a cell has no mass, rounding must not throw its mean out of it.
         score = torch.minimum(torch.maximum(score, edges[:, :-1]), edges[:, 1:])
         slope = knots.slope.double()
         inside = (score - knots.anchor_score.double()) / torch.where(slope == 0, 1.0, slope)
         value = knots.anchor.double() + torch.where(slope == 0, 0.0, inside)
-        return torch.where(share > 0, share * value, 0.0).sum(-1).to(theta.dtype)
+        return torch.where(share > 0, share * value, 0.0).sum(-1) / share.sum(-1)
 
     def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
         """x [*, M] of probabilities u [*, M]."""
         knots = known(units)
         m, s, t, share = self._law(theta, units)
         until = share.cumsum(-1)
-        cell = (until < u.unsqueeze(-1) * until[..., -1:]).sum(-1).clamp_max(self.cells - 1)
+        cell = (until < u.unsqueeze(-1) * until[..., -1:]).sum(-1).clamp_max(self.groups - 1)
         picked = cell.unsqueeze(-1)
         p = share.gather(-1, picked).squeeze(-1).clamp_min(1e-300)
         inside = ((u - (until.gather(-1, picked).squeeze(-1) - p)) / p).clamp(0, 1)
         low = t.gather(-1, picked).squeeze(-1)
         high = t[..., 1:].gather(-1, picked).squeeze(-1)
         v = m + s * _between(low, high, inside)
-        x = knots.values(cell, v.float()).double()
+        x = knots.values(v.float()).double()
         if bool((knots.half > 0).any()):
             x = torch.where(knots.half > 0, units.standardised(_rounded(units, knots, x)), x)
         return x.to(theta.dtype)
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
-        columns = theta.shape[-1] // (2 + self.cells)
+        columns = theta.shape[-1] // (2 + self.groups)
         u = torch.rand(*theta.shape[:-1], columns, generator=generator, dtype=torch.float64)
         return self.quantile(theta, own, u, units)
 
@@ -175,7 +183,7 @@ class Flexible(Likelihood):
         knots = known(units)
         place = knots.place(x)
         m, s, t, share = self._law(theta, units)
-        picked = place.cell.expand(m.shape).unsqueeze(-1)
+        picked = place.group.expand(m.shape).unsqueeze(-1)
         before = share.cumsum(-1).gather(-1, picked).squeeze(-1) - share.gather(-1, picked).squeeze(-1)
         p = share.gather(-1, picked).squeeze(-1)
         start, stop = t.gather(-1, picked).squeeze(-1), t[..., 1:].gather(-1, picked).squeeze(-1)
