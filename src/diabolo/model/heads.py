@@ -76,7 +76,7 @@ def _split(block: Block, config: Config, encoding: Encoding, stochastic: bool) -
         gaps = encoding.schema.groups[block.columns[0] - len(encoding.schema.columns)].gaps
         n = encoding.n_train
         return [(block, {"name": "multiplicity", "gaps": (gaps * n + 1) / (n + 2)})]
-    if block.kind == "ordinal" and likelihood_name(config.likelihood) != "flexible":
+    if block.kind == "ordinal":
         return [(block, {"name": "levels", "count": len(encoding.schema.columns[block.columns[0]].levels)})]
     names = encoding.schema.output_names
     default: Spec = default_likelihood(block.kind, stochastic)

@@ -9,6 +9,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from diabolo.data.encoding import SIGMA_FLOOR
 from diabolo.errors import ConfigError
 from diabolo.memory import Memory
 from diabolo.model.knots import Knots
@@ -20,6 +21,9 @@ __all__ = ["Flexible"]
 #: log s stays within these, and tilts within ± `TILT`: a wild row gives a finite gradient.
 LOW, HIGH, TILT = -5.0, 1.5, 8.0
 DENSITY = 1 / math.sqrt(2 * math.pi)
+#: Width of an atom of a column that is not rounded, in the column's σ: that of a Gaussian of the smallest σ that other
+#: likelihoods take.
+ATOM = SIGMA_FLOOR / DENSITY
 #: Rows whose mean is taken at once: it looks at every cell.
 MEANS = 512
 
@@ -80,7 +84,7 @@ class Flexible(Likelihood):
     a step. Beyond the training values the outer intervals go on, with the tails of a Gaussian in x.
     """
 
-    kinds = ("real", "integer", "ordinal")
+    kinds = ("real", "integer")
     in_scores = True
     #: Groups of each column's cells, which have a tilt each; the table says how many.
     groups: Annotated[int, Ge(1)] = 1
@@ -114,9 +118,8 @@ class Flexible(Likelihood):
         cost = total - tilt + (0.5 * t.square() + HALF_LOG_2PI + log_s - place.log_slope + scale)
         if bool(place.point.all()):
             return cost
-        # A rounded column's mass is taken per unit, as a density; a whole number's unit is 1.
-        step = torch.where(knots.half > 0, (2 * knots.half).clamp_min(1e-30).log() + scale, 0.0)
-        step = torch.where(place.atom, 0.0, step)
+        # A mass as a density: over a step of a rounded column (1 of whole numbers), else over an atom's width.
+        step = torch.where(knots.half > 0, 2 * knots.half, ATOM).log() + scale
         mass = log_mass((place.low - m) * inverse, (place.high - m) * inverse)
         return torch.where(place.point, cost, total - tilt - mass + step)
 
