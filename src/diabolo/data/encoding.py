@@ -346,7 +346,9 @@ class Encoding:
                 # A value that repeats comes back as itself, not to a rounding error.
                 at = torch.searchsorted(high, values[..., column].contiguous()).clamp_max(len(atom) - 1)
                 close = values[..., column] >= low[at]
-                values[..., column] = torch.where(close & (values[..., column] <= high[at]), atom[at], values[..., column])
+                values[..., column] = torch.where(
+                    close & (values[..., column] <= high[at]), atom[at], values[..., column]
+                )
         return values
 
     # ── what the likelihood and the file need ─────────────────────────────────────────────────────
@@ -369,7 +371,9 @@ class Encoding:
     @staticmethod
     def from_json(state: dict[str, Any]) -> Encoding:
         schema = Schema.from_json(state["schema"])
-        return Encoding(schema, state["center"], state["scale"], state["clip"], state["n_train"], state.get("marginals"))
+        return Encoding(
+            schema, state["center"], state["scale"], state["clip"], state["n_train"], state.get("marginals")
+        )
 
 
 def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None, config: Config) -> Encoding:

@@ -52,7 +52,9 @@ class Marginals:
         out = []
         for i, column in enumerate(self.columns):
             bounds = np.concatenate([[-np.inf], self.bounds[i], [np.inf]])
-            at = np.flatnonzero((self.slope[i] == 0) & np.isfinite(self.edges[i, :-1] + (self.edges[i, :-1] == -np.inf)))
+            at = np.flatnonzero(
+                (self.slope[i] == 0) & np.isfinite(self.edges[i, :-1] + (self.edges[i, :-1] == -np.inf))
+            )
             at = at[np.isfinite(bounds[at]) | np.isfinite(bounds[at + 1])]
             if len(at):
                 parts = (bounds[at], bounds[at + 1], self.anchor[i, at])
@@ -130,7 +132,9 @@ def _cells(cell: np.ndarray, step: float, weights: np.ndarray | None) -> _Law:
     mean = float(np.average(value, weights=mass)) if n else 0.0
     # A value comes back from its standardised form in single precision.
     near = 2e-6 * (np.abs(value[atom]) + np.abs(value[atom] - mean) + np.sqrt(np.average((value - mean) ** 2)))
-    tolerance = dict(zip(value[atom].tolist(), (np.full(int(atom.sum()), half) if half else near).tolist(), strict=True))
+    tolerance = dict(
+        zip(value[atom].tolist(), (np.full(int(atom.sum()), half) if half else near).tolist(), strict=True)
+    )
     return _scored(cells, n, float(value[0]), float(value[-1]), tolerance)
 
 
@@ -171,7 +175,9 @@ def _layout(value: np.ndarray, mass: np.ndarray, atom: np.ndarray, many: int, ha
             for lo, hi, i, j in zip(lows, highs, starts, stops, strict=True):
                 out.append(_Cell(lo, hi, float(mass[i:j].sum()), False))
         elif not (half and np.isfinite(low) and np.isfinite(high) and high - low < 3 * half):
-            out.append(_Cell(low + half if np.isfinite(low) else low, high - half if np.isfinite(high) else high, 0.0, False))
+            out.append(
+                _Cell(low + half if np.isfinite(low) else low, high - half if np.isfinite(high) else high, 0.0, False)
+            )
         if b < len(value):
             out.append(_Cell(value[b], value[b], float(mass[b]), True))
     return out

@@ -170,10 +170,14 @@ def _laws(schema: Schema, tensors: Mapping[str, np.ndarray]) -> Marginals | None
         array = found[name]
         if array.shape != (len(columns), width) or array.dtype != np.float64 or np.isnan(array).any():
             raise ConfigError(f"tensor 'laws.{name}' must be [{len(columns)}, {width}] F64 without NaN")
-    if any(not (np.diff(found[name], axis=1)[np.isfinite(found[name][:, 1:])] >= 0).all() for name in ("edges", "bounds")):
+    if any(
+        not (np.diff(found[name], axis=1)[np.isfinite(found[name][:, 1:])] >= 0).all() for name in ("edges", "bounds")
+    ):
         raise ConfigError("tensors 'laws.edges' and 'laws.bounds' must rise")
     if not all(np.isfinite(found[name]).all() for name in LAWS[2:]) or (found["slope"] < 0).any():
-        raise ConfigError("tensors 'laws.anchor', 'laws.anchor_score' and 'laws.slope' must be finite, slopes from 0 up")
+        raise ConfigError(
+            "tensors 'laws.anchor', 'laws.anchor_score' and 'laws.slope' must be finite, slopes from 0 up"
+        )
     return Marginals(columns, **found)
 
 

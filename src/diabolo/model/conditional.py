@@ -123,7 +123,12 @@ def leave_one_out(
 
 
 def drawn(
-    model: Model, rows: Encoded, seen: Tensor, order: Sequence[int], generator: torch.Generator, skip: Tensor | None = None
+    model: Model,
+    rows: Encoded,
+    seen: Tensor,
+    order: Sequence[int],
+    generator: torch.Generator,
+    skip: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Inputs [B, D] with every variable that is not `seen` [B, V] drawn in this order, each given those before it.
 
@@ -148,7 +153,9 @@ def drawn(
             picked = variable.sample(variable.law(some, seen[todo]), generator)
             part, true = x[todo], raw[todo]
             variable.write(true, picked)
-            variable.write(part, picked.clamp(-model.encoding.clip, model.encoding.clip) if _is_number(variable) else picked)
+            variable.write(
+                part, picked.clamp(-model.encoding.clip, model.encoding.clip) if _is_number(variable) else picked
+            )
             x[todo], raw[todo] = part, true
             seen[todo, v] = True
         if variable.single.block.kind == "slots":

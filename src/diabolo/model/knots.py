@@ -105,7 +105,15 @@ class Knots:
         low = torch.where(atom, left, torch.maximum(score - reach, left))
         high = torch.where(atom, right, torch.minimum(score + reach, right))
         point = ~atom & (self.half == 0)
-        return Place(self._at(self.group, cell), score, torch.where(atom, 0.0, slope.clamp_min(1e-30).log()), low, high, point, atom)
+        return Place(
+            self._at(self.group, cell),
+            score,
+            torch.where(atom, 0.0, slope.clamp_min(1e-30).log()),
+            low,
+            high,
+            point,
+            atom,
+        )
 
     def values(self, score: Tensor) -> Tensor:
         """x of normal scores [*, M]: the inverse of `scores`."""

@@ -25,7 +25,9 @@ class Corruption(Entry, abc.ABC):
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Return x̃ [*lead, B, D] for x [B, D]; each member gets its own noise."""
 
-    def hide(self, rows: Encoded, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor | None:
+    def hide(
+        self, rows: Encoded, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator
+    ) -> Tensor | None:
         """The cells that the encoder may not see, [*lead, B, V] bool, where the distance is to these alone; or None.
 
         V variables in the order of `Encoding.parents`.

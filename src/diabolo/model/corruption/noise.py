@@ -55,7 +55,9 @@ class Mask(Corruption):
     def marks(self) -> bool:
         return self.rate == "any"
 
-    def hide(self, rows: Encoded, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor | None:
+    def hide(
+        self, rows: Encoded, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator
+    ) -> Tensor | None:
         if self.rate != "any" and self.distance == "all":
             return None
         n, device = len(rows), rows.x.device
