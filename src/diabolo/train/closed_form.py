@@ -32,7 +32,7 @@ from diabolo.train.logistic import Labeled, logistic_regressions
 __all__ = ["Moments", "has_closed_form", "solve"]
 
 #: Columns at most, and rows per column at least, for covariances without a model.
-WIDE, ROWS_PER_COLUMN = 64, 5
+WIDE, ROWS_PER_COLUMN = 32, 5
 #: Smallest noise of the components, as a share of the mean variance: rows of an exact plane have none.
 NOISE = 1e-6
 #: Passes of EM at most, each over all rows.
