@@ -155,7 +155,7 @@ def test_few_patterns_and_all_rows_for_themselves_agree(monkeypatch):
     seen = torch.ones_like(x, dtype=torch.bool)
     seen[:80, 1:3] = False
     grouped = fit(x, 2, seen)
-    monkeypatch.setattr(factor_sums, "_patterns", lambda seen: (seen.double(), torch.arange(len(seen))))
+    monkeypatch.setattr(factor_sums, "patterns_of", lambda seen: (seen.double(), torch.arange(len(seen))))
     assert torch.allclose(joint(grouped), joint(fit(x, 2, seen)), atol=1e-10)
 
 

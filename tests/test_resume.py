@@ -251,7 +251,8 @@ def test_without_a_checkpoint_it_starts_afresh(tmp_path):
 
 def test_a_closed_form_needs_none(tmp_path, monkeypatch):
     monkeypatch.setenv("DIABOLO_CHECKPOINT_SECONDS", "0")
-    Autoencoder(network="linear", latent_dim=2).fit(plain(), checkpoint=tmp_path / "c.ckpt", resume=True)
+    for table in (plain(), plain().mask(plain() > 1.5)):
+        Autoencoder(network="linear", latent_dim=2).fit(table, checkpoint=tmp_path / "c.ckpt", resume=True)
     assert os.listdir(tmp_path) == []
 
 

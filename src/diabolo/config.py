@@ -111,7 +111,7 @@ class Config:
     patience: Annotated[int, Ge(1), Lt(1 << 31)] = 10
     #: Share of rows that decide when to stop (at most 10,000 rows).
     stop_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
-    #: "auto" solves a linear Gaussian autoencoder in closed form; "gradient" always trains.
+    #: "auto" solves a linear Gaussian autoencoder (by EM where cells are missing); "gradient" always trains.
     solver: Literal["auto", "gradient"] = "auto"
     #: "auto": CUDA where present, else CPU; "mps" on request.
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -1,34 +1,68 @@
 """The linear autoencoder under a Gaussian likelihood, solved instead of trained: principal components.
 
 Baldi, Hornik 1989: the squared error of a linear autoencoder has one minimum, the span of the K leading
-eigenvectors of the covariance. Moments are added up chunk by chunk in double precision.
+eigenvectors of the covariance. Moments are added up chunk by chunk in double precision. Where cells are missing, the
+covariance is the likeliest one given the cells that are there (`train/covariance.py`). A wide table, or one of few
+rows, has too many covariances for that: it takes those of K factors and isotropic noise (`train/factors.py`), which
+err where the spectrum has no gap after K. A missing cell enters the encoder as its column's mean.
+
+Whether a cell is missing has a likelihood of its own, which no closed form covers together with the squared error. The
+code is that of the values alone. Given the code, each indicator's best logit is one logistic regression, a convex
+problem; it keeps what the gaps have to do with the values.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from diabolo.data.sources import Source
 from diabolo.model.autoencoder import Model
+from diabolo.model.heads import Head
+from diabolo.model.likelihood.discrete import Bernoulli
 from diabolo.model.likelihood.real import Gaussian
 from diabolo.model.networks import Affine
+from diabolo.train.covariance import fit_covariance
+from diabolo.train.factor_sums import Rows
+from diabolo.train.factors import fit_factors
+from diabolo.train.logistic import Labeled, logistic_regressions
 
 __all__ = ["Moments", "has_closed_form", "solve"]
 
+#: Columns at most, and rows per column at least, for covariances without a model.
+WIDE, ROWS_PER_COLUMN = 32, 5
+#: Smallest noise of the components, as a share of the mean variance: rows of an exact plane have none.
+NOISE = 1e-6
+#: Passes of EM at most, each over all rows.
+PASSES = 200
 
-def has_closed_form(model: Model, masked: bool) -> bool:
-    """Whether the optimum is the principal subspace: linear, point, clean, and one fixed σ for all."""
-    config, heads = model.config, model.heads
+
+def has_closed_form(model: Model) -> bool:
+    """Whether the optimum is the principal subspace: linear, point, clean, and one fixed σ for all values."""
+    config = model.config
     if config.robust != "none" or config.contamination is not None:
         return False  # which rows count depends on the fit
-    if config.solver != "auto" or masked or model.lead or len(heads) != 1 or model.latent.stochastic:
+    if config.solver != "auto" or model.lead or model.latent.stochastic:
         return False
-    gaussian = heads[0].likelihood
-    if not isinstance(gaussian, Gaussian) or gaussian.sigma == "learned":
+    values, gaps = _heads(model)
+    if not values or not all(isinstance(h.likelihood, Bernoulli) for h in gaps):
         return False
-    variance = gaussian.variance(torch.empty(0), {}, heads[0].units)
+    variances = []
+    for head in values:
+        if not isinstance(head.likelihood, Gaussian) or isinstance(head.likelihood.sigma, str):
+            return False
+        variances.append(head.likelihood.variance(torch.empty(0), {}, head.units))
+    variance = torch.cat(variances)
     plain = model.corruption.name == "none" and model.regularizer.name == "none" and _is_affine(model)
     return plain and bool((variance == variance[0]).all())
+
+
+def _heads(model: Model) -> tuple[list[Head], list[Head]]:
+    """Heads of values, and those of whether cells are missing: at most one, the last."""
+    values = [h for h in model.heads if h.block.kind != "missing"]
+    return values, [h for h in model.heads if h.block.kind == "missing"]
 
 
 def _is_affine(model: Model) -> bool:
@@ -56,18 +90,62 @@ class Moments:
         return mean, 0.5 * (covariance + covariance.T)
 
 
-def solve(model: Model, moments: Moments) -> None:
+@torch.no_grad()
+def solve(model: Model, train: Source) -> None:
     """Set encoder V_Kᵀ (x − m) and decoder V_K z + m; each component's largest entry is positive."""
-    mean, covariance = moments.mean_and_covariance()
+    values, gaps = _heads(model)
+    width = values[-1].block.stop
+    k = min(model.latent_dim, width)
+    mean, covariance = _moments(train, width, k)
     _, vectors = torch.linalg.eigh(covariance)
-    k = min(model.latent_dim, len(mean))
     basis = vectors.flip(-1)[:, :k]
     largest = basis.gather(0, basis.abs().argmax(0, keepdim=True))
     basis = basis * largest.sign()
     views = model.store.views
     for view in views.values():
         view.zero_()
-    views["encoder.0.weight"][:k] = basis.T.float()
+    views["encoder.0.weight"][:k, :width] = basis.T.float()
     views["encoder.0.bias"][:k] = -(basis.T @ mean).float()
-    views["decoder.0.weight"][:, :k] = basis.float()
-    views["decoder.0.bias"][:] = mean.float()
+    views["decoder.0.weight"][:width, :k] = basis.float()
+    views["decoder.0.bias"][:width] = mean.float()
+    if gaps:
+        input_of = {c: h.block.start + i for h in values for i, c in enumerate(h.block.columns)}
+        at = torch.tensor([input_of[c] for c in gaps[0].block.columns])
+        views["encoder.0.weight"][:k, width:] = (basis[at] * mean[at, None]).T.float()
+        slopes, intercepts = _missingness(model, train, gaps[0], k)
+        views["decoder.0.weight"][width:, :k] = slopes.float()
+        views["decoder.0.bias"][width:] = intercepts.float()
+
+
+def _moments(train: Source, width: int, k: int) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of the values, [D] and [D, D]; with gaps, those that EM finds."""
+    if not train.masked:
+        moments = Moments(width)
+        for rows, weights in train.chunks():
+            moments.add(rows.x[:, :width], weights)
+        return moments.mean_and_covariance()
+
+    def chunks() -> Iterator[Rows]:
+        return ((rows.x[:, :width], weights, rows.present) for rows, weights in train.chunks())
+
+    if width <= WIDE and len(train) >= ROWS_PER_COLUMN * width:
+        return fit_covariance(chunks, width, NOISE, PASSES)
+    # Noise of its own needs a dimension that no factor has; where K is D, the last one stands orthogonal to the others.
+    rank = min(k, width - 1)
+    fitted = fit_factors(chunks, width, rank, "isotropic", floor=1e-30, shrink=NOISE, passes=PASSES)
+    return fitted.mean, fitted.loadings @ fitted.loadings.T
+
+
+def _missingness(model: Model, train: Source, head: Head, k: int) -> tuple[Tensor, Tensor]:
+    """Slopes [J, K] and intercepts [J] of the logits that a column's cell is missing, given the code."""
+
+    def chunks() -> Iterator[Labeled]:
+        for rows, weights in train.chunks():
+            yield model.encode(rows.x).mean[:, :k], head.inputs(rows.x), weights
+
+    moments = Moments(k)
+    for code, _, weights in chunks():
+        moments.add(code, weights)
+    center, covariance = moments.mean_and_covariance()
+    spread = covariance.diagonal().clamp_min(0.0).sqrt()
+    return logistic_regressions(chunks, center, torch.where(spread > 0, spread, 1.0), len(head.block.columns))

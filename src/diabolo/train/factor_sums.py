@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Factors", "Rows", "Sums", "log_likelihood", "sums_of_moments", "sums_of_rows"]
+__all__ = ["Factors", "Rows", "Sums", "log_likelihood", "patterns_of", "sums_of_moments", "sums_of_rows"]
 
 #: x [n, D], weights [n] or None, seen [n, D] or None where every cell is.
 Rows = tuple[Tensor, Tensor | None, Tensor | None]
@@ -83,7 +83,7 @@ class Expected(NamedTuple):
 
 def _expect(at: Factors, x: Tensor, seen: Tensor) -> Expected:
     width, rank = at.loadings.shape
-    patterns, which = _patterns(seen)
+    patterns, which = patterns_of(seen)
     pull = at.loadings / at.noise[:, None]
     squares = (pull[:, :, None] * at.loadings[:, None, :]).reshape(width, rank * rank)
     inner = (patterns @ squares).reshape(len(patterns), rank, rank) + torch.eye(rank, dtype=torch.float64)
@@ -97,7 +97,7 @@ def _expect(at: Factors, x: Tensor, seen: Tensor) -> Expected:
     return Expected(patterns, which, away, mean, covariance, -0.5 * (logdet[which] + distance))
 
 
-def _patterns(seen: Tensor) -> tuple[Tensor, Tensor]:
+def patterns_of(seen: Tensor) -> tuple[Tensor, Tensor]:
     """Different rows of `seen`, and which each row is: rows that lack the same cells share one matrix."""
     there = seen.double()
     key = there @ torch.arange(2, seen.shape[1] + 2, dtype=torch.float64).sqrt()

@@ -55,11 +55,8 @@ def fit(
 
 def _fit(model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkpoint: Checkpoint | None) -> list[Epoch]:
     started = time.perf_counter()
-    if has_closed_form(model, train.masked):
-        moments = Moments(model.encoding.width)
-        for rows, weights in train.chunks():
-            moments.add(rows.x, weights)
-        solve(model, moments)
+    if has_closed_form(model):
+        solve(model, train)
         value = float(validate(model, stop if len(stop) else train.some()).mean())
         seconds = time.perf_counter() - started
         history = [Epoch(1, value, 0.0, value, 0.0, model.config.beta, seconds, len(train), 0, True, 0.0)]

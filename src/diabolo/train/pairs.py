@@ -7,6 +7,9 @@ from torch import Tensor
 
 __all__ = ["Pairs"]
 
+#: Rows in double precision at once.
+TILE = 8192
+
 
 class Pairs:
     """Sums over pairs of columns, of rows [*, D] that arrive in chunks; without gaps they are the usual moments."""
@@ -22,11 +25,14 @@ class Pairs:
 
     def add(self, x: Tensor, weights: Tensor | None = None, seen: Tensor | None = None) -> None:
         """Count rows x [n, D] with weights [n]; `seen` [n, D] is None where every cell is there."""
-        if not len(x):
-            return
-        x = x.cpu().double()
-        w = torch.ones(len(x), dtype=torch.float64) if weights is None else weights.cpu().double()
-        there = None if seen is None or bool((seen > 0).all()) else (seen.cpu() > 0)
+        for part in range(0, len(x), TILE):
+            tile = slice(part, part + TILE)
+            masks = (None if t is None else t[tile].cpu() for t in (weights, seen))
+            self._add(x[tile].cpu().double(), *masks)
+
+    def _add(self, x: Tensor, weights: Tensor | None, seen: Tensor | None) -> None:
+        w = torch.ones(len(x), dtype=torch.float64) if weights is None else weights.double()
+        there = None if seen is None or bool((seen > 0).all()) else seen > 0
         if self.origin is None:
             # Sums of squares lose digits where the mean is large beside the spread.
             safe = x if there is None else torch.where(there, x, 0.0)

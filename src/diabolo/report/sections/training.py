@@ -28,7 +28,7 @@ class TrainingSection(PageSection):
             return Missing("The file holds no history of a training.")
         if len(history) < 2:
             solved = best.get("learning_rate") == 0.0
-            how = "was solved in closed form: principal components" if solved else "is one pass"
+            how = "was solved: principal components" if solved else "is one pass"
             facts = f"The training {how}; loss on the stop rows {number(best['validation'])} nats per row."
             return Shown(facts, [])
         seconds = sum(h.get("seconds") or 0.0 for h in history)
