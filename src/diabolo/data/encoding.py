@@ -351,6 +351,21 @@ class Encoding:
                 )
         return values
 
+    def values_of(self, x: Tensor) -> Tensor:
+        """Cells [*, C] in original units of inputs [*, D], as `encode` gives them."""
+        parts: dict[int, Tensor] = {}
+        for i, block in enumerate(self.blocks):
+            part = x[..., block.start : block.stop]
+            if block.kind == "angle":
+                c, s = part.chunk(2, dim=-1)
+                part = torch.atan2(s, c)
+            elif block.kind == "categorical":
+                part = part.argmax(-1, keepdim=True)
+            elif block.kind == "slots":
+                part = part.sum(-1, keepdim=True)
+            parts[i] = part
+        return self.decode(parts)
+
     # ── what the likelihood and the file need ─────────────────────────────────────────────────────
 
     def sigma_floor(self, block: Block) -> np.ndarray:

@@ -16,13 +16,13 @@ from sklearn.utils.validation import check_is_fitted
 from diabolo.artifact import Section
 from diabolo.config import RandomState, seed_of
 from diabolo.data.dtypes import mean_type
-from diabolo.data.matching import matched
-from diabolo.data.table import Table, TableLike, TableOut, as_table, check_weights, from_values
+from diabolo.data.table import TableLike, TableOut, as_table, check_weights, from_values
 from diabolo.data.tiles import padded, tiles
 from diabolo.detect.choice import density
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError, DataError, ModelFileError
+from diabolo.estimators.conditionals import HasConditionals
 from diabolo.estimators.faces import Face, face_of
 from diabolo.estimators.settings import HasSettings
 from diabolo.file.generator import generator_section
@@ -42,7 +42,7 @@ from diabolo.train.progress import print_epoch
 __all__ = ["Autoencoder"]
 
 
-class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSettings):
+class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSettings):
     """An autoencoder of chosen parts, fitted on unlabelled rows.
 
     loss(x) = −log p(x | z) + β Ω, with z from the encoder of a possibly corrupted x (docs/notation.md).
@@ -128,13 +128,9 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
 
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
 
-    def _table(self, X: TableLike) -> Table:
-        check_is_fitted(self, "model_")
-        return matched(as_table(X), self.model_.encoding.schema, type(self).__name__)
-
     def transform(self, X: TableLike) -> np.ndarray:
         """The posterior mean μ(x), [n, K], in X's float type."""
-        table = self._table(X)
+        table = self._known(X)
         out = np.empty((len(table), self.model_.latent_dim), table.values.dtype)
         with torch.inference_mode():
             for part, tile in padded(table.values):
@@ -172,7 +168,7 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         """
         if draws is not None and (not isinstance(draws, (int, np.integer)) or draws < 1):
             raise ConfigError(f"draws = {draws!r}; allowed are whole numbers from 1 up, or None for the mean")
-        table, schema = self._table(X), self.model_.encoding.schema
+        table, schema = self._known(X), self.model_.encoding.schema
         out = reconstructed(self.model_, table.values, draws, seed_of(random_state), only_missing)
         if draws is not None:
             return out if table.shape is None else out.reshape(draws, len(table), *table.shape)
@@ -188,7 +184,7 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
             ConfigError: an unknown score, or one that needs more than the autoencoder has: a latent with a width, rows
                 or members that a detector keeps.
         """
-        table = self._table(X)
+        table = self._known(X)
         return score_table(Reference(self.model_), table.values, [score])[score]
 
     def score_samples(self, X: TableLike) -> np.ndarray:
@@ -197,7 +193,7 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
 
     def score(self, X: TableLike, y: object = None) -> float:
         """Mean log-density per row in nats (its lower bound for a Gaussian latent); for model selection."""
-        table = self._table(X)
+        table = self._known(X)
         name = density(self.model_)
         return -float(np.mean(score_table(Reference(self.model_), table.values, [name])[name]))
 
@@ -244,7 +240,7 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         Raises:
             DataError: fewer than ten rows of X are new to the autoencoder.
         """
-        values = self._table(X).values
+        values = self._known(X).values
         return judge(self.sampler_, self.fitted_.row_hashes, values, n, seed_of(random_state), method)
 
     def interpolate(self, a: TableLike, b: TableLike, steps: int = 10) -> np.ndarray:

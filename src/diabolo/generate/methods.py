@@ -18,6 +18,7 @@ from diabolo.generate.mixture import CodeMixture, fit_mixture
 from diabolo.generate.reweighting import Ratio, fit_ratio
 from diabolo.generate.trees import Trees, smallest_leaf
 from diabolo.model.autoencoder import Model
+from diabolo.model.conditional import drawn_rows
 from diabolo.registry import Entry, Registry
 
 __all__ = ["MOST_COLUMNS", "Method", "Sampler", "automatic_method", "codes_of", "methods"]
@@ -141,6 +142,8 @@ methods: Registry[Method] = Registry("method", __package__)
 def automatic_method(sampler: Sampler, mean: bool) -> str:
     """The method of `auto`: trees for rows of a table, the decoder for means, images and very many columns."""
     schema = sampler.model.encoding.schema
+    if sampler.model.masking is not None and not mean:
+        return "masked"
     if sampler.rows is None:
         return "prior"
     return "mixture" if mean or schema.shape is not None or len(schema.columns) > MOST_COLUMNS else "trees"
@@ -230,6 +233,25 @@ class FromTrees(Method):
         if ratio is None:
             return trees.draw(n, given, rng)
         return ratio.draw(lambda m: trees.draw(m, given, rng), n, self.candidates, rng)
+
+
+@methods.register("masked")
+class FromConditionals(Method):
+    """One column after the other in a random order, each from its law given those before; of a masked autoencoder."""
+
+    #: Rows that share an order: the fewer, the more orders, and the more passes.
+    rows: Annotated[int, Ge(1), Le(65_536)] = 512
+
+    def draw(
+        self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
+    ) -> np.ndarray:
+        if mean:
+            raise ConfigError("method 'masked' draws rows and has no mean; with mean=True take 'mixture' or 'prior'")
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, n, self.rows):
+                parts.append(drawn_rows(sampler.model, min(self.rows, n - start), given, generator).numpy())
+        return np.concatenate(parts)
 
 
 def _numpy(generator: torch.Generator) -> np.random.Generator:

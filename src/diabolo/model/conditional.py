@@ -8,17 +8,20 @@ Passes are over tiles of rows, all rows of a tile in the same order of variables
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded
+from diabolo.data.tiles import padded
 from diabolo.model.autoencoder import Model
+from diabolo.model.laws import Law
 from diabolo.model.masking import variables_there
 from diabolo.model.variables import Variable, masking_of, variables
 
-__all__ = ["chain_nll", "drawn", "leave_one_out", "orders_of"]
+__all__ = ["chain_nll", "drawn_rows", "fill_theta", "laws", "leave_one_out", "orders_of", "parents_first"]
 
 #: Variables that are priced one by one; more come in blocks, each given the blocks before it.
 MOST_STEPS = 64
@@ -120,6 +123,76 @@ def leave_one_out(
             use(v, v.law(Encoded(x, clipped.present), seen))
         else:
             use(v, v.law(clipped, seen))
+
+
+def laws(model: Model, values: np.ndarray, columns: Iterable[int] | None = None) -> dict[int, Law]:
+    """The law of each column given the other cells of its row, by output column.
+
+    One pass over the rows for each column.
+
+    Args:
+        values: rows [n, C] in the schema's order and levels.
+        columns: output columns; None for all that vary.
+    """
+    parts: dict[int, list[tuple[Variable, Tensor, Tensor, Tensor]]] = {}
+    with torch.inference_mode():
+        for part, tile in padded(values):
+            rows, size = model.encoding.encode(tile), part.stop - part.start
+            there = variables_there(rows, len(model.encoding.parents[0]))
+
+            def keep(v: Variable, theta: Tensor, rows: Encoded = rows, there: Tensor = there, n: int = size) -> None:
+                cells = rows.x[:n, v.inputs], there[:n, v.number]
+                parts.setdefault(v.column, []).append((v, theta[:n], *cells))
+
+            leave_one_out(model, rows, columns, keep)
+    out = {}
+    for column in sorted(parts):
+        found = parts[column]
+        theta, x, there = (torch.cat([p[i] for p in found]) for i in (1, 2, 3))
+        out[column] = Law(found[0][0], theta, x, there)
+    return out
+
+
+def fill_theta(model: Model, rows: Encoded) -> Tensor:
+    """theta [B, width] of all columns given the cells that rows have, as if the missing ones were there."""
+    masking = masking_of(model)
+    seen, x = variables_there(rows, masking.variables), rows.clipped(model.encoding.clip).x.clone()
+    for block in model.encoding.blocks:
+        if block.kind == "missing":
+            x[:, block.start : block.stop] = 0.0
+    return model.predict(Encoded(x, rows.present), seen)
+
+
+def drawn_rows(model: Model, n: int, given: Mapping[int, float], generator: torch.Generator) -> Tensor:
+    """n rows [n, C] in original units, all drawn in one random order of the variables.
+
+    Args:
+        given: cells by column of the table, which every row has and whose values the others are drawn given; NaN for a
+            missing one.
+    """
+    encoding = model.encoding
+    order = parents_first(model, torch.randperm(masking_of(model).variables, generator=generator).tolist())
+    columns = len(encoding.schema.columns)
+    cells = torch.full((1, columns), torch.nan, dtype=torch.float64)
+    for c, value in given.items():
+        cells[0, c] = value
+    first = encoding.encode(cells).rows(torch.zeros(n, dtype=torch.int64))
+    seen = torch.zeros(n, len(order), dtype=torch.bool)
+    slots, gaps = encoding.parents
+    for c in given:
+        if c in encoding.cells:
+            v = encoding.cells.index(c)
+            seen[:, v] = not math.isnan(given[c])
+            if gaps[v] != v:
+                seen[:, gaps[v]] = True
+    x = torch.where(seen[:, encoding.variable_of_input], first.x, 0.0)
+    skip = seen.new_zeros(seen.shape)
+    for c in (c for c in given if math.isnan(given[c]) and c in encoding.cells):
+        skip[:, encoding.cells.index(c)] = True
+    values = encoding.values_of(drawn(model, Encoded(x), seen, order, generator, skip)[0])
+    for c, value in given.items():
+        values[:, c] = value
+    return values
 
 
 def drawn(

@@ -62,6 +62,13 @@ class VonMises(Likelihood):
         seed = int(torch.randint(1 << 62, (), generator=generator))
         return torch.from_numpy(np.random.default_rng(seed).vonmises(angle, kappa))
 
+    def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
+        from scipy.stats import vonmises
+
+        angle, kappa = self._angle_and_kappa(theta, units)
+        found = angle + vonmises.ppf(u.double().numpy(), kappa)
+        return torch.from_numpy(np.remainder(found + np.pi, 2 * np.pi) - np.pi)
+
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         """P(X ≤ x) on the turn that starts half a turn before φ̂."""
         from scipy.stats import vonmises

@@ -156,6 +156,24 @@ class Likelihood(Entry, abc.ABC):
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         """P(X ≤ x), [*, B, columns], float64, for values x of the columns (an angle in radians)."""
 
+    def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
+        """The smallest x with P(X ≤ x) ≥ u, [*, B, columns] float64, for shares u that broadcast: the inverse of `cdf`.
+
+        By bisection, to 1e-10 of the span of ± 1e4 standardised units.
+        """
+        shape = torch.broadcast_shapes(self.mean(theta, units).shape, u.shape)
+        low, high = torch.full(shape, -1e4, dtype=torch.float64), torch.full(shape, 1e4, dtype=torch.float64)
+        for _ in range(48):
+            middle = 0.5 * (low + high)
+            below = self.cdf(theta, own, middle, units) < u
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return high
+
+    def interval(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> tuple[Tensor, Tensor]:
+        """P(X < x) and P(X ≤ x), [*, B, columns] float64; equal where x has a density."""
+        upto = self.cdf(theta, own, x, units)
+        return upto, upto
+
 
 likelihoods: Registry[Likelihood] = Registry("likelihood", __package__)
 

@@ -48,6 +48,12 @@ class Bernoulli(Likelihood):
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         return (torch.rand(theta.shape, generator=generator) < theta.sigmoid()).to(theta.dtype)
 
+    def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
+        return (u > 1 - theta.double().sigmoid()).double()
+
+    def interval(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> tuple[Tensor, Tensor]:
+        return self.cdf(theta, own, x - 1, units), self.cdf(theta, own, x, units)
+
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         p = theta.double().sigmoid()
         return torch.where(x >= 1, 1.0, torch.where(x >= 0, 1 - p, 0.0))
@@ -80,6 +86,12 @@ class Categorical(Likelihood):
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         return _draw(theta, generator)
+
+    def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
+        return _position(theta, u).double()
+
+    def interval(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> tuple[Tensor, Tensor]:
+        return _cumulative(theta, x - 1), _cumulative(theta, x)
 
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         return _cumulative(theta, x)
@@ -119,6 +131,13 @@ class Levels(Likelihood):
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         return self._values(units)[_draw(theta, generator).long()]
 
+    def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
+        return self._values(units)[_position(theta, u)].double()
+
+    def interval(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> tuple[Tensor, Tensor]:
+        at = self._nearest(x.squeeze(-1), units).unsqueeze(-1)
+        return _cumulative(theta, at - 1), _cumulative(theta, at)
+
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         below = (self._values(units).to(x.dtype) <= x.unsqueeze(-1) + 1e-6).sum(-1) - 1
         return _cumulative(theta, below)
@@ -129,6 +148,12 @@ def _draw(theta: Tensor, generator: torch.Generator) -> Tensor:
     flat = theta.softmax(-1).reshape(-1, theta.shape[-1])
     drawn = torch.multinomial(flat, 1, generator=generator)
     return drawn.reshape(*theta.shape[:-1], 1).to(theta.dtype)
+
+
+def _position(theta: Tensor, u: Tensor) -> Tensor:
+    """The first position whose cumulative share reaches u, [*, 1] int64."""
+    until = theta.double().softmax(-1).cumsum(-1)
+    return (until < u - 1e-12).sum(-1, keepdim=True).clamp_max(theta.shape[-1] - 1)
 
 
 def _cumulative(theta: Tensor, x: Tensor) -> Tensor:
@@ -185,6 +210,12 @@ class Multiplicity(Likelihood):
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         return _draw(theta, generator)
+
+    def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
+        return _position(theta, u).double()
+
+    def interval(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> tuple[Tensor, Tensor]:
+        return _cumulative(theta, x - 1), _cumulative(theta, x)
 
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         return _cumulative(theta, x)

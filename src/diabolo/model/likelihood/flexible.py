@@ -179,12 +179,12 @@ class Flexible(Likelihood):
         return self.quantile(theta, own, u, units)
 
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
-        return self.interval(theta, x.to(theta.dtype), units)[1]
+        return self.interval(theta, own, x, units)[1]
 
-    def interval(self, theta: Tensor, x: Tensor, units: Units) -> tuple[Tensor, Tensor]:
+    def interval(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> tuple[Tensor, Tensor]:
         """P(X < x) and P(X ≤ x), [*, M] float64; equal where x has a density."""
         knots = known(units)
-        place = knots.place(x)
+        place = knots.place(x.to(theta.dtype))
         m, s, t, share = self._law(theta, units)
         picked = place.group.expand(m.shape).unsqueeze(-1)
         before = share.cumsum(-1).gather(-1, picked).squeeze(-1) - share.gather(-1, picked).squeeze(-1)
