@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import os
 import resource
 import struct
@@ -328,6 +329,8 @@ def test_a_file_without_its_codec_section_needs_it(fitted):
     table, out = slotted(500, seed=2), io.BytesIO()
     write_file(out, table.to_batches(), fitted.plan_, {"container": "arrow"}, external=True)
     section = fitted.plan_.autoregressive.to_bytes()
+    card = json.loads(unpack(BytesReader(section).piece(), 1 << 20))
+    assert set(card) == {"groups", "families"}, "no name of the network, which may change, stands in a file"
     assert decompress(out.getvalue(), section).equals(decompress(fitted.compress(table)))
     with pytest.raises(CompressedFileError, match="--model"):
         decompress(out.getvalue())
