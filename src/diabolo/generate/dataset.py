@@ -163,7 +163,10 @@ def reconstructed_rows_of(
         for values, cells in pieces if draws is None else regrouped(pieces, TILE):
             place, n = passed.rows, len(values)
             out = reconstructed(model, values, draws, generator)
-            passed.add(unreadable(encoded(model, values).mean), _why(model, values))
+            # A draw may be of missing cells alone, so that the code has the last word.
+            none = np.isnan(out).all(axis=(0, 2))
+            none[none] = unreadable(encoded(model, values[none]).mean)
+            passed.add(none, _why(model, values))
             own = batch_of(out.transpose(1, 0, 2).reshape(k * n, -1)).columns
             which = np.repeat(np.arange(n), k)
             first = [] if draws is None else [pa.array(place + which), pa.array(np.tile(np.arange(k), n))]
