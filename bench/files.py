@@ -170,6 +170,9 @@ def chain(path: Path, folder: Path) -> dict[str, object]:
         "score": ("score", model, path, "-o", folder / "s.parquet", "-q", *reading),
         "compress": ("compress", model, path, "-o", folder / "a.dbl", "--no-verdict", *reading),
         "decompress": ("decompress", folder / "a.dbl", "-o", folder / "b.parquet"),
+        "encode": ("encode", model, path, "-o", folder / "z.parquet", "-q", *reading),
+        "decode": ("decode", model, folder / "z.parquet", "-o", folder / "x.parquet", "-q"),
+        "reconstruct": ("reconstruct", model, path, "-o", folder / "y.parquet", "-q", *reading),
         "sample": ("sample", model, "-n", 20, "-o", folder / "n.csv"),
     }.items():
         status, said, seconds[verb] = run(*words)

@@ -65,7 +65,7 @@ def mixed(n, seed=0):
 
 
 def corpus():
-    """(file, its rows) of a masked autoencoder's, and of every simple way's; some chunks each."""
+    """(file, its rows) of an autoregressive network's, and of every simple way's; some chunks each."""
     table, out = slotted(12, seed=1), io.BytesIO()
     plan = Compressor(max_error=1e-3, column_error={"j1_pt": "0.1%", "j2_pt": "0.1%"}).fit(slotted(2_000)).plan_
     write_file(out, table.to_batches(), plan, {"container": "arrow"}, rows=6)

@@ -1,6 +1,7 @@
 """The suite's slowest tests by CPU seconds, which a busy machine stretches far less than seconds on the wall.
 
-`make slowest` runs the suite with this file as a pytest plugin (`-p slowest`) and prints the list; see docs/suite.md.
+`make slowest` runs the suite with this file as a pytest plugin (`-p tests.slowest`) and prints the list
+(docs/suite.md).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import os
 import resource
 import struct
@@ -308,7 +309,7 @@ def fitted():
     return Compressor(max_error=1e-3, column_error={"j1_pt": "0.1%", "j2_pt": "0.1%"}).fit(slotted(4_000))
 
 
-def test_the_masked_autoencoder_pays_and_keeps_the_bounds(fitted):
+def test_the_autoregressive_network_pays_and_keeps_the_bounds(fitted):
     table = slotted(4_000, seed=9)
     data = fitted.compress(table)
     back = decompress(data)
@@ -327,7 +328,9 @@ def test_the_masked_autoencoder_pays_and_keeps_the_bounds(fitted):
 def test_a_file_without_its_codec_section_needs_it(fitted):
     table, out = slotted(500, seed=2), io.BytesIO()
     write_file(out, table.to_batches(), fitted.plan_, {"container": "arrow"}, external=True)
-    section = fitted.plan_.masked.to_bytes()
+    section = fitted.plan_.autoregressive.to_bytes()
+    card = json.loads(unpack(BytesReader(section).piece(), 1 << 20))
+    assert set(card) == {"groups", "families"}, "no name of the network, which may change, stands in a file"
     assert decompress(out.getvalue(), section).equals(decompress(fitted.compress(table)))
     with pytest.raises(CompressedFileError, match="--model"):
         decompress(out.getvalue())
@@ -546,8 +549,8 @@ def test_the_verdict_names_the_smallest(fitted):
     batch = slotted(3_000, seed=6).to_batches()[0]
     v = verdict(fitted.plan_, batch, 700)
     assert {"zstd -19", "xz", "bz2", "Parquet+zstd"} <= set(v.rivals)
-    assert "the autoencoder wins by" in v.lines()[1]
-    assert Verdict(9, 1000, {"a": 1230, "b": 2000}, True).lines()[1] == "  the autoencoder wins by 23% over a"
+    assert "the codec's network wins by" in v.lines()[1]
+    assert Verdict(9, 1000, {"a": 1230, "b": 2000}, True).lines()[1] == "  the codec's network wins by 23% over a"
     assert Verdict(9, 1000, {"a": 2000, "b": 900}, True).lines()[1] == "  use b: it is 10% smaller"
     assert Verdict(9, 1000, {"a": 995}, False).lines()[1] == "  no gain: a comes to the same size"
     # What a general compressor is made for, it may win: told as it is.

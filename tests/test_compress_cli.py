@@ -60,7 +60,7 @@ def test_parquet_to_dbl_to_parquet(folder, capsys):
     for (name, bits, rest), (name_, bits_, rest_) in zip(before, after, strict=True):
         assert (name, rest) == (name_, rest_)
         assert float(bits) == pytest.approx(float(bits_), abs=0.01)
-    assert "  codec section none: simple ways only" in shown
+    assert "  codec section no network: simple ways only" in shown
     assert sections_of(folder / "m.diabolo")["main"].sha256("main") == main_before
     assert run("decompress", dbl, "-o", folder / "b.parquet") == 0
     back = pq.read_table(folder / "b.parquet")

@@ -312,7 +312,7 @@ def test_pictures_that_differ_or_are_damaged(tmp_path):
     assert "written" in attempt(written, pa.table({"x0": [1.0]}), tmp_path / "a.png")[1]
 
 
-@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 3)])
+@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 1), (9, 8, 3)])
 def test_a_model_of_images_draws_images(shape, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("few.npy", np.random.default_rng(0).integers(0, 256, size=(150, *shape)).astype(np.uint8))

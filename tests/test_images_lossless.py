@@ -296,7 +296,7 @@ def test_images_come_back_and_are_smaller_than_packed(compressor):
     assert fitted.report_.tally.by_model.all()
     lines = report_lines("x.dbl", fitted.report_)
     assert len(lines) == 2
-    assert re.match(r"  images of 6×6: \d\.\d{3} bits per pixel, exact, by the autoencoder", lines[1])
+    assert re.match(r"  images of 6×6: \d\.\d{3} bits per pixel, exact, by the codec's network", lines[1])
     # The header tells images by their shape: 36 columns cost nothing.
     assert opened(data).start - fitted.report_.bytes_model < 300
     said = verdict(fitted.plan_, as_arrow(images)[0].combine_chunks().to_batches()[0], 0)

@@ -129,7 +129,7 @@ def test_a_verb_that_adds_a_section_leaves_the_saved_class(shop, here):
 
 def test_a_method_of_the_autoencoder_is_named_in_the_error(estimators):
     for name in ("AnomalyDetector", "LatentClusterer", "Compressor"):
-        for method in ("transform", "reconstruct", "sample"):
+        for method in ("transform", "posterior_std", "reconstruct", "sample"):
             with pytest.raises(AttributeError, match=rf"its autoencoder has it: \.autoencoder_\.{method}$"):
                 getattr(estimators[name], method)
         with pytest.raises(AttributeError, match=r"object has no attribute 'nonsense'$"):
@@ -189,6 +189,8 @@ VERBS = {
     "explain": lambda m, d: ("explain", m, d, "--row", 0),
     "health": lambda m, d: ("health", m, d),
     "calibrate": lambda m, d: ("calibrate", m, d),
+    "encode": lambda m, d: ("encode", m, d, "-o", "z.parquet", "--sigma"),
+    "reconstruct": lambda m, d: ("reconstruct", m, d, "-o", "rows.parquet"),
     "sample": lambda m, d: ("sample", m, "-n", 5, "-o", "rows.parquet"),
     "compress": lambda m, d: ("compress", m, d, "-o", "x.dbl", "--max-error", "0.1", "--no-verdict"),
 }

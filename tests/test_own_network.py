@@ -375,6 +375,9 @@ def test_every_verb_that_reads_a_file_has_the_flag(saved, plane, tmp_path, capsy
     verbs = [
         ["info", str(file)],
         ["score", str(file), str(data), "-o", str(tmp_path / "scores.parquet"), "-q"],
+        ["encode", str(file), str(data), "-o", str(tmp_path / "codes.parquet")],
+        ["decode", str(file), str(tmp_path / "codes.parquet"), "-o", str(tmp_path / "back.parquet")],
+        ["reconstruct", str(file), str(data), "-o", str(tmp_path / "back.parquet")],
         ["sample", str(file), "-n", "5", "-o", str(tmp_path / "drawn.parquet")],
         ["evaluate", str(file), str(data), "--label", "label"],
     ]

@@ -65,6 +65,11 @@ class Section:
     card: dict[str, Any]
     tensors: dict[str, np.ndarray]
 
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors and of its card."""
+        return len(_canonical(self.card)) + sum(array.nbytes for array in self.tensors.values())
+
     def sha256(self, name: str) -> str:
         digest = hashlib.sha256()
         digest.update(name.encode() + b"\0" + _canonical(self.card) + b"\0")

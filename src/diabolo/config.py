@@ -49,11 +49,12 @@ class Config:
     likelihood: PartSpec = "auto"
     #: A likelihood for single columns by name, over `likelihood`.
     column_likelihood: dict[str, PartSpec] | None = None
-    #: Share of the rows of a step that hide no cell and are decoded from their first axes alone, a random number of them
-    #: from 1 to K; for `corruption` mask with rate "any". The first k axes are then the code of an autoencoder of K = k.
+    #: Share of the rows of a step that hide no cell and are decoded from their first axes alone, a random number of
+    #: them from 1 to K; for `corruption` mask with rate "any". The first k axes are then the code of an autoencoder of
+    #: K = k.
     nested: Annotated[float, Ge(0), Lt(1)] = 0.0
-    #: Axes of the code that conditionals are read from, the K leading ones among them; for rate "any" too. None: as many
-    #: as columns and factors of the linear part, from 16 to 160.
+    #: Axes of the code that conditionals are read from, the K leading ones among them; for rate "any" too. None: as
+    #: many as columns and factors of the linear part, from 16 to 160.
     code_dim: Annotated[int, Ge(1), Le(65536)] | None = None
     #: Most factors of the exact linear part, a factor analysis that the fit begins at; 0 for none; for rate "any" too.
     factors: Annotated[int, Ge(0), Le(64)] = 0
@@ -131,9 +132,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "vae": {"latent": "gaussian", "regularizer": "kl"},
     "masked": {
         "corruption": {"name": "mask", "rate": "any"},
+        "network": "residual",
         "likelihood": "flexible",
         "nested": 0.2,
         "factors": 32,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.1,
     },
 }
 

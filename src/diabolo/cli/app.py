@@ -47,7 +47,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def top(ctx: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
     """One fitted autoencoder from unlabelled data: detect anomalies at a guaranteed false-alarm rate,
-    compress within a guaranteed error, cluster, generate.
+    cluster, generate; and compress within a guaranteed error, by a small network of its own.
 
     Each verb has its own --help. --debug after a verb shows the traceback of a failure.
     """

@@ -16,7 +16,7 @@ from diabolo.screen import visible
 if TYPE_CHECKING:
     from diabolo.data.formats import Data
 
-__all__ = ["OWN_NETWORK", "TABLE", "Progress", "check_apart", "parse_slots", "percent", "say"]
+__all__ = ["OWN_NETWORK", "TABLE", "Progress", "check_apart", "check_named", "parse_slots", "percent", "say"]
 
 #: The flag of every verb that reads a model file.
 OWN_NETWORK = typer.Option(False, "--own-network", help="Import your own network, which the model file names.")
@@ -52,6 +52,22 @@ def check_apart(out: str | Path, *inputs: Data) -> None:
         same = target.exists() and any(target.samefile(p) for p in read if p.exists())
         if same or str(out) == str(given):
             raise OutputError(f"{out}: is also the input; choose another name with --out")
+
+
+def check_named(out: str, what: str) -> None:
+    """Refuse a file that cannot hold named columns.
+
+    Args:
+        what: is to be written, with why it needs names.
+
+    Raises:
+        ConfigError: says which files can.
+    """
+    from diabolo.data.formats import format_of, formats
+
+    if not out.lower().endswith(format_of(out).named):
+        allowed = ", ".join(formats.get(n).named[0] for n in formats if formats.get(n).named)
+        raise ConfigError(f"{out}: {what}; allowed: {allowed}")
 
 
 def parse_slots(said: str | Sequence[str], flag: str = "--slots") -> dict[str, int]:

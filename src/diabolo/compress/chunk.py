@@ -144,11 +144,11 @@ class _Writing:
         if not ok.all():
             self.put((~ok).astype(np.int64), i)
         fits = np.flatnonzero(rows)[ok]
-        masked, rival = self.plan.masked, None
-        if masked is not None and context is not None and i in masked.place:
-            rival = masked.coded(i, context, fits, index[ok])
+        autoregressive, rival = self.plan.autoregressive, None
+        if autoregressive is not None and context is not None and i in autoregressive.place:
+            rival = autoregressive.coded(i, context, fits, index[ok])
         self.put(index[ok], i, rival)
-        if context is not None and i in context.masked.place:
+        if context is not None and i in context.autoregressive.place:
             context.learn(i, fits, index[ok])
         if not ok.all():
             self.put(bits_of(x[~ok]), i)
@@ -210,8 +210,8 @@ def _presence(plan: Plan, batch: Any, state: _Writing) -> dict[int, np.ndarray]:
             there |= dict.fromkeys(columns, present)
             mask |= present.astype(np.int64) << bit
         state.put(mask, plan.slots[start][0])
-    if plan.masked is not None:
-        state.context = Context(plan.masked, batch.num_rows, there)
+    if plan.autoregressive is not None:
+        state.context = Context(plan.autoregressive, batch.num_rows, there)
     return there
 
 
@@ -264,8 +264,8 @@ class _Reading:
             mask = self.get(self.rows)
             for bit, columns in enumerate(self.plan.slots[start : start + 32]):
                 there |= dict.fromkeys(columns, (mask >> bit & 1).astype(bool))
-        if self.plan.masked is not None:
-            self.context = Context(self.plan.masked, self.rows, there)
+        if self.plan.autoregressive is not None:
+            self.context = Context(self.plan.autoregressive, self.rows, there)
         return there
 
     def pixels(self) -> dict[int, Any]:
@@ -348,17 +348,17 @@ class _Reading:
 
     def _floats(self, i: int, kind: Any, flags: int, rows: np.ndarray, inside: bool) -> np.ndarray:
         n, dtype = int(rows.sum()), np.dtype(f"<f{kind.bit_width // 8}")
-        full, grid, masked = np.zeros(len(rows), dtype), self.plan.grids[i], self.plan.masked
+        full, grid, autoregressive = np.zeros(len(rows), dtype), self.plan.grids[i], self.plan.autoregressive
         context = None if inside else self.context
         if grid is None:
             full[rows] = from_bits(self.get(n), dtype)
             return full
         ok = ~self.get(n).astype(bool) if flags & ESCAPES else np.ones(n, bool)
         fits, model = np.flatnonzero(rows)[ok], None
-        if masked is not None and context is not None and i in masked.place:
-            model = masked.decoding(i, context, fits)
+        if autoregressive is not None and context is not None and i in autoregressive.place:
+            model = autoregressive.decoding(i, context, fits)
         index = self.get(len(fits), model)
-        if context is not None and i in context.masked.place:
+        if context is not None and i in context.autoregressive.place:
             context.learn(i, fits, index)
         x = np.empty(n, dtype)
         x[ok] = grid.value(index)

@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from diabolo.compress.autoregressive import Autoregressive
 from diabolo.compress.columns import is_coded_list, leaf
 from diabolo.compress.grid import Bound, Cover, Grid, Relative, grid_of
 from diabolo.compress.image_model import ImageModel
-from diabolo.compress.masked import Masked
 from diabolo.compress.nested import Nest
 from diabolo.compress.pixels import image_schema, pixel_columns
 from diabolo.compress.plan import Plan
@@ -113,16 +113,18 @@ class Header:
                 raise
             raise CompressedFileError(f"its header is damaged ({str(error)[:100]})") from None
 
-    def plan(self, codec: Masked | ImageModel | None) -> Plan:
-        masked, images = (None, codec) if isinstance(codec, ImageModel) else (codec, None)
+    def plan(self, codec: Autoregressive | ImageModel | None) -> Plan:
+        autoregressive, images = (None, codec) if isinstance(codec, ImageModel) else (codec, None)
         lists = self.version == NEWEST
-        return Plan(self.schema, self.bounds, self.grids, self.slots, masked, images, self.nested, lists)
+        return Plan(self.schema, self.bounds, self.grids, self.slots, autoregressive, images, self.nested, lists)
 
-    def model(self, codec: bytes) -> Masked | ImageModel | None:
+    def model(self, codec: bytes) -> Autoregressive | ImageModel | None:
         """The model that a codec section holds; what is wrong with it raises one of Python's errors."""
         if not codec:
             return None
-        return ImageModel.from_bytes(codec) if codec[0] == 0 else Masked.from_bytes(codec, self.schema, self.grids)
+        return (
+            ImageModel.from_bytes(codec) if codec[0] == 0 else Autoregressive.from_bytes(codec, self.schema, self.grids)
+        )
 
 
 def _grid(card: Any, kind: Any) -> Grid | None:
@@ -300,7 +302,7 @@ class Reader:
             raise CompressedFileError(f"{named} is damaged: its checksum differs")
         return payload
 
-    def model(self, external: bytes | None = None) -> Masked | ImageModel | None:
+    def model(self, external: bytes | None = None) -> Autoregressive | ImageModel | None:
         """The model that the file's chunks need.
 
         Raises:

@@ -17,7 +17,7 @@ from diabolo.compress.network import LARGEST, ONE, TURN, cosines, direction
 from diabolo.errors import CompressedFileError
 
 if TYPE_CHECKING:
-    from diabolo.compress.masked import Masked
+    from diabolo.compress.autoregressive import Autoregressive
 
 __all__ = ["Context"]
 
@@ -37,10 +37,10 @@ class Context:
         there: which rows have the slot of each column.
     """
 
-    def __init__(self, masked: Masked, n: int, there: dict[int, np.ndarray]) -> None:
-        self.masked, self.n = masked, n
-        self.count = [np.zeros(n, np.float32) for _ in masked.groups]
-        for count, group in zip(self.count, masked.groups, strict=True):
+    def __init__(self, autoregressive: Autoregressive, n: int, there: dict[int, np.ndarray]) -> None:
+        self.autoregressive, self.n = autoregressive, n
+        self.count = [np.zeros(n, np.float32) for _ in autoregressive.groups]
+        for count, group in zip(self.count, autoregressive.groups, strict=True):
             if group.slots:
                 for item in group.items:
                     count += there[item[0]]
@@ -56,14 +56,14 @@ class Context:
 
     def learn(self, column: int, rows: np.ndarray, index: np.ndarray) -> None:
         """Take in a column's integers, of the rows that have one."""
-        g, s, f = self.masked.place[column]
-        group, family = self.masked.groups[g], self.masked.families[g][f]
+        g, s, f = self.autoregressive.place[column]
+        group, family = self.autoregressive.groups[g], self.autoregressive.families[g][f]
         present = np.zeros(self.n, np.float32)
         present[rows] = 1
         self.present[column] = present
         if f == group.angle:
             seen = np.zeros(self.n, np.int64)
-            seen[rows] = self.masked.directions(g, index)
+            seen[rows] = self.autoregressive.directions(g, index)
         else:
             seen = np.zeros(self.n, np.float32)
             most = 2 * LARGEST // ONE * family.scale
@@ -79,7 +79,7 @@ class Context:
 
     def _add(self, g: int, s: int) -> None:
         """Add an object to the vector sum."""
-        group = self.masked.groups[g]
+        group = self.autoregressive.groups[g]
         item = group.items[s]
         present = self.present[item[group.angle]]
         if group.length >= 0:
@@ -87,7 +87,7 @@ class Context:
         rows = np.flatnonzero(present)
         length = np.full(len(rows), 1 << 6, np.int64)
         if group.length >= 0:
-            grid = self.masked.grids[item[group.length]]
+            grid = self.autoregressive.grids[item[group.length]]
             if grid is None:
                 raise CompressedFileError("a length without a grid")
             cells = grid.value(self.index[item[group.length]][rows]).astype(np.float64)
@@ -109,7 +109,7 @@ class Context:
         Args:
             uses: which of all; None for all.
         """
-        every = self.masked.inputs_of(column)
+        every = self.autoregressive.inputs_of(column)
         wanted = every if uses is None else [every[j] for j in uses]
         out = np.empty((len(wanted) + 1, len(rows)), np.float32)
         out[-1] = 1
@@ -149,21 +149,21 @@ def _waves() -> tuple[np.ndarray, np.ndarray]:
     return cos, np.roll(cos, TURN // 4)
 
 
-def inputs_of(masked: Masked, column: int) -> list[Input]:
+def inputs_of(autoregressive: Autoregressive, column: int) -> list[Input]:
     """All inputs that a column's network may have, in their order."""
-    g, s, f = masked.place[column]
+    g, s, f = autoregressive.place[column]
     out = [Input("octaves")]
-    out += [Input("count", i) for i, group in enumerate(masked.groups) if group.slots]
-    if masked.groups[g].slots:
+    out += [Input("count", i) for i, group in enumerate(autoregressive.groups) if group.slots]
+    if autoregressive.groups[g].slots:
         out.append(Input("slot", s))
     seen = [(g, s, f)]
-    several = len(masked.groups[g].items) > 1
+    several = len(autoregressive.groups[g].items) > 1
     if several:
-        seen.append((g, s - 1, len(masked.groups[g].items[0])))
+        seen.append((g, s - 1, len(autoregressive.groups[g].items[0])))
     for other in range(g + 1 if several else g):
-        seen.append((other, 0 if other < g or s > 0 else -1, len(masked.groups[other].items[0])))
+        seen.append((other, 0 if other < g or s > 0 else -1, len(autoregressive.groups[other].items[0])))
     for other, item, fields in seen:
-        group = masked.groups[other]
+        group = autoregressive.groups[other]
         for field in range(fields):
             angle = field == group.angle
             if item < 0:

@@ -7,7 +7,7 @@ from typing import Any
 
 from diabolo.compress.columns import is_float, leaf
 from diabolo.compress.grid import Bound
-from diabolo.compress.learning import fit_masked
+from diabolo.compress.learning import fit_autoregressive
 from diabolo.compress.learning_images import fit_images
 from diabolo.compress.nested import Nest
 from diabolo.compress.pixels import pixel_columns, pixels_of
@@ -20,7 +20,7 @@ __all__ = ["bounds_of", "learned_plan"]
 
 
 def learned_plan(table: Any, bounds: list[Bound | None], seed: int, epochs: int | None = None) -> Plan:
-    """Grids, slots and the autoencoder, of images or a masked one, for tables like this one."""
+    """Grids, slots, and the autoencoder of images or the autoregressive network, for tables like this one."""
 
     batch = next(rechunked(table.to_batches(), table.schema, max(1, table.num_rows)))
     plan = make_plan(batch, bounds)
@@ -29,7 +29,7 @@ def learned_plan(table: Any, bounds: list[Bound | None], seed: int, epochs: int 
     if there is not None and images is not None:
         plan.images = fit_images(images, there[0], seed, epochs)
     if plan.images is None:
-        plan.masked = fit_masked(plan, cells_of_plan(plan, batch), batch.num_rows, seed)
+        plan.autoregressive = fit_autoregressive(plan, cells_of_plan(plan, batch), batch.num_rows, seed)
     return plan
 
 

@@ -2,8 +2,8 @@
 
 p(x, z) = p(z) Π p(x_i | z, pixels before i within reach), a variational autoencoder (Kingma, Welling 2013,
 arXiv:1312.6114) whose decoder sees local pixels as well (Gulrajani et al. 2016, arXiv:1611.05013); pixels are mixtures
-of logistic distributions (Salimans et al. 2017, arXiv:1701.05517). With reach 0 it is the plain one, without latents a
-masked autoencoder. `diabolo.compress.bitsback` codes its latents; docs/dbl.md has all rules.
+of logistic distributions (Salimans et al. 2017, arXiv:1701.05517). With reach 0 it is the plain one, without latents an
+autoregressive one. `diabolo.compress.bitsback` codes its latents; docs/dbl.md has all rules.
 """
 
 from __future__ import annotations

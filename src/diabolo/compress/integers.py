@@ -8,7 +8,7 @@
 | 3 | bytes of the least width, packed by zlib, bz2 or xz |
 | 4 | differences as bytes, packed |
 | 5 | few distinct values: those, and a table of positions among them |
-| 6 | by the masked autoencoder |
+| 6 | by the autoregressive network |
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _made(writer: BytesWriter, symbols: list[Interval], code: int) -> Coded:
 
 
 def coded(values: np.ndarray, rival: Coded | None = None) -> Coded:
-    """The cheapest way for values [n] int64, `rival` (of the masked autoencoder) among them."""
+    """The cheapest way for values [n] int64, `rival` (of the autoregressive network) among them."""
     found = [] if rival is None else [rival]
     if not len(values) or (values == values[0]).all():
         writer = BytesWriter()
@@ -231,7 +231,7 @@ def decoded(reader: BytesReader, decoder: Decoder, n: int, model: Any = None) ->
     """The column of n values that `coded` coded.
 
     Args:
-        model: gives the table of the masked autoencoder for this column, where the column has one.
+        model: gives the table of the autoregressive network for this column, where the column has one.
     """
     code = reader.number()
     if code == CONSTANT:

@@ -1,4 +1,4 @@
-"""Fits the masked autoencoder on integers of training rows, and rounds it to whole numbers."""
+"""Fits the autoregressive network on integers of training rows, and rounds it to whole numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from diabolo.compress.autoregressive import Autoregressive, Family, Group
 from diabolo.compress.context import Context
-from diabolo.compress.masked import Family, Group, Masked
 from diabolo.compress.network import COSINE, LEAST, MOST, MOST_HIDDEN, ONE, SQUARINGS, STEPS, TURN, Network, basis
 from diabolo.compress.plan import Plan
 from diabolo.data.schema import ANGLE_NAME
 
-__all__ = ["fit_masked"]
+__all__ = ["fit_autoregressive"]
 
 BINS, ANGLE_BINS = 96, 64
 #: Hidden units and coefficients that are tried: what a large network gains more, its bytes may outweigh.
@@ -29,14 +29,14 @@ THRIFT = 1.0
 POWER = 1 << SQUARINGS
 
 
-def fit_masked(
+def fit_autoregressive(
     plan: Plan,
     cells: dict[int, tuple[np.ndarray, np.ndarray]],
     rows: int,
     seed: int,
     report: Callable[[str], None] | None = None,
-) -> Masked | None:
-    """The masked autoencoder of training rows; None where no column's gain is worth its bytes.
+) -> Autoregressive | None:
+    """The autoregressive network of training rows; None where no column's gain is worth its bytes.
 
     Args:
         plan: grids and slots.
@@ -48,17 +48,17 @@ def fit_masked(
     families = [[_family(group, f, cells) for f in range(len(group.items[0]))] for group in groups]
     if not groups:
         return None
-    masked = Masked(groups, families, plan.grids)
+    autoregressive = Autoregressive(groups, families, plan.grids)
     generator = torch.Generator().manual_seed(seed)
-    context = Context(masked, rows, {c: cells[c][1] for slot in plan.slots for c in slot if c in cells})
+    context = Context(autoregressive, rows, {c: cells[c][1] for slot in plan.slots for c in slot if c in cells})
     examples: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
-    for column in masked.order:
+    for column in autoregressive.order:
         full, there = cells[column]
         present = np.flatnonzero(there)
-        g, _, f = masked.place[column]
+        g, _, f = autoregressive.place[column]
         x, bins = (
             context.inputs(column, present, None),
-            masked.placed(column, full[present], context.reference[present])[1],
+            autoregressive.placed(column, full[present], context.reference[present])[1],
         )
         examples.setdefault((g, f), []).append((x[:-1].T, bins))
         context.learn(column, present, full[present])
@@ -71,7 +71,7 @@ def fit_masked(
             worth |= family.network is not None
             if report:
                 report(f"{plan.schema.field(groups[g].items[0][f]).name}: {len(bins):,} values, gain {gain:.3f} bits")
-    return masked if worth else None
+    return autoregressive if worth else None
 
 
 def _groups(plan: Plan, cells: dict[int, tuple[np.ndarray, np.ndarray]]) -> list[Group]:

@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from diabolo.compress.autoregressive import Autoregressive
 from diabolo.compress.grid import Bound, Grid
 from diabolo.compress.image_model import ImageModel
-from diabolo.compress.masked import Masked
 from diabolo.compress.nested import Nest
 
-__all__ = ["Plan", "Tally"]
+__all__ = ["Plan", "Tally", "network_of"]
+
+
+def network_of(codec: bytes) -> str:
+    """The network that a codec section holds, in words."""
+    if not codec:
+        return "no network: simple ways only"
+    return "an autoencoder of images" if codec[0] == 0 else "an autoregressive network"
 
 
 @dataclasses.dataclass
@@ -25,7 +32,7 @@ class Plan:
     grids: list[Grid | None]
     #: Columns of floats that are all +0.0 together where an object is absent.
     slots: list[list[int]]
-    masked: Masked | None = None
+    autoregressive: Autoregressive | None = None
     images: ImageModel | None = None
     #: Schema of the table where columns are structs or arrays, which `schema` has by field and cell.
     nested: Any = None
@@ -50,13 +57,13 @@ class Plan:
     @property
     def codec(self) -> bytes:
         """The codec section, empty without one."""
-        model = self.masked or self.images
+        model = self.autoregressive or self.images
         return b"" if model is None else model.to_bytes()
 
     @property
     def order(self) -> list[int]:
         """The order in which columns are coded."""
-        first = [] if self.masked is None else self.masked.order
+        first = [] if self.autoregressive is None else self.autoregressive.order
         return [*first, *(i for i in range(len(self.schema)) if i not in set(first))]
 
 

@@ -81,7 +81,7 @@ def report_lines(name: str, r: Report) -> list[str]:
     inside = set() if pixels is None else set(pixels[1])
     if pixels is not None:
         bits, cells = tally.bits[pixels[1]].sum(), tally.values[pixels[1]].sum()
-        by_model = ", by the autoencoder" if tally.by_model[pixels[1]].any() else ""
+        by_model = ", by the codec's network" if tally.by_model[pixels[1]].any() else ""
         shape = "×".join(map(str, pixels[0]))
         lines.append(f"  images of {shape}: {bits / max(cells, 1):.3f} bits per pixel, exact{by_model}")
     for i, field in enumerate(r.plan.schema):
@@ -100,5 +100,5 @@ def report_lines(name: str, r: Report) -> list[str]:
             line += f", error at most {tally.worst[i]:.3g}{kind} (bound {bound}), RMS {root:.3g}"
         if bound is not None and tally.escapes[i]:
             line += f", {int(tally.escapes[i]):,} cells exact"
-        lines.append(line + (", by the autoencoder" if tally.by_model[i] else ""))
+        lines.append(line + (", by the codec's network" if tally.by_model[i] else ""))
     return lines

@@ -34,7 +34,7 @@ MOST_SOURCE = 1 << 24
 
 @dataclasses.dataclass
 class Verdict:
-    """Bytes of the same rows by each compressor, and whether the masked autoencoder coded any column of them.
+    """Bytes of the same rows by each compressor, and whether the codec's network coded any column of them.
 
     Attributes:
         ours: of the file, header and index and all, as many as fall to these rows.
@@ -47,7 +47,7 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """In words: every size, then who wins and by how much."""
-        who = "the autoencoder" if self.by_model else "diabolo"
+        who = "the codec's network" if self.by_model else "diabolo"
         first = (
             f"verdict on {self.rows:,} rows within the same bounds, bytes: diabolo {self.ours:,}, {_said(self.rivals)}"
         )

@@ -37,10 +37,10 @@ def kept_names(data: Data, words: Iterable[str], own: Iterable[str]) -> list[str
     return list(dict.fromkeys(names))
 
 
-def with_kept(schema: Any, data: Data, names: Sequence[str]) -> Any:
-    """A schema with the kept columns behind its first one, which numbers the rows."""
+def with_kept(schema: Any, data: Data, names: Sequence[str], first: int = 1) -> Any:
+    """A schema with the kept columns behind its first one, which numbers the rows, or behind its first few."""
     fields = {f.name: f for f in _fields(data)}
-    for place, name in enumerate(names, 1):
+    for place, name in enumerate(names, first):
         schema = schema.insert(place, fields[name])
     return schema
 
@@ -73,7 +73,7 @@ def as_held(out: str, schema: Any, batches: Iterator[Any], unknown: Sequence[str
 
 
 def _filled(cells: Any) -> Any:
-    kinds = ((pa.types.is_string, ""), (pa.types.is_float64, math.nan), (pa.types.is_boolean, False))
+    kinds = ((pa.types.is_string, ""), (pa.types.is_floating, math.nan), (pa.types.is_boolean, False))
     blank = next((b for fits, b in kinds if fits(cells.type)), None)
     return cells if blank is None or not cells.null_count else pc.fill_null(cells, blank)
 

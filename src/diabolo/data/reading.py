@@ -39,6 +39,7 @@ __all__ = [
     "ordered_chunks",
     "read_column",
     "read_table",
+    "regrouped",
     "row_shape",
 ]
 
@@ -125,6 +126,33 @@ def ordered_chunks(
             yield matched(table, schema, "the model").values, cells
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
+
+
+def regrouped(
+    pieces: Iterator[tuple[np.ndarray, dict[str, Any]]], rows: int
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """The same rows in pieces of so many each, the last one of those that are left, however they were cut before."""
+    import pyarrow as pa
+
+    held: list[tuple[np.ndarray, dict[str, Any]]] = []
+    count = 0
+
+    def joined() -> tuple[np.ndarray, dict[str, Any]]:
+        cells = {n: pa.chunked_array([c[n] for _, c in held]) for n in held[0][1]}
+        whole = {n: c.unify_dictionaries().combine_chunks() for n, c in cells.items()}
+        return np.concatenate([values for values, _ in held]), whole
+
+    for values, cells in pieces:
+        at = 0
+        while at < len(values):
+            take = min(rows - count, len(values) - at)
+            held.append((values[at : at + take], {n: c.slice(at, take) for n, c in cells.items()}))
+            at, count = at + take, count + take
+            if count == rows:
+                yield joined()
+                held, count = [], 0
+    if held:
+        yield joined()
 
 
 def first_rows(path: Data, columns: Sequence[str], most: int) -> Table:

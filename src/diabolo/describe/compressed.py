@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from diabolo.compress.files import file_report
+from diabolo.compress.plan import network_of
 from diabolo.compress.report import report_lines
 from diabolo.screen import console
 
@@ -24,5 +25,7 @@ def describe_compressed(path: Path) -> None:
         )
     outside = reader.header.codec and not reader.codec
     where = "outside, " if outside else ""
-    section = f"{where}SHA-256 {reader.header.codec[:16]}..." if reader.header.codec else "none: simple ways only"
+    # One that is outside is known by its hash alone.
+    said = f", {network_of(reader.codec)} in whole numbers" if reader.codec else ""
+    section = f"{where}SHA-256 {reader.header.codec[:16]}...{said}" if reader.header.codec else network_of(b"")
     screen.print(f"  codec section {section}")

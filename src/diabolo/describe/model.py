@@ -8,6 +8,7 @@ import numpy as np
 from rich.text import Text
 
 from diabolo.describe.columns import print_schema
+from diabolo.describe.jobs import jobs_of
 from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
 from diabolo.file.model_file import ModelFile
@@ -26,12 +27,17 @@ def describe_model(path: Path, own_network: bool = False) -> None:
     screen = console(soft_wrap=True)
     rest = f": {file.saved}, {file.size:,} bytes, sections {', '.join(file.names)}"
     screen.print(Text.assemble((str(path), "bold"), rest))
+    screen.print(f"  bytes         {_said_of_bytes(file)}")
     if "main" in file:
         for line in [*_said_of_main(file), *_said_of_jobs(file)]:
             screen.print(line)
-        print_schema(screen, file.schema)
     if "codec" in file:
         screen.print(f"  codec         {_said_of_codec(file)}")
+    screen.print("  jobs, and what serves each")
+    for served in jobs_of(file):
+        screen.print(f"    {served.job:<11} {served.by}")
+    if "main" in file:
+        print_schema(screen, file.schema)
 
 
 def _said_of_main(file: ModelFile) -> list[str]:
@@ -75,6 +81,13 @@ def _said_of_jobs(file: ModelFile) -> list[str]:
         sizes = ", ".join(f"{n:,}" for n in c.sizes[:12]) + (", ..." if len(c.sizes) > 12 else "")
         lines.append(f"  clusters      {c.n_clusters} by {c.method}{sure}; rows {sizes}")
     return lines
+
+
+def _said_of_bytes(file: ModelFile) -> str:
+    apart = dict(file.sizes)
+    rows = apart.pop("rows", 0)
+    kept = f"{rows:,} of rows of the training table" if rows else "none of rows of the training table"
+    return f"{', '.join(f'{name} {size:,}' for name, size in apart.items())}; apart from these {kept}"
 
 
 def _said_of_codec(file: ModelFile) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from diabolo.artifact import Section
 from diabolo.config import RandomState, seed_of
 from diabolo.data.dtypes import mean_type
 from diabolo.data.table import TableLike, TableOut, as_table, check_weights, from_values
-from diabolo.data.tiles import padded, tiles
 from diabolo.detect.choice import density
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
@@ -36,6 +35,7 @@ from diabolo.generate.drawing import draw, judge
 from diabolo.generate.fidelity import MOST_ROWS, Fidelity
 from diabolo.generate.filling import reconstructed
 from diabolo.generate.methods import Sampler
+from diabolo.model.codes import decoded, encoded
 from diabolo.registry import Spec
 from diabolo.train.progress import print_epoch
 
@@ -129,28 +129,31 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
     # ── the map ───────────────────────────────────────────────────────────────────────────────────
 
     def transform(self, X: TableLike) -> np.ndarray:
-        """The posterior mean μ(x), [n, K], in X's float type."""
-        table = self._known(X)
-        out = np.empty((len(table), self.model_.latent_dim), table.values.dtype)
-        with torch.inference_mode():
-            for part, tile in padded(table.values):
-                mean = self.model_.posterior(self.model_.encoding.encode(tile)).mean
-                out[part] = mean[: part.stop - part.start].numpy()
-        return out
+        """The posterior mean μ(x), [n, K], in X's float type; NaN for a row that cannot be encoded."""
+        return encoded(self.model_, self._known(X).values).mean
+
+    def posterior_std(self, X: TableLike) -> np.ndarray:
+        """σ(x) of q(z|x) = N(μ(x), diag σ²(x)), [n, K], in X's float type; NaN for a row that cannot be encoded.
+
+        It is in the unit of z, and μ(x) is `transform(X)` (Kingma, Welling 2013, arXiv:1312.6114, eq. 9).
+
+        Raises:
+            ConfigError: a point latent, which has no width.
+
+        >>> X = np.random.default_rng(0).normal(size=(200, 3)) @ np.ones((3, 6))
+        >>> Autoencoder(latent="gaussian", latent_dim=1, epochs=5).fit(X).posterior_std(X).shape
+        (200, 1)
+        """
+        return cast(np.ndarray, encoded(self.model_, self._known(X).values, std=True).std)
 
     def inverse_transform(self, X: TableLike) -> np.ndarray:
-        """E[x|z] in original units, [n, C] or images, float64, for codes [n, K]; a category as its level's position."""
+        """E[x|z] in original units, [n, C] or images, float64, for codes [n, K]; NaN for a code that is not finite.
+
+        A category comes out as its level's position.
+        """
         check_is_fitted(self, "model_")
-        z = as_table(X).values
-        if z.shape[1] != self.model_.latent_dim:
-            raise DataError(f"codes have {z.shape[1]} columns; this model's latent has {self.model_.latent_dim}")
-        out = np.empty((len(z), self.n_features_in_))
-        with torch.inference_mode():
-            for part in tiles(len(z)):
-                theta = self.model_.decode(torch.from_numpy(z[part].astype(np.float32)))
-                out[part] = self.model_.mean_values(theta).numpy()
-        shape = self.model_.encoding.schema.row_shape
-        return out if shape is None else out.reshape(len(z), *shape)
+        out = decoded(self.model_, as_table(X).values)
+        return out.reshape(len(out), *(self.model_.encoding.schema.row_shape or out.shape[1:]))
 
     def reconstruct(
         self, X: TableLike, draws: int | None = None, random_state: RandomState = 0, *, only_missing: bool = False
@@ -158,18 +161,18 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
         """x̂ in original units, like X.
 
         Without `draws` it is E[x|z] at the posterior mean, [n, C], in X's container, with the most probable level of a
-        category. Missing cells are filled in. With `only_missing`, all other cells stay as they are, integers stay
-        integers, and the mean is over p(z|x_seen) too, a better guess: E[x|x_seen] (Mattei, Frellsen 2019,
-        arXiv:1812.02633, eq. 8). With draws = k ≥ 1 each input has k outputs, z ~ q(z|x) and x ~ p(x|z), as an array
-        [k, n, C] float64 with the position of a category's level; with `only_missing`, k multiple imputations.
+        category. Missing cells are filled in, but a row that cannot be encoded has no output. With `only_missing`, all
+        other cells stay as they are, integers stay integers, and the mean is over p(z|x_seen) too, a better guess:
+        E[x|x_seen] (Mattei, Frellsen 2019, arXiv:1812.02633, eq. 8). With draws = k ≥ 1 each input has k outputs,
+        z ~ q(z|x) and x ~ p(x|z), as an array [k, n, C] float64 with the position of a category's level; with
+        `only_missing`, k multiple imputations.
 
         Raises:
             ConfigError: draws is not a whole number from 1 up.
         """
-        if draws is not None and (not isinstance(draws, (int, np.integer)) or draws < 1):
-            raise ConfigError(f"draws = {draws!r}; allowed are whole numbers from 1 up, or None for the mean")
         table, schema = self._known(X), self.model_.encoding.schema
-        out = reconstructed(self.model_, table.values, draws, seed_of(random_state), only_missing)
+        generator = torch.Generator().manual_seed(seed_of(random_state))
+        out = reconstructed(self.model_, table.values, draws, generator, only_missing)
         if draws is not None:
             return out if table.shape is None else out.reshape(draws, len(table), *table.shape)
         dtypes = table.dtypes if only_missing else [mean_type(d) for d in table.dtypes]
@@ -250,15 +253,13 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
             a, b: rows [n, C] where the lines begin and end; categories come out as positions of levels.
             steps: points on each line, both ends among them.
         """
-        check_is_fitted(self, "model_")
         if not isinstance(steps, (int, np.integer)) or steps < 2:
             raise ConfigError(f"steps = {steps!r}; allowed are whole numbers from 2 up: both ends count")
         first, last = (np.asarray(self.transform(rows), np.float64) for rows in (a, b))
         if len(first) != len(last):
             raise DataError(f"a has {len(first)} rows and b has {len(last)}; each row of a needs one of b")
-        line = np.linspace(0, 1, steps)[:, None, None]
-        codes = (1 - line) * first + line * last
-        rows = np.asarray(self.inverse_transform(codes.reshape(-1, codes.shape[-1])))
+        t = np.linspace(0, 1, steps)[:, None, None]
+        rows = self.inverse_transform(((1 - t) * first + t * last).reshape(-1, first.shape[-1]))
         return rows.reshape(steps, len(first), *rows.shape[1:])
 
     # ── the file ──────────────────────────────────────────────────────────────────────────────────

@@ -36,12 +36,15 @@ Error = float | str | None
 class Compressor(AroundAutoencoder, BaseEstimator):
     """Compresses tables such that |x − x̂| ≤ ε for every float cell, in original units, after decoding anywhere.
 
-    Floats become integers on a grid of the bound; these are entropy-coded under the distributions of a masked
-    autoencoder, p(x_c | columns coded before) (Germain et al. 2015, arXiv:1502.03509), in whole-number arithmetic, or
-    in a simpler way where that is smaller. Other types are exact, as are NaN, ±inf and −0.0. docs/dbl.md specifies it.
+    Floats become integers on a grid of the bound; these are entropy-coded under the distributions of an
+    autoregressive network, p(x_c | columns coded before) (Germain et al. 2015, arXiv:1502.03509), in whole-number
+    arithmetic, or in a simpler way where that is smaller. The network is the compressor's own, fitted for this and kept
+    in the file; images have an autoencoder of their own. Other types are exact, as are NaN, ±inf and −0.0. docs/dbl.md
+    specifies it.
 
     Args:
-        autoencoder: None, or a fitted autoencoder, whose columns a table must then have.
+        autoencoder: None, or a fitted autoencoder, whose columns a table must then have. It codes nothing; `save`
+            puts both into one file.
         max_error: ε > 0 for every column of floats, a share like "0.1%" for ε|x|, or None for no loss.
         column_error: bounds of single columns by name, over `max_error`; None for no loss.
         random_state: seed of the fit.

@@ -33,8 +33,8 @@ class HasConditionals:
         """The law of each cell given the other cells of its row, by column.
 
         p(x_c | x_others), from one network for every column; of an autoencoder that was fitted with hidden cells
-        (`MaskedAutoencoder`). A missing cell has the law of its value, if it were there. Costs one pass over the rows for
-        each column.
+        (`MaskedAutoencoder`). A missing cell has the law of its value, if it were there. Costs one pass over the rows
+        for each column.
 
         Args:
             X: rows [n, C].
@@ -78,10 +78,10 @@ class HasConditionals:
     ) -> np.ndarray | dict[str, np.ndarray]:
         """−log p(x) by the chain rule, [n] float64, nats, a density in original units.
 
-        p(x) = mean over orders of Π_k p(x_k | x_before): the columns' order, its reverse, then random ones. It is the exact
-        density of that mixture, so its mean over rows is at least the entropy of the rows' law; a single row may lie below.
-        Costs a pass for each column and order; beyond 64 columns they come in blocks, independent within a block given
-        those before.
+        p(x) = mean over orders of Π_k p(x_k | x_before): the columns' order, its reverse, then random ones. It is the
+        exact density of that mixture, so its mean over rows is at least the entropy of the rows' law; a single row may
+        lie below. Costs a pass for each column and order; beyond 64 columns they come in blocks, independent within a
+        block given those before.
 
         Args:
             X: rows [n, C].

@@ -44,8 +44,8 @@ class DenoisingAutoencoder(Autoencoder):
 class MaskedAutoencoder(Autoencoder):
     """Learns every column given any others: random cells are hidden, and the loss is of the hidden ones.
 
-    It fills in, draws and gives conditionals from one network (docs/masked.md). Its leading axes are the latent of every
-    smaller K too.
+    It fills in, draws and gives conditionals from one network (docs/masked.md). Its leading axes are the latent of
+    every smaller K too.
 
     >>> MaskedAutoencoder().corruption
     {'name': 'mask', 'rate': 'any'}

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from diabolo.artifact import MODEL, SECTIONS, Section, read_content, stamp_of, write_sections
+from diabolo.artifact import MODEL, SECTIONS, Content, Section, read_content, stamp_of, write_sections
 from diabolo.cluster.clusters import Clusters
 from diabolo.data.schema import Schema
 from diabolo.detect.calibrated import Calibrated
@@ -45,6 +45,8 @@ class ModelFile:
         version: of the file's format.
         hashes: SHA-256 of each section as it lies in the file.
         rows: number of different rows that the file keeps.
+        sizes: bytes of each section as it was read. Rows of the training table count as "rows", wherever they lie; the
+            rest of the header, which repeats no section, as "header". They add up to the file.
 
     Raises:
         ModelFileError: the first fault of the file, in one line; nothing in it is ever run. A section's contents are
@@ -56,6 +58,7 @@ class ModelFile:
         content = read_content(path)
         self.version, self.hashes, self._stamp = content.version, content.hashes, content.stamp
         store = content.sections.get("rows")
+        self.sizes = _sizes(content)
         self._sections: Mapping[str, Section] = unpacked(path, content.sections)
         self.saved = content.saved or self._saved_of_old()
         kept = [len(s.tensors[HOLDERS[n]]) for n, s in self._sections.items() if HOLDERS.get(n) in s.tensors]
@@ -173,6 +176,17 @@ class ModelFile:
                     another = f"holds another section {name!r} than when it was read"
                 raise ModelFileError(f"{self.path}: {another}; run this command again")
         return now, content.saved or self.saved
+
+
+def _sizes(content: Content) -> dict[str, int]:
+    out = {name: content.sections[name].size for name in SECTIONS if name in content.sections}
+    # Older files have rows in the sections that use them.
+    for name, tensor in HOLDERS.items():
+        held = content.sections[name].tensors.get(tensor) if name in content.sections else None
+        if held is not None:
+            out[name] -= held.nbytes
+            out["rows"] = out.get("rows", 0) + held.nbytes
+    return {**out, "header": content.stamp[-1] - sum(out.values())}
 
 
 def save_sections(path: str | Path, saved: str, sections: Mapping[str, Section]) -> None:

@@ -7,7 +7,9 @@ import torch
 
 from diabolo.data.encoding import Encoded
 from diabolo.data.tiles import padded
+from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
+from diabolo.model.codes import without_code
 from diabolo.model.objective import imputed
 
 __all__ = ["reconstructed"]
@@ -17,17 +19,21 @@ PIECE = 256
 
 
 def reconstructed(
-    model: Model, values: np.ndarray, draws: int | None, seed: int, only_missing: bool = False
+    model: Model, values: np.ndarray, draws: int | None, generator: torch.Generator, only_missing: bool = False
 ) -> np.ndarray:
     """Rows [n, C] reconstructed, [draws or 1, n, C] float64; see `Autoencoder.reconstruct`.
 
     Args:
         values: rows in the schema's order.
         draws: outputs for each row; None for the mean alone.
-        seed: of the draws.
+        generator: of the draws; a tile takes as much of it however full it is.
         only_missing: leave the cells that are there as they are.
+
+    Raises:
+        ConfigError: draws is not a whole number from 1 up.
     """
-    generator = torch.Generator().manual_seed(seed)
+    if draws is not None and (not isinstance(draws, (int, np.integer)) or draws < 1):
+        raise ConfigError(f"draws = {draws!r}; allowed are whole numbers from 1 up, or None for the mean")
     out = np.empty((draws or 1, *values.shape))
     with torch.inference_mode():
         for part, tile in padded(values):
@@ -39,6 +45,8 @@ def reconstructed(
             for k in range(draws or 0):
                 theta = model.decode(posterior.sample(1, generator))
                 out[k, part] = model.sample_values(theta, generator, fill=only_missing)[:size].numpy()
+            if not only_missing:
+                out[:, part][:, without_code(rows, posterior)[:size].numpy()] = np.nan
     return np.where(np.isnan(values), out, values) if only_missing else out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -121,6 +121,9 @@ def codes_of(model: Model, rows: np.ndarray) -> np.ndarray:
 class Method(Entry, abc.ABC):
     """A way to draw rows."""
 
+    #: What draws, in words.
+    drawn_by: ClassVar[str]
+
     @abc.abstractmethod
     def draw(
         self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
@@ -172,6 +175,8 @@ class _Decoded(Method):
 class FromPrior(_Decoded):
     """z ~ π, or one Gaussian with the training codes' moments where they were not held against π; x ~ p(x|z)."""
 
+    drawn_by = "the main autoencoder's decoder, from its prior"
+
     def codes(self, sampler: Sampler, n: int, generator: torch.Generator) -> np.ndarray:
         return np.asarray(sampler.model.sample_prior(n, generator).numpy())
 
@@ -180,6 +185,8 @@ class FromPrior(_Decoded):
 class FromMixture(_Decoded):
     """z from a Gaussian mixture fitted to the training codes, the aggregate posterior; x ~ p(x|z)."""
 
+    drawn_by = "the main autoencoder's decoder, from the density of its codes of the kept rows"
+
     def codes(self, sampler: Sampler, n: int, generator: torch.Generator) -> np.ndarray:
         return sampler.mixture.sample(n, _numpy(generator))
 
@@ -187,6 +194,8 @@ class FromMixture(_Decoded):
 @methods.register("resampled")
 class FromResampled(Method):
     """Rows of `mixture`, moved to the laws of training columns and kept by the ratio of densities."""
+
+    drawn_by = "the main autoencoder's decoder, put right by the kept rows"
 
     #: Rounds in which the ratio is learnt, each of the difference that is left; 0: only the columns' laws are
     #: corrected.
@@ -216,6 +225,8 @@ class FromResampled(Method):
 @methods.register("trees")
 class FromTrees(Method):
     """The component of z in that mixture, then each column by its tree's law, given the columns before."""
+
+    drawn_by = "trees over the kept rows and their codes by the main autoencoder"
 
     #: Training rows in a leaf, at least: fewer copy, more blur. "auto" takes the fewest that do not copy.
     leaf: Annotated[int, Ge(1), Le(10_000)] | Literal["auto"] = "auto"

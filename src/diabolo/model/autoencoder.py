@@ -22,8 +22,8 @@ from diabolo.errors import ConfigError
 from diabolo.memory import Memory
 from diabolo.model.checks import check_parts, check_room, check_state
 from diabolo.model.corruption import corruptions
-from diabolo.model.heads import Head, build_heads
 from diabolo.model.factors import LinearPart
+from diabolo.model.heads import Head, build_heads
 from diabolo.model.latent import Posterior, latents
 from diabolo.model.masking import Masking, Start
 from diabolo.model.networks import ParameterStore, has_paths, networks, parameter_shapes, path_norms, run
@@ -119,7 +119,9 @@ class Model:
         self.own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
 
     def set_linear(self, loadings: Tensor, noise: Tensor, center: Tensor, scale: Tensor) -> None:
-        """Take over the exact linear part, W [D, r] and Ψ, μ, scale [D], and start the last layers of the networks at 0."""
+        """Take over the exact linear part, W [D, r] and Ψ, μ, scale [D], and start the last layers of the networks at
+        0.
+        """
         given = {"loadings": loadings, "noise": noise, "center": center, "scale": scale}
         for name, value in given.items():
             buffer = self.buffers[f"linear_{name}"]
@@ -186,20 +188,27 @@ class Model:
         axes = torch.full((1,), self.latent_dim, device=z.device)
         return self.decode_wide(self.masking.padded(z), self.masking.whole(axes), memory)
 
+    @property
+    def _masking(self) -> Masking:
+        if self.masking is None:
+            raise ConfigError(
+                "the encoder is not told which cells it sees; only corruption 'mask' of rate 'any' tells it"
+            )
+        return self.masking
+
     def encode_seen(self, x: Tensor, seen: Tensor, memory: Memory | None = None) -> tuple[Posterior, Start | None]:
-        """q of the wide code given the variables `seen` [*, B, V] of x [B, D], and what the linear part says of them."""
-        assert self.masking is not None
-        inputs, z, start = self.masking.inputs(x, seen)
+        """q of the wide code given the variables `seen` [*, B, V] of x [B, D], and the linear part's word on them."""
+        masking = self._masking
+        inputs, z, start = masking.inputs(x, seen)
         h = run(self.encoder, self._encoder, inputs, memory, "encoder")
-        return self.latent.posterior(self.masking.lifted(h, z)), start
+        return self.latent.posterior(masking.lifted(h, z)), start
 
     def decode_wide(self, z: Tensor, start: Start | None, memory: Memory | None = None) -> Tensor:
         """theta [*, B, width] of wide codes."""
-        assert self.masking is not None
-        return self.masking.theta(run(self.decoder, self._decoder, z, memory, "decoder"), z, start)
+        return self._masking.theta(run(self.decoder, self._decoder, z, memory, "decoder"), z, start)
 
     def predict(self, rows: Encoded, seen: Tensor) -> Tensor:
-        """theta [*, B, width]: the law of every column given the variables `seen` [B, V] of rows, at the code's mean."""
+        """theta [*, B, width]: the law of every column given the variables `seen` [B, V] of rows, at the mean code."""
         posterior, start = self.encode_seen(rows.clipped(self.encoding.clip).x, seen, rows.memory)
         return self.decode_wide(posterior.mean, start, rows.memory)
 

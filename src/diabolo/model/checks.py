@@ -31,7 +31,7 @@ def resolve(config: Config, columns: int, inputs: int, shape: Shape | None = Non
     if not corruptions.create(config.corruption).marks:
         return settled
     factors = most_factors(inputs, config.factors) if config.factors else 0
-    code_dim = config.code_dim or max(latent_dim, min(160, max(16, columns + factors)))
+    code_dim = config.code_dim or max(latent_dim, min(160, max(64, columns + factors)))
     if code_dim < max(latent_dim, factors):
         raise ConfigError(
             f"code_dim = {code_dim}; it holds the latent's {latent_dim} axes and {factors} factors of the linear part: "

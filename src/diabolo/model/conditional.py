@@ -28,7 +28,7 @@ MOST_STEPS = 64
 
 
 def orders_of(model: Model, count: int, seed: int = 0) -> list[list[int]]:
-    """Orders of the variables: theirs and its reverse, then ones drawn by a seed; what others need comes before them."""
+    """Orders of the variables: theirs, its reverse, then ones drawn by a seed; what others need comes first."""
     masking = masking_of(model)
     n = masking.variables
     generator = torch.Generator().manual_seed(seed)
@@ -148,8 +148,8 @@ def laws(model: Model, values: np.ndarray, columns: Iterable[int] | None = None)
     out = {}
     for column in sorted(parts):
         found = parts[column]
-        theta, x, there = (torch.cat([p[i] for p in found]) for i in (1, 2, 3))
-        out[column] = Law(found[0][0], theta, x, there)
+        own = [torch.cat(list(tensors)) for tensors in zip(*(p[1:] for p in found), strict=True)]
+        out[column] = Law(found[0][0], *own)
     return out
 
 
@@ -178,7 +178,7 @@ def drawn_rows(model: Model, n: int, given: Mapping[int, float], generator: torc
         cells[0, c] = value
     first = encoding.encode(cells).rows(torch.zeros(n, dtype=torch.int64))
     seen = torch.zeros(n, len(order), dtype=torch.bool)
-    slots, gaps = encoding.parents
+    gaps = encoding.parents[1]
     for c in given:
         if c in encoding.cells:
             v = encoding.cells.index(c)

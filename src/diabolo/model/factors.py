@@ -1,7 +1,7 @@
 """The exact linear part of a model: a factor analysis, which predicts any inputs given any others.
 
-x = μ + W z + e, z ~ N(0, 1), e ~ N(0, Ψ) with Ψ diagonal (Lawley 1940; Bishop 2006, sec. 12.2.4). For a set S of inputs that
-are seen, z | x_S is Gaussian, and so is every other input: a linear autoencoder that is exact for every S.
+x = μ + W z + e, z ~ N(0, 1), e ~ N(0, Ψ) with Ψ diagonal (Lawley 1940; Bishop 2006, sec. 12.2.4). For a set S of inputs
+that are seen, z | x_S is Gaussian, and so is every other input: a linear autoencoder that is exact for every S.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ __all__ = ["LinearPart"]
 class LinearPart:
     """W [D, r], Ψ [D], in units in which inputs have mean 0 and variance 1: `center` and `scale` [D].
 
-    Axes lie in the order of falling g_j = (Wᵀ Ψ⁻¹ W)_jj, and Wᵀ Ψ⁻¹ W is diagonal. Of rows that are seen as a whole, the
-    code ẑ has the covariance g / (1 + g), so that E[x | ẑ_1..k] = W_k (1 + g)/g ẑ_k: with one ψ for all, the
+    Axes lie in the order of falling g_j = (Wᵀ Ψ⁻¹ W)_jj, and Wᵀ Ψ⁻¹ W is diagonal. Of rows that are seen as a whole,
+    the code ẑ has the covariance g / (1 + g), so that E[x | ẑ_1..k] = W_k (1 + g)/g ẑ_k: with one ψ for all, the
     projection on k principal components.
     """
 
@@ -39,7 +39,7 @@ class LinearPart:
     def code(self, features: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """E[z | x_S] [*, r], and the variance of each input given them [*, D], for features [*, D] and seen [*, D]."""
         apart = torch.matmul(features * seen, self._weighted)
-        precision = torch.matmul(seen, self._outer).unflatten(-1, (self.rank, self.rank))
+        precision = torch.matmul(seen, self._outer).reshape(*seen.shape[:-1], self.rank, self.rank)
         precision = precision + torch.eye(self.rank, device=seen.device)
         inverse = inverse_of(precision)
         z = torch.matmul(inverse, apart.unsqueeze(-1)).squeeze(-1)

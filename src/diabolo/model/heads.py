@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -108,7 +109,11 @@ def _split(block: Block, config: Config, encoding: Encoding, stochastic: bool) -
 
 
 def likelihood_name(spec: Spec) -> str:
-    return spec if isinstance(spec, str) else str(spec.get("name"))
+    return (
+        spec
+        if isinstance(spec, str)
+        else str(spec["name"] if isinstance(spec, Mapping) else likelihoods.create(spec).name)
+    )
 
 
 def _default(config: Config) -> bool:

@@ -90,9 +90,9 @@ class Knots:
         cell = self.cell(x) if cell is None else cell
         return self._at(self.anchor_score, cell) + self._at(self.slope, cell) * (x - self._at(self.anchor, cell))
 
-    def groups(self, x: Tensor) -> Tensor:
-        """Groups of the cells of x [*, M], int64."""
-        return self._at(self.group, self.cell(x))
+    def groups(self, cell: Tensor) -> Tensor:
+        """Groups of cells [*, M], int64."""
+        return self._at(self.group, cell)
 
     def place(self, x: Tensor) -> Place:
         """Where values x [*, M] lie."""

@@ -5,8 +5,8 @@
     loss = (1 − s) · masked term + s · plain term                      s = `Config.nested`
 
 With |H| uniform from 1 to C_x the masked term's mean is that of −Σ_c log p(x_c | those before c) over orders of the
-columns, an upper bound of the −log p(x) of their mixture (Uria, Murray, Larochelle 2014, arXiv:1310.1757). Whole rows make
-the first k axes the code of an autoencoder of K = k (Rippel, Gelbart, Adams 2014, arXiv:1402.0915).
+columns, an upper bound of the −log p(x) of their mixture (Uria, Murray, Larochelle 2014, arXiv:1310.1757). Whole rows
+make the first k axes the code of an autoencoder of K = k (Rippel, Gelbart, Adams 2014, arXiv:1402.0915).
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Masked:
     whole: int  #: rows, the first ones, that hide nothing
 
 
-def masked_rows(model: Model, rows: Encoded, hidden: Tensor, generator: torch.Generator) -> Masked:
+def masked_rows(
+    model: Model, rows: Encoded, hidden: Tensor, generator: torch.Generator, nested: float | None = None
+) -> Masked:
     """The weighted distances of a batch whose variables `hidden` [*lead, B, V] the encoder does not see.
 
     Args:
@@ -41,10 +43,12 @@ def masked_rows(model: Model, rows: Encoded, hidden: Tensor, generator: torch.Ge
         rows: B clean, clipped rows.
         hidden: changed in place: the first rows hide nothing where the config nests codes.
         generator: of draws from the latent and of numbers of axes.
+        nested: share of rows that hide nothing; None for the config's.
     """
     encoding, masking = model.encoding, model.masking
     there = variables_there(rows, hidden.shape[-1])
-    whole = 0 if masking is None else min(len(rows), round(model.config.nested * len(rows)))
+    share = model.config.nested if nested is None else nested
+    whole = 0 if masking is None else min(len(rows), round(share * len(rows)))
     hidden[..., :whole, :] = False
     if masking is None:
         by_input = hidden[..., encoding.variable_of_input]

@@ -2,8 +2,8 @@
 
 seen cells ─▶ [x, v, marks] ─encoder─▶ + ẑ of the linear part ─▶ z ─decoder─▶ + the linear part's law ─▶ theta
 
-v are normal scores of columns whose likelihood has them; ẑ and the law come from `LinearPart`. The networks' last layers
-start at zero, so a fit begins at the linear solution and leaves it where that lowers the loss.
+v are normal scores of columns whose likelihood has them; ẑ and the law come from `LinearPart`. The networks' last
+layers start at zero, so a fit begins at the linear solution and leaves it where that lowers the loss.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from diabolo.model.networks import Affine, Operation
 
 __all__ = ["Masking", "Start", "most_factors", "variables_of", "variables_there"]
 
-#: log σ² of a Gaussian latent at the start: codes a seventh of their own spread wide still say what the linear part does.
+#: log σ² of a Gaussian latent at the start: codes a seventh of their own spread wide still say what the linear part
+#: does.
 START_LOG_VAR = -4.0
 
 
@@ -33,7 +34,7 @@ def most_factors(inputs: int, asked: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What the linear part says of the rows of a batch: the factor of its codes [*, r] and the variance of each input."""
+    """The linear part's word on rows: the factor of its codes [*, r] and the variance of each input [*, D]."""
 
     gain: Tensor
     variance: Tensor
@@ -76,7 +77,8 @@ class Masking:
         self._again = [i for h in self._scored for i in range(h.block.start, h.block.stop)]
         self.variables = len(encoding.parents[0])
         self._groups = [h.units.knots.ends.shape[1] - 1 for h in self._scored]  # type: ignore[union-attr]
-        #: Inputs of the encoder: x, scores and groups where a column has them, and a mark for each variable that is seen.
+        #: Inputs of the encoder: x, scores and groups where a column has them, and a mark for each variable that is
+        #: seen.
         self.width = encoding.width + len(self._again) + self.variables
         self.width += sum(len(h.block.columns) * g for h, g in zip(self._scored, self._groups, strict=True))
 
@@ -90,27 +92,36 @@ class Masking:
 
     def features(self, x: Tensor) -> Tensor:
         """x [*, D] with normal scores in the place of columns that have them: the space of the linear part."""
+        return self._features(x)[0]
+
+    def _features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """`features`, and the groups of values [*, columns] by head."""
         if not self._scored:
-            return x
-        out = x.clone()
+            return x, []
+        out, groups = x.clone(), []
         for head in self._scored:
-            part = slice(head.block.start, head.block.stop)
-            out[..., part] = head.units.knots.scores(x[..., part])  # type: ignore[union-attr]
-        return out
+            part, knots = slice(head.block.start, head.block.stop), head.units.knots
+            if knots is not None:
+                values = x[..., part]
+                cell = knots.cell(values)
+                out[..., part] = knots.scores(values, cell)
+                groups.append(knots.groups(cell))
+        return out, groups
 
     def inputs(self, x: Tensor, seen: Tensor) -> tuple[Tensor, Tensor | None, Start | None]:
-        """The encoder's inputs [*, B, width] for x [B, D] and seen variables [*, B, V], and the linear part's ẑ and start."""
+        """The encoder's inputs [*, B, width] for x [B, D] and seen variables [*, B, V], and the linear part's ẑ and
+        start.
+        """
         with torch.no_grad():
             marks = seen.to(x.dtype)
             by_input = marks[..., self._variable_of_input(x.device)]
-            features = self.features(x)
+            features, groups = self._features(x)
             parts = [x * by_input, marks]
             if self._again:
                 parts.insert(1, features[..., self._again] * by_input[..., self._again])
-            for head, groups in zip(self._scored, self._groups, strict=True):
-                part = slice(head.block.start, head.block.stop)
-                one = functional.one_hot(head.units.knots.groups(x[..., part]), groups)  # type: ignore[union-attr]
-                parts.append((one * by_input[..., part].unsqueeze(-1)).flatten(-2))
+            for head, group, count in zip(self._scored, groups, self._groups, strict=True):
+                there = by_input[..., head.block.start : head.block.stop].unsqueeze(-1)
+                parts.append((functional.one_hot(group, count) * there).flatten(-2))
             out = torch.cat(parts, dim=-1)
             if self.linear is None:
                 return out, None, None

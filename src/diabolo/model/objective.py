@@ -89,10 +89,16 @@ def loss_terms(
 
 
 def masked_terms(
-    model: Model, rows: Encoded, hidden: Tensor, weights: Tensor | None, beta: float, generator: torch.Generator
+    model: Model,
+    rows: Encoded,
+    hidden: Tensor,
+    weights: Tensor | None,
+    beta: float,
+    generator: torch.Generator,
+    nested: float | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
     """The loss of rows with hidden variables [*lead, B, V], and its terms; see `masked_objective`."""
-    masked = masked_rows(model, rows, hidden, generator)
+    masked = masked_rows(model, rows, hidden, generator, nested)
     share = torch.full((len(rows),), 1 / len(rows), device=rows.x.device) if weights is None else weights / len(rows)
     distance = [torch.matmul(share, cells) for cells in masked.cells]
     omega, first = None, slice(0, masked.whole)

@@ -97,7 +97,7 @@ def pass_rows(model: Model, values: np.ndarray) -> Pass:
         theta = model.decode(posterior.mean)
         codes[part] = _alone(posterior.mean)[:size]
         if spread is not None and kl is not None:
-            spread[part] = _alone((0.5 * posterior.log_var).exp())[:size]  # type: ignore[attr-defined]
+            spread[part] = _alone(posterior.std)[:size]
             kl[part] = _alone(posterior.kl(model.prior))[:size]
         x[part] = rows.clipped(model.encoding.clip).x[:size].numpy()
         x_hat[part] = space.expected(theta)[:size]

@@ -27,7 +27,7 @@ __all__ = ["Epoch", "describe_codes", "fit", "run_epoch", "validate"]
 #: Draws of stop rows decoded at once under an importance-weighted bound.
 DECODED = 16_384
 #: Sets of hidden cells for each stop row at most, and rows with them in all.
-MASKS, MASKED_ROWS = 8, 8_000
+MASKS, MASKED_ROWS = 4, 4_000
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -79,6 +79,10 @@ def _descend(
     steps = schedule_of(model.config, len(train))
     engine = Engine(model, model.config)
     state = State(model, engine)
+    if model.masking is not None and len(stop):
+        # The linear solution that a fit begins at stands until an epoch is better than it.
+        with torch.no_grad():
+            state.best = validate(model, stop)
     if checkpoint is not None:
         checkpoint.restore(state)
     ended = False
@@ -154,7 +158,11 @@ def run_epoch(
 
 
 def validate(model: Model, stop: Rows) -> Tensor:
-    """Loss [*lead] of the stop rows: clean input, final β, the same noise at every call."""
+    """Loss [*lead] of the stop rows: clean input, final β, the same noise at every call.
+
+    Where cells are hidden it is the masked term alone, with the same cells hidden at every call: a code of few axes can
+    go on gaining on the rows where conditionals lose.
+    """
     config, n = model.config, len(stop.rows)
     stop = Rows(stop.rows, reweighted(model, create_robust(config), stop.rows, stop.weights))
     noise = torch.Generator(device=model.device).manual_seed(config.random_state + 1)
@@ -168,7 +176,7 @@ def validate(model: Model, stop: Rows) -> Tensor:
         weights = None if stop.weights is None else stop.weights[part]
         hidden = model.corruption.hide(rows, model.encoding, model.lead, noise) if hides else None
         if hidden is not None:
-            loss = masked_terms(model, rows, hidden, weights, config.beta, noise)[0]
+            loss = masked_terms(model, rows, hidden, weights, config.beta, noise, nested=0.0)[0]
         else:
             loss = loss_terms(model, rows, rows.x, weights, draws, config.beta, noise)[0]
         value = value + loss * (len(rows) / n)

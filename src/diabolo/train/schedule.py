@@ -7,8 +7,12 @@ import math
 from collections.abc import Sequence
 
 from diabolo.config import Config
+from diabolo.model.corruption import corruptions
 
 __all__ = ["Schedule", "schedule_of"]
+
+#: Steps of a small table's fit; a step of hidden cells costs more, and teaches every column at once.
+STEPS, MASKED_STEPS = 4_000, 3_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +54,27 @@ def default_learning_rate(hidden: Sequence[int]) -> float:
     return 1e-2 * math.sqrt(64 / max(64, *hidden, 64))
 
 
+def _power(size: float, least: int, most: int) -> int:
+    """The power of two at or below a size, within bounds."""
+    return min(most, max(least, 2 ** math.floor(math.log2(max(size, 1)))))
+
+
+def _masked_batch(rows: int) -> int:
+    """Some sixteen steps per epoch of a small table: each row comes with other hidden cells every time."""
+    return max(_power(rows / 16, 32, 256), _power(rows / 64, 32, 1024))
+
+
 def schedule_of(config: Config, rows: int) -> Schedule:
     """Fill in batch size and epochs for a number of training rows.
 
     Batches are made equally long rather than leaving a short one or dropping rows: every row is stepped on
     in every epoch.
     """
-    batch = config.batch_size or min(1024, max(32, 2 ** math.floor(math.log2(max(rows, 64) / 64))))
+    masked = corruptions.create(config.corruption).marks
+    batch = config.batch_size or (_masked_batch(rows) if masked else _power(rows / 64, 32, 1024))
     steps_per_epoch = max(1, math.ceil(rows / batch))
-    epochs = config.epochs or min(500, max(50, math.ceil(4000 / steps_per_epoch)))
+    fewest, most, steps = (20, 40, MASKED_STEPS) if masked else (50, 500, STEPS)
+    epochs = config.epochs or min(most, max(fewest, math.ceil(steps / steps_per_epoch)))
     return Schedule(
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,

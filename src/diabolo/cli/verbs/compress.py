@@ -112,8 +112,10 @@ def add_codec(model: Path, data: Data, max_error: str | None, errors: dict[str, 
 
 def _learnt(path: Path, plan: Plan, rows: int) -> str:
     if plan.codec:
-        return f"{path}: learnt a codec section from the first {rows:,} rows"
-    return f"{path}: no autoencoder of the columns earns its bytes on the first {rows:,} rows, so none is used"
+        from diabolo.compress.plan import network_of
+
+        return f"{path}: learnt a codec section from the first {rows:,} rows, {network_of(plan.codec)}"
+    return f"{path}: no network earns its bytes on the first {rows:,} rows, so none is used"
 
 
 def _pair(said: str) -> tuple[str, str | None]:

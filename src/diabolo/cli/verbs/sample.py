@@ -33,12 +33,9 @@ def sample(
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Draw new rows from the model, in the columns and units of its training table."""
-    import pyarrow as pa
-
     from diabolo.cli.console import Progress, check_apart, say
-    from diabolo.data.dtypes import mean_type
-    from diabolo.data.formats import check_writable, shape_metadata, write_batches
-    from diabolo.data.table import from_values
+    from diabolo.data.formats import check_writable, write_batches
+    from diabolo.data.restoring import restorer
     from diabolo.file.model_file import ModelFile
     from diabolo.generate.drawing import draw
 
@@ -50,23 +47,16 @@ def sample(
     check_apart(out, model, *([] if against is None else [against]))
     check_writable(out)
     file = ModelFile(model, own_network)
-    sampler, known = file.generator, file.autoencoder.model.encoding.schema
-    dtypes = [mean_type(c.dtype) if mean else c.dtype for c in known.columns]
-
-    def drawn(rows: int, from_seed: int) -> Any:
-        cells = draw(sampler, rows, from_seed, mean, method, conditions)
-        return from_values(cells, known.names, dtypes, "arrow", known.levels)
-
-    schema, shape = drawn(1, 0).schema, known.shape
-    if shape is not None:  # one channel is no axis of its own
-        schema = schema.with_metadata(shape_metadata(shape[:2] if shape[2] == 1 else shape))
+    sampler = file.generator
+    schema, batch_of = restorer(sampler.model.encoding.schema, mean)
     progress = Progress("sampling", n)
 
     def batches() -> Any:
         for i, start in enumerate(range(0, n, PIECE)):
-            table = drawn(min(PIECE, n - start), seed + (i << 32))
-            progress.add(table.num_rows)
-            yield from (pa.record_batch(b.columns, schema=schema) for b in table.to_batches())
+            rows = min(PIECE, n - start)
+            batch = batch_of(draw(sampler, rows, seed + (i << 32), mean, method, conditions))
+            progress.add(rows)
+            yield batch
 
     write_batches(out, schema, batches())
     progress.end()

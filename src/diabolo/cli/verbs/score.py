@@ -93,12 +93,10 @@ def score(
 
 
 def _check_out(out: str, model: Path, data: str) -> None:
-    from diabolo.cli.console import check_apart
-    from diabolo.data.formats import check_writable, format_of, formats
+    from diabolo.cli.console import check_apart, check_named
+    from diabolo.data.formats import check_writable
 
-    if not out.lower().endswith(format_of(out).named):
-        allowed = ", ".join(formats.get(n).named[0] for n in formats if formats.get(n).named)
-        raise ConfigError(f"{out}: scores have names and a column of text; allowed: {allowed}")
+    check_named(out, "scores have names and a column of text")
     check_apart(out, model, data)
     check_writable(out)
 

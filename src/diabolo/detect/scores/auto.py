@@ -38,6 +38,7 @@ class Combined(Score):
     """
 
     needs = frozenset({"stored", "tail"})
+    judged_by = "the stored rows alone; the main autoencoder is not read"
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
         views = views_of(reference)

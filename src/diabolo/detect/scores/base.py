@@ -23,6 +23,8 @@ class Score(Entry, abc.ABC):
     #: Whether a row takes tens of passes, or a look at every stored row: computed only where it is asked for, and for
     #: the first rows of a report. The bound that a model was trained with is always computed.
     costly: ClassVar[bool] = False
+    #: What gives the score, in words.
+    judged_by: ClassVar[str] = "the main autoencoder"
 
     @abc.abstractmethod
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from diabolo.data.encoding import Encoded
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores.base import ByColumn, Score, mean_theta, scores
+from diabolo.model.conditional import chain_nll, orders_of
 from diabolo.model.nodes import quadratic_nodes, radial_nodes
 from diabolo.model.objective import neg_elbo, neg_importance_weighted
 
@@ -16,16 +17,25 @@ __all__ = ["NODES", "WEIGHTED"]
 NODES = 16
 #: Nodes behind an importance-weighted mean.
 WEIGHTED = 64
+#: Orders of the columns behind a masked autoencoder's density.
+ORDERS = 2
 
 
 @scores.register("nll")
 class NegativeLogLikelihood(ByColumn):
-    """−log p(x|z) at the posterior mean, nats, a density in original units."""
+    """−log p(x|z) at the posterior mean, nats, a density in original units; −log p(x) of a masked autoencoder.
+
+    That knows every column given others, and its density is the chain rule's, by an order and its reverse.
+    """
 
     def columns(self, reference: Reference, rows: Encoded) -> Tensor:
+        if reference.model.masking is not None and not reference.model.lead:
+            return chain_nll(reference.model, rows, orders_of(reference.model, ORDERS))
         return reference.model.column_nll(mean_theta(reference.model, rows), rows)
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        if reference.model.masking is not None:
+            return self.columns(reference, rows).sum(-1)
         return reference.model.row_nll(mean_theta(reference.model, rows), rows)
 
 

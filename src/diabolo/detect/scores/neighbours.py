@@ -20,6 +20,7 @@ __all__ = ["Neighbours"]
 class _Nearest(Score):
     needs = frozenset({"stored"})
     costly = True
+    judged_by = "the stored rows, as the main autoencoder sees them"
     space: ClassVar[str]
     #: Which nearest neighbour's distance counts (Ramaswamy, Rastogi, Shim 2000).
     k: Annotated[int, Ge(1), Le(1000)] = 5
@@ -37,6 +38,7 @@ class Neighbours(_Nearest):
     """
 
     space = "input"
+    judged_by = "the stored rows alone; the main autoencoder is not read"
 
 
 @scores.register("neighbours_latent")

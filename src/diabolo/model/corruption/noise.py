@@ -42,9 +42,9 @@ class Mask(Corruption):
     """x̃ hides each cell with probability `rate` as a missing one is hidden (Vincent et al. 2008).
 
     A hidden cell enters as 0, the mean. In a column with missing cells it is marked as missing too, so that the encoder
-    learns to fill in. With a rate of "any" each row draws its own number of hidden cells, all numbers alike, the encoder
-    is told which they are, and the distance is to the hidden cells: one network then knows each column given any others
-    (Uria, Murray, Larochelle 2014, arXiv:1310.1757).
+    learns to fill in. With a rate of "any" each row draws its own number of hidden cells, all numbers alike, the
+    encoder is told which they are, and the distance is to the hidden cells: one network then knows each column given
+    any others (Uria, Murray, Larochelle 2014, arXiv:1310.1757).
     """
 
     rate: Annotated[float, Gt(0), Lt(1)] | Literal["any"] = 0.25

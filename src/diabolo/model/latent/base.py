@@ -18,6 +18,11 @@ __all__ = ["Latent", "Posterior", "latents"]
 class Posterior(Protocol):
     mean: Tensor  #: [*lead, B, K]
 
+    @property
+    def std(self) -> Tensor:
+        """σ(x), [*lead, B, K]; a point has none."""
+        ...
+
     def sample(self, draws: int, generator: torch.Generator) -> Tensor:
         """[draws, *lead, B, K]; [*lead, B, K] for one draw."""
         ...

@@ -21,12 +21,16 @@ class GaussianPosterior:
     mean: Tensor
     log_var: Tensor
 
+    @property
+    def std(self) -> Tensor:
+        return (0.5 * self.log_var).exp()
+
     def sample(self, draws: int, generator: torch.Generator) -> Tensor:
         shape = self.mean.shape if draws == 1 else (draws, *self.mean.shape)
         return self.at(torch.randn(shape, generator=generator, device=self.mean.device))
 
     def at(self, noise: Tensor) -> Tensor:
-        return self.mean + (0.5 * self.log_var).exp() * noise
+        return self.mean + self.std * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
         scaled = (z - self.mean).square() * (-self.log_var).exp()

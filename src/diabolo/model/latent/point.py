@@ -18,6 +18,10 @@ __all__ = ["PointPosterior"]
 class PointPosterior:
     mean: Tensor
 
+    @property
+    def std(self) -> Tensor:
+        raise ConfigError("a point latent has no width σ(x); choose latent='gaussian' (method vae)")
+
     def sample(self, draws: int, generator: torch.Generator) -> Tensor:
         return self.mean if draws == 1 else self.mean.expand(draws, *self.mean.shape)
 

@@ -84,8 +84,8 @@ class Likelihood(Entry, abc.ABC):
         return list(range(width)) if columns == 1 else list(range(column, width, columns))
 
     def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
-        """Numbers [*, width] whose law is about that of inputs of this mean and variance [*, inputs], in x, or in normal
-        scores with `in_scores`: the law that a fit begins at.
+        """Numbers [*, width] whose law is about that of inputs of this mean and variance [*, inputs], in x, or in
+        normal scores with `in_scores`: the law that a fit begins at.
         """
         return mean
 
@@ -161,7 +161,7 @@ class Likelihood(Entry, abc.ABC):
 
         By bisection, to 1e-10 of the span of ± 1e4 standardised units.
         """
-        shape = torch.broadcast_shapes(self.mean(theta, units).shape, u.shape)
+        shape = (self.mean(theta, units) + u).shape
         low, high = torch.full(shape, -1e4, dtype=torch.float64), torch.full(shape, 1e4, dtype=torch.float64)
         for _ in range(48):
             middle = 0.5 * (low + high)

@@ -13,7 +13,6 @@ from torch.nn import functional
 from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 
-
 #: Least probability that a linear prediction starts an event at: what it lacks, the networks learn.
 LEAST = 0.01
 

@@ -46,7 +46,8 @@ class _LogTotal(torch.autograd.Function):
         part = tilts.exp()
         total = torch.linalg.vecdot(mass, part)
         ctx.save_for_backward(t, mass, part, total, inverse)
-        return total.log()
+        log: Tensor = total.log()
+        return log
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> Any:
@@ -61,7 +62,8 @@ class _LogTotal(torch.autograd.Function):
 
 
 def _phi(t: Tensor) -> Tensor:
-    return t.square().mul_(-0.5).exp_().mul_(DENSITY)
+    phi: Tensor = t.square().mul_(-0.5).exp_().mul_(DENSITY)
+    return phi
 
 
 def log_mass(low: Tensor, high: Tensor) -> Tensor:
@@ -71,7 +73,8 @@ def log_mass(low: Tensor, high: Tensor) -> Tensor:
     a, b = torch.where(flip, -high, low), torch.where(flip, -low, high)
     upper, lower = torch.special.log_ndtr(b), torch.special.log_ndtr(a)
     gap = (lower - upper).clamp_max(-1e-7)
-    return upper + torch.log(-torch.expm1(gap))
+    log: Tensor = upper + torch.log(-torch.expm1(gap))
+    return log
 
 
 @likelihoods.register("flexible")
@@ -103,8 +106,9 @@ class Flexible(Likelihood):
     def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """m and log s [*, M], tilts [*, M, L]."""
         columns = theta.shape[-1] // (2 + self.groups)
-        m, log_s, tilts = theta.split([columns, columns, columns * self.groups], dim=-1)
-        return m, log_s.clamp(LOW, HIGH), (TILT * torch.tanh(tilts / TILT)).unflatten(-1, (columns, self.groups))
+        m, log_s = theta[..., :columns], theta[..., columns : 2 * columns]
+        tilts = theta[..., 2 * columns :].reshape(*theta.shape[:-1], columns, self.groups)
+        return m, log_s.clamp(LOW, HIGH), TILT * torch.tanh(tilts / TILT)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
         knots = known(units)
@@ -132,7 +136,8 @@ class Flexible(Likelihood):
         t = (known(units).ends.double() - m.unsqueeze(-1)) / s.unsqueeze(-1)
         below = torch.special.ndtr(t)
         mass = (below[..., 1:] - below[..., :-1]).clamp_min(0) * tilts.exp()
-        return m, s, t, mass / mass.sum(-1, keepdim=True)
+        share: Tensor = mass / mass.sum(-1, keepdim=True)
+        return m, s, t, share
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         """Σ over cells of p E[x | cell]; inside an interval x is linear in v, a Gaussian cut at its edges."""
@@ -154,7 +159,8 @@ class Flexible(Likelihood):
         slope = knots.slope.double()
         inside = (score - knots.anchor_score.double()) / torch.where(slope == 0, 1.0, slope)
         value = knots.anchor.double() + torch.where(slope == 0, 0.0, inside)
-        return torch.where(share > 0, share * value, 0.0).sum(-1) / share.sum(-1)
+        mean: Tensor = torch.where(share > 0, share * value, 0.0).sum(-1) / share.sum(-1)
+        return mean
 
     def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
         """x [*, M] of probabilities u [*, M]."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Gt, Lt
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor
 
 from diabolo.model.likelihood.base import Likelihood, Own, Units

@@ -72,7 +72,7 @@ def _table(r: Report) -> Html:
                 Sorted(bar(100 * bits / most if most > 0 else 0.0, "s3", f"{bits:.2f}"), bits),
                 Sorted(worst, -1.0 if bound is None else float(tally.worst[i])),
                 number(int(tally.escapes[i])),
-                "autoencoder" if tally.by_model[i] else "counts",
+                "the codec's network" if tally.by_model[i] else "counts",
             )
         )
     return columns_table(

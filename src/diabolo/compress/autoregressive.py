@@ -1,9 +1,9 @@
-"""The masked autoencoder: each column's distribution given the columns coded before it, in whole numbers.
+"""The autoregressive network: each column's distribution given the columns coded before it, in whole numbers.
 
-A masked autoencoder (Germain et al. 2015, arXiv:1502.03509) puts out p(x_c | x_1..x_(c−1)) for every column c. Here the
-mask is the list of inputs of each family of columns (the same field of all slots of a group, which share weights), and
-outputs are weights of bins of the column's grid (`diabolo.compress.bins`). Angles are seen, and coded, from the
-direction of the vector sum of the objects before them, where columns pair up as lengths and angles.
+It puts out p(x_c | x_1..x_(c−1)) for every column c (Germain et al. 2015, arXiv:1502.03509, do so by weights held at
+zero). Here each family of columns (the same field of all slots of a group) has a network and a list of its inputs, all
+of columns coded before. Outputs are weights of bins of the column's grid (`diabolo.compress.bins`). Angles are seen,
+and coded, from the direction of the vector sum of the objects before them, where columns pair up as lengths and angles.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from diabolo.compress.network import EXACT, TURN, Network
 from diabolo.compress.tables import MOST_MEASURE
 from diabolo.errors import CompressedFileError
 
-__all__ = ["Family", "Group", "Masked"]
+__all__ = ["Autoregressive", "Family", "Group"]
 
 MOST_CELLS = 1 << 18
 #: Places of bins that are kept for the next chunk.
@@ -58,12 +58,12 @@ class Family:
     bins: int = 0
     #: Where an angle's numbers begin, in 1/4096 of a turn.
     origin: int = 0
-    #: Inputs that its network uses, of those that `Masked.inputs_of` lists.
+    #: Inputs that its network uses, of those that `Autoregressive.inputs_of` lists.
     uses: list[int] = dataclasses.field(default_factory=list)
     network: Network | None = None
 
 
-class Masked:
+class Autoregressive:
     """Distributions of a file's columns; `order` is the order in which they are coded."""
 
     def __init__(self, groups: list[Group], families: list[list[Family]], grids: list[Grid | None]) -> None:
@@ -206,7 +206,7 @@ class Masked:
         return bytes(out.data) + b"".join(c.head for c in coded_parts)
 
     @staticmethod
-    def from_bytes(data: bytes, schema: Any, grids: list[Grid | None]) -> Masked:
+    def from_bytes(data: bytes, schema: Any, grids: list[Grid | None]) -> Autoregressive:
         """Read a codec section; what is wrong with it raises one of Python's errors or a CompressedFileError."""
         reader = BytesReader(data)
         said = reader.piece()
@@ -247,7 +247,7 @@ class Masked:
             large = any(((p < -EXACT) | (p > EXACT)).any() for p in network.parts)
             if large or not network.exact or (periodic and len(b2) % 2):
                 raise CompressedFileError("a network with impossible weights")
-        return Masked(groups, families, grids)
+        return Autoregressive(groups, families, grids)
 
 
 def _shapes(hidden: int, waves: int, inputs: int, bins: int) -> tuple[tuple[int, ...], ...]:

@@ -1,0 +1,199 @@
+"""`diabolo info` of a model file: what serves each job, the bytes of each section, and whose rows are in the file."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from program import done
+
+from diabolo import AnomalyDetector, Autoencoder, Compressor, LatentClusterer, LinearAutoencoder, VariationalAutoencoder
+from diabolo.data.hashing import hash_rows
+from diabolo.demo import FITTED, SLOTS
+from diabolo.file.model_file import ModelFile, save_sections
+
+FOLDER = Path(__file__).parent / "golden" / "v1"
+SAMPLE = Path(__file__).parents[1] / "src" / "diabolo" / "sample" / "background.parquet"
+OLD = sorted(p.name for p in FOLDER.glob("*.diabolo"))
+NO_CODEC = "none yet: diabolo compress fits a network of its own for it, never the main autoencoder"
+
+
+def plane(n=300, columns=5, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, 2)) @ np.random.default_rng(1).normal(size=(2, columns)) + rng.normal(size=(n, columns))
+
+
+def jobs(path):
+    """The job lines that the program prints."""
+    return dict(re.findall(r"^    (detect|fill in|draw|cluster|compress) +(.+)$", done("info", path), re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Model files of every kind, by name."""
+    folder = tmp_path_factory.mktemp("kinds")
+    X = plane()
+    rng = np.random.default_rng(0)
+    walk = np.round(np.cumsum(rng.normal(size=3_000)), 2)
+    twice = np.column_stack([walk, walk + np.round(0.05 * rng.normal(size=3_000), 2)])
+    made = {
+        "main": LinearAutoencoder(latent_dim=2).fit(X),
+        "stream": LinearAutoencoder(latent_dim=2, solver="gradient").partial_fit(X),
+        "detector": AnomalyDetector(LinearAutoencoder(latent_dim=2)).fit(X),
+        "model's score": AnomalyDetector(LinearAutoencoder(latent_dim=2), score="nll").fit(X),
+        "clusters": LatentClusterer(LinearAutoencoder(latent_dim=2), n_clusters=2, n_resamples=0).fit(X),
+        "embedded": LatentClusterer(
+            LinearAutoencoder(latent_dim=2),
+            n_clusters=2,
+            n_resamples=0,
+            embedding={"name": "neighbours", "hidden": 16, "n_neighbors": 10, "epochs": 2},
+        ).fit(X),
+        "codec": Compressor(max_error=0.01).fit(twice),
+        "simple codec": Compressor().fit(X[:20]),
+    }
+    for name, estimator in made.items():
+        estimator.save(folder / f"{name}.diabolo")
+    return {name: folder / f"{name}.diabolo" for name in made}
+
+
+def test_each_kind_of_file_says_what_serves_its_jobs(files):
+    alone = "the stored rows alone; the main autoencoder is not read (score auto)"
+    codes, trees = "codes of the main autoencoder", "trees over the kept rows and their codes by the main autoencoder"
+    without = "the main autoencoder (score nll), with no threshold: the file holds no detector"
+    main = {
+        "detect": without,
+        "fill in": "the main autoencoder",
+        "draw": trees,
+        "cluster": f"{codes}; no clusters are in the file yet",
+        "compress": NO_CODEC,
+    }
+    assert jobs(files["main"]) == main
+    assert jobs(files["stream"]) == main | {"draw": "the main autoencoder's decoder, from its prior"}
+    assert jobs(files["detector"]) == main | {"detect": alone}
+    assert jobs(files["model's score"]) == main | {"detect": "the main autoencoder (score nll)"}
+    assert jobs(files["clusters"]) == main | {"cluster": codes}
+    head = "a small network of its own, which sees rows and their codes by the main autoencoder"
+    assert jobs(files["embedded"]) == main | {"cluster": head}
+    decoder = "the main autoencoder's decoder, from the density of its codes of the kept rows"
+    assert jobs(FOLDER / "conv.diabolo") == main | {"draw": decoder}
+
+
+def test_a_codec_alone_names_its_own_network(files):
+    nothing = dict.fromkeys(("detect", "fill in", "draw", "cluster"), "nothing here: the file holds no autoencoder")
+    size = len(ModelFile(files["codec"]).codec.data)
+    own = f"an autoregressive network of its own, in whole numbers, {size:,} bytes"
+    assert size > 0
+    assert jobs(files["codec"]) == nothing | {"compress": own}
+    assert jobs(files["simple codec"]) == nothing | {"compress": "no network: simple ways only"}
+
+
+def test_the_words_are_true_of_the_default_score(files):
+    """A detector whose main autoencoder is made blind gives the same scores where its words say that it is not read."""
+    X = plane(50, seed=2)
+    for name, same in (("detector", True), ("model's score", False)):
+        detector = AnomalyDetector.load(files[name])
+        before = detector.anomaly_score(X)
+        for view in detector.autoencoder_.model_.store.views.values():
+            view.detach().zero_()
+        assert np.array_equal(detector.anomaly_score(X), before) is same
+        assert ("is not read" in jobs(files[name])["detect"]) is same
+
+
+def test_a_compressed_file_names_its_network(files, tmp_path):
+    compressor = Compressor.load(files["codec"])
+    (tmp_path / "t.dbl").write_bytes(compressor.compress(np.round(np.cumsum(np.ones((900, 2)), axis=0), 2)))
+    assert re.search(
+        r"codec section SHA-256 \w+\.\.\., an autoregressive network in whole numbers", done("info", tmp_path / "t.dbl")
+    )
+
+
+# ── bytes ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def shown(path):
+    """(bytes by section, of rows, of the file) that the program prints."""
+    said = done("info", path)
+    line = next(line for line in said.splitlines() if line.startswith("  bytes "))
+    sections, apart = line.removeprefix("  bytes").split("; apart from these ")
+    rows = re.match(r"([\d,]+) of rows of the training table", apart)
+    number = lambda text: int(text.replace(",", ""))  # noqa: E731
+    sizes = {name: number(size) for name, size in re.findall(r"(\w+) (\d[\d,]*)", sections)}
+    return sizes, number(rows[1]) if rows else 0, number(re.search(r" ([\d,]+) bytes, sections", said)[1])
+
+
+@pytest.mark.parametrize("name", [*OLD, "main", "stream", "detector", "clusters", "codec", "simple codec"])
+def test_bytes_of_sections_add_up_to_the_file(name, files):
+    path = FOLDER / name if name in OLD else files[name]
+    sizes, rows, size = shown(path)
+    assert sum(sizes.values()) + rows == size == path.stat().st_size
+    assert set(sizes) == {*ModelFile(path).names, "header"}
+    header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
+    cards = json.loads(header.pop("__metadata__")["manifest"])["sections"]
+    by_hand = dict.fromkeys((*sizes, "rows"), 0)
+    for section, entry in cards.items():
+        by_hand[section] += len(json.dumps(entry["card"], sort_keys=True, separators=(",", ":")))
+    for tensor, entry in header.items():
+        begin, end = entry["data_offsets"]
+        is_rows = tensor in ("detector/stored", "generator/rows")
+        by_hand["rows" if is_rows else tensor.partition("/")[0]] += end - begin
+    by_hand["header"] = size - sum(by_hand.values())
+    assert by_hand == sizes | {"rows": rows}
+    assert sizes["header"] >= 8 + len(json.dumps(header)) / 2, "what is left is the header's own"
+
+
+def test_the_main_section_of_a_file_like_the_demos_is_below_a_megabyte(tmp_path):
+    n = 1_000
+    rows = pd.read_parquet(SAMPLE).drop(columns="process")[:n]
+    vae = VariationalAutoencoder(slots=SLOTS, epochs=1, batch_size=512)
+    AnomalyDetector(vae).fit(rows).save(tmp_path / "m.diabolo")
+    sizes, kept, size = shown(tmp_path / "m.diabolo")
+    assert sum(sizes.values()) + kept == size
+    # Main holds a hash of each row, of the demo's as well; the network has the same size whatever the rows.
+    assert sizes["main"] + 8 * FITTED < 1_000_000
+    cells = rows.shape[1] * 4
+    assert ModelFile(tmp_path / "m.diabolo").rows * cells <= kept <= n * cells + 100
+
+
+def test_a_file_that_grows_says_so(files, tmp_path):
+    path = tmp_path / "m.diabolo"
+    path.write_bytes(files["main"].read_bytes())
+    before = ModelFile(path).sizes
+    ModelFile(path).update({"codec": ModelFile(files["codec"]).section("codec")})
+    after = ModelFile(path).sizes
+    assert {k: v for k, v in after.items() if k not in ("codec", "header")} == {
+        k: v for k, v in before.items() if k != "header"
+    }
+    assert after["codec"] == ModelFile(files["codec"]).sizes["codec"]
+
+
+# ── whose rows are in the file ────────────────────────────────────────────────────────────────────
+
+
+def found(data, rows, cells=None):
+    """Rows of which some `cells` neighboring cells stand in the bytes, as float32 or float64, of n."""
+    cells = cells or rows.shape[1]
+    kinds = [np.ascontiguousarray(rows, dtype) for dtype in ("<f4", "<f8")]
+    starts = range(rows.shape[1] - cells + 1)
+    return sum(any(k[i, s : s + cells].tobytes() in data for k in kinds for s in starts) for i in range(len(rows)))
+
+
+def test_a_file_without_kept_rows_holds_none_of_their_bytes(files, tmp_path):
+    X = plane()
+    main = Autoencoder.load(files["main"]).sections()["main"]
+    save_sections(tmp_path / "alone.diabolo", "LinearAutoencoder", {"main": main})
+    for path in (tmp_path / "alone.diabolo", files["stream"]):
+        file = ModelFile(path)
+        assert file.rows == 0
+        assert "rows" not in file.sizes
+        assert found(path.read_bytes(), X, cells=2) == 0
+        # Known again they are, though: main has their hashes (docs/limits.md).
+        assert np.isin(hash_rows(X), file.autoencoder.row_hashes).sum() >= 0.8 * len(X)
+    # A file that keeps rows has every one of them.
+    for name in ("main", "detector"):
+        file = ModelFile(files[name])
+        assert file.rows > 0
+        assert found(files[name].read_bytes(), X) == file.rows
