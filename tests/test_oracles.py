@@ -939,7 +939,7 @@ def one_column(spec):
     """A likelihood of one column with decoder numbers theta [1, width], own parameters and units."""
     likelihood = likelihoods.create(spec)
     block = BlockOf(likelihood, columns=1)
-    theta = torch.tensor([[0.4, -1.1, 0.8, 0.2]])[:, : block.width]
+    theta = torch.tensor([[0.4, -1.1, 0.8, 0.2]]).repeat(1, -(-block.width // 4))[:, : block.width]
     return block.likelihood, theta, block.own(lambda shape: torch.full(shape, -0.7)), block.units
 
 

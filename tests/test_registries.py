@@ -410,7 +410,7 @@ def test_likelihood_is_unreduced_under_leading_axes(spec, lead):
         assert mean.shape == (*axes, 9, columns)
         if len(axes) > len(lead):
             equal = torch.full((4, *lead, 9, 1), -math.log(4))
-            pooled = likelihood.mean(likelihood.pooled(theta, equal), units)
+            pooled = likelihood.mean(likelihood.pooled(theta, equal, units), units)
             assert pooled.shape == mean.shape[1:]
             if block.kind not in ("categorical", "angle", "integer"):  # a mode, a direction, and a bounded mean
                 torch.testing.assert_close(pooled, mean.mean(0), rtol=1e-3, atol=1e-4)

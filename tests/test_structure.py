@@ -221,6 +221,7 @@ def test_exported_names():
         "DenoisingAutoencoder",
         "LatentClusterer",
         "LinearAutoencoder",
+        "MaskedAutoencoder",
         "SparseAutoencoder",
         "VariationalAutoencoder",
         "__version__",

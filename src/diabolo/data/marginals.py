@@ -67,8 +67,8 @@ class Marginals:
 
     @property
     def groups(self) -> int:
-        """Groups of the column that has most."""
-        return int(self.group.max(initial=0)) + 1
+        """Groups of the column that has most, 2 at least."""
+        return max(2, int(self.group.max(initial=0)) + 1)
 
 
 def fit_marginals(

@@ -22,10 +22,9 @@ from diabolo.errors import ConfigError
 from diabolo.memory import Memory
 from diabolo.model.checks import check_parts, check_room, check_state
 from diabolo.model.corruption import corruptions
-from diabolo.model.factors import LinearPart
 from diabolo.model.heads import Head, build_heads
 from diabolo.model.latent import Posterior, latents
-from diabolo.model.masking import Masking, Start
+from diabolo.model.masking import LINEAR, Masking, Start
 from diabolo.model.networks import ParameterStore, has_paths, networks, parameter_shapes, path_norms, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
@@ -62,12 +61,8 @@ class Model:
         self.network = network = networks.create(config.network)
         k, c, shape = self.latent_dim, len(encoding.schema.output_names), encoding.shape
         #: Where the encoder is told which cells it sees.
-        self.masking: Masking | None = None
-        inputs, wide = encoding.width, k
-        if self.corruption.marks:
-            wide = config.code_dim or k
-            self.masking = Masking(encoding, self.heads, wide, k)
-            inputs = self.masking.width
+        self.masking = Masking(encoding, self.heads, config.code_dim or k, k) if self.corruption.marks else None
+        inputs, wide = (encoding.width, k) if self.masking is None else (self.masking.width, self.masking.code_dim)
         self.encoder = network.encoder(inputs, config.hidden, self.latent.width(wide), shape)
         self.decoder = network.decoder(wide, config.hidden[::-1], self.heads[-1].stop, shape)
         if self.regularizer.scaled and config.code_scale == "decoder" and not has_paths(self.decoder):
@@ -80,10 +75,7 @@ class Model:
         first = self.prior.own(k)
         shapes |= {f"prior.{name}": tuple(value.shape) for name, value in first.items()}
         kept = {"latent_mean": (k,), "latent_cov": (k, k), "typical_nll": (c,), "typical_squared_error": (c,)}
-        if self.masking is not None and config.factors:
-            d = encoding.width
-            kept |= {"linear_loadings": (d, config.factors)}
-            kept |= {f"linear_{name}": (d,) for name in ("noise", "center", "scale")}
+        kept |= {} if self.masking is None else self.masking.kept(config.factors)
         if state is not None:
             check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
         else:
@@ -95,17 +87,14 @@ class Model:
             self.store.initialise("encoder", self.encoder, 2 * config.random_state)
             self.store.initialise("decoder", self.decoder, 2 * config.random_state + 1)
             if self.masking is not None:
-                self.masking.initialise(
-                    self.store.views, self.encoder, self.decoder, config.factors, self.latent.stochastic
-                )
+                self.masking.initialise(self.store.views, self.encoder, self.decoder, config)
             for name, value in first.items():
                 self.store.views[f"prior.{name}"].copy_(value)
         else:
             for name, tensor in {**self.store.views, **self.buffers}.items():
                 tensor.copy_(torch.from_numpy(np.array(state[name])))
         self.use(self.store.views)
-        if state is not None:
-            self._read_linear()
+        self._read_linear()
         #: Heads of values, and their columns in this order; the others say whether cells are missing.
         self._valued = [h for h in self.heads if h.block.kind != "missing"]
         self._block_order = [column for head in self._valued for column in head.block.columns]
@@ -119,25 +108,15 @@ class Model:
         self.own = [{n: parameters[f"{h.prefix}.{n}"] for n in h.own} for h in self.heads]
 
     def set_linear(self, loadings: Tensor, noise: Tensor, center: Tensor, scale: Tensor) -> None:
-        """Take over the exact linear part, W [D, r] and Ψ, μ, scale [D], and start the last layers of the networks at
-        0.
-        """
-        given = {"loadings": loadings, "noise": noise, "center": center, "scale": scale}
-        for name, value in given.items():
-            buffer = self.buffers[f"linear_{name}"]
-            buffer.zero_()
+        """Take over the exact linear part, W [D, r] and Ψ, μ, scale [D]; members share it."""
+        for name, value in zip(LINEAR, (loadings, noise, center, scale), strict=True):
+            buffer = self.buffers[name].zero_()
             buffer[..., : value.shape[-1]] = value.to(buffer.dtype)
         self._read_linear()
 
     def _read_linear(self) -> None:
-        """Build the linear part from its buffers; members share it."""
-        if self.masking is None or "linear_loadings" not in self.buffers:
-            return
-        loadings, *rest = (self.buffers[f"linear_{n}"] for n in ("loadings", "noise", "center", "scale"))
-        one = loadings.reshape(-1, *loadings.shape[-2:])[0]
-        noise, center, scale = (t.reshape(-1, t.shape[-1])[0] for t in rest)
-        if bool((noise > 0).all()) and bool((scale > 0).all()):
-            self.masking.linear = LinearPart(one, noise, center, scale)
+        if self.masking is not None:
+            self.masking.read(self.buffers)
 
     def to(self, device: str) -> Model:
         """Move parameters, buffers and floors; PyTorch's names for devices."""
@@ -372,7 +351,7 @@ class Model:
         Its shares are proportional to e^log_weights [S, *, B].
         """
         share = log_weights.log_softmax(0).unsqueeze(-1)
-        return torch.cat([h.likelihood.pooled(theta[..., h.start : h.stop], share) for h in self.heads], dim=-1)
+        return torch.cat([h.likelihood.pooled(theta[..., h.start : h.stop], share, h.units) for h in self.heads], dim=-1)
 
     def sample_values(self, theta: Tensor, generator: torch.Generator, fill: bool = False) -> Tensor:
         """Draws from p(x|z) in original units, [*, B, columns of the table], float64; with `fill` none is missing."""

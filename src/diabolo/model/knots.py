@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diabolo.data.marginals import Marginals
 
-__all__ = ["Knots", "Place"]
+__all__ = ["FAR", "Knots", "Place", "standard_normal"]
 
 #: A normal score that stands for infinity, so that products with it have a gradient.
 FAR = 30.0
@@ -132,3 +132,14 @@ def _ends(edges: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
         out[i, 0] = -FAR
         out[i, 1 : len(starts) + 1] = row[starts]
     return out
+
+
+def standard_normal(columns: int, groups: int) -> Knots:
+    """The knots of columns that follow the standard normal law, cut into groups of equal share: v = x."""
+    from scipy.special import ndtri
+
+    edges = np.tile(np.concatenate([[-FAR], ndtri(np.arange(1, groups) / groups), [FAR]]), (columns, 1))
+    one = np.ones((columns, groups))
+    group = np.tile(np.arange(groups), (columns, 1))
+    parts = (edges, group, edges, edges[:, 1:-1], 0 * one, 0 * one, one, np.zeros(columns))
+    return Knots(*(torch.tensor(p, dtype=torch.int64 if p.dtype == np.int64 else torch.float32) for p in parts))

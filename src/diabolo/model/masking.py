@@ -9,22 +9,25 @@ layers start at zero, so a fit begins at the linear solution and leaves it where
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from diabolo.config import Config
 from diabolo.data.encoding import SCALED, Encoded, Encoding
 from diabolo.model.factors import LinearPart
 from diabolo.model.heads import Head
 from diabolo.model.networks import Affine, Operation
 
-__all__ = ["Masking", "Start", "most_factors", "variables_of", "variables_there"]
+__all__ = ["LINEAR", "Masking", "Start", "most_factors", "variables_of", "variables_there"]
 
 #: log σ² of a Gaussian latent at the start: codes a seventh of their own spread wide still say what the linear part
 #: does.
 START_LOG_VAR = -4.0
+#: Buffers of the linear part: W [D, r], Ψ, μ and the scale of the inputs, [D] each.
+LINEAR = ("linear_loadings", "linear_noise", "linear_center", "linear_scale")
 
 
 def most_factors(inputs: int, asked: int) -> int:
@@ -165,13 +168,31 @@ class Masking:
         """Codes [*, K] as wide ones whose other axes are 0."""
         return functional.pad(z, (0, self.code_dim - z.shape[-1]))
 
+    # ── parameters ────────────────────────────────────────────────────────────────────────────────
+
+    def kept(self, factors: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the buffers of a linear part of so many factors."""
+        if not factors:
+            return {}
+        d = self.encoding.width
+        return dict(zip(LINEAR, ((d, factors), (d,), (d,), (d,)), strict=True))
+
+    def read(self, buffers: Mapping[str, Tensor]) -> None:
+        """Build the linear part from its buffers [*lead, ...], which are alike for all members; zeros are none."""
+        if LINEAR[0] not in buffers:
+            return
+        loadings, *rest = (buffers[name] for name in LINEAR)
+        one = loadings.reshape(-1, *loadings.shape[-2:])[0]
+        noise, center, scale = (t.reshape(-1, t.shape[-1])[0] for t in rest)
+        if bool((noise > 0).all()) and bool((scale > 0).all()):
+            self.linear = LinearPart(one, noise, center, scale)
+
     def initialise(
         self,
-        parameters: dict[str, Tensor],
+        parameters: Mapping[str, Tensor],
         encoder: Sequence[Operation],
         decoder: Sequence[Operation],
-        factors: int,
-        stochastic: bool,
+        config: Config,
     ) -> None:
         """Last layers that say nothing yet: the decoder's, and the encoder's axes that the linear part fills."""
         last = len(decoder) - 1
@@ -180,7 +201,7 @@ class Masking:
         last = len(encoder) - 1
         if isinstance(encoder[last], Affine):
             weight, bias = parameters[f"encoder.{last}.weight"], parameters[f"encoder.{last}.bias"]
-            weight[..., :factors, :].zero_()
-            if stochastic:
-                weight[..., self.code_dim :, :].zero_()
-                bias[..., self.code_dim :].fill_(START_LOG_VAR)
+            weight[..., : config.factors, :].zero_()
+            # A Gaussian latent's other half is log σ².
+            weight[..., self.code_dim :, :].zero_()
+            bias[..., self.code_dim :].fill_(START_LOG_VAR)

@@ -14,6 +14,7 @@ from diabolo.data.sources import Rows
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
 from diabolo.train.engine import Engine, choose_device
+from diabolo.train.linear_start import start_linear
 from diabolo.train.loop import describe_codes, run_epoch, validate
 from diabolo.train.schedule import Schedule, default_learning_rate
 from diabolo.train.state import Epoch, State
@@ -65,6 +66,7 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
     kept = {name: tensor.clone() for name, tensor in model.buffers.items()} if before else {}
     with threads_for(3 * steps.rows_per_step * model.store.flat.numel()):
         device = choose_device(config.device)
+        start_linear(model, rows)
         model.to(device)
         rows = rows.to(device)
         with torch.no_grad():

@@ -56,7 +56,7 @@ def default_learning_rate(hidden: Sequence[int]) -> float:
 
 def _power(size: float, least: int, most: int) -> int:
     """The power of two at or below a size, within bounds."""
-    return min(most, max(least, 2 ** math.floor(math.log2(max(size, 1)))))
+    return min(most, max(least, 1 << math.floor(math.log2(max(size, 1)))))
 
 
 def _masked_batch(rows: int) -> int:

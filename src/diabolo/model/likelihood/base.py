@@ -138,7 +138,7 @@ class Likelihood(Entry, abc.ABC):
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         """E[x|z], [*, B, columns], standardised; the most probable level of a category."""
 
-    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+    def pooled(self, theta: Tensor, log_share: Tensor, units: Units) -> Tensor:
         """Numbers [*, B, width] whose mean is that of a mixture over the leading axis of theta.
 
         Its shares e^log_share [S, *, B, 1] add up to 1.

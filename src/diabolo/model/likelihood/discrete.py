@@ -32,7 +32,7 @@ class Bernoulli(Likelihood):
     def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         return torch.bernoulli(x, generator=generator) if self.binarize else None
 
-    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+    def pooled(self, theta: Tensor, log_share: Tensor, units: Units) -> Tensor:
         return torch.logit((theta.sigmoid() * log_share.exp()).sum(0), eps=1e-7)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
@@ -70,7 +70,7 @@ class Categorical(Likelihood):
     def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
         return mean.clamp(LEAST / mean.shape[-1], 1.0).log()
 
-    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+    def pooled(self, theta: Tensor, log_share: Tensor, units: Units) -> Tensor:
         return (theta.log_softmax(-1) + log_share).logsumexp(0)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
@@ -117,7 +117,7 @@ class Levels(Likelihood):
     def _nearest(self, x: Tensor, units: Units) -> Tensor:
         return (x.unsqueeze(-1) - self._values(units).to(x.dtype)).abs().argmin(-1)
 
-    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+    def pooled(self, theta: Tensor, log_share: Tensor, units: Units) -> Tensor:
         return (theta.log_softmax(-1) + log_share).logsumexp(0)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
@@ -181,7 +181,7 @@ class Multiplicity(Likelihood):
         more = functional.pad(functional.pad(mean, (1, 0), value=1.0), (0, 1))
         return (more[..., :-1] - more[..., 1:]).clamp(LEAST, 1.0).log()
 
-    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+    def pooled(self, theta: Tensor, log_share: Tensor, units: Units) -> Tensor:
         return (theta.log_softmax(-1) + log_share).logsumexp(0)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:

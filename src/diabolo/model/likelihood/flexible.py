@@ -10,9 +10,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from diabolo.data.encoding import SIGMA_FLOOR
-from diabolo.errors import ConfigError
 from diabolo.memory import Memory
-from diabolo.model.knots import Knots
+from diabolo.model.knots import FAR, Knots, standard_normal
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 from diabolo.model.prior import HALF_LOG_2PI
 
@@ -26,6 +25,8 @@ DENSITY = 1 / math.sqrt(2 * math.pi)
 ATOM = SIGMA_FLOOR / DENSITY
 #: Rows whose mean is taken at once: it looks at every cell.
 MEANS = 512
+#: Halvings of the range of scores, down to 4e-6.
+BISECTIONS = 24
 
 
 class _LogTotal(torch.autograd.Function):
@@ -89,8 +90,9 @@ class Flexible(Likelihood):
 
     kinds = ("real", "integer")
     in_scores = True
+    density = True
     #: Groups of each column's cells, which have a tilt each; the table says how many.
-    groups: Annotated[int, Ge(1)] = 1
+    groups: Annotated[int, Ge(2)] = 8
 
     def width(self, columns: int, inputs: int) -> int:
         return columns * (2 + self.groups)
@@ -103,6 +105,10 @@ class Flexible(Likelihood):
         tilts = mean.new_zeros(()).expand(*mean.shape[:-1], mean.shape[-1] * self.groups)
         return torch.cat([mean, 0.5 * variance.log(), tilts], dim=-1)
 
+    def _knots(self, units: Units) -> Knots:
+        """The columns' own laws; standard normal ones where none were fitted."""
+        return units.knots or standard_normal(len(units.floor), self.groups)
+
     def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """m and log s [*, M], tilts [*, M, L]."""
         columns = theta.shape[-1] // (2 + self.groups)
@@ -111,19 +117,18 @@ class Flexible(Likelihood):
         return m, log_s.clamp(LOW, HIGH), TILT * torch.tanh(tilts / TILT)
 
     def nll(self, theta: Tensor, own: Own, x: Tensor, units: Units, memory: Memory | None = None) -> Tensor:
-        knots = known(units)
+        knots = self._knots(units)
         place = knots.place(x)
         m, log_s, tilts = self._parts(theta)
         total: Tensor = _LogTotal.apply(m, log_s, tilts, knots.ends)  # type: ignore[no-untyped-call]
         tilt = tilts.gather(-1, place.group.expand(m.shape).unsqueeze(-1)).squeeze(-1)
         inverse = (-log_s).exp()
-        scale = units.scale.to(x.dtype).log()
         t = (place.score - m) * inverse
-        cost = total - tilt + (0.5 * t.square() + HALF_LOG_2PI + log_s - place.log_slope + scale)
+        cost = total - tilt + (0.5 * t.square() + HALF_LOG_2PI + log_s - place.log_slope)
         if bool(place.point.all()):
             return cost
-        # A mass as a density: over a step of a rounded column (1 of whole numbers), else over an atom's width.
-        step = torch.where(knots.half > 0, 2 * knots.half, ATOM).log() + scale
+        # A mass as a density in x: over a step of a rounded column, else over an atom's width.
+        step = torch.where(knots.half > 0, 2 * knots.half, ATOM).log()
         mass = log_mass((place.low - m) * inverse, (place.high - m) * inverse)
         return torch.where(place.point, cost, total - tilt - mass + step)
 
@@ -133,7 +138,7 @@ class Flexible(Likelihood):
         """m, s [*, M], t at the edges [*, M, L + 1] and the cells' probabilities [*, M, L]."""
         m, log_s, tilts = self._parts(theta.double())
         s = log_s.exp()
-        t = (known(units).ends.double() - m.unsqueeze(-1)) / s.unsqueeze(-1)
+        t = (self._knots(units).ends.double() - m.unsqueeze(-1)) / s.unsqueeze(-1)
         below = torch.special.ndtr(t)
         mass = (below[..., 1:] - below[..., :-1]).clamp_min(0) * tilts.exp()
         share: Tensor = mass / mass.sum(-1, keepdim=True)
@@ -142,7 +147,7 @@ class Flexible(Likelihood):
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         """Σ over cells of p E[x | cell]; inside an interval x is linear in v, a Gaussian cut at its edges."""
         flat = theta.reshape(-1, theta.shape[-1])
-        parts = [self._mean(part, known(units)) for part in flat.split(MEANS)]
+        parts = [self._mean(part, self._knots(units)) for part in torch.split(flat, MEANS)]
         return torch.cat(parts).reshape(*theta.shape[:-1], -1).to(theta.dtype)
 
     def _mean(self, theta: Tensor, knots: Knots) -> Tensor:
@@ -162,9 +167,22 @@ class Flexible(Likelihood):
         mean: Tensor = torch.where(share > 0, share * value, 0.0).sum(-1) / share.sum(-1)
         return mean
 
+    def pooled(self, theta: Tensor, log_share: Tensor, units: Units) -> Tensor:
+        """The mean of the numbers, with m moved to where the law has the mixture's mean: it rises with m."""
+        share = log_share.exp()
+        wanted = (self.mean(theta, units) * share).sum(0)
+        out = (theta * share).sum(0)
+        columns = wanted.shape[-1]
+        low, high = torch.full_like(wanted, -FAR), torch.full_like(wanted, FAR)
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (low + high)
+            below = self.mean(torch.cat([middle, out[..., columns:]], dim=-1), units) < wanted
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return torch.cat([0.5 * (low + high), out[..., columns:]], dim=-1)
+
     def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
         """x [*, M] of probabilities u [*, M]."""
-        knots = known(units)
+        knots = self._knots(units)
         m, s, t, share = self._law(theta, units)
         until = share.cumsum(-1)
         cell = (until < u.unsqueeze(-1) * until[..., -1:]).sum(-1).clamp_max(self.groups - 1)
@@ -189,7 +207,7 @@ class Flexible(Likelihood):
 
     def interval(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> tuple[Tensor, Tensor]:
         """P(X < x) and P(X ≤ x), [*, M] float64; equal where x has a density."""
-        knots = known(units)
+        knots = self._knots(units)
         place = knots.place(x.to(theta.dtype))
         m, s, t, share = self._law(theta, units)
         picked = place.group.expand(m.shape).unsqueeze(-1)
@@ -203,17 +221,6 @@ class Flexible(Likelihood):
             part = torch.where(at <= start, 0.0, torch.where(at >= stop, 1.0, part))
             out.append((before + p * part).clamp(0, 1))
         return out[0], out[1]
-
-
-def known(units: Units) -> Knots:
-    """The cells of the columns.
-
-    Raises:
-        ConfigError: they were not fitted.
-    """
-    if units.knots is None:
-        raise ConfigError("likelihood 'flexible' needs the columns' own laws, which this model was fitted without")
-    return units.knots
 
 
 def _between(low: Tensor, high: Tensor, share: Tensor) -> Tensor:

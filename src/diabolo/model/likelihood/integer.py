@@ -90,7 +90,7 @@ class _Rate(Likelihood):
         value = (units.values(mean)).clamp_min(0.05)
         return (value / torch.where(units.center > 0, units.center, 1.0)).log().to(mean.dtype)
 
-    def pooled(self, theta: Tensor, log_share: Tensor) -> Tensor:
+    def pooled(self, theta: Tensor, log_share: Tensor, units: Units) -> Tensor:
         return (theta + log_share).logsumexp(0)
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from diabolo.errors import ConfigError
 from diabolo.model.networks.base import networks
 from diabolo.model.networks.operations import Affine, Operation
 from diabolo.model.networks.protocol import Shape
@@ -48,15 +47,16 @@ class Block:
 
 @networks.register("residual")
 class ResidualNetwork(Entry):
-    """An affine map to the width, blocks that add to it, and an affine map out; all hidden widths are one."""
+    """An affine map to the first width, a block of each width that adds to its input, and an affine map out."""
 
     needs_shape: ClassVar[bool] = False
 
     def encoder(self, inputs: int, hidden: Sequence[int], outputs: int, shape: Shape | None = None) -> list[Operation]:
-        if len(set(hidden)) != 1:
-            raise ConfigError(f"network 'residual' has one width, got hidden = {tuple(hidden)}; make all widths equal")
-        width = hidden[0]
-        return [Affine(inputs, width), *(Block(width) for _ in hidden), Affine(width, outputs)]
+        operations: list[Operation] = []
+        for width in hidden:
+            operations += [Block(width)] if operations and width == inputs else [Affine(inputs, width), Block(width)]
+            inputs = width
+        return [*operations, Affine(inputs, outputs)]
 
     decoder = encoder
 
