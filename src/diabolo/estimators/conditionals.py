@@ -14,7 +14,7 @@ from diabolo.data.table import Table, TableLike, as_table
 from diabolo.data.tiles import padded
 from diabolo.errors import ColumnsError, ConfigError, nearest
 from diabolo.model.autoencoder import Model
-from diabolo.model.conditional import chain_nll, laws, orders_of
+from diabolo.model.chain import chain_nll, laws, orders_of
 from diabolo.model.laws import Law
 
 __all__ = ["HasConditionals"]

@@ -18,7 +18,7 @@ from diabolo.generate.mixture import CodeMixture, fit_mixture
 from diabolo.generate.reweighting import Ratio, fit_ratio
 from diabolo.generate.trees import Trees, smallest_leaf
 from diabolo.model.autoencoder import Model
-from diabolo.model.conditional import drawn_rows
+from diabolo.model.chain import drawn_rows
 from diabolo.registry import Entry, Registry
 
 __all__ = ["MOST_COLUMNS", "Method", "Sampler", "automatic_method", "codes_of", "methods"]

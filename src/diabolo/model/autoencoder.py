@@ -60,6 +60,11 @@ class Model:
         self.heads = build_heads(config, encoding, self.latent.stochastic)
         self.network = network = networks.create(config.network)
         k, c, shape = self.latent_dim, len(encoding.schema.output_names), encoding.shape
+        if self.corruption.marks and shape is not None:
+            raise ConfigError(
+                "corruption 'mask' of rate 'any' (method masked) is for tables of columns; the rows are images: take "
+                "method ae or vae, with network='conv'"
+            )
         #: Where the encoder is told which cells it sees.
         self.masking = Masking(encoding, self.heads, config.code_dim or k, k) if self.corruption.marks else None
         inputs, wide = (encoding.width, k) if self.masking is None else (self.masking.width, self.masking.code_dim)
@@ -161,10 +166,10 @@ class Model:
         return self.encode_seen(x, seen, memory)[0].leading(self.latent_dim)
 
     def decode(self, z: Tensor, memory: Memory | None = None) -> Tensor:
-        """theta [*, B, width] for z [*, B, K]."""
+        """theta [*, B, width] for z [*, B, K]; for the k leading axes alone, [*, B, k], of a model that nests them."""
         if self.masking is None:
             return run(self.decoder, self._decoder, z, memory, "decoder")
-        axes = torch.full((1,), self.latent_dim, device=z.device)
+        axes = torch.full((1,), z.shape[-1], device=z.device)
         return self.decode_wide(self.masking.padded(z), self.masking.whole(axes), memory)
 
     @property
@@ -351,7 +356,9 @@ class Model:
         Its shares are proportional to e^log_weights [S, *, B].
         """
         share = log_weights.log_softmax(0).unsqueeze(-1)
-        return torch.cat([h.likelihood.pooled(theta[..., h.start : h.stop], share, h.units) for h in self.heads], dim=-1)
+        return torch.cat(
+            [h.likelihood.pooled(theta[..., h.start : h.stop], share, h.units) for h in self.heads], dim=-1
+        )
 
     def sample_values(self, theta: Tensor, generator: torch.Generator, fill: bool = False) -> Tensor:
         """Draws from p(x|z) in original units, [*, B, columns of the table], float64; with `fill` none is missing."""

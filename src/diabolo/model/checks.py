@@ -61,6 +61,7 @@ def check_parts(config: Config, latent: Latent, prior: Prior, regularizer: Regul
         )
     if config.draws > 1 and not latent.stochastic:
         raise ConfigError(f"draws = {config.draws} needs latent='gaussian'; a point latent has one value")
+    _check_masking(config, latent, regularizer)
     if config.bound == "elbo":
         if config.bound_after:
             raise ConfigError(
@@ -74,6 +75,33 @@ def check_parts(config: Config, latent: Latent, prior: Prior, regularizer: Regul
             f"bound {config.bound!r} weighs draws by p(x|z) (π(z)/q(z|x))^beta: it needs latent='gaussian', "
             f"regularizer='kl' without free_bits and beta > 0 (method vae); got latent={latent.name!r}, "
             f"regularizer={spec_of(regularizer)!r}, beta={config.beta:g}"
+        )
+
+
+def _check_masking(config: Config, latent: Latent, regularizer: Regularizer) -> None:
+    """Refuse settings of hidden cells without them, and parts that hidden cells do not go with."""
+    if not corruptions.create(config.corruption).marks:
+        for name, value in (("nested", config.nested), ("code_dim", config.code_dim), ("factors", config.factors)):
+            if value:
+                raise ConfigError(
+                    f"{name} = {value} is of a masked autoencoder: take method masked, or corruption "
+                    "{'name': 'mask', 'rate': 'any'}; or leave it out"
+                )
+        return
+    if latent.limits:
+        raise ConfigError(
+            f"latent {latent.name!r} does not go with corruption 'mask' of rate 'any': a code of few cells has no axes to "
+            "spare; take latent 'point' or 'gaussian'"
+        )
+    if regularizer.scaled:
+        raise ConfigError(
+            f"regularizer {regularizer.name!r} measures codes by the decoder's weights, and beside them a masked "
+            "autoencoder has its linear part: take latent='gaussian' with regularizer='kl', or none"
+        )
+    if config.bound != "elbo" or config.draws > 1:
+        raise ConfigError(
+            f"bound = {config.bound!r}, draws = {config.draws}: a masked autoencoder takes one draw of its code; leave both "
+            "out"
         )
 
 

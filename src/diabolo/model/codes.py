@@ -71,10 +71,13 @@ def encoded(model: Model, values: np.ndarray, std: bool = False) -> Codes:
 def decoded(model: Model, codes: np.ndarray) -> np.ndarray:
     """E[x|z] of codes [n, K], [n, C] float64 in the schema's order; NaN for a code that is not finite.
 
+    A model that nests its axes decodes the k leading ones alone too, [n, k].
+
     Raises:
         DataError: codes of another width.
     """
-    if codes.shape[1] != model.latent_dim:
+    fewer = model.config.nested > 0 and 1 <= codes.shape[1] < model.latent_dim
+    if codes.shape[1] != model.latent_dim and not fewer:
         raise DataError(f"codes have {codes.shape[1]} columns; this model's latent has {model.latent_dim}")
     z = _single(codes)
     out = np.empty((len(z), len(model.encoding.schema.columns)))

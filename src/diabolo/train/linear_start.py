@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from diabolo.data.sources import Source
 from diabolo.model.autoencoder import Model
+from diabolo.model.likelihood.real import Gaussian
 from diabolo.train.factors import fit_factors
 
 __all__ = ["start_linear"]
@@ -41,10 +43,15 @@ def start_linear(model: Model, train: Source) -> None:
     def chunks() -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
         yield standard, weights, seen
 
-    rank = None
-    found = fit_factors(chunks, standard.shape[1], rank, floor=FLOOR, shrink=SHRINK)
+    # Under the squared error alone one noise for all makes the axes those of principal components.
+    noise: Literal["isotropic", "diagonal"] = "isotropic" if _squared(model) else "diagonal"
+    found = fit_factors(chunks, standard.shape[1], None, noise, FLOOR, SHRINK)
     loadings = found.loadings[:, : model.config.factors]
     model.set_linear(loadings, found.noise, center + found.mean * scale, scale)
+
+
+def _squared(model: Model) -> bool:
+    return all(isinstance(h.likelihood, Gaussian) and isinstance(h.likelihood.sigma, float) for h in model.heads)
 
 
 def _moments(x: Tensor, weights: Tensor | None, seen: Tensor | None) -> tuple[Tensor, Tensor]:

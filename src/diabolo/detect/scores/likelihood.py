@@ -7,7 +7,7 @@ from torch import Tensor
 from diabolo.data.encoding import Encoded
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores.base import ByColumn, Score, mean_theta, scores
-from diabolo.model.conditional import chain_nll, orders_of
+from diabolo.model.chain import chain_nll, orders_of
 from diabolo.model.nodes import quadratic_nodes, radial_nodes
 from diabolo.model.objective import neg_elbo, neg_importance_weighted
 

@@ -1,0 +1,363 @@
+"""The masked autoencoder: hidden cells, the exact linear part, conditionals, densities and draws against closed forms."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from diabolo import Autoencoder, DenoisingAutoencoder, MaskedAutoencoder, load
+from diabolo.data.encoding import Encoded
+from diabolo.errors import ConfigError, DataError
+from diabolo.model.chain import chain_nll, orders_of
+from diabolo.model.factors import LinearPart, inverse_of
+from diabolo.model.masked_objective import masked_rows
+from diabolo.model.masking import variables_there
+from diabolo.model.variables import variables
+
+SMALL = {"epochs": 2, "hidden": (16, 16), "code_dim": 24}
+#: No step: the linear part alone.
+STILL = {**SMALL, "epochs": 1, "learning_rate": 1e-12}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def gaussian_table(n, seed=0, noise=0.5):
+    rng = np.random.default_rng(seed)
+    loadings = np.random.default_rng(7).normal(size=(2, 6))
+    X = rng.normal(size=(n, 2)) @ loadings + noise * rng.normal(size=(n, 6))
+    return X, loadings.T @ loadings + noise**2 * np.eye(6)
+
+
+def mixed_table(n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=n)
+    word = np.where(a + 0.3 * rng.normal(size=n) > 0, "up", "down")
+    gaps = np.where(rng.random(n) < 0.2, np.nan, a**2)
+    phi = np.arctan2(a, 1 + 0.3 * rng.normal(size=n))
+    return pd.DataFrame({"a": a, "word": word, "gaps": gaps, "phi": phi, "whole": rng.poisson(3, n), "yes": a > 0})
+
+
+# ── hidden cells ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_number_of_hidden_cells_is_as_likely():
+    X, _ = gaussian_table(300)
+    model = MaskedAutoencoder(**STILL).fit(X).model_
+    rows = Encoded(torch.zeros(6000, 6))
+    count = model.corruption.hide(rows, model.encoding, (), generator()).sum(-1)
+    assert stats.chisquare(np.bincount(count, minlength=7)).pvalue > 1e-3
+
+
+def test_what_a_cell_needs_is_known_before_it():
+    model = MaskedAutoencoder(**STILL, slots={"e": 2}).fit(slot_table()).model_
+    rows = Encoded(torch.zeros(2000, model.encoding.width))
+    hidden = model.corruption.hide(rows, model.encoding, (), generator())
+    slots, gaps = model.encoding.parents
+    for parent in (slots, gaps):
+        assert not (hidden[:, parent] & ~hidden).any()
+    assert (slots != torch.arange(len(slots))).sum() == 4
+
+
+def slot_table(n=300, seed=0):
+    rng = np.random.default_rng(seed)
+    first, second = rng.random(n) < 0.9, rng.random(n) < 0.4
+    second &= first
+    columns = {"met": rng.exponential(size=n)}
+    for i, there in ((1, first), (2, second)):
+        columns[f"e{i}_pt"] = np.where(there, 1 + rng.exponential(size=n), 0)
+        columns[f"e{i}_eta"] = np.where(there, rng.normal(size=n), 0)
+    return pd.DataFrame(columns)
+
+
+def test_the_law_of_a_hidden_cell_does_not_depend_on_it():
+    X = mixed_table()
+    model = MaskedAutoencoder(**SMALL).fit(X).model_
+    rows = model.encoding.encode(torch.from_numpy(values_of(model, X)))
+    there = variables_there(rows, model.masking.variables)
+    for v in variables(model)[:3]:
+        seen = there.clone()
+        seen[:, v.number] = False
+        changed = rows.x.clone()
+        changed[:, v.inputs] = changed[torch.randperm(len(X), generator=generator())][:, v.inputs]
+        one, other = (model.predict(Encoded(x, rows.present), seen) for x in (rows.x, changed))
+        assert torch.equal(one, other)
+        # Negative control: a cell that is seen matters.
+        assert not torch.equal(model.predict(rows, there), model.predict(Encoded(changed, rows.present), there))
+
+
+def values_of(model, X):
+    from diabolo.data.matching import matched
+    from diabolo.data.table import as_table
+
+    return matched(as_table(X), model.encoding.schema, "the model").values
+
+
+def test_the_distance_is_to_hidden_cells_scaled_up_to_the_row():
+    X, _ = gaussian_table(200)
+    model = MaskedAutoencoder(**STILL, nested=0.0).fit(X).model_
+    rows = model.encoding.encode(torch.from_numpy(X[:50]))
+    hidden = model.corruption.hide(rows, model.encoding, (), generator())
+    seen = ~hidden
+    masked = masked_rows(model, rows, hidden.clone(), generator())
+    cells = model.nll(model.predict(rows, seen), rows)[0]
+    weight = hidden * 6 / hidden.sum(-1, keepdim=True).clamp_min(1)
+    torch.testing.assert_close(masked.cells[0], cells * weight, rtol=1e-4, atol=1e-4)
+    assert masked.whole == 0
+
+
+def test_other_methods_take_the_distance_on_hidden_cells_too():
+    X, _ = gaussian_table(300)
+    given = {"epochs": 2, "hidden": (8,)}
+    fits = [
+        DenoisingAutoencoder(corruption={"name": "mask", "rate": 0.3, "distance": d}, **given).fit(X)
+        for d in ("all", "hidden")
+    ]
+    assert not np.array_equal(fits[0].transform(X), fits[1].transform(X))
+
+
+# ── the linear part ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_elimination_is_the_inverse():
+    a = torch.randn(40, 7, 7, generator=generator(), dtype=torch.float64)
+    a = a @ a.mT + torch.eye(7, dtype=torch.float64)
+    torch.testing.assert_close(inverse_of(a), torch.linalg.inv(a), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(inverse_of(a[:1]), inverse_of(a)[:1], rtol=0, atol=0)
+
+
+def test_the_linear_part_is_the_conditional_of_its_gaussian():
+    loadings = torch.randn(6, 2, generator=generator(), dtype=torch.float64)
+    noise = torch.rand(6, generator=generator(1), dtype=torch.float64) + 0.2
+    part = LinearPart(loadings, noise, torch.zeros(6).double(), torch.ones(6).double())
+    S = (loadings @ loadings.T + torch.diag(noise)).numpy()
+    x = torch.randn(5, 6, generator=generator(2), dtype=torch.float64)
+    for size in range(7):
+        for seen in itertools.combinations(range(6), size):
+            s, h = list(seen), [i for i in range(6) if i not in seen]
+            mark = torch.zeros(5, 6, dtype=torch.float64)
+            mark[:, s] = 1
+            z, variance = part.code(x, mark)
+            weights = np.linalg.solve(S[np.ix_(s, s)], S[np.ix_(s, h)])
+            np.testing.assert_allclose((z @ loadings.T)[:, h], x[:, s].numpy() @ weights, atol=1e-10)
+            left = S[np.ix_(h, h)] - S[np.ix_(h, s)] @ weights
+            np.testing.assert_allclose(variance[0, h], np.diag(left), atol=1e-10)
+
+
+def test_a_fit_begins_at_the_linear_solution():
+    """Conditionals, density and fill of a Gaussian table are the closed form's before any step."""
+    X, S = gaussian_table(20_000)
+    ae = MaskedAutoencoder(**STILL, likelihood={"name": "gaussian", "sigma": "decoded"}).fit(X)
+    new, _ = gaussian_table(500, seed=1)
+    law = ae.conditional(new)
+    for c in range(6):
+        others = [i for i in range(6) if i != c]
+        weights = np.linalg.solve(S[np.ix_(others, others)], S[others, c])
+        mean, var = new[:, others] @ weights, S[c, c] - S[c, others] @ weights
+        found = law[f"x{c}"]
+        assert np.sqrt(np.mean((found.mean() - mean) ** 2) / var) < 0.03
+        np.testing.assert_allclose(found.quantile([0.8413447])[:, 0] - found.mean(), np.sqrt(var), rtol=0.03)
+        exact = stats.norm(mean, np.sqrt(var))
+        assert abs(np.mean(exact.logpdf(new[:, c]) - found.log_prob())) < 0.01
+        np.testing.assert_allclose(found.cdf()[1], exact.cdf(new[:, c]), atol=0.05)
+    exact = -stats.multivariate_normal(np.zeros(6), S).logpdf(new)
+    assert abs(np.mean(ae.nll(new) - exact)) < 0.02
+    np.testing.assert_allclose(ae.nll(new), exact, atol=0.5)
+
+
+def test_a_gaussian_table_keeps_the_linear_solution():
+    """Stop rows gain nothing by leaving it, and draws have its covariance."""
+    X, S = gaussian_table(4000)
+    ae = MaskedAutoencoder(epochs=6, likelihood={"name": "gaussian", "sigma": "decoded"}, hidden=(32, 32)).fit(X)
+    new, _ = gaussian_table(1000, seed=1)
+    exact = -stats.multivariate_normal(np.zeros(6), S).logpdf(new)
+    assert np.mean(ae.nll(new) - exact) < 0.03
+    drawn = ae.sample(8000, method="masked")
+    np.testing.assert_allclose(np.cov(drawn.T), S, atol=0.12 * S.max())
+
+
+def test_nested_linear_axes_are_principal_components():
+    X, _ = gaussian_table(3000, noise=0.4)
+    X = (X - X.mean(0)) / X.std(0)
+    ae = MaskedAutoencoder(**STILL, latent_dim=2, likelihood={"name": "gaussian", "sigma": 1.0}, stop_fraction=0).fit(X)
+    Z = ae.transform(X)
+    _, _, axes = np.linalg.svd(X - X.mean(0), full_matrices=False)
+    for k in (1, 2):
+        wanted = X.mean(0) + (X - X.mean(0)) @ axes[:k].T @ axes[:k]
+        np.testing.assert_allclose(ae.inverse_transform(Z[:, :k]), wanted, atol=2e-3)
+
+
+def test_a_network_gains_where_the_table_is_curved():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=2000)
+    X = np.stack([a, a**2 + 0.1 * rng.normal(size=2000), rng.normal(size=2000)], 1)
+    fits = [MaskedAutoencoder(hidden=(32, 32), **{**SMALL, **more}).fit(X[:1500]) for more in ({"epochs": 15}, STILL)]
+    assert fits[0].nll(X[1500:]).mean() < fits[1].nll(X[1500:]).mean() - 0.3
+
+
+# ── densities ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_chain_rule_sums_to_one():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.random(300) < 0.3, "b": rng.choice(["x", "y", "z"], 300)})
+    frame["c"] = np.where(rng.random(300) < 0.5, frame["b"], "x")
+    ae = MaskedAutoencoder(**SMALL).fit(frame)
+    every = pd.DataFrame(itertools.product([False, True], "xyz", sorted(set(frame["c"]))), columns=["a", "b", "c"])
+    for orders in (1, 2, 5):
+        assert np.exp(-ae.nll(every, orders)).sum() == pytest.approx(1, abs=1e-5)
+    given = every[every["b"] == "y"]
+    assert np.exp(-ae.nll(given, context=["b"])).sum() == pytest.approx(1, abs=1e-5)
+    parts = ae.nll(every, by_column=True)
+    np.testing.assert_allclose(sum(parts.values()), ae.nll(every), atol=1e-6)
+
+
+def test_the_density_of_a_known_mixture_is_at_least_its_entropy():
+    rng = np.random.default_rng(0)
+
+    def rows(n):
+        side = rng.random(n) < 0.5
+        return np.where(side[:, None], 3.0, -3.0) * np.array([1, -1]) + rng.normal(size=(n, 2)), side
+
+    X, _ = rows(4000)
+    new, _ = rows(2000)
+    centers = np.array([[3.0, -3.0], [-3.0, 3.0]])
+    log_p = [stats.multivariate_normal(c, np.eye(2)).logpdf(new) for c in centers]
+    exact = -np.logaddexp(*log_p) + np.log(2)
+    ae = MaskedAutoencoder(hidden=(32, 32), epochs=12).fit(X)
+    gap = ae.nll(new) - exact
+    assert -2 * gap.std() / np.sqrt(2000) < gap.mean() < 0.1
+    drawn = ae.sample(2000)
+    assert (np.sign(drawn[:, 0]) != np.sign(drawn[:, 1])).mean() > 0.97
+
+
+def test_the_score_nll_is_the_density():
+    X, _ = gaussian_table(300)
+    ae = MaskedAutoencoder(**SMALL).fit(X)
+    np.testing.assert_allclose(ae.anomaly_score(X), ae.nll(X), rtol=1e-6, atol=1e-6)
+    one = np.concatenate([ae.nll(X[i : i + 1]) for i in range(5)])
+    np.testing.assert_array_equal(one, ae.nll(X[:5]))
+
+
+def test_missing_cells_and_their_gaps_are_priced():
+    X = mixed_table()
+    ae = MaskedAutoencoder(**SMALL).fit(X)
+    rows = ae.model_.encoding.encode(torch.from_numpy(values_of(ae.model_, X)))
+    with torch.inference_mode():
+        cost = chain_nll(ae.model_, rows, orders_of(ae.model_, 2))
+    assert torch.isfinite(cost).all()
+    share = X["gaps"].isna().mean()
+    gap = cost[:, list(X).index("gaps")][torch.from_numpy(X["gaps"].isna().to_numpy())]
+    typical = ae.model_.buffers["typical_nll"][list(X).index("gaps")]
+    assert float((gap - typical).mean()) == pytest.approx(-np.log(share), abs=0.5)
+
+
+# ── draws ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_draws_keep_types_gaps_and_given_cells():
+    X = mixed_table()
+    ae = MaskedAutoencoder(**SMALL).fit(X)
+    drawn = ae.sample(600)
+    assert list(drawn) == list(X)
+    assert set(drawn["word"]) <= {"up", "down"}
+    assert 0.1 < drawn["gaps"].isna().mean() < 0.3
+    assert (drawn["whole"] == drawn["whole"].round()).all()
+    given = ae.sample(50, given={"word": "up", "whole": 3})
+    assert (given["word"] == "up").all()
+    assert (given["whole"] == 3).all()
+    assert given["a"].mean() > 0.3 > ae.sample(50, given={"word": "down"})["a"].mean()
+    assert ae.sample(5).equals(ae.sample(5))
+    assert not ae.sample(5).equals(ae.sample(5, random_state=1))
+
+
+def test_slots_are_filled_from_the_first_on():
+    X = slot_table()
+    ae = MaskedAutoencoder(**SMALL, slots={"e": 2}).fit(X)
+    drawn = ae.sample(500)
+    assert not ((drawn["e1_pt"] == 0) & (drawn["e2_pt"] != 0)).any()
+    assert abs((drawn["e2_pt"] != 0).mean() - (X["e2_pt"] != 0).mean()) < 0.12
+    assert ((drawn["e1_pt"] == 0) == (drawn["e1_eta"] == 0)).all()
+    assert np.isfinite(ae.nll(X)).all()
+
+
+def test_atoms_come_back_as_themselves():
+    rng = np.random.default_rng(0)
+    X = np.stack([np.where(rng.random(800) < 0.6, 0.1, rng.exponential(size=800)), rng.choice([1 / 3, 2.7], 800)], 1)
+    drawn = MaskedAutoencoder(**SMALL).fit(X).sample(400)
+    assert abs((drawn[:, 0] == 0.1).mean() - 0.6) < 0.1
+    assert np.isin(drawn[:, 1], [1 / 3, 2.7]).all()
+
+
+# ── the estimator ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("settings", [{}, {"latent": "gaussian", "regularizer": "kl"}, {"robust": "trim"}], ids=str)
+def test_a_file_gives_the_same_bits(settings, tmp_path):
+    X = mixed_table()
+    ae = MaskedAutoencoder(**SMALL, **settings).fit(X, sample_weight=np.linspace(0.5, 1.5, len(X)))
+    ae.save(tmp_path / "m.diabolo")
+    again = load(tmp_path / "m.diabolo")
+    assert type(again) is MaskedAutoencoder
+    np.testing.assert_array_equal(again.nll(X), ae.nll(X))
+    np.testing.assert_array_equal(again.transform(X), ae.transform(X))
+    assert again.sample(20).equals(ae.sample(20))
+
+
+def test_a_stream_is_learnt_from():
+    X, _ = gaussian_table(600)
+    ae = MaskedAutoencoder(**SMALL)
+    for part in np.split(X, 3):
+        ae.partial_fit(part)
+    assert ae.model_.masking.linear is not None
+    assert np.isfinite(ae.nll(X)).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"latent": "topk"}, "take latent 'point' or 'gaussian'"),
+        ({"regularizer": "prior", "prior": "laplace"}, "or none"),
+        ({"latent": "gaussian", "regularizer": "kl", "bound": "iwae", "draws": 5}, "leave both out"),
+        ({"code_dim": 1, "latent_dim": 3}, "allowed are numbers from"),
+    ],
+)
+def test_parts_that_hidden_cells_do_not_go_with_are_refused(settings, said):
+    X, _ = gaussian_table(100)
+    with pytest.raises(ConfigError, match=said):
+        MaskedAutoencoder(**{**SMALL, **settings}).fit(X)
+
+
+@pytest.mark.parametrize("name", ["nested", "code_dim", "factors"])
+def test_settings_of_hidden_cells_alone_are_refused_without_them(name):
+    X, _ = gaussian_table(100)
+    with pytest.raises(ConfigError, match=f"{name} = .* take method masked"):
+        Autoencoder(**{name: 0.5 if name == "nested" else 8}, epochs=1).fit(X)
+
+
+def test_images_are_refused():
+    with pytest.raises(ConfigError, match="the rows are images: take method ae or vae"):
+        MaskedAutoencoder(epochs=1).fit(np.random.default_rng(0).random((50, 8, 8)))
+
+
+def test_conditionals_of_another_method_are_refused():
+    X, _ = gaussian_table(100)
+    ae = Autoencoder(epochs=1).fit(X)
+    for ask in (ae.conditional, ae.nll):
+        with pytest.raises(ConfigError, match="MaskedAutoencoder, method masked"):
+            ask(X)
+    with pytest.raises(DataError, match="x9"):
+        MaskedAutoencoder(**STILL).fit(X).conditional(X, ["x9"])
+
+
+def test_codes_of_fewer_axes_need_nested_ones():
+    X, _ = gaussian_table(100)
+    ae = MaskedAutoencoder(**STILL, latent_dim=3, nested=0.0).fit(X)
+    with pytest.raises(DataError, match="this model's latent has 3"):
+        ae.inverse_transform(ae.transform(X)[:, :2])
