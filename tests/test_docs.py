@@ -26,7 +26,7 @@ import snippets  # noqa: E402
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 #: Pages whose commands run on a table of the reader's own, in this order.
-GUIDES = [ROOT / "README.md", *(DOCS / f"{job}.md" for job in ("detect", "cluster", "compress", "generate"))]
+GUIDES = [ROOT / "README.md", *(DOCS / f"{job}.md" for job in ("detect", "cluster", "compress", "generate", "fill"))]
 
 
 def named(path):

@@ -379,4 +379,4 @@ def test_refusals(shop, here):
     pq.write_table(pa.table({"x": [1.0]}), "x.parquet")
     assert "column 'height' is missing" in refused("fill", path, "x.parquet", "-o", "o.csv")
     assert "is also the input" in refused("fill", path, "new.parquet", "-o", "new.parquet")
-    assert "0 is not in the range" in refused("fill", path, "new.parquet", "-o", "o.csv", "--draws", 0)
+    assert "should be greater than or equal to 1" in refused("fill", path, "new.parquet", "-o", "o.csv", "--draws", 0)

@@ -190,6 +190,7 @@ VERBS = {
     "health": lambda m, d: ("health", m, d),
     "calibrate": lambda m, d: ("calibrate", m, d),
     "sample": lambda m, d: ("sample", m, "-n", 5, "-o", "rows.parquet"),
+    "fill": lambda m, d: ("fill", m, d, "-o", "filled.parquet", "-q"),
     "compress": lambda m, d: ("compress", m, d, "-o", "x.dbl", "--max-error", "0.1", "--no-verdict"),
 }
 

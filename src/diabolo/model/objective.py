@@ -21,6 +21,7 @@ from diabolo.model.latent import Posterior
 from diabolo.model.regularizer import Context
 
 __all__ = [
+    "corrupted",
     "importance_weighted",
     "loss_terms",
     "neg_elbo",
@@ -52,11 +53,20 @@ def objective(
         loss [*lead], distance per head [*lead, columns], Ω [*lead]: nats per row, loss = Σ distance + β Ω.
     """
     rows = model.observe(rows, generator)
-    x_tilde = model.corruption(rows.x, model.encoding, model.lead, generator)
-    if model.encoding.nullable and not model.latent.stochastic and model.corruption.name != "mask":
-        x_tilde = with_gaps(x_tilde, model.encoding, model.lead, generator)
+    x_tilde = corrupted(model, rows.x, generator)
     bound, draws = ("elbo", 1) if early else (model.config.bound, model.config.draws)
     return loss_terms(model, rows, x_tilde, weights, draws, beta, generator, bound)
+
+
+def corrupted(model: Model, x: Tensor, generator: torch.Generator) -> Tensor:
+    """x̃ of clean inputs x [B, D], [*lead, B, D]; a point latent gets more gaps where columns have some.
+
+    Corruption "mask" hides cells itself, and a Gaussian latent fills in well without.
+    """
+    x = model.corruption(x, model.encoding, model.lead, generator)
+    if model.latent.stochastic or model.corruption.name == "mask" or not model.encoding.nullable:
+        return x
+    return with_gaps(x, model.encoding, model.lead, generator)
 
 
 def loss_terms(
