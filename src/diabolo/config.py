@@ -49,7 +49,8 @@ class Config:
     likelihood: PartSpec = "auto"
     #: A likelihood for single columns by name, over `likelihood`.
     column_likelihood: dict[str, PartSpec] | None = None
-    #: Noise on x ahead of the encoder. The distance is always to the clean x.
+    #: Noise on x ahead of the encoder. The distance is always to the clean x. Where columns have gaps, training of a
+    #: point latent hides further cells too, so that cells can be filled in (fill.md).
     corruption: PartSpec = "none"
     #: Ω, in nats per row.
     regularizer: PartSpec = "none"

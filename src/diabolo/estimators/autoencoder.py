@@ -33,7 +33,7 @@ from diabolo.fitted.record import Fitted
 from diabolo.fitted.table import fit_table
 from diabolo.generate.drawing import draw, judge
 from diabolo.generate.fidelity import MOST_ROWS, Fidelity
-from diabolo.generate.filling import reconstructed
+from diabolo.generate.filling import filled, reconstructed
 from diabolo.generate.methods import Sampler
 from diabolo.model.codes import decoded, encoded
 from diabolo.registry import Spec
@@ -165,18 +165,21 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         """x̂ in original units, like X.
 
         Without `draws` it is E[x|z] at the posterior mean, [n, C], in X's container, with the most probable level of a
-        category. Missing cells are filled in, but a row that cannot be encoded has no output. With `only_missing`, all
-        other cells stay as they are, integers stay integers, and the mean is over p(z|x_seen) too, a better guess:
-        E[x|x_seen] (Mattei, Frellsen 2019, arXiv:1812.02633, eq. 8). With draws = k ≥ 1 each input has k outputs,
-        z ~ q(z|x) and x ~ p(x|z), as an array [k, n, C] float64 with the position of a category's level; with
-        `only_missing`, k multiple imputations.
+        category, and nothing for a row that cannot be encoded. With draws = k ≥ 1 each input has k outputs, z ~ q(z|x)
+        and x ~ p(x|z), as an array [k, n, C] float64 with the position of a category's level.
+
+        With `only_missing`, missing cells are filled in by E[x|x_seen], or by k draws of p(x|x_seen) (docs/fill.md).
+        All other cells stay as they are, and integers stay integers.
 
         Raises:
-            ConfigError: draws is not a whole number from 1 up.
+            ConfigError: draws is not a whole number from 1 up, or the latent is too wide to fill in cells.
         """
         table, schema = self._table(X), self.model_.encoding.schema
-        generator = torch.Generator().manual_seed(seed_of(random_state))
-        out = reconstructed(self.model_, table.values, draws, generator, only_missing)
+        seed = seed_of(random_state)
+        if only_missing:
+            out = filled(self.model_, table.values, draws, seed)
+        else:
+            out = reconstructed(self.model_, table.values, draws, torch.Generator().manual_seed(seed))
         if draws is not None:
             return out if table.shape is None else out.reshape(draws, len(table), *table.shape)
         dtypes = table.dtypes if only_missing else [mean_type(d) for d in table.dtypes]

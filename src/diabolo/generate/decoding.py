@@ -15,7 +15,7 @@ from diabolo.errors import DataError
 from diabolo.model.autoencoder import Model
 from diabolo.model.likelihood import likelihoods
 
-__all__ = ["decoded_rows", "given_codes", "with_noise"]
+__all__ = ["decoded_rows", "given_codes", "with_noise", "within"]
 
 #: Codes decoded at once; candidates for each row, in all at least and at most; fewest left in effect.
 PIECE, EACH, FEWEST, MOST, LEFT = 16_384, 50, 20_000, 1_000_000, 20.0
@@ -47,7 +47,7 @@ def decoded_rows(model: Model, codes: np.ndarray, generator: torch.Generator, me
         for part, theta in _decoded(model, codes):
             drawn = model.mean_values(theta) if mean else model.sample_values(theta, generator)
             out[part] = drawn.numpy()
-    return out if mean else _within(model, out)
+    return out if mean else within(model, out)
 
 
 def _decoded(model: Model, codes: np.ndarray) -> list[tuple[slice, Tensor]]:
@@ -55,7 +55,7 @@ def _decoded(model: Model, codes: np.ndarray) -> list[tuple[slice, Tensor]]:
     return [(p, model.decode(torch.from_numpy(codes[p].astype(np.float32)))) for p in parts]
 
 
-def _within(model: Model, rows: np.ndarray) -> np.ndarray:
+def within(model: Model, rows: np.ndarray) -> np.ndarray:
     """Numbers outside the range of training values, moved to its end; empty slots stay empty."""
     schema = model.encoding.schema
     grouped = {c for group in schema.groups for slot in group.slots for c in slot}
