@@ -12,10 +12,12 @@ from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
 from diabolo.file.model_file import ModelFile
 from diabolo.registry import spec_of
-from diabolo.screen import console
+from diabolo.screen import console, visible
 
 __all__ = ["describe_model"]
 
+#: Relations that are listed at most.
+MOST_RELATIONS = 40
 #: Sections that hold rows of the training table, and their use of them.
 USES = {"detector": "that the detector compares new rows with", "generator": "that new rows are drawn from"}
 
@@ -30,6 +32,8 @@ def describe_model(path: Path, own_network: bool = False) -> None:
         for line in [*_said_of_main(file), *_said_of_jobs(file)]:
             screen.print(line)
         print_schema(screen, file.schema)
+        for line in _said_of_relations(file):
+            screen.print(line)
     if "codec" in file:
         screen.print(f"  codec         {_said_of_codec(file)}")
 
@@ -74,6 +78,18 @@ def _said_of_jobs(file: ModelFile) -> list[str]:
         sure = "" if np.isnan(c.stability) else f", stability {c.stability:.2f}"
         sizes = ", ".join(f"{n:,}" for n in c.sizes[:12]) + (", ..." if len(c.sizes) > 12 else "")
         lines.append(f"  clusters      {c.n_clusters} by {c.method}{sure}; rows {sizes}")
+    return lines
+
+
+def _said_of_relations(file: ModelFile) -> list[str]:
+    """Relations between columns that drawn rows keep, a line each."""
+    if "generator" not in file:
+        return []
+    names = [visible(name) for name in file.schema.names]
+    found = file.generator.relations
+    lines = [f"  relation      {r.describe(names)}" for r in found[:MOST_RELATIONS]]
+    if len(found) > MOST_RELATIONS:
+        lines.append(f"  relation      and {len(found) - MOST_RELATIONS} more")
     return lines
 
 
