@@ -300,13 +300,15 @@ def test_the_file_keeps_them_and_one_without_them_loads(fitted, tmp_path):
     for wrong, complaint in {
         "name": "unknown relation 'magic'",
         "column": "column 99, which is not there",
+        "same": "needs 2 columns or more",
         "length": "needs a value for each",
         "setting": "no setting 'colour'",
     }.items():
-        spec = {"name": "function", "argument": 17, "value": 18, "arguments": [0.0, 1.0], "values": [0.0, 0.0]}
+        spec = {"name": "function", "determining": 17, "determined": 18, "keys": [0.0, 1.0], "values": [0.0, 0.0]}
         spec |= {
             "name": {"name": "magic"},
-            "column": {"value": 99},
+            "column": {"determined": 99},
+            "same": {"determined": 17},
             "length": {"values": [0.0]},
             "setting": {"colour": 1},
         }[wrong]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, dataclass_transform
+from typing import TYPE_CHECKING, ClassVar, dataclass_transform
 
 import numpy as np
 
@@ -98,6 +98,9 @@ class Source:
 class Relation(Entry, abc.ABC):
     """Something that columns of all training rows fulfill, where all of its cells are there."""
 
+    #: Different columns of it, at least.
+    fewest: ClassVar[int] = 2
+
     @classmethod
     @abc.abstractmethod
     def find(cls, source: Source) -> list[Relation]:
@@ -114,7 +117,10 @@ class Relation(Entry, abc.ABC):
         Raises:
             ConfigError: a column that is not there or is a category, numbers that are none, lists of unequal lengths.
         """
-        for c in self.columns:
+        columns = self.columns
+        if len(set(columns)) < self.fewest or columns.count(self.result) > 1:
+            raise ConfigError(f"a relation {self.name!r} needs {self.fewest} columns or more, its result apart")
+        for c in columns:
             if not 0 <= c < len(schema.columns) or schema.columns[c].kind == "constant":
                 raise ConfigError(f"a relation {self.name!r} of column {c}, which is not there or is constant")
         for value in dataclasses.astuple(self):

@@ -26,11 +26,11 @@ LOOKED = 500
 class DatePart(Relation):
     """A part of a date as a whole number."""
 
-    date: int
-    number: int
-    part: Part
+    date: int = 0
+    number: int = 0
+    part: Part = "yyyymmdd"
     #: Whether by the clock of the column's zone; else by that of UTC.
-    by_zone: bool
+    by_zone: bool = True
     place = 2
 
     @property

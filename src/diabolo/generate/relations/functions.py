@@ -20,19 +20,19 @@ LOOKED = 1_000
 class Function(Relation):
     """y = f(x), f a list of the values that training rows have."""
 
-    argument: int
-    value: int
-    arguments: tuple[float, ...]  #: rising
-    values: tuple[float, ...]
+    determining: int = 0
+    determined: int = 0
+    keys: tuple[float, ...] = ()  #: rising
+    values: tuple[float, ...] = ()
     place = 4
 
     @property
     def columns(self) -> tuple[int, ...]:
-        return self.argument, self.value
+        return self.determining, self.determined
 
     @property
     def result(self) -> int:
-        return self.value
+        return self.determined
 
     @classmethod
     def find(cls, source: Source) -> list[Relation]:
@@ -66,41 +66,37 @@ class Function(Relation):
 
     def check(self, schema: Schema) -> None:
         super().check(schema)
-        if (
-            len(self.arguments) != len(self.values)
-            or len(self.arguments) < 2
-            or list(self.arguments) != sorted(self.arguments)
-        ):
-            raise ConfigError("a relation 'function' needs a value for each of its arguments, which rise")
+        if len(self.keys) != len(self.values) or len(self.keys) < 2 or list(self.keys) != sorted(self.keys):
+            raise ConfigError("a relation 'function' needs a value for each of its keys, which rise")
 
     def describe(self, names: Sequence[str]) -> str:
-        return f"{names[self.argument]} determines {names[self.value]}"
+        return f"{names[self.determining]} determines {names[self.determined]}"
 
     def broken(self, rows: np.ndarray, schema: Schema) -> np.ndarray:
-        wanted = self._at(rows[:, self.argument])
-        y = rows[:, self.value]
+        wanted = self._at(rows[:, self.determining])
+        y = rows[:, self.determined]
         return np.asarray(~np.isnan(wanted) & ~np.isnan(y) & (y != wanted))
 
     def repair(self, rows: np.ndarray, free: Collection[int], source: Source, rng: np.random.Generator) -> None:
-        x, y = rows[:, self.argument], rows[:, self.value]
-        if self.value in free:
-            if self.argument in free:
-                known = np.array(self.arguments)
+        x, y = rows[:, self.determining], rows[:, self.determined]
+        if self.determined in free:
+            if self.determining in free:
+                known = np.array(self.keys)
                 after = np.clip(np.searchsorted(known, x), 1, len(known) - 1)
                 nearest = np.where(x - known[after - 1] < known[after] - x, known[after - 1], known[after])
-                rows[:, self.argument] = x = np.where(np.isnan(x), np.nan, nearest)
+                rows[:, self.determining] = x = np.where(np.isnan(x), np.nan, nearest)
             wanted = self._at(x)
-            rows[:, self.value] = np.where(np.isnan(wanted) | np.isnan(y), y, wanted)
-        elif self.argument in free:
+            rows[:, self.determined] = np.where(np.isnan(wanted) | np.isnan(y), y, wanted)
+        elif self.determining in free:
             wrong = np.flatnonzero(self.broken(rows, source.schema))
-            from_ = source.donors(self.value, y[wrong], rng)
+            from_ = source.donors(self.determined, y[wrong], rng)
             wrong, from_ = wrong[from_ >= 0], from_[from_ >= 0]
-            there = ~np.isnan(source.rows[from_, self.argument])
-            rows[wrong[there], self.argument] = source.rows[from_[there], self.argument]
+            there = ~np.isnan(source.rows[from_, self.determining])
+            rows[wrong[there], self.determining] = source.rows[from_[there], self.determining]
 
     def _at(self, x: np.ndarray) -> np.ndarray:
         """f(x); NaN where training rows have no such x."""
-        known, values = np.array(self.arguments), np.array(self.values)
+        known, values = np.array(self.keys), np.array(self.values)
         at = np.clip(np.searchsorted(known, x), 0, len(known) - 1)
         return np.where(known[at] == x, values[at], np.nan)
 

@@ -33,10 +33,11 @@ LARGEST = 2.0**53
 class Key(Relation):
     """A whole number that is another one in every row, and says nothing of it."""
 
-    column: int
-    low: float
-    high: float
+    column: int = 0
+    low: float = 0.0
+    high: float = 0.0
     place = 7
+    fewest = 1
 
     @property
     def columns(self) -> tuple[int, ...]:

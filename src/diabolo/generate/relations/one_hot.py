@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 
 from diabolo.data.schema import Schema
-from diabolo.errors import ConfigError
 from diabolo.generate.relations.base import FEWEST, Relation, Source, relations
 
 __all__ = ["OneHot"]
@@ -20,7 +19,7 @@ STEPS = 2_000
 class OneHot(Relation):
     """Σ x_c = 1 of columns of 0 and 1."""
 
-    members: tuple[int, ...]
+    members: tuple[int, ...] = ()
     place = 0
 
     @property
@@ -45,11 +44,6 @@ class OneHot(Relation):
                 used[group] = True
                 out.append(cls(tuple(flags[k] for k in group)))
         return list(out)
-
-    def check(self, schema: Schema) -> None:
-        super().check(schema)
-        if len(set(self.members)) < 2:
-            raise ConfigError("a relation 'one_hot' needs two columns or more")
 
     def describe(self, names: Sequence[str]) -> str:
         return f"one of {', '.join(names[c] for c in self.members)} is 1, the others are 0"

@@ -21,9 +21,9 @@ LOOKED = 400
 class Order(Relation):
     """a < b, or a ≤ b."""
 
-    lower: int
-    upper: int
-    strict: bool
+    lower: int = 0
+    upper: int = 0
+    strict: bool = False
     place = 1
 
     @property

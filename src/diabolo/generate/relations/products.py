@@ -23,10 +23,10 @@ TRIES = 20
 class Product(Relation):
     """t = a · b, or t = a / b, rounded as t is."""
 
-    total: int
-    first: int
-    second: int
-    ratio: bool
+    total: int = 0
+    first: int = 0
+    second: int = 0
+    ratio: bool = False
     place = 6
 
     @property

@@ -27,10 +27,10 @@ DENOMINATOR = 100
 class Sum(Relation):
     """t = Σ f_i x_i + s, rounded as t is."""
 
-    total: int
-    addends: tuple[int, ...]
-    factors: tuple[float, ...]
-    shift: float
+    total: int = 0
+    addends: tuple[int, ...] = ()
+    factors: tuple[float, ...] = ()
+    shift: float = 0.0
     place = 3
 
     @property
