@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from program import done, refused
 
@@ -399,3 +400,61 @@ def test_the_step_of_dates_is_the_largest_that_all_lie_on(unit, step):
     finer = when + pd.to_timedelta(rng.integers(0, 999, 300), "ns")
     schema = read(pd.DataFrame({"when": when, "finer": finer}))[1]
     assert [c.resolution for c in schema.columns] == [step, 0]
+
+
+# ── types ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_own_types(n=120):
+    rng = np.random.default_rng(0)
+    levels = ["lo", "mid", "hi", "never"]
+    return pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "flag": pd.array(rng.choice(np.array([True, False, None], object), n), dtype="boolean"),
+            "whole": pd.array(np.where(rng.random(n) < 0.2, None, rng.integers(0, 50, n)), dtype="Int64"),
+            "single": pd.array(rng.normal(size=n), dtype="Float32"),
+            "text": pd.array(rng.choice(["a", "b"], n), dtype="string"),
+            "number": pd.Categorical(rng.choice([10, 2, 30], n), categories=[30, 10, 2, 99]),
+            "grade": pd.Categorical(rng.choice(levels[:3], n), categories=levels, ordered=True),
+            "day": pd.Categorical(pd.to_datetime(rng.choice(["2024-01-01", "2024-02-01"], n))),
+            **{"plain": rng.choice([True, False], n), "word": rng.choice(["u", "v"], n)},
+        }
+    )
+
+
+def test_a_data_frame_comes_back_in_its_own_types(tmp_path):
+    frame = of_own_types()
+    ae = VariationalAutoencoder(latent_dim=1, hidden=(4,), epochs=1).fit(frame)
+    drawn = ae.sample(200)
+    assert drawn.dtypes.to_dict() == frame.dtypes.to_dict()
+    assert list(drawn["grade"].cat.categories) == ["lo", "mid", "hi", "never"]
+    assert 0 < (drawn["grade"] > "lo").mean() < 1
+    assert drawn["whole"].isna().any()
+    assert set(drawn["number"]) <= {30, 10, 2}
+    ae.save(tmp_path / "m.diabolo")
+    pd.testing.assert_frame_equal(VariationalAutoencoder.load(tmp_path / "m.diabolo").sample(200), drawn)
+    # A mean of whole numbers is none, the level of a category is one.
+    means = ae.sample(5, mean=True, method="mixture").dtypes
+    assert (str(means["whole"]), str(means["number"])) == ("float64", "float64")
+    assert means["grade"] == frame["grade"].dtype
+
+
+def test_a_parquet_file_gives_pandas_its_types_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of_own_types().drop(columns="day").to_parquet("t.parquet")
+    frame = pd.read_parquet("t.parquet")
+    done("fit", "t.parquet", "-o", "m.diabolo", "-q", "--epochs", 1, "--only", "main")
+    done("sample", "m.diabolo", "-n", 50, "-o", "d.parquet")
+    drawn = pd.read_parquet("d.parquet")
+    assert drawn.dtypes.to_dict() == frame.dtypes.to_dict()
+    assert list(drawn["grade"].cat.categories) == ["lo", "mid", "hi", "never"]
+    table = pa.Table.from_pandas(frame)
+    kept = VariationalAutoencoder(latent_dim=1, hidden=(4,), epochs=1).fit(table).sample(20)
+    assert kept.to_pandas().dtypes.to_dict() == frame.dtypes.to_dict()
+
+
+def test_a_note_of_types_that_is_no_note_is_left_alone():
+    table = pa.table({"x": np.arange(60.0), "y": np.arange(60.0) % 7})
+    for note in (b"{", b"[]", b'{"columns": 3}', b'{"columns": [{"field_name": "x", "numpy_type": "os.system"}]}'):
+        assert not as_table(table.replace_schema_metadata({b"pandas": note})).types

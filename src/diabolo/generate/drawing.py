@@ -95,7 +95,7 @@ class _Rows:
         rng = np.random.default_rng(int(torch.randint(1 << 62, (), generator=self.generator)))
         keys = [k for k in keys_of(found) if k.column not in self.given]
         for key in keys:
-            out[:, key.column] = key.fresh(out[:, key.column], self.schema.columns[key.column].dtype, start)
+            out[:, key.column] = key.fresh(out[:, key.column], self.schema.columns[key.column], start)
         broken = repaired(found, out, self.given, source, rng)
         for _ in range(AGAIN):
             if not broken.any():

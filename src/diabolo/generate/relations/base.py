@@ -43,7 +43,7 @@ class Source:
 
     def __init__(self, schema: Schema, rows: np.ndarray, known: Sequence[Relation] = ()) -> None:
         self.schema, self.known = schema, list(known)
-        self.rows = np.asarray(rows, np.float64)
+        self.rows = np.asfortranarray(rows, np.float64)  # searches go column by column
         grouped = {c for group in schema.groups for slot in group.slots for c in slot}
         varying = [i for i, c in enumerate(schema.columns) if c.kind != "constant" and i not in grouped]
         #: Columns that can be in a relation: not constant, in no slot, no pixels.
@@ -66,6 +66,12 @@ class Source:
             code[there] = at.reshape(-1)
             out[i] = values, code
         return out
+
+    @functools.cached_property
+    def repeated(self) -> np.ndarray:
+        """Rows that lie beside their copy, [n] bool: one of some weight may have been taken twice."""
+        same = (self.rows[1:] == self.rows[:-1]) | (np.isnan(self.rows[1:]) & np.isnan(self.rows[:-1]))
+        return np.concatenate([np.zeros(min(1, len(self.rows)), bool), same.all(axis=1)])
 
     def flag(self, i: int) -> bool:
         """Whether a column is 0 or 1."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from diabolo.data.dtypes import meaning
-from diabolo.data.schema import Schema
+from diabolo.data.schema import Column, Schema
 from diabolo.errors import ConfigError
 from diabolo.generate.relations.base import Relation, Source, relations
 
@@ -61,22 +61,26 @@ class Key(Relation):
     def repair(self, rows: np.ndarray, free: Collection[int], source: Source, rng: np.random.Generator) -> None:
         """Nothing: a row alone has no wrong key."""
 
-    def fresh(self, cells: np.ndarray, dtype: str, start: int) -> np.ndarray:
+    def fresh(self, cells: np.ndarray, column: Column, start: int) -> np.ndarray:
         """Keys that no training row has, in the order of the cells drawn; those of the rows before them come first.
 
-        They go on above the largest key, or where the type has no room there, below the smallest.
+        They begin at a round number above the largest key, or where the type has no room there, below the smallest.
+        Other rows of the table may have keys a little beyond those of the training rows.
 
         Args:
             cells: drawn, [n].
-            dtype: type name of the column.
+            column: of the schema.
             start: rows drawn before.
         """
-        info = np.iinfo(dtype)
+        info, n = np.iinfo(column.dtype), len(cells)
+        low, high = min(self.low, column.low), max(self.high, column.high)
         order = np.argsort(np.argsort(cells, kind="stable"), kind="stable")
-        if self.high + start + len(cells) <= min(float(info.max), LARGEST):
-            return np.asarray(self.high + 1 + start + order)
-        if self.low - start - len(cells) >= max(float(info.min), -LARGEST):
-            return np.asarray(self.low - start - len(cells) + order)
+        step = 10.0 ** max(0, len(str(int(high - low + 1))) - 2)
+        above, below = np.ceil((high + 1) / step) * step, np.floor(low / step) * step
+        if above + start + n <= min(float(info.max), LARGEST):
+            return np.asarray(above + start + order)
+        if below - start - n >= max(float(info.min), -LARGEST):
+            return np.asarray(below - start - n + order)
         return cells
 
 
@@ -94,11 +98,11 @@ def _names_rows(source: Source, c: int) -> bool:
     cells = source.rows[:, c]
     if not _is_whole(column.dtype):
         return False
-    # A row of some weight may have been drawn twice, and then lies beside its copy.
-    same = np.concatenate([[False], (source.rows[1:] == source.rows[:-1]).all(axis=1)]) if len(cells) else cells > 0
-    cells = cells[~same]
+    if np.isnan(cells).any() or len(source.distinct[c][0]) < FEWEST:
+        return False
+    cells = cells[~source.repeated]
     n = len(cells)
-    if n < FEWEST or np.isnan(cells).any() or len(np.unique(cells)) < n or np.abs(cells).max() >= LARGEST:
+    if n < FEWEST or len(source.distinct[c][0]) < n or np.abs(cells).max() >= LARGEST:
         return False
     width = float(cells.max() - cells.min() + 1)
     step = np.diff(cells)
@@ -106,7 +110,7 @@ def _names_rows(source: Source, c: int) -> bool:
         return True
     # Measured numbers of chance repeat: of n in a range of w, P(all differ) ≤ exp(−n (n − 1) / 2w).
     sure = n * (n - 1) / (2 * width) > SURE
-    return (sure or bool(NAMED.search(column.name))) and not _tells(source, c, ~same)
+    return (sure or bool(NAMED.search(column.name))) and not _tells(source, c, ~source.repeated)
 
 
 def _even(cells: np.ndarray) -> bool:
