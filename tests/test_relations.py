@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -168,6 +169,13 @@ def test_dates_and_numbers_of_nights_are_a_sum_and_zones_have_their_own_days():
     assert said(pd.DataFrame({"when": when, "hour": when.hour})) == {"hour = hour of when"}
 
 
+def test_a_copy_stands_in_no_relation_but_its_own():
+    rng = np.random.default_rng(4)
+    k = rng.integers(0, 12, 400)
+    t = pd.DataFrame({"k": k, "half": k // 2, "copy": k, "tenfold": 10 * k + 3})
+    assert said(t) == {"copy = k", "tenfold = 10 · k + 3", "k determines half"}
+
+
 def test_slots_angles_and_images_are_left_alone():
     rng = np.random.default_rng(3)
     pt = np.where(rng.random((400, 2)) < 0.3, 0.0, np.round(rng.exponential(30, (400, 2)), 1))
@@ -327,6 +335,15 @@ def test_the_program_lists_them_and_refuses_what_breaks_them(fitted, tmp_path, m
     done("sample", "m.diabolo", "-n", 40, "-o", "d.parquet", "--method", "mixture", "--given", "city=Köln")
     drawn = pd.read_parquet("d.parquet")
     assert min(kept(drawn).values()) == 1
+    relational(60, seed=5).to_parquet("new.parquet")
+    assert "  broken  " not in done("sample", "m.diabolo", "-n", 60, "-o", "d.csv", "--against", "new.parquet")
+    fitted.sampler_, before = Sampler(fitted.model_, fitted.sampler_.rows, relations=[]), fitted.sampler_
+    try:
+        fitted.save("old.diabolo")
+    finally:
+        fitted.sampler_ = before
+    lost = done("sample", "old.diabolo", "-n", 60, "-o", "d.csv", "--against", "new.parquet", "--method", "mixture")
+    assert re.search(r"broken +\d+\.\d% of drawn rows break .*, which all training rows keep", lost)
     wrong = refused("sample", "m.diabolo", "-n", 5, "-o", "d.csv", "--given", "city=Köln", "--given", "country=FR")
     assert "given city = Köln, country = FR: in all training rows city determines country" in wrong
 
@@ -380,6 +397,19 @@ def test_a_naive_time_is_one_of_the_zone_of_its_column(pairs):
         assert (drawn["when"] == pd.Timestamp("2024-07-02", tz="Europe/Berlin")).all(), value
     with pytest.raises(ValueError, match=r"allowed are dates from 2024-01-0\d to 2024-10-2\d, as"):
         pairs.sample(3, given={"when": "1999-01-01"})
+
+
+def test_the_program_reads_missing_cells_and_naive_times(pairs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs.save("m.diabolo")
+    flags = [w for v in ("im=", "when=2024-07-02", "a=q", "b=rare") for w in ("--given", v)]
+    done("sample", "m.diabolo", "-n", 4, "-o", "d.parquet", *flags)
+    drawn = pd.read_parquet("d.parquet")
+    assert drawn["im"].isna().all()
+    assert (drawn["when"] == pd.Timestamp("2024-07-02", tz="Europe/Berlin")).all()
+    told = done("sample", "m.diabolo", "-n", 4, "-o", "d.csv", "--given", "a=p", "--given", "b=rare")
+    assert "given a = p, b = rare: never together in the 900 training rows kept, so that the rows drawn are a" in told
+    assert "no training row lacks this cell" in refused("sample", "m.diabolo", "-n", 4, "-o", "d.csv", "--given", "y=")
 
 
 @pytest.mark.parametrize("method", methods.names())

@@ -13,7 +13,7 @@ import numpy as np
 from diabolo.data.schema import Schema
 from diabolo.generate.relations.base import Relation, Source
 
-__all__ = ["breaks", "repaired"]
+__all__ = ["breaks", "in_turn", "repaired"]
 
 
 def breaks(found: Sequence[Relation], rows: np.ndarray, schema: Schema) -> np.ndarray:
@@ -45,7 +45,7 @@ def repaired(
     for several in (orders, orders[::-1]):  # up from the lowest, then down from what could not be moved up
         for r in several:
             r.repair(rows, everything - settled - results, source, rng)
-    upward = _sorted([r for r in found if r.result is not None])
+    upward = in_turn([r for r in found if r.result is not None])
     # Where a result is given, its relation has to move what others begin with.
     bound = [r for r in upward if r.result in given]
     for r in [*bound[::-1], *(r for r in upward if r not in bound)]:
@@ -59,7 +59,7 @@ def _upward(orders: list[Relation]) -> list[Relation]:
     return _arranged(orders, [{r.columns[0]} for r in orders], [r.columns[1] for r in orders])
 
 
-def _sorted(found: list[Relation]) -> list[Relation]:
+def in_turn(found: list[Relation]) -> list[Relation]:
     """Relations of which each comes after those whose result it uses."""
     return _arranged(found, [set(r.columns) - {r.result} for r in found], [r.result for r in found])
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from diabolo.data.schema import Schema
+from diabolo.generate.keeping import in_turn
 from diabolo.generate.relations.base import Relation, Source, relations
 from diabolo.generate.relations.keys import Key
 
@@ -32,7 +33,7 @@ def find_relations(schema: Schema, rows: np.ndarray) -> list[Relation]:
     plain = [r for r in source.known if r.name != "order" or not keys & set(r.columns)]
     orders = [r for r in plain if r.name == "order"]
     rest = [r for r in plain if r.name != "order"]
-    return [*rest, *(r for r in orders if not _follows(r, rest, source))]
+    return [*rest, *_needed(orders, rest, source)]
 
 
 def keys_of(found: Sequence[Relation]) -> list[Key]:
@@ -40,18 +41,13 @@ def keys_of(found: Sequence[Relation]) -> list[Key]:
     return [r for r in found if isinstance(r, Key)]
 
 
-def _follows(order: Relation, rest: Sequence[Relation], source: Source) -> bool:
-    """Whether an order is kept by a relation of its two columns, whatever the relation's other columns are."""
+def _needed(orders: Sequence[Relation], rest: Sequence[Relation], source: Source) -> list[Relation]:
+    """Orders that do not follow from the other relations, whatever the columns are that these begin with."""
     rng = np.random.default_rng(0)
-    some = source.rows[source.sample(TRIED)]
-    some = some[~np.isnan(some[:, list(order.columns)]).any(axis=1)]
-    for r in rest:
-        if r.result is None or not set(order.columns) <= set(r.columns):
-            continue
-        mixed = some.copy()
-        for c in r.columns:
-            mixed[:, c] = rng.permutation(mixed[:, c])
-        r.repair(mixed, {r.result}, source, rng)
-        if not order.broken(mixed, source.schema).any():
-            return True
-    return False
+    mixed = source.rows[source.sample(TRIED)]
+    for c in range(mixed.shape[1]):
+        there = ~np.isnan(mixed[:, c])
+        mixed[there, c] = rng.permutation(mixed[there, c])
+    for r in in_turn([r for r in rest if r.result is not None]):
+        r.repair(mixed, {c for c in (r.result,) if c is not None}, source, rng)
+    return [r for r in orders if r.broken(mixed, source.schema).any()]

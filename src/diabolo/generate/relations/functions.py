@@ -105,7 +105,10 @@ def _determined(source: Source, known: set[tuple[int, int]]) -> set[tuple[int, i
     """Pairs (x, y) of columns of which each value of x has one value of y, and not by chance."""
     out, some = set(), source.sample(LOOKED)
     least = SURE + 2 * np.log(max(len(source.columns), 1))
-    able = [c for c in source.columns if 2 <= len(source.distinct[c][0]) <= min(MOST_VALUES, len(source.rows) // 2)]
+    # What a copy determines, or is determined by, its original does too.
+    copies = {r.result for r in source.known if r.name == "sum" and len(r.columns) == 2}
+    columns = [c for c in source.columns if c not in copies]
+    able = [c for c in columns if 2 <= len(source.distinct[c][0]) <= min(MOST_VALUES, len(source.rows) // 2)]
     surprise = {c: arrangements(source.distinct[c][1][source.distinct[c][1] >= 0]) for c in able}
     for a in able:
         x, size = source.distinct[a][1], len(source.distinct[a][0])

@@ -13,8 +13,8 @@ __all__ = ["Product"]
 
 #: Columns that are searched at most; every three of them are tried.
 MOST_COLUMNS = 128
-#: Rows of the first look, and of them that must have all three cells.
-LOOKED, TOLD = 24, 8
+#: Rows of the first look, those of them that must have all three cells, and rows of the second look.
+LOOKED, TOLD, AGAIN = 24, 8, 500
 #: Values of a factor that are tried where the result is given.
 TRIES = 20
 
@@ -48,14 +48,14 @@ class Product(Relation):
         if len(columns) < 3 or len(source.rows) < FEWEST:
             return []
         least = SURE + np.log(2 * len(columns) ** 3)
-        some = source.rows[source.sample(LOOKED)][:, columns]
+        some, more = source.rows[source.sample(LOOKED)][:, columns], source.rows[source.sample(AGAIN)]
         out: list[Relation] = []
         for place, t in enumerate(columns):
             if t in taken:
                 continue
             for a, b, ratio in _candidates(some, place, source.schema.columns[t].resolution):
                 found = cls(t, columns[a], columns[b], ratio)
-                if found.holds(source, least):
+                if not found.broken(more, source.schema).any() and found.holds(source, least):
                     out.append(found)
                     break
         return _once(out)

@@ -101,7 +101,7 @@ class Sum(Relation):
 
     def describe(self, names: Sequence[str]) -> str:
         parts: list[str] = []
-        for c, f in zip(self.addends, self.factors, strict=True):
+        for c, f in sorted(zip(self.addends, self.factors, strict=True), key=lambda part: part[1] < 0):
             sign = "-" if f < 0 else "+" if parts else ""
             size = "" if abs(f) == 1 else f"{_written(abs(f))} · "
             parts.append(f"{sign}{' ' if parts else ''}{size}{names[c]}")
