@@ -278,6 +278,20 @@ def test_every_method_keeps_them(fitted, method):
     assert (set(some["sum"]), set(some["ymd"])) == ({60.0}, {20230305})
 
 
+def test_single_precision_has_the_same_relations():
+    rng = np.random.default_rng(0)
+    a, k = np.round(rng.normal(0, 3, 400), 1), rng.integers(0, 6, 400)
+    t = pd.DataFrame({"a": a, "b": np.round(rng.normal(0, 3, 400), 1), "k": k / 10, "f": (k // 2) / 10})
+    t = t.assign(s=np.round(t["a"] + t["b"], 1)).astype(np.float32)
+    assert said(t) == {"s = a + b", "k determines f"}
+    ae = VariationalAutoencoder(latent_dim=1, hidden=(4,), epochs=1).fit(t)
+    for method in ("trees", "mixture"):
+        drawn = ae.sample(200, method=method).astype(np.float64).round(1)
+        assert ((drawn["s"] - drawn["a"] - drawn["b"]).abs() < 0.01).mean() >= 0.99
+        assert (drawn["f"] == ((drawn["k"] * 10).round() // 2) / 10).mean() >= 0.99
+    assert (ae.sample(3, given={"k": 0.3, "s": 0.5})["f"] == np.float32(0.1)).all()
+
+
 def test_rows_drawn_later_have_later_keys(fitted):
     first, second = (draw(fitted.sampler_, 50, seed, start=start)[:, 0] for seed, start in ((0, 0), (1, 50)))
     assert sorted([*first, *second]) == list(range(1_600, 1_700))

@@ -19,7 +19,6 @@ from diabolo.generate.given import given_cells, words_of
 from diabolo.generate.grid import on_grid
 from diabolo.generate.keeping import repaired
 from diabolo.generate.methods import Method, Sampler, automatic_method, methods
-from diabolo.generate.relations.base import Source
 from diabolo.generate.relations.finding import keys_of
 from diabolo.generate.together import check_together
 from diabolo.registry import Spec
@@ -91,7 +90,7 @@ class _Rows:
 
     def keep(self, out: np.ndarray, start: int) -> str | None:
         """Give rows fresh keys and the relations of training rows, in place; what many of them break, in a sentence."""
-        found, source = self.sampler.relations, Source(self.schema, np.asarray(self.sampler.rows))
+        found, source = self.sampler.relations, self.sampler.source
         rng = np.random.default_rng(int(torch.randint(1 << 62, (), generator=self.generator)))
         keys = [k for k in keys_of(found) if k.column not in self.given]
         for key in keys:

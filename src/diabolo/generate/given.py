@@ -112,7 +112,10 @@ def _cell(column: Column, value: object) -> tuple[float | None, str]:
     if column.kind == "boolean":
         return TRUTH.get(said.lower()), "true and false"
     if column.kind == "ordinal":
-        return _number(value), ", ".join(words)
+        number = _number(value)
+        if column.dtype == "float32" and number is not None:
+            number = float(np.float32(number))  # as the levels are
+        return number, ", ".join(words)
     whole = "whole numbers" if column.resolution == 1 else "numbers"
     return _number(value), f"{whole} from {column.low:.10g} to {column.high:.10g}"
 

@@ -15,7 +15,7 @@ from diabolo.errors import ConfigError
 from diabolo.generate.decoding import decoded_rows, given_codes, with_noise
 from diabolo.generate.margins import Margins
 from diabolo.generate.mixture import CodeMixture, fit_mixture
-from diabolo.generate.relations.base import Relation
+from diabolo.generate.relations.base import Relation, Source
 from diabolo.generate.relations.finding import find_relations
 from diabolo.generate.reweighting import Ratio, fit_ratio
 from diabolo.generate.trees import Trees, smallest_leaf
@@ -74,6 +74,11 @@ class Sampler:
         if self._mixture is None:
             self._mixture = fit_mixture(self.codes, self.model.config.random_state)
         return self._mixture
+
+    @functools.cached_property
+    def source(self) -> Source:
+        """The rows kept as relations see them."""
+        return Source(self.model.encoding.schema, np.asarray(self.rows))
 
     @property
     def relations(self) -> Sequence[Relation]:

@@ -67,7 +67,7 @@ def _having(column: Column, cells: np.ndarray, value: float) -> np.ndarray:
     """The rows that have a value; of a number that few have, those whose cells are nearest."""
     if np.isnan(value):
         return np.asarray(np.isnan(cells))
-    same, there = np.asarray(cells == value), ~np.isnan(cells)
+    same, there = np.asarray(cells == cells.dtype.type(value)), ~np.isnan(cells)
     if _few(column) or same.mean() >= NEAR or not there.any():
         return same
     distance = np.where(there, np.abs(cells - value), np.inf)

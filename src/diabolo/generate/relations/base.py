@@ -44,6 +44,9 @@ class Source:
     def __init__(self, schema: Schema, rows: np.ndarray, known: Sequence[Relation] = ()) -> None:
         self.schema, self.known = schema, list(known)
         self.rows = np.asfortranarray(rows, np.float64)  # searches go column by column
+        if rows.dtype == np.float32:  # its 0.1 is not that of drawn rows
+            for i, column in enumerate(schema.columns):
+                self.rows[:, i] = on_grid(column, self.rows[:, i])
         grouped = {c for group in schema.groups for slot in group.slots for c in slot}
         varying = [i for i, c in enumerate(schema.columns) if c.kind != "constant" and i not in grouped]
         #: Columns that can be in a relation: not constant, in no slot, no pixels.
