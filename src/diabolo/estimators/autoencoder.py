@@ -23,6 +23,7 @@ from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError, DataError, ModelFileError
 from diabolo.estimators.faces import Face, face_of
+from diabolo.estimators.promise import warn_of_draws
 from diabolo.estimators.settings import HasSettings
 from diabolo.file.generator import generator_section
 from diabolo.file.main import main_section
@@ -175,15 +176,14 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
             ConfigError: draws is not a whole number from 1 up, or the latent is too wide to fill in cells.
         """
         table, schema = self._table(X), self.model_.encoding.schema
-        seed = seed_of(random_state)
-        if only_missing:
-            out = filled(self.model_, table.values, draws, seed)
-        else:
-            out = reconstructed(self.model_, table.values, draws, torch.Generator().manual_seed(seed))
+        seed, given = seed_of(random_state), (self.model_, table.values, draws)
+        generator = torch.Generator().manual_seed(seed)
+        out = filled(*given, seed) if only_missing else reconstructed(*given, generator)
         if draws is not None:
             return out if table.shape is None else out.reshape(draws, len(table), *table.shape)
         dtypes = table.dtypes if only_missing else [mean_type(d) for d in table.dtypes]
-        return from_values(out[0], table.names, dtypes, table.container, schema.levels, table.shape)
+        types = table.types if only_missing else table.types.of_means
+        return from_values(out[0], table.names, dtypes, table.container, schema.levels, table.shape, types)
 
     # ── scores and samples ────────────────────────────────────────────────────────────────────────
 
@@ -194,8 +194,7 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
             ConfigError: an unknown score, or one that needs more than the autoencoder has: a latent with a width, rows
                 or members that a detector keeps.
         """
-        table = self._table(X)
-        return score_table(Reference(self.model_), table.values, [score])[score]
+        return score_table(Reference(self.model_), self._table(X).values, [score])[score]
 
     def score_samples(self, X: TableLike) -> np.ndarray:
         """−anomaly_score, scikit-learn's sign: up = more normal."""
@@ -203,9 +202,8 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
 
     def score(self, X: TableLike, y: object = None) -> float:
         """Mean log-density per row in nats (its lower bound for a Gaussian latent); for model selection."""
-        table = self._table(X)
         name = density(self.model_)
-        return -float(np.mean(score_table(Reference(self.model_), table.values, [name])[name]))
+        return -float(np.mean(score_table(Reference(self.model_), self._table(X).values, [name])[name]))
 
     def sample(
         self,
@@ -227,20 +225,19 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
 
         Raises:
             ConfigError: a column or value that training rows do not have.
-            DataError: rows with such values are too rare for the method.
+            DataError: such values exclude each other, or rows with them are too rare for the method.
+
+        Warns:
+            PromiseWarning: no training row has the given values, or drawn rows break a relation of all training rows.
         """
         check_is_fitted(self, "model_")
-        schema, container = self.model_.encoding.schema, self.fitted_.input.container
-        cells = draw(self.sampler_, n, seed_of(random_state), mean, method, given)
-        dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
-        return from_values(cells, schema.names, dtypes, container, schema.levels, schema.row_shape)
+        seed = seed_of(random_state)
+        return self.fitted_.like_fit(draw(self.sampler_, n, seed, mean, method, given, tell=warn_of_draws), mean)
 
     def fidelity(
         self, X: TableLike, n: int = MOST_ROWS, random_state: RandomState = 0, method: Spec = "auto"
     ) -> Fidelity:
         """How far drawn rows are from the rows of X [m, C] that the autoencoder was not fitted on (docs/generate.md).
-
-        Hashes tell the rows that it was fitted on. Copies are looked for among the rows that it keeps.
 
         Args:
             n: rows to draw, at most as many as there are real ones.
@@ -250,19 +247,19 @@ class Autoencoder(Face, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSe
         Raises:
             DataError: fewer than ten rows of X are new to the autoencoder.
         """
-        values = self._table(X).values
-        return judge(self.sampler_, self.fitted_.row_hashes, values, n, seed_of(random_state), method)
+        known, rows = self.fitted_.row_hashes, self._table(X).values
+        return judge(self.sampler_, known, rows, n, seed_of(random_state), method)
 
     def interpolate(self, a: TableLike, b: TableLike, steps: int = 10) -> np.ndarray:
         """E[x|z_t] on the line z_t = (1 − t) μ(a) + t μ(b), t = 0..1 in equal steps, [steps, n, C] or images, float64.
 
         Args:
             a, b: rows [n, C] where the lines begin and end; categories come out as positions of levels.
-            steps: points on each line, both ends among them.
+            steps: points on each line, both ends too.
         """
         if not isinstance(steps, (int, np.integer)) or steps < 2:
             raise ConfigError(f"steps = {steps!r}; allowed are whole numbers from 2 up: both ends count")
-        first, last = (np.asarray(self.transform(rows), np.float64) for rows in (a, b))
+        first, last = (self.transform(rows).astype(np.float64) for rows in (a, b))
         if len(first) != len(last):
             raise DataError(f"a has {len(first)} rows and b has {len(last)}; each row of a needs one of b")
         t = np.linspace(0, 1, steps)[:, None, None]

@@ -84,7 +84,7 @@ def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) 
         "estimator": {"type": estimator, "parameters": plain},
         "config": model.config.to_json(),
         "encoding": {k: encoding[k] for k in ("schema", "clip", "n_train")},
-        "input": dataclasses.asdict(fitted.input),
+        "input": {k: v for k, v in dataclasses.asdict(fitted.input).items() if k != "types" or fitted.input.types},
         "roles": {k: v for k, v in dataclasses.asdict(fitted.roles).items() if (k, v) != ("split", "position")},
         "training": {**dataclasses.asdict(fitted.training), "history": history},
     }

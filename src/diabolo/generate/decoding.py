@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diabolo.data.encoding import SCALED
 from diabolo.errors import DataError
+from diabolo.generate.given import words_of
 from diabolo.model.autoencoder import Model
 from diabolo.model.likelihood import likelihoods
 
@@ -97,7 +98,7 @@ def given_codes(
     weight /= weight.sum()
     left = 1 / float((weight**2).sum())
     if not left >= LEFT:
-        names = ", ".join(f"{model.encoding.schema.names[c]}={v:g}" for c, v in given.items())
+        names = words_of(model.encoding.schema, given)
         raise DataError(
             f"given {names}: of {m:,} codes that were tried, {left:.1f} are left in effect; such rows are too rare for "
             "this method, which needs 20: give less, or take method 'trees'"
