@@ -761,6 +761,7 @@ OUTPUTS = {
             ("sample-csv", "out.csv", "sample {{vae}} -n 3000 --method prior -o {out}"),
             ("sample-npz", "out.npz", "sample {{vae}} -n 3000 --method prior -o {out}"),
             ("sample-npy", "out.npy", "sample {{vae}} -n 3000 --method prior -o {out}"),
+            ("fill", "out.parquet", "fill {{vae}} {{data}} -o {out}"),
         )
         for trouble, said, make, during in (
             ("full-disk", "cannot write {out}: .*; nothing was left behind", lambda: None, room_for),
@@ -796,6 +797,7 @@ OUTPUTS = {
             ("fit", "fit {data} -q -o"),
             ("score", "score {vae} {data} -o"),
             ("sample", "sample {vae} -n 9 --method prior -o"),
+            ("fill", "fill {vae} {data} -o"),
         )
         for trouble, place, said in (
             (
@@ -835,6 +837,9 @@ VERBS = {
     "sample-suffix": Case("sample {vae} -o d.xls -n 5", "d.xls: unknown file type '.xls'"),
     "sample-seed": Case("sample {vae} -o d.csv -n 5 --seed -1", "Invalid value for '--seed'"),
     "sample-model": Case("sample {data} -o d.csv -n 5", "data.csv: not a model file"),
+    "fill-draws": Case("fill {vae} {data} -o d.csv --draws 0", "Invalid value for '--draws'"),
+    "fill-suffix": Case("fill {vae} {data} -o d.xls", "d.xls: unknown file type '.xls'"),
+    "fill-model": Case("fill {data} {data} -o d.csv", "data.csv: not a model file"),
     "info-none": Case("info none.diabolo", "none.diabolo: no such file"),
     "info-suffix": Case("info none.txt", "none.txt: "),
     "demo-epochs": Case("demo -o out --epochs 0", "Invalid value for '--epochs'"),

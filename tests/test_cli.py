@@ -22,7 +22,7 @@ from diabolo.cli import main
 from diabolo.data.formats import atomic
 from diabolo.errors import DataError
 
-VERBS = ["fit", "score", "evaluate", "encode", "decode", "reconstruct", "sample", "info", "demo"]
+VERBS = ["fit", "score", "evaluate", "encode", "decode", "reconstruct", "sample", "fill", "info", "demo"]
 SCORES = pa.schema(
     [
         ("row", pa.int64()),

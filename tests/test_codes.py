@@ -193,6 +193,11 @@ def test_encode_is_transform_and_sigma(folder, vae, rows, here):
     assert done("encode", folder / "vae.diabolo", folder / "rows.parquet", "-o", "plain.parquet", "-q") == ""
 
 
+def in_words(table):
+    at = table.column_names.index("shelf")
+    return table.set_column(at, "shelf", table["shelf"].cast(pa.string()))
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".arrow", ".npz", ".h5", ".root"])
 def test_decode_of_encode_is_reconstruct_through_every_format(suffix, folder, vae, rows, here):
     done("encode", folder / "vae.diabolo", folder / "broken.parquet", "-o", f"z{suffix}")
@@ -204,7 +209,8 @@ def test_decode_of_encode_is_reconstruct_through_every_format(suffix, folder, va
     done("reconstruct", folder / "vae.diabolo", folder / "broken.parquet", "-o", "whole.parquet")
     back, whole = pq.read_table("back.parquet"), pq.read_table("whole.parquet")
     assert back.equals(whole)
-    assert whole.equals(vae.reconstruct(rows))
+    # Parquet keeps the words of a category that occur, in their own order.
+    assert in_words(whole).equals(in_words(vae.reconstruct(rows)))
     # In the columns and types of the table, but for means of whole numbers and of truth values.
     kinds = {n: rows.schema.field(n).type for n in FEATURES} | {"hits": pa.float64(), "new": pa.float64()}
     assert {n: whole.schema.field(n).type for n in whole.column_names} == kinds

@@ -26,7 +26,10 @@ import snippets  # noqa: E402
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 #: Pages whose commands run on a table of the reader's own, in this order.
-GUIDES = [ROOT / "README.md", *(DOCS / f"{job}.md" for job in ("detect", "cluster", "compress", "generate", "encode"))]
+GUIDES = [
+    ROOT / "README.md",
+    *(DOCS / f"{job}.md" for job in ("detect", "cluster", "compress", "generate", "encode", "fill")),
+]
 
 
 def named(path):

@@ -1,4 +1,4 @@
-"""The masked autoencoder: hidden cells, the exact linear part, conditionals, densities and draws against closed forms."""
+"""The masked autoencoder: hidden cells, its exact linear part, conditionals, densities and draws by closed forms."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def values_of(model, X):
     from diabolo.data.matching import matched
     from diabolo.data.table import as_table
 
-    return matched(as_table(X), model.encoding.schema, "the model").values
+    return matched(as_table(X), model.encoding.schema, "the model").values.copy()
 
 
 def test_the_distance_is_to_hidden_cells_scaled_up_to_the_row():
@@ -197,7 +197,9 @@ def test_a_network_gains_where_the_table_is_curved():
     rng = np.random.default_rng(0)
     a = rng.normal(size=2000)
     X = np.stack([a, a**2 + 0.1 * rng.normal(size=2000), rng.normal(size=2000)], 1)
-    fits = [MaskedAutoencoder(hidden=(32, 32), **{**SMALL, **more}).fit(X[:1500]) for more in ({"epochs": 15}, STILL)]
+    fits = [
+        MaskedAutoencoder(**{**SMALL, "hidden": (32, 32), **more}).fit(X[:1500]) for more in ({"epochs": 15}, STILL)
+    ]
     assert fits[0].nll(X[1500:]).mean() < fits[1].nll(X[1500:]).mean() - 0.3
 
 

@@ -192,6 +192,7 @@ VERBS = {
     "encode": lambda m, d: ("encode", m, d, "-o", "z.parquet", "--sigma"),
     "reconstruct": lambda m, d: ("reconstruct", m, d, "-o", "rows.parquet"),
     "sample": lambda m, d: ("sample", m, "-n", 5, "-o", "rows.parquet"),
+    "fill": lambda m, d: ("fill", m, d, "-o", "filled.parquet", "-q"),
     "compress": lambda m, d: ("compress", m, d, "-o", "x.dbl", "--max-error", "0.1", "--no-verdict"),
 }
 

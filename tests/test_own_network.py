@@ -379,6 +379,7 @@ def test_every_verb_that_reads_a_file_has_the_flag(saved, plane, tmp_path, capsy
         ["decode", str(file), str(tmp_path / "codes.parquet"), "-o", str(tmp_path / "back.parquet")],
         ["reconstruct", str(file), str(data), "-o", str(tmp_path / "back.parquet")],
         ["sample", str(file), "-n", "5", "-o", str(tmp_path / "drawn.parquet")],
+        ["fill", str(file), str(data), "-o", str(tmp_path / "filled.parquet")],
         ["evaluate", str(file), str(data), "--label", "label"],
     ]
     for verb in verbs:

@@ -32,7 +32,7 @@ from diabolo.model.latent import latents
 from diabolo.model.latent.gaussian import GaussianPosterior
 from diabolo.model.likelihood import likelihoods
 from diabolo.model.networks import ParameterStore, networks, parameter_shapes, run
-from diabolo.model.objective import loss_terms, objective
+from diabolo.model.objective import corrupted, loss_terms, objective
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import Context, regularizers
 from diabolo.registry import Entry, Registry, spec_of
@@ -622,7 +622,7 @@ def test_steps_follow_the_gradient_of_the_formula(
     leaves = {k: v.clone().requires_grad_() for k, v in model.store.views.items()}
     model.use(leaves)
     noise = generator()
-    x_tilde = model.corruption(rows.x, model.encoding, lead, noise)
+    x_tilde = corrupted(model, rows.x, noise)
     posterior = model.encode(x_tilde)
     z = posterior.sample(model.config.draws, noise)
     cells = torch.cat(model.nll(model.decode(z), rows), dim=-1)

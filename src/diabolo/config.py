@@ -58,7 +58,8 @@ class Config:
     code_dim: Annotated[int, Ge(1), Le(65536)] | None = None
     #: Most factors of the exact linear part, a factor analysis that the fit begins at; 0 for none; for rate "any" too.
     factors: Annotated[int, Ge(0), Le(64)] = 0
-    #: Noise on x ahead of the encoder. The distance is always to the clean x.
+    #: Noise on x ahead of the encoder. The distance is always to the clean x. Where columns have gaps, training of a
+    #: point latent hides further cells too, so that cells can be filled in (fill.md).
     corruption: PartSpec = "none"
     #: Ω, in nats per row.
     regularizer: PartSpec = "none"

@@ -13,7 +13,7 @@ DiaboloError
 ├── OutputError        a result that could not be written                        (also OSError)
 └── MissingExtraError  an optional package is not installed                      (also ImportError)
 
-PromiseWarning       a false-alarm rate that may not hold, or is large        (a UserWarning)
+PromiseWarning       a rate or drawn rows that may not hold what they promise (a UserWarning)
 
 A message says what came, what is allowed and what to do, in one line.
 """
@@ -119,7 +119,7 @@ class MissingExtraError(DiaboloError, ImportError):
 
 
 class PromiseWarning(UserWarning):
-    """The false-alarm rate of a detector may not hold for new rows, or is larger than the default."""
+    """A false-alarm rate may not hold or is larger than the default; drawn rows may not be what was asked for."""
 
 
 def nearest(word: object, names: Iterable[str], said: str = "allowed:") -> str:

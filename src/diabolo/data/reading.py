@@ -26,6 +26,7 @@ from diabolo.data.formats import (
 from diabolo.data.matching import matched
 from diabolo.data.schema import Schema
 from diabolo.data.table import Table
+from diabolo.data.types import Types, types_of_arrow
 from diabolo.errors import DataError, nearest
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "read_table",
     "regrouped",
     "row_shape",
+    "types_in",
 ]
 
 
@@ -219,8 +221,19 @@ def read_table(path: Data, columns: Sequence[str], weight: str | None = None) ->
     if not at:
         raise DataError(f"{path}: has a header but no rows")
     shape, dialect = row_shape(schema, columns), dialect_of(path)
-    table = Table(values, list(columns), dtypes, "arrow", True, levels, shape, dialect=dialect)
+    types = types_in(path, columns)
+    table = Table(values, list(columns), dtypes, "arrow", True, levels, shape, dialect=dialect, types=types)
     return table, np.concatenate(weights) if weight else None
+
+
+def types_in(path: Data, columns: Sequence[str]) -> Types:
+    """Types of a table's columns that type names do not tell: pandas' own ones, categories in their order."""
+    import pyarrow as pa
+
+    schema = schema_of(path)[0]
+    names = [n for n in columns if pa.types.is_dictionary(schema.field(n).type)]
+    batch = next(iter(read_batches(path, names)), None) if names else None
+    return types_of_arrow(schema, {} if batch is None else {n: batch.column(n) for n in names}).of(columns)
 
 
 def read_column(path: Data, name: str) -> Any:

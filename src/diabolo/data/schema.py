@@ -13,6 +13,7 @@ from diabolo.config import Config
 from diabolo.data.dialect.record import Dialect
 from diabolo.data.dtypes import TEXT, is_date, is_duration, is_time
 from diabolo.data.slots import SlotGroup, filled, slot_groups
+from diabolo.data.times import step_of, zone_of
 from diabolo.errors import ColumnsError, ConfigError, DataError, nearest
 
 __all__ = [
@@ -49,7 +50,7 @@ class Column:
     kind: Kind
     #: Name of the type it came in, for writing it back: NumPy's, "str" or "category" for text.
     dtype: str
-    #: Spacing of a rounded column in its own units; 0 for a continuous one.
+    #: Spacing of a rounded column in its own units, of dates in seconds; 0 for a continuous one.
     resolution: float
     #: Smallest and largest training value; the value itself for a constant.
     low: float
@@ -256,8 +257,12 @@ class _Look:
             )
         some = self.v[:: max(1, len(self.v) // SAMPLE)]
         some = some[np.isfinite(some) & ((some != 0) | (not self.grouped))]
-        dated = is_date(self.dtype) or is_time(self.dtype)
-        resolution = 0.0 if dated else _resolution(some, "float64" if is_duration(self.dtype) else self.dtype)
+        if is_date(self.dtype):
+            resolution = float(step_of(some, zone_of(self.dtype)))
+        elif is_time(self.dtype):
+            resolution = 0.0
+        else:
+            resolution = _resolution(some, "float64" if is_duration(self.dtype) else self.dtype)
         kind: Kind = self.kind(resolution)
         if self.low == self.high and not self.grouped:
             kind = "constant"

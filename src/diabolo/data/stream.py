@@ -10,7 +10,7 @@ import numpy as np
 
 from diabolo.data.dtypes import arrow_dtype, float_type
 from diabolo.data.formats import Data, local_files, schema_of
-from diabolo.data.reading import chunks, dialect_of, row_shape
+from diabolo.data.reading import chunks, dialect_of, row_shape, types_in
 from diabolo.data.table import Table
 from diabolo.errors import DataError
 
@@ -75,7 +75,8 @@ def open_stream(
     dtypes = [arrow_dtype(schema.field(n).type, n, str(path)) for n in columns]
     empty = np.empty((0, len(columns)), float_type(dtypes))
     shape, dialect = row_shape(schema, columns), dialect_of(path)
-    head = Table(empty, list(columns), dtypes, "arrow", True, {}, shape, dialect=dialect)
+    types = types_in(path, columns)
+    head = Table(empty, list(columns), dtypes, "arrow", True, {}, shape, dialect=dialect, types=types)
     apart = [weight] if weight else []
 
     def read() -> Iterator[Chunk]:

@@ -14,6 +14,7 @@ import numpy as np
 from diabolo.data.dialect.record import Dialect
 from diabolo.data.dtypes import arrow_dtype, cells_of, float_type, restored
 from diabolo.data.frames import arrow_table, is_pandas, pandas_column, pandas_columns
+from diabolo.data.types import Types, types_of_arrow, types_of_pandas
 from diabolo.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Table:
     shape: tuple[int, ...] | None = None  #: (h, w) or (h, w, c) where rows are images, flattened in C order
     start: int = 0  #: number of its first row in the file that it is a chunk of
     dialect: Dialect | None = None  #: how its text is read, if it came as text
+    types: Types = dataclasses.field(default_factory=Types)  #: of a data frame, where type names do not tell them
 
     def __len__(self) -> int:
         return len(self.values)
@@ -73,10 +75,12 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
     if isinstance(data, Table):
         return data
     if is_pandas(data):
-        return _from_columns(pandas_columns(data), "pandas")
+        columns = pandas_columns(data)
+        return _from_columns(columns, "pandas", types_of_pandas(columns))
     frame = arrow_table(data)
     if frame is not None:
-        return _from_columns({n: frame.column(i) for i, n in enumerate(frame.column_names)}, "arrow")
+        columns = {n: frame.column(i) for i, n in enumerate(frame.column_names)}
+        return _from_columns(columns, "arrow", types_of_arrow(frame.schema, _dictionaries(columns)))
     if type(data).__module__.startswith("torch"):
         data = data.detach().cpu().numpy()
     if isinstance(data, np.ma.MaskedArray):
@@ -126,7 +130,13 @@ def as_numbers(data: Any) -> np.ndarray:
         raise DataError(f"{said.rstrip('.')}; {allowed}") from None
 
 
-def _from_columns(columns: dict[str, Any], container: Container) -> Table:
+def _dictionaries(columns: Mapping[str, Any]) -> dict[str, Any]:
+    import pyarrow as pa
+
+    return {n: c for n, c in columns.items() if pa.types.is_dictionary(c.type)}
+
+
+def _from_columns(columns: dict[str, Any], container: Container, types: Types) -> Table:
     n = len(next(iter(columns.values()))) if columns else 0
     if n == 0:
         raise DataError(
@@ -139,7 +149,7 @@ def _from_columns(columns: dict[str, Any], container: Container) -> Table:
     values = np.empty((n, len(cells)), float_type(dtypes))
     for i, (cell, _) in enumerate(cells.values()):
         values[:, i] = cell
-    return Table(values, list(cells), dtypes, container, True, levels)
+    return Table(values, list(cells), dtypes, container, True, levels, types=types)
 
 
 def _arrow_cells(name: str, column: Any, levels: dict[str, list[str]]) -> tuple[np.ndarray, str]:
@@ -198,8 +208,10 @@ def from_values(
     container: Container,
     levels: Mapping[str, Sequence[str]] | None = None,
     shape: tuple[int, ...] | None = None,
+    types: Types | None = None,
 ) -> Any:
     """Give values [n, C] back in the container and column types that fit was given."""
+    types = types or Types()
     if container == "numpy":
         return _array(values, names, dtypes, levels or {}, shape)
     import pyarrow as pa
@@ -208,14 +220,15 @@ def from_values(
         name: restored(values[:, i], dtype, (levels or {}).get(name, ()))
         for i, (name, dtype) in enumerate(zip(names, dtypes, strict=True))
     }
+    columns = types.applied(columns)
     if container == "arrow":
-        return pa.table(columns)
+        return types.noted(pa.table(columns))
     try:
         import pandas as pd
     except ImportError:
         raise MissingExtraError("pandas", "pandas", "returning a data frame") from None
     series = {n: c.cast("float64") if c.null_count and _whole(c) else c for n, c in columns.items()}
-    return pd.DataFrame({n: c.to_pandas() for n, c in series.items()})
+    return types.in_pandas(pd.DataFrame({n: c.to_pandas() for n, c in series.items()}))
 
 
 def _whole(column: Any) -> bool:

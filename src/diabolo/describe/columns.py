@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from rich.cells import cell_len
 from rich.console import Console
 
 from diabolo.data.dtypes import is_date, is_time
 from diabolo.data.schema import Column, Schema
-from diabolo.data.times import clock, moment
+from diabolo.data.times import STEPS, clock, local, moment, zone_of
 from diabolo.screen import visible
 
 __all__ = ["print_schema"]
@@ -42,6 +43,8 @@ def print_schema(
         c = known[name]
         missing = f"{c.missing:.1%}" if c.missing else ""
         resolution = f"{c.resolution:g}" if c.resolution else ""
+        if is_date(c.dtype) and c.resolution:
+            resolution = STEPS.get(c.resolution, f"{resolution} s")
         rows.append((name, c.kind, c.dtype, *_range(c), resolution, missing))
     for line in _aligned(rows, left=3):
         console.print(f"  {line}")
@@ -82,7 +85,8 @@ def _range(column: Column) -> tuple[str, str]:
     if column.levels:
         return _short(column.levels[0], 20), _short(column.levels[-1], 20)
     if is_date(column.dtype):
-        return moment(column.low), moment(column.high)
+        low, high = local(np.array([column.low, column.high]), zone_of(column.dtype))
+        return moment(low), moment(high)
     if is_time(column.dtype):
         return clock(column.low), clock(column.high)
     return f"{column.low:.6g}", f"{column.high:.6g}"

@@ -13,10 +13,12 @@ from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
 from diabolo.file.model_file import ModelFile
 from diabolo.registry import spec_of
-from diabolo.screen import console
+from diabolo.screen import console, visible
 
 __all__ = ["describe_model"]
 
+#: Relations that are listed at most.
+MOST_RELATIONS = 40
 #: Sections that hold rows of the training table, and their use of them.
 USES = {"detector": "that the detector compares new rows with", "generator": "that new rows are drawn from"}
 
@@ -38,6 +40,8 @@ def describe_model(path: Path, own_network: bool = False) -> None:
         screen.print(f"    {served.job:<11} {served.by}")
     if "main" in file:
         print_schema(screen, file.schema)
+        for line in _said_of_relations(file):
+            screen.print(line)
 
 
 def _said_of_main(file: ModelFile) -> list[str]:
@@ -88,6 +92,18 @@ def _said_of_bytes(file: ModelFile) -> str:
     rows = apart.pop("rows", 0)
     kept = f"{rows:,} of rows of the training table" if rows else "none of rows of the training table"
     return f"{', '.join(f'{name} {size:,}' for name, size in apart.items())}; apart from these {kept}"
+
+
+def _said_of_relations(file: ModelFile) -> list[str]:
+    """Relations between columns that drawn rows keep, a line each."""
+    if "generator" not in file:
+        return []
+    names = [visible(name) for name in file.schema.names]
+    found = file.generator.relations
+    lines = [f"  relation      {r.describe(names)}" for r in found[:MOST_RELATIONS]]
+    if len(found) > MOST_RELATIONS:
+        lines.append(f"  relation      and {len(found) - MOST_RELATIONS} more")
+    return lines
 
 
 def _said_of_codec(file: ModelFile) -> str:

@@ -23,6 +23,7 @@ from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError, DataError, ModelFileError
 from diabolo.estimators.conditionals import HasConditionals
 from diabolo.estimators.faces import Face, face_of
+from diabolo.estimators.promise import warn_of_draws
 from diabolo.estimators.settings import HasSettings
 from diabolo.file.generator import generator_section
 from diabolo.file.main import main_section
@@ -33,7 +34,7 @@ from diabolo.fitted.record import Fitted
 from diabolo.fitted.table import fit_table
 from diabolo.generate.drawing import draw, judge
 from diabolo.generate.fidelity import MOST_ROWS, Fidelity
-from diabolo.generate.filling import reconstructed
+from diabolo.generate.filling import filled, reconstructed
 from diabolo.generate.methods import Sampler
 from diabolo.model.codes import decoded, encoded
 from diabolo.registry import Spec
@@ -161,22 +162,24 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
         """x̂ in original units, like X.
 
         Without `draws` it is E[x|z] at the posterior mean, [n, C], in X's container, with the most probable level of a
-        category. Missing cells are filled in, but a row that cannot be encoded has no output. With `only_missing`, all
-        other cells stay as they are, integers stay integers, and the mean is over p(z|x_seen) too, a better guess:
-        E[x|x_seen] (Mattei, Frellsen 2019, arXiv:1812.02633, eq. 8). With draws = k ≥ 1 each input has k outputs,
-        z ~ q(z|x) and x ~ p(x|z), as an array [k, n, C] float64 with the position of a category's level; with
-        `only_missing`, k multiple imputations.
+        category, and nothing for a row that cannot be encoded. With draws = k ≥ 1 each input has k outputs, z ~ q(z|x)
+        and x ~ p(x|z), as an array [k, n, C] float64 with the position of a category's level.
+
+        With `only_missing`, missing cells are filled in by E[x|x_seen], or by k draws of p(x|x_seen) (docs/fill.md).
+        All other cells stay as they are, and integers stay integers.
 
         Raises:
-            ConfigError: draws is not a whole number from 1 up.
+            ConfigError: draws is not a whole number from 1 up, or the latent is too wide to fill in cells.
         """
         table, schema = self._known(X), self.model_.encoding.schema
-        generator = torch.Generator().manual_seed(seed_of(random_state))
-        out = reconstructed(self.model_, table.values, draws, generator, only_missing)
+        seed, given = seed_of(random_state), (self.model_, table.values, draws)
+        generator = torch.Generator().manual_seed(seed)
+        out = filled(*given, seed) if only_missing else reconstructed(*given, generator)
         if draws is not None:
             return out if table.shape is None else out.reshape(draws, len(table), *table.shape)
         dtypes = table.dtypes if only_missing else [mean_type(d) for d in table.dtypes]
-        return from_values(out[0], table.names, dtypes, table.container, schema.levels, table.shape)
+        types = table.types if only_missing else table.types.of_means
+        return from_values(out[0], table.names, dtypes, table.container, schema.levels, table.shape, types)
 
     # ── scores and samples ────────────────────────────────────────────────────────────────────────
 
@@ -187,8 +190,7 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
             ConfigError: an unknown score, or one that needs more than the autoencoder has: a latent with a width, rows
                 or members that a detector keeps.
         """
-        table = self._known(X)
-        return score_table(Reference(self.model_), table.values, [score])[score]
+        return score_table(Reference(self.model_), self._known(X).values, [score])[score]
 
     def score_samples(self, X: TableLike) -> np.ndarray:
         """−anomaly_score, scikit-learn's sign: up = more normal."""
@@ -196,9 +198,8 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
 
     def score(self, X: TableLike, y: object = None) -> float:
         """Mean log-density per row in nats (its lower bound for a Gaussian latent); for model selection."""
-        table = self._known(X)
         name = density(self.model_)
-        return -float(np.mean(score_table(Reference(self.model_), table.values, [name])[name]))
+        return -float(np.mean(score_table(Reference(self.model_), self._known(X).values, [name])[name]))
 
     def sample(
         self,
@@ -220,20 +221,19 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
 
         Raises:
             ConfigError: a column or value that training rows do not have.
-            DataError: rows with such values are too rare for the method.
+            DataError: such values exclude each other, or rows with them are too rare for the method.
+
+        Warns:
+            PromiseWarning: no training row has the given values, or drawn rows break a relation of all training rows.
         """
         check_is_fitted(self, "model_")
-        schema, container = self.model_.encoding.schema, self.fitted_.input.container
-        cells = draw(self.sampler_, n, seed_of(random_state), mean, method, given)
-        dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
-        return from_values(cells, schema.names, dtypes, container, schema.levels, schema.row_shape)
+        seed = seed_of(random_state)
+        return self.fitted_.like_fit(draw(self.sampler_, n, seed, mean, method, given, tell=warn_of_draws), mean)
 
     def fidelity(
         self, X: TableLike, n: int = MOST_ROWS, random_state: RandomState = 0, method: Spec = "auto"
     ) -> Fidelity:
         """How far drawn rows are from the rows of X [m, C] that the autoencoder was not fitted on (docs/generate.md).
-
-        Hashes tell the rows that it was fitted on. Copies are looked for among the rows that it keeps.
 
         Args:
             n: rows to draw, at most as many as there are real ones.
@@ -243,19 +243,19 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
         Raises:
             DataError: fewer than ten rows of X are new to the autoencoder.
         """
-        values = self._known(X).values
-        return judge(self.sampler_, self.fitted_.row_hashes, values, n, seed_of(random_state), method)
+        known, rows = self.fitted_.row_hashes, self._known(X).values
+        return judge(self.sampler_, known, rows, n, seed_of(random_state), method)
 
     def interpolate(self, a: TableLike, b: TableLike, steps: int = 10) -> np.ndarray:
         """E[x|z_t] on the line z_t = (1 − t) μ(a) + t μ(b), t = 0..1 in equal steps, [steps, n, C] or images, float64.
 
         Args:
             a, b: rows [n, C] where the lines begin and end; categories come out as positions of levels.
-            steps: points on each line, both ends among them.
+            steps: points on each line, both ends too.
         """
         if not isinstance(steps, (int, np.integer)) or steps < 2:
             raise ConfigError(f"steps = {steps!r}; allowed are whole numbers from 2 up: both ends count")
-        first, last = (np.asarray(self.transform(rows), np.float64) for rows in (a, b))
+        first, last = (self.transform(rows).astype(np.float64) for rows in (a, b))
         if len(first) != len(last):
             raise DataError(f"a has {len(first)} rows and b has {len(last)}; each row of a needs one of b")
         t = np.linspace(0, 1, steps)[:, None, None]

@@ -1,4 +1,4 @@
-"""What `AnomalyDetector` says of its false-alarm rate, and the groups that a calibration of it needs."""
+"""What estimators warn of: a false-alarm rate that may not hold, drawn rows that may not; groups of a calibration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from diabolo.data.split import CONTENT, split_of
 from diabolo.detect.calibrated import Calibrated
 from diabolo.errors import CalibrationError, PromiseWarning
 
-__all__ = ["groups_to_calibrate", "warn_of_promise"]
+__all__ = ["groups_to_calibrate", "warn_of_draws", "warn_of_promise"]
 
 #: A rate above this, where none was asked for, is warned of.
 LARGE = 0.05
@@ -31,6 +31,15 @@ def warn_of_promise(detector: Calibrated, stacklevel: int) -> None:
         )
     for text in said:
         warnings.warn(text, PromiseWarning, stacklevel=stacklevel + 1)
+
+
+def warn_of_draws(said: str) -> None:
+    """Warn of what may be wrong with drawn rows; for `Autoencoder.sample`, whose caller is shown.
+
+    Warns:
+        PromiseWarning: always.
+    """
+    warnings.warn(said, PromiseWarning, stacklevel=4)
 
 
 def groups_to_calibrate(before: Calibrated, values: np.ndarray, groups: Any) -> np.ndarray | None:

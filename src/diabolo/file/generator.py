@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from diabolo.artifact import Section
-from diabolo.cards import Count, card_of
-from diabolo.errors import ModelFileError
+from diabolo.cards import Count, card_of, jsonable
+from diabolo.data.schema import Schema
+from diabolo.errors import ConfigError, ModelFileError
 from diabolo.fitted.record import Fitted, scorable
 from diabolo.generate.methods import Sampler
 from diabolo.generate.mixture import CodeMixture
+from diabolo.generate.relations.base import Relation, relations
+from diabolo.registry import spec_of
 
 __all__ = ["generator_section", "sampler_of"]
 
@@ -20,14 +24,16 @@ __all__ = ["generator_section", "sampler_of"]
 @dataclasses.dataclass
 class GeneratorCard:
     rows: Count
+    relations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 def generator_section(sampler: Sampler) -> Section | None:
-    """The rows kept and the density of their codes; None where none were kept."""
+    """The rows kept, the density of their codes and the relations of their columns; None where none were kept."""
     if sampler.rows is None:
         return None
     tensors = {"rows": sampler.rows, **dataclasses.asdict(sampler.mixture)}
-    return Section({"rows": len(sampler.rows)}, tensors)
+    found = [jsonable(spec_of(r)) for r in sampler.relations]
+    return Section({"rows": len(sampler.rows), **({"relations": found} if found else {})}, tensors)
 
 
 def sampler_of(path: str | Path, section: Section, fitted: Fitted) -> Sampler:
@@ -56,4 +62,16 @@ def sampler_of(path: str | Path, section: Section, fitted: Fitted) -> Sampler:
         raise ModelFileError(f"{path}: section 'generator': a covariance is not positive definite") from None
     if not (mixture.weights > 0).all() or abs(mixture.weights.sum() - 1) > 1e-6:
         raise ModelFileError(f"{path}: section 'generator': its weights are not shares that add up to 1")
-    return Sampler(model, rows, mixture)
+    return Sampler(model, rows, mixture, _relations_of(path, card.relations, model.encoding.schema))
+
+
+def _relations_of(path: str | Path, said: list[dict[str, Any]], schema: Schema) -> list[Relation]:
+    out = []
+    for spec in said:
+        try:
+            found = relations.create(spec)
+            found.check(schema)
+        except ConfigError as error:
+            raise ModelFileError(f"{path}: section 'generator': {str(error)[:600]}") from None
+        out.append(found)
+    return out

@@ -90,7 +90,7 @@ def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) 
         "estimator": {"type": estimator, "parameters": plain},
         "config": model.config.to_json(),
         "encoding": {k: encoding[k] for k in ("schema", "clip", "n_train")},
-        "input": dataclasses.asdict(fitted.input),
+        "input": {k: v for k, v in dataclasses.asdict(fitted.input).items() if k != "types" or fitted.input.types},
         "roles": {k: v for k, v in dataclasses.asdict(fitted.roles).items() if (k, v) != ("split", "position")},
         "training": {**dataclasses.asdict(fitted.training), "history": history},
     }
@@ -165,16 +165,18 @@ def _laws(schema: Schema, tensors: Mapping[str, np.ndarray]) -> Marginals | None
     if missing:
         raise ConfigError(f"tensor 'laws.{missing[0]}' is missing")
     cells = found["anchor"].shape[-1]
-    wanted = {"edges": cells + 1, "bounds": cells - 1, "anchor": cells, "anchor_score": cells, "slope": cells}
-    for name, width in wanted.items():
-        array = found[name]
-        if array.shape != (len(columns), width) or array.dtype != np.float64 or np.isnan(array).any():
-            raise ConfigError(f"tensor 'laws.{name}' must be [{len(columns)}, {width}] F64 without NaN")
-    if any(
-        not (np.diff(found[name], axis=1)[np.isfinite(found[name][:, 1:])] >= 0).all() for name in ("edges", "bounds")
-    ):
-        raise ConfigError("tensors 'laws.edges' and 'laws.bounds' must rise")
-    if not all(np.isfinite(found[name]).all() for name in LAWS[2:]) or (found["slope"] < 0).any():
+    for name, array in found.items():
+        width = cells + {"edges": 1, "bounds": -1}.get(name, 0)
+        kind = np.dtype(np.int64 if name == "group" else np.float64)
+        if array.shape != (len(columns), width) or array.dtype != kind or np.isnan(array).any():
+            raise ConfigError(f"tensor 'laws.{name}' must be [{len(columns)}, {width}] {kind} without NaN")
+    # Columns of fewer cells are padded with infinite ones.
+    for name in ("edges", "bounds", "group"):
+        if not (found[name][:, :-1] <= found[name][:, 1:]).all():
+            raise ConfigError(f"tensor 'laws.{name}' must rise")
+    if found["group"].min(initial=0) < 0 or found["group"].max(initial=0) >= cells:
+        raise ConfigError(f"tensor 'laws.group' must lie between 0 and {cells - 1}")
+    if not all(np.isfinite(found[name]).all() for name in LAWS[3:]) or (found["slope"] < 0).any():
         raise ConfigError(
             "tensors 'laws.anchor', 'laws.anchor_score' and 'laws.slope' must be finite, slopes from 0 up"
         )

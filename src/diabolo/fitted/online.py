@@ -35,9 +35,8 @@ def begin(table: Table, weights: np.ndarray | None, config: Config) -> Fitted:
         )
     model = prepare(table, config, weights).model
     roles = Roles(config.random_state, 0, 0.0, 0.0, dict.fromkeys(ROLES, 0), str(Fingerprint()))
-    return Fitted(
-        model, [], roles, Training(config.device), Input(table.container, table.named), np.empty(0, np.uint64)
-    )
+    given = Input(table.container, table.named, table.types)
+    return Fitted(model, [], roles, Training(config.device), given, np.empty(0, np.uint64))
 
 
 def learn(fitted: Fitted, table: Table, weights: np.ndarray | None, who: str) -> None:

@@ -10,9 +10,11 @@ import torch
 from annotated_types import Ge
 
 from diabolo.cards import Count
+from diabolo.data.dtypes import mean_type
 from diabolo.data.encoding import Encoding
 from diabolo.data.roles import ROLES, GivenRoles, RoleRule
-from diabolo.data.table import Container
+from diabolo.data.table import Container, TableOut, from_values
+from diabolo.data.types import Types
 from diabolo.model.autoencoder import Model
 from diabolo.train.online import Pace
 from diabolo.train.robust import Suspects
@@ -72,10 +74,11 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """The container that a fit was given, and whether its columns had names."""
+    """The container that a fit was given, whether its columns had names, and what their type names do not tell."""
 
     container: Container
     named: bool
+    types: Types = dataclasses.field(default_factory=Types)
 
 
 @dataclasses.dataclass
@@ -107,6 +110,22 @@ class Fitted:
     def source_rows(self) -> np.ndarray | None:
         """The rows that new ones are drawn from, [m, C]."""
         return None if self.kept is None or self.drawn is None else self.kept[self.drawn]
+
+    def like_fit(self, cells: np.ndarray, mean: bool = False, container: Container | None = None) -> TableOut:
+        """Cells [n, C] in the container and types that the fit was given.
+
+        Args:
+            cells: in the schema's order and levels.
+            mean: whether they are means, which of whole numbers are none.
+            container: another container.
+        """
+        schema, types = self.model.encoding.schema, self.input.types
+        dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
+        container, shape = container or self.input.container, schema.row_shape
+        types = types.of_means if mean else types
+        return from_values(
+            cells, schema.names, dtypes, container, schema.levels, shape if container == "numpy" else None, types
+        )
 
     def keep(self, values: np.ndarray, weights: np.ndarray | None) -> None:
         """Keep rows [R, C] that were trained or stopped on, those that can be scored."""

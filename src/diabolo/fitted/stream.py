@@ -88,7 +88,7 @@ def fit_stream(
         history=[dataclasses.asdict(e) for e in history],
         roles=told,
         training=Training(config.device, seconds_of(started, checkpoint)),
-        input=Input(head.container, head.named),
+        input=Input(head.container, head.named, head.types),
         row_hashes=recognizer.known,
     )
     stored = recoded(once.stored.values)

@@ -81,7 +81,7 @@ def fit_table(
         history=[dataclasses.asdict(e) for e in history],
         roles=told,
         training=Training(config.device, seconds_of(started, checkpoint)),
-        input=Input(table.container, table.named),
+        input=Input(table.container, table.named, table.types),
         row_hashes=np.sort(known) if len(known) <= MOST_HASHES else None,
         suspects=suspects_among(model, parts, [train, stop]),
         assigned=given,

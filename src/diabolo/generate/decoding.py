@@ -12,10 +12,11 @@ from torch import Tensor
 
 from diabolo.data.encoding import SCALED
 from diabolo.errors import DataError
+from diabolo.generate.given import words_of
 from diabolo.model.autoencoder import Model
 from diabolo.model.likelihood import likelihoods
 
-__all__ = ["decoded_rows", "given_codes", "with_noise"]
+__all__ = ["decoded_rows", "given_codes", "with_noise", "within"]
 
 #: Codes decoded at once; candidates for each row, in all at least and at most; fewest left in effect.
 PIECE, EACH, FEWEST, MOST, LEFT = 16_384, 50, 20_000, 1_000_000, 20.0
@@ -47,7 +48,7 @@ def decoded_rows(model: Model, codes: np.ndarray, generator: torch.Generator, me
         for part, theta in _decoded(model, codes):
             drawn = model.mean_values(theta) if mean else model.sample_values(theta, generator)
             out[part] = drawn.numpy()
-    return out if mean else _within(model, out)
+    return out if mean else within(model, out)
 
 
 def _decoded(model: Model, codes: np.ndarray) -> list[tuple[slice, Tensor]]:
@@ -55,7 +56,7 @@ def _decoded(model: Model, codes: np.ndarray) -> list[tuple[slice, Tensor]]:
     return [(p, model.decode(torch.from_numpy(codes[p].astype(np.float32)))) for p in parts]
 
 
-def _within(model: Model, rows: np.ndarray) -> np.ndarray:
+def within(model: Model, rows: np.ndarray) -> np.ndarray:
     """Numbers outside the range of training values, moved to its end; empty slots stay empty."""
     schema = model.encoding.schema
     grouped = {c for group in schema.groups for slot in group.slots for c in slot}
@@ -97,7 +98,7 @@ def given_codes(
     weight /= weight.sum()
     left = 1 / float((weight**2).sum())
     if not left >= LEFT:
-        names = ", ".join(f"{model.encoding.schema.names[c]}={v:g}" for c, v in given.items())
+        names = words_of(model.encoding.schema, given)
         raise DataError(
             f"given {names}: of {m:,} codes that were tried, {left:.1f} are left in effect; such rows are too rare for "
             "this method, which needs 20: give less, or take method 'trees'"

@@ -14,7 +14,16 @@ from diabolo.data.schema import Schema
 from diabolo.errors import DataError
 from diabolo.metrics import auroc
 
-__all__ = ["ColumnDistance", "Copying", "Fidelity", "column_distances", "fidelity_of", "copying", "two_sample_auroc"]
+__all__ = [
+    "Broken",
+    "ColumnDistance",
+    "Copying",
+    "Fidelity",
+    "column_distances",
+    "fidelity_of",
+    "copying",
+    "two_sample_auroc",
+]
 
 #: Rows of each side that a comparison takes, and training rows that copies are looked for among.
 MOST_ROWS, MOST_TRAIN = 10_000, 20_000
@@ -55,6 +64,14 @@ class Copying:
 
 
 @dataclasses.dataclass(frozen=True)
+class Broken:
+    """A relation of all training rows that drawn rows break."""
+
+    relation: str  #: in words
+    share: float  #: of drawn rows that break it
+
+
+@dataclasses.dataclass(frozen=True)
 class Fidelity:
     """Drawn rows beside real ones."""
 
@@ -67,6 +84,7 @@ class Fidelity:
     auroc: float  #: of a classifier that tells drawn rows from real ones; 0.5 is perfect, 1 is told apart at once
     auroc_spread: float  #: standard deviation over folds
     copying: Copying | None  #: None without training rows
+    broken: tuple[Broken, ...] = ()  #: relations of training rows that drawn rows break, the most often first
 
 
 def fidelity_of(

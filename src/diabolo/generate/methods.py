@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +15,8 @@ from diabolo.errors import ConfigError
 from diabolo.generate.decoding import decoded_rows, given_codes, with_noise
 from diabolo.generate.margins import Margins
 from diabolo.generate.mixture import CodeMixture, fit_mixture
+from diabolo.generate.relations.base import Relation, Source
+from diabolo.generate.relations.finding import find_relations
 from diabolo.generate.reweighting import Ratio, fit_ratio
 from diabolo.generate.trees import Trees, smallest_leaf
 from diabolo.model.autoencoder import Model
@@ -36,10 +38,17 @@ class Sampler:
         model: fitted.
         rows: training rows [R, C] in the schema's order and levels; None where none were kept.
         mixture: the density of their codes, where it is known already.
+        relations: that drawn rows keep, where they are known already.
     """
 
-    def __init__(self, model: Model, rows: np.ndarray | None, mixture: CodeMixture | None = None) -> None:
-        self.model, self.rows, self._mixture = model, rows, mixture
+    def __init__(
+        self,
+        model: Model,
+        rows: np.ndarray | None,
+        mixture: CodeMixture | None = None,
+        relations: Sequence[Relation] | None = None,
+    ) -> None:
+        self.model, self.rows, self._mixture, self._relations = model, rows, mixture, relations
         self._corrected: tuple[int, tuple[Margins, Ratio | None]] | None = None
         self._law: tuple[tuple[object, ...], tuple[Trees, Ratio | None]] | None = None
 
@@ -66,6 +75,23 @@ class Sampler:
         if self._mixture is None:
             self._mixture = fit_mixture(self.codes, self.model.config.random_state)
         return self._mixture
+
+    @functools.cached_property
+    def source(self) -> Source:
+        """The rows kept as relations see them."""
+        return Source(self.model.encoding.schema, np.asarray(self.rows))
+
+    @property
+    def relations(self) -> Sequence[Relation]:
+        """Relations between columns that drawn rows keep; none for a file from before they were kept."""
+        return self.shown if self._relations is None else self._relations
+
+    @functools.cached_property
+    def shown(self) -> Sequence[Relation]:
+        """Relations between columns that the rows kept show, also those that drawn rows do not keep."""
+        if self._relations:
+            return self._relations
+        return [] if self.rows is None else find_relations(self.model.encoding.schema, self.rows)
 
     @functools.cached_property
     def leaf(self) -> int:
@@ -249,6 +275,8 @@ class FromTrees(Method):
 @methods.register("masked")
 class FromConditionals(Method):
     """One column after the other in a random order, each from its law given those before; of a masked autoencoder."""
+
+    drawn_by = "the main autoencoder, one column after the other given those before"
 
     #: Rows that share an order: the fewer, the more orders, and the more passes.
     rows: Annotated[int, Ge(1), Le(65_536)] = 512

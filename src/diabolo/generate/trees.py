@@ -16,7 +16,7 @@ import numpy as np
 from diabolo.data.schema import Schema
 from diabolo.data.slots import filled
 from diabolo.generate.adjusting import Adjustment, fit_adjustment, runs
-from diabolo.generate.alphabet import ABSENT, Alphabet
+from diabolo.generate.alphabet import ABSENT, MISSING, Alphabet
 from diabolo.generate.fidelity import copying
 
 if TYPE_CHECKING:
@@ -182,7 +182,10 @@ class Trees:
             log_share = np.log(self.shares)
         for place, (c, law) in enumerate(zip(self.first if given else (), self.laws, strict=False)):
             value = given[c]
-            state = (ABSENT,) * 3 if c in self.slot_of and value == 0 else law.alphabet.interval(value)
+            if np.isnan(value):
+                state = (MISSING,) * 3
+            else:
+                state = (ABSENT,) * 3 if c in self.slot_of and value == 0 else law.alphabet.interval(value)
             log_share += np.log(np.maximum(law.mass(before[:, : 1 + place], *state), 1e-300))
             before[:, 1 + place] = state[0]
             ranks.append(state[0])

@@ -345,10 +345,10 @@ class Model:
         out[:, self._block_order] = torch.cat(cells, dim=-1)
         return out
 
-    def mean_values(self, theta: Tensor) -> Tensor:
-        """E[x|z] in original units, [*, B, columns of the table], float64; missing cells are filled in."""
+    def mean_values(self, theta: Tensor, fill: bool = False) -> Tensor:
+        """E[x|z] in original units, [*, B, columns of the table], float64, none missing; `fill`: no slot is empty."""
         parts = [h.likelihood.mean(theta[..., h.start : h.stop], h.units) for h in self.heads]
-        return self._decode_heads(parts, fill=True)
+        return self._decode_heads(parts, there=True, filled=fill)
 
     def pooled(self, theta: Tensor, log_weights: Tensor) -> Tensor:
         """Numbers [*, B, width] whose `mean_values` are the means of a mixture over theta's leading axis.
@@ -361,17 +361,22 @@ class Model:
         )
 
     def sample_values(self, theta: Tensor, generator: torch.Generator, fill: bool = False) -> Tensor:
-        """Draws from p(x|z) in original units, [*, B, columns of the table], float64; with `fill` none is missing."""
+        """Draws from p(x|z) in original units, [*, B, columns of the table], float64; `fill`: none missing or empty."""
         heads = zip(self.heads, self.own, strict=True)
         parts = [h.likelihood.sample(theta[..., h.start : h.stop], own, h.units, generator) for h, own in heads]
-        return self._decode_heads(parts, fill)
+        return self._decode_heads(parts, there=fill, filled=fill)
 
-    def _decode_heads(self, parts: list[Tensor], fill: bool) -> Tensor:
+    def _decode_heads(self, parts: list[Tensor], there: bool, filled: bool) -> Tensor:
+        """Cells of parts per head; `there`: none is missing; `filled`: no slot is empty."""
         by_block: dict[int, Tensor] = {}
         for at, block in enumerate(self.encoding.blocks):
             heads = zip(self.heads, parts, strict=True)
             joined = torch.cat([p.double() for h, p in heads if block.start <= h.block.start < block.stop], dim=-1)
-            by_block[at] = torch.zeros_like(joined) if fill and block.kind == "missing" else joined
+            if there and block.kind == "missing":
+                joined = torch.zeros_like(joined)
+            elif filled and block.kind == "slots":
+                joined = torch.full_like(joined, block.stop - block.start)
+            by_block[at] = joined
         return self.encoding.decode(by_block)
 
     @property

@@ -21,7 +21,7 @@ from diabolo.model.laws import Law
 from diabolo.model.masking import variables_there
 from diabolo.model.variables import Variable, masking_of, variables
 
-__all__ = ["chain_nll", "drawn_rows", "fill_theta", "laws", "leave_one_out", "orders_of", "parents_first"]
+__all__ = ["chain_nll", "drawn_rows", "fill_draw", "fill_theta", "laws", "leave_one_out", "orders_of", "parents_first"]
 
 #: Variables that are priced one by one; more come in blocks, each given the blocks before it.
 MOST_STEPS = 64
@@ -134,6 +134,7 @@ def laws(model: Model, values: np.ndarray, columns: Iterable[int] | None = None)
         values: rows [n, C] in the schema's order and levels.
         columns: output columns; None for all that vary.
     """
+    masking_of(model)
     parts: dict[int, list[tuple[Variable, Tensor, Tensor, Tensor]]] = {}
     with torch.inference_mode():
         for part, tile in padded(values):
@@ -155,12 +156,27 @@ def laws(model: Model, values: np.ndarray, columns: Iterable[int] | None = None)
 
 def fill_theta(model: Model, rows: Encoded) -> Tensor:
     """theta [B, width] of all columns given the cells that rows have, as if the missing ones were there."""
-    masking = masking_of(model)
-    seen, x = variables_there(rows, masking.variables), rows.clipped(model.encoding.clip).x.clone()
+    return model.predict(_as_if_there(model, rows), variables_there(rows, masking_of(model).variables))
+
+
+def fill_draw(model: Model, rows: Encoded, generator: torch.Generator) -> Tensor:
+    """Rows [B, C] in original units whose missing cells are drawn one after the other, in a random order."""
+    there = variables_there(rows, masking_of(model).variables)
+    order = parents_first(model, torch.randperm(there.shape[1], generator=generator).tolist())
+    skip = ~there
+    if rows.missing is not None:
+        cells = model.encoding.cells
+        skip[:, : len(cells)] &= ~rows.missing[:, cells]
+    return model.encoding.values_of(drawn(model, _as_if_there(model, rows), there, order, generator, skip)[0])
+
+
+def _as_if_there(model: Model, rows: Encoded) -> Encoded:
+    """Rows that say of every cell that it is there."""
+    x = rows.x.clone()
     for block in model.encoding.blocks:
         if block.kind == "missing":
             x[:, block.start : block.stop] = 0.0
-    return model.predict(Encoded(x, rows.present), seen)
+    return Encoded(x, rows.present)
 
 
 def drawn_rows(model: Model, n: int, given: Mapping[int, float], generator: torch.Generator) -> Tensor:

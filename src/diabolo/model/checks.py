@@ -90,8 +90,8 @@ def _check_masking(config: Config, latent: Latent, regularizer: Regularizer) -> 
         return
     if latent.limits:
         raise ConfigError(
-            f"latent {latent.name!r} does not go with corruption 'mask' of rate 'any': a code of few cells has no axes to "
-            "spare; take latent 'point' or 'gaussian'"
+            f"latent {latent.name!r} does not go with corruption 'mask' of rate 'any': a code of few cells has no axes "
+            "to spare; take latent 'point' or 'gaussian'"
         )
     if regularizer.scaled:
         raise ConfigError(
@@ -100,8 +100,8 @@ def _check_masking(config: Config, latent: Latent, regularizer: Regularizer) -> 
         )
     if config.bound != "elbo" or config.draws > 1:
         raise ConfigError(
-            f"bound = {config.bound!r}, draws = {config.draws}: a masked autoencoder takes one draw of its code; leave both "
-            "out"
+            f"bound = {config.bound!r}, draws = {config.draws}: a masked autoencoder takes one draw of its code; "
+            "leave both out"
         )
 
 

@@ -9,7 +9,6 @@ bounds put log (1/S) Σ_s of the same terms in the place of their mean over draw
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import torch
@@ -17,13 +16,13 @@ from torch import Tensor
 
 from diabolo.data.encoding import Encoded
 from diabolo.model.autoencoder import Model
+from diabolo.model.corruption import with_gaps
 from diabolo.model.latent import Posterior
 from diabolo.model.masked_objective import masked_rows
-from diabolo.model.nodes import quadratic_nodes
 from diabolo.model.regularizer import Context
 
 __all__ = [
-    "imputed",
+    "corrupted",
     "importance_weighted",
     "loss_terms",
     "masked_terms",
@@ -56,12 +55,23 @@ def objective(
         loss [*lead], distance per head [*lead, columns], Ω [*lead]: nats per row, loss = Σ distance + β Ω.
     """
     rows = model.observe(rows, generator)
-    hidden = model.corruption.hide(rows, model.encoding, model.lead, generator)
-    if hidden is not None:
-        return masked_terms(model, rows, hidden, weights, beta, generator)
-    x_tilde = model.corruption(rows.x, model.encoding, model.lead, generator)
+    hides = model.corruption.hide(rows, model.encoding, model.lead, generator)
+    if hides is not None:
+        return masked_terms(model, rows, hides, weights, beta, generator)
+    x_tilde = corrupted(model, rows.x, generator)
     bound, draws = ("elbo", 1) if early else (model.config.bound, model.config.draws)
     return loss_terms(model, rows, x_tilde, weights, draws, beta, generator, bound)
+
+
+def corrupted(model: Model, x: Tensor, generator: torch.Generator) -> Tensor:
+    """x̃ of clean inputs x [B, D], [*lead, B, D]; a point latent gets more gaps where columns have some.
+
+    Corruption "mask" hides cells itself, and a Gaussian latent fills in well without.
+    """
+    x = model.corruption(x, model.encoding, model.lead, generator)
+    if model.latent.stochastic or model.corruption.name == "mask" or not model.encoding.nullable:
+        return x
+    return with_gaps(x, model.encoding, model.lead, generator)
 
 
 def loss_terms(
@@ -163,26 +173,6 @@ def log_weights(model: Model, rows: Encoded, posterior: Posterior, z: Tensor) ->
     """log p(x, z) − log q(z|x), [*, B], for z [*, B, K]; density in original units."""
     log_likelihood = -model.column_nll(model.decode(z, rows.memory), rows).sum(-1)
     return log_likelihood + model.prior.log_prob(z).sum(-1) - posterior.log_prob(z)
-
-
-#: Nodes behind the mean that fills in a missing cell.
-IMPUTATION_NODES = 64
-
-
-def imputed(model: Model, rows: Encoded) -> Tensor:
-    """theta [*lead, B, width] whose mean is E[x|x_seen]: q(z|x_seen) at fixed nodes, by importance weights.
-
-    Mattei, Frellsen 2019, arXiv:1812.02633, eq. 8; E[x|z] at the code of a point latent.
-    """
-    posterior = model.posterior(rows)
-    if not model.latent.stochastic:
-        return model.decode(posterior.mean)
-    nodes = quadratic_nodes(IMPUTATION_NODES, model.latent_dim)
-    z = posterior.at(nodes.reshape(len(nodes), *[1] * (len(model.lead) + 1), model.latent_dim))
-    theta = model.decode(z)
-    seen = dataclasses.replace(rows, missing=None, memory=None)  # a missing cell has no price here
-    log_p = -model.column_nll(theta, seen, missingness=False).sum(-1) + model.prior.log_prob(z).sum(-1)
-    return model.pooled(theta, log_p - posterior.log_prob(z))
 
 
 def neg_elbo(model: Model, rows: Encoded, noise: Tensor) -> Tensor:

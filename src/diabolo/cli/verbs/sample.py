@@ -25,7 +25,9 @@ def sample(
     model: Path = typer.Argument(..., help="Model file."),
     out: str = typer.Option(..., "-o", "--out", help="Table to write, in any format that is written, or to a URL."),
     n: int = typer.Option(..., "-n", help="Rows to draw."),
-    given: list[str] = typer.Option([], "--given", metavar="COL=VALUE", help="Value of a column; repeat for more."),
+    given: list[str] = typer.Option(
+        [], "--given", metavar="COL=VALUE", help="Value of a column, COL= for a missing cell; repeat for more."
+    ),
     against: str | None = typer.Option(None, help=f"Real rows to compare the drawn ones with. {TABLE}"),
     method: str = typer.Option("auto", help="What draws: auto, trees, mixture or prior (docs/generate.md)."),
     mean: bool = typer.Option(False, "--mean", help="Means instead of draws from p(x|z)."),
@@ -33,9 +35,10 @@ def sample(
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Draw new rows from the model, in the columns and units of its training table."""
+    import pyarrow as pa
+
     from diabolo.cli.console import Progress, check_apart, say
-    from diabolo.data.formats import check_writable, write_batches
-    from diabolo.data.restoring import restorer
+    from diabolo.data.formats import check_writable, shape_metadata, write_batches
     from diabolo.file.model_file import ModelFile
     from diabolo.generate.drawing import draw
 
@@ -47,20 +50,32 @@ def sample(
     check_apart(out, model, *([] if against is None else [against]))
     check_writable(out)
     file = ModelFile(model, own_network)
-    sampler = file.generator
-    schema, batch_of = restorer(sampler.model.encoding.schema, mean)
+    sampler, fitted = file.generator, file.autoencoder
+    known = fitted.model.encoding.schema
+
+    doubts: dict[str, None] = {}
+
+    def drawn(rows: int, start: int) -> Any:
+        from_seed = seed + (start // PIECE << 32)
+        cells = draw(sampler, rows, from_seed, mean, method, conditions, start, tell=doubts.setdefault)
+        return fitted.like_fit(cells, mean, "arrow")
+
+    schema, shape = drawn(1, 0).schema, known.row_shape
+    if shape is not None:
+        schema = schema.with_metadata(shape_metadata(shape))
     progress = Progress("sampling", n)
 
     def batches() -> Any:
-        for i, start in enumerate(range(0, n, PIECE)):
-            rows = min(PIECE, n - start)
-            batch = batch_of(draw(sampler, rows, seed + (i << 32), mean, method, conditions))
-            progress.add(rows)
-            yield batch
+        for start in range(0, n, PIECE):
+            table = drawn(min(PIECE, n - start), start)
+            progress.add(table.num_rows)
+            yield from (pa.record_batch(b.columns, schema=schema) for b in table.to_batches())
 
     write_batches(out, schema, batches())
     progress.end()
     say(f"{out}: {n:,} rows drawn from {model}")
+    for doubt in doubts:
+        say(f"  {doubt}")
     if against is not None:
         say(_said(against, _compared(file, against, n, seed, method)))
 
@@ -102,6 +117,12 @@ def _said(against: str, f: Fidelity) -> str:
         a, b, real, drawn = f.worst_pair
         pair = f"; worst: {a} and {b}, {real:.2f} is {drawn:.2f}"
     lines.append(f"  correlations  mean error {f.correlation_error:.3f}{pair}")
+    for lost in f.broken[:NAMED]:
+        lines.append(
+            f"  broken        {lost.share:.1%} of drawn rows break {lost.relation}, which all training rows keep"
+        )
+    if len(f.broken) > NAMED:
+        lines.append(f"  broken        and {len(f.broken) - NAMED} more relations of the training rows")
     near = f.copying
     if near is not None:
         lines.append(

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded, Encoding
-from diabolo.model.corruption.base import Corruption, corruptions
+from diabolo.model.corruption.base import Corruption, corruptions, hidden, per_cell
 
 
 @corruptions.register("none")
@@ -30,11 +30,6 @@ class GaussianNoise(Corruption):
         noise = torch.zeros(*lead, *x.shape, device=x.device)
         noise[..., : encoding.continuous].normal_(0, self.std, generator=generator)
         return noise.add_(x)
-
-
-def _per_cell(x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniform numbers [*lead, B, cells]; every input of a cell shares its own."""
-    return torch.rand(*lead, x.shape[0], len(encoding.cells), device=x.device, generator=generator)
 
 
 @corruptions.register("mask")
@@ -75,16 +70,8 @@ class Mask(Corruption):
         return rank > 1 - share.unsqueeze(-1)
 
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        keep = _per_cell(x, encoding, lead, generator) >= (0.25 if self.rate == "any" else self.rate)
-        cell = encoding.cell_of_input.to(x.device)
-        out = x.expand(*lead, *x.shape).clone()
-        out[..., : len(cell)] *= keep[..., cell]
-        for block in encoding.blocks:
-            if block.kind == "missing":
-                at = [encoding.cells.index(c) for c in block.columns]
-                said = out[..., block.start : block.stop]
-                out[..., block.start : block.stop] = torch.maximum(said, (~keep[..., at]).to(x.dtype))
-        return out
+        rate = 0.25 if self.rate == "any" else self.rate
+        return hidden(x, per_cell(x, encoding, lead, generator) >= rate, encoding)
 
 
 @corruptions.register("salt_and_pepper")
@@ -99,7 +86,7 @@ class SaltAndPepper(Corruption):
 
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
         # A cell below 1 is hit; its place between 0 and 1 decides the new value.
-        place = _per_cell(x, encoding, lead, generator) / self.rate
+        place = per_cell(x, encoding, lead, generator) / self.rate
         out = x.expand(*lead, *x.shape).clone()
         for block in encoding.blocks:
             columns = len(block.columns)
@@ -134,7 +121,7 @@ class Swap(Corruption):
 
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
         n = x.shape[0]
-        place = _per_cell(x, encoding, lead, generator) / self.rate
+        place = per_cell(x, encoding, lead, generator) / self.rate
         own = torch.arange(n, device=x.device)[:, None]
         # A number below the rate is uniform there, so it also chooses one of the n − 1 other rows.
         step = 1 + (place * (n - 1)).long().clamp_max(max(n - 2, 0))
