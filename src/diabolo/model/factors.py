@@ -9,7 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["LinearPart"]
+__all__ = ["LinearPart", "standardised"]
+
+#: Least variance that a code leaves of an input: of one that it gives away the network decides how sharp it is.
+LEAST = 0.01
+#: Inputs enter within ± so many spreads.
+FAR = 5.0
+#: Axes of a smaller g say next to nothing of a row, and their gain would blow up whatever a network adds to them.
+FAINT = 0.1
+
+
+def standardised(x: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+    """Inputs in units of their mean and spread; a rare level is many spreads away, where nothing is linear."""
+    return ((x - center) / scale).clamp(-FAR, FAR)
 
 
 class LinearPart:
@@ -30,11 +42,11 @@ class LinearPart:
         self._products = (self.loadings.unsqueeze(-1) * self.loadings.unsqueeze(-2)).flatten(1)
         g = (weighted * self.loadings).sum(0)
         #: (1 + g) / g [r], by which the codes of whole rows predict.
-        self.gain = torch.where(g > 1e-6, (1 + g) / g.clamp_min(1e-6), torch.zeros_like(g))
+        self.gain = torch.where(g > FAINT, (1 + g) / g.clamp_min(FAINT), torch.zeros_like(g))
         total = self.loadings.square().sum(-1) + noise
         known = (self.loadings.square() * self.gain).cumsum(-1)
         #: Variance of each input that k leading axes of a whole row leave, [r + 1, D].
-        self.left = torch.cat([total.unsqueeze(0), (total.unsqueeze(-1) - known).t()]).clamp_min(1e-4)
+        self.left = torch.cat([total.unsqueeze(0), (total.unsqueeze(-1) - known).t()]).clamp_min(LEAST)
 
     def code(self, features: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """E[z | x_S] [*, r], and the variance of each input given them [*, D], for features [*, D] and seen [*, D]."""
@@ -47,8 +59,8 @@ class LinearPart:
         return z, variance.clamp_min(1e-6)
 
     def features(self, x: Tensor) -> Tensor:
-        """Inputs [*, D] in units of their mean and spread."""
-        return (x - self.center) / self.scale
+        """Inputs [*, D] in units of their mean and spread, no farther out than `FAR`."""
+        return standardised(x, self.center, self.scale)
 
 
 def inverse_of(matrix: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def masked_rows(
     else:
         posterior, start = model.encode_seen(rows.x, there & ~hidden, rows.memory)
         z = posterior.sample(1, generator)
-        z, start = _nested(model, z, start, whole, generator)
+        z, start = _nested(model, z, start, there, whole, generator)
         theta = model.decode_wide(z, start, rows.memory)
     weight = _weights(encoding, hidden, there, whole)
     heads = zip(model.heads, model.nll(theta, rows), strict=True)
@@ -80,7 +80,7 @@ def _weights(encoding: Encoding, hidden: Tensor, there: Tensor, whole: int) -> T
 
 
 def _nested(
-    model: Model, z: Tensor, start: Start | None, whole: int, generator: torch.Generator
+    model: Model, z: Tensor, start: Start | None, there: Tensor, whole: int, generator: torch.Generator
 ) -> tuple[Tensor, Start | None]:
     """Codes whose first rows keep a random number of leading axes, and the linear part's law of each row."""
     if not whole or model.masking is None:
@@ -91,6 +91,10 @@ def _nested(
     first = model.masking.whole(axes)
     if start is None or first is None:
         return z, start
-    gain, variance = (t.expand(*z.shape[:-2], *t.shape[-2:]) for t in (first.gain, first.variance))
+    # The law given a code of whole rows; a row that lacks cells keeps that of the cells it has.
+    known = there[:whole].all(-1, keepdim=True)
+    gain = torch.where(known, first.gain, start.gain[..., :whole, :])
+    variance = torch.where(known, first.variance, 1.0)
     rest = Start(start.gain[..., whole:, :], start.variance[..., whole:, :])
+    gain, variance = (t.expand(*z.shape[:-2], *t.shape[-2:]) for t in (gain, variance))
     return z, Start(torch.cat([gain, rest.gain], -2), torch.cat([variance, rest.variance], -2))

@@ -11,15 +11,20 @@ from torch import Tensor
 
 from diabolo.data.sources import Source
 from diabolo.model.autoencoder import Model
+from diabolo.model.factors import standardised
 from diabolo.model.likelihood.real import Gaussian
 from diabolo.train.factors import fit_factors
 
 __all__ = ["start_linear"]
 
 #: Rows that the factors are fitted to at most, and those where cells are missing, which cost a system each.
-MOST_ROWS, MOST_GAPPY = 100_000, 10_000
+MOST_ROWS, MOST_GAPPY = 100_000, 4_000
 #: Smallest noise variance of an input in units of its own: a column that others determine keeps a density.
 FLOOR, SHRINK = 1e-4, 1e-4
+#: Passes of EM at most: the fit goes on from there.
+PASSES = 40
+#: Noise of at least so many rows' worth for each factor.
+ROWS_PER_FACTOR = 3
 
 
 def start_linear(model: Model, train: Source) -> None:
@@ -38,14 +43,17 @@ def start_linear(model: Model, train: Source) -> None:
         if rows.present is not None:
             seen = masking.there(rows)[:, model.encoding.variable_of_input]
     center, scale = _moments(features, weights, seen)
-    standard = (features - center) / scale
+    standard = standardised(features, center, scale)
 
     def chunks() -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
         yield standard, weights, seen
 
     # Under the squared error alone one noise for all makes the axes those of principal components.
     noise: Literal["isotropic", "diagonal"] = "isotropic" if _squared(model) else "diagonal"
-    found = fit_factors(chunks, standard.shape[1], None, noise, FLOOR, SHRINK)
+    # A column that few rows have would be explained to the last digit by as many factors.
+    rows_each = torch.full_like(center, float(len(standard))) if seen is None else seen.double().sum(0)
+    floor = (ROWS_PER_FACTOR * (model.config.factors + 1) / rows_each.clamp_min(1)).clamp(FLOOR, 1.0)
+    found = fit_factors(chunks, standard.shape[1], None, noise, floor, SHRINK, PASSES)
     loadings = found.loadings[:, : model.config.factors]
     model.set_linear(loadings, found.noise, center + found.mean * scale, scale)
 

@@ -10,6 +10,9 @@ from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 from diabolo.model.prior import HALF_LOG_2PI
 
+#: Mean resultant length of a linear prediction at most.
+LONGEST = 0.9
+
 
 @likelihoods.register("von_mises")
 class VonMises(Likelihood):
@@ -23,10 +26,12 @@ class VonMises(Likelihood):
 
     def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
         c, s = mean.chunk(2, dim=-1)
-        length = (c.square() + s.square() + 1e-12).sqrt().clamp_max(0.999)
-        # Of a von Mises law of mean resultant length R, κ ≈ R (2 − R²) / (1 − R²) (Banerjee et al. 2005, eq. 4.4).
-        kappa = (2 - length.square()) / (1 - length.square())
-        return torch.cat([c * kappa, s * kappa], dim=-1)
+        length = (c.square() + s.square() + 1e-12).sqrt().clamp_min(1e-3)
+        # Of a von Mises law of mean resultant length R, κ ≈ R (2 − R²) / (1 − R²) (Banerjee et al. 2005, eq. 4.4). A
+        # linear prediction can be longer than a resultant ever is, and a large κ in a wrong direction costs 2 κ.
+        r = length.clamp_max(LONGEST)
+        kappa = r * (2 - r.square()) / (1 - r.square())
+        return torch.cat([c / length * kappa, s / length * kappa], dim=-1)
 
     @staticmethod
     def _kappa(theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:

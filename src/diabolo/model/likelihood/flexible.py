@@ -27,6 +27,8 @@ ATOM = SIGMA_FLOOR / DENSITY
 MEANS = 512
 #: Halvings of the range of scores, down to 4e-6.
 BISECTIONS = 24
+#: A linear prediction lies within these scores, as all values of a table do.
+FARTHEST = 4.5
 
 
 class _LogTotal(torch.autograd.Function):
@@ -103,7 +105,7 @@ class Flexible(Likelihood):
 
     def start(self, mean: Tensor, variance: Tensor, units: Units) -> Tensor:
         tilts = mean.new_zeros(()).expand(*mean.shape[:-1], mean.shape[-1] * self.groups)
-        return torch.cat([mean, 0.5 * variance.log(), tilts], dim=-1)
+        return torch.cat([mean.clamp(-FARTHEST, FARTHEST), 0.5 * variance.log(), tilts], dim=-1)
 
     def _knots(self, units: Units) -> Knots:
         """The columns' own laws; standard normal ones where none were fitted."""
