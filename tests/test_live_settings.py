@@ -35,6 +35,7 @@ from diabolo.train.loop import fit
 #: Where most settings can act: a small network, two epochs, all kinds of columns.
 COMMON = {"hidden": (16,), "latent_dim": 2, "epochs": 2, "learning_rate": 1e-2, "slots": {"e": 2}}
 VAE = {"latent": "gaussian", "regularizer": "kl"}
+MASKED = {"corruption": {"name": "mask", "rate": "any"}}
 
 
 # ── the check ─────────────────────────────────────────────────────────────────────────────────────
@@ -112,6 +113,9 @@ CHANGES = {
     "prior": (VAE, ["laplace"]),
     "likelihood": ({}, [{"name": "gaussian", "sigma": "learned"}]),
     "column_likelihood": ({}, [{"a": {"name": "gaussian", "sigma": 0.3}}]),
+    "nested": (MASKED, [0.5]),
+    "code_dim": (MASKED, [40]),
+    "factors": (MASKED, [4]),
     "corruption": ({}, ["gaussian"]),
     "regularizer": ({"prior": "laplace"}, ["prior", "lp"]),
     "code_scale": ({"regularizer": "lp"}, ["rms"]),
@@ -210,10 +214,14 @@ VALUES = {
     ("latent", "topk", "k"): [2],
 }
 #: Settings that the data decide, not the user; each has a test of its own below.
-FROM_DATA = {("likelihood", "multiplicity", "gaps"), ("likelihood", "levels", "count")}
-#: Concepts that come after the fit; test_cluster.py, test_embedding.py, test_scores.py and test_generate.py show that
-#: their settings act.
-AFTERWARDS = {"partition", "embedding", "score", "method"}
+FROM_DATA = {
+    ("likelihood", "multiplicity", "gaps"),
+    ("likelihood", "levels", "count"),
+    ("likelihood", "flexible", "groups"),
+}
+#: Concepts that come after the fit; test_cluster.py, test_embedding.py, test_scores.py, test_generate.py and
+#: test_relations.py show that their settings act.
+AFTERWARDS = {"partition", "embedding", "score", "method", "relation"}
 
 
 def registries():

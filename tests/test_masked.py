@@ -255,7 +255,7 @@ def test_missing_cells_and_their_gaps_are_priced():
         cost = chain_nll(ae.model_, rows, orders_of(ae.model_, 2))
     assert torch.isfinite(cost).all()
     share = X["gaps"].isna().mean()
-    gap = cost[:, list(X).index("gaps")][torch.from_numpy(X["gaps"].isna().to_numpy())]
+    gap = cost[:, list(X).index("gaps")][torch.from_numpy(X["gaps"].isna().to_numpy().copy())]
     typical = ae.model_.buffers["typical_nll"][list(X).index("gaps")]
     assert float((gap - typical).mean()) == pytest.approx(-np.log(share), abs=0.5)
 
