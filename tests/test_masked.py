@@ -363,3 +363,43 @@ def test_codes_of_fewer_axes_need_nested_ones():
     ae = MaskedAutoencoder(**STILL, latent_dim=3, nested=0.0).fit(X)
     with pytest.raises(DataError, match="this model's latent has 3"):
         ae.inverse_transform(ae.transform(X)[:, :2])
+
+
+def test_a_file_keeps_no_rows_unless_asked(tmp_path):
+    X = mixed_table()
+    sizes = {}
+    for kept in (None, True):
+        ae = MaskedAutoencoder(**SMALL, keep_rows=kept).fit(X)
+        ae.save(tmp_path / "m.diabolo")
+        again = load(tmp_path / "m.diabolo")
+        assert (again.sampler_.rows is None) == (kept is None)
+        assert again.sample(10).equals(ae.sample(10))
+        assert again.sampler_.relations == ae.sampler_.relations
+        sizes[kept] = (tmp_path / "m.diabolo").stat().st_size
+        if kept:
+            assert len(again.sample(5, method="trees")) == 5
+        else:
+            with pytest.raises(ConfigError, match="keep_rows=True"):
+                again.sample(5, method="trees")
+    assert sizes[True] > sizes[None] + X.shape[0] * X.shape[1] * 4
+
+
+def test_gaps_are_filled_by_the_law_of_the_cell(tmp_path):
+    X, S = gaussian_table(6000)
+    holes = X[:2000].copy()
+    gone = np.random.default_rng(1).random(holes.shape) < 0.2
+    holes[gone] = np.nan
+    ae = MaskedAutoencoder(**STILL, likelihood={"name": "gaussian", "sigma": "decoded"}).fit(X)
+    filled = ae.reconstruct(holes, only_missing=True)
+    wanted, spread = holes.copy(), np.zeros_like(holes)
+    for row in range(200):
+        s, h = np.flatnonzero(~gone[row]), np.flatnonzero(gone[row])
+        weights = np.linalg.solve(S[np.ix_(s, s)], S[np.ix_(s, h)])
+        wanted[row, h] = holes[row, s] @ weights
+        spread[row, h] = np.sqrt(np.diag(S[np.ix_(h, h)] - S[np.ix_(h, s)] @ weights))
+    some = gone[:200]
+    assert np.sqrt(np.mean(((filled - wanted)[:200][some] / spread[:200][some]) ** 2)) < 0.1
+    draws = ae.reconstruct(holes[:200], draws=200, only_missing=True)
+    np.testing.assert_array_equal(draws[:, ~some], np.broadcast_to(holes[:200][~some], (200, (~some).sum())))
+    ratio = draws.std(0)[some] / spread[:200][some]
+    assert np.median(ratio) == pytest.approx(1, abs=0.06)

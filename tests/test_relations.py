@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from program import done, refused
 
-from diabolo import VariationalAutoencoder
+from diabolo import MaskedAutoencoder, VariationalAutoencoder
 from diabolo.artifact import Section
 from diabolo.config import build_config
 from diabolo.data.matching import matched
@@ -267,6 +267,8 @@ def fitted():
 
 @pytest.mark.parametrize("method", [m if m != "resampled" else {"name": m, "rounds": 0} for m in methods.names()])
 def test_every_method_keeps_them(fitted, method):
+    if method == "masked":
+        fitted = MaskedAutoencoder(latent_dim=2, hidden=(16,), epochs=2).fit(relational())
     drawn = fitted.sample(300, random_state=1, method=method)
     assert min(kept(drawn).values()) >= 0.99, kept(drawn)
     assert drawn["id"].is_unique
@@ -365,8 +367,7 @@ def test_the_program_lists_them_and_refuses_what_breaks_them(fitted, tmp_path, m
 # ── given values ──────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(scope="module")
-def pairs():
+def pairs_table():
     """Words that exclude each other without a rule, a zone, missing cells."""
     rng = np.random.default_rng(0)
     n = 900
@@ -377,9 +378,12 @@ def pairs():
     im = np.where(rng.random(n) < 0.3, np.nan, rng.integers(30, 100, n))
     b = b.astype(object)
     b[rows], a[rows] = "rare", "q"
-    return VariationalAutoencoder(latent_dim=2, hidden=(8,), epochs=2).fit(
-        pd.DataFrame({"a": a, "b": b, "y": y, "im": im, "when": when, "at": when + pd.Timedelta("30min")})
-    )
+    return pd.DataFrame({"a": a, "b": b, "y": y, "im": im, "when": when, "at": when + pd.Timedelta("30min")})
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return VariationalAutoencoder(latent_dim=2, hidden=(8,), epochs=2).fit(pairs_table())
 
 
 @pytest.mark.parametrize("method", ["trees", "mixture", "prior"])
@@ -430,6 +434,8 @@ def test_the_program_reads_missing_cells_and_naive_times(pairs, tmp_path, monkey
 def test_dates_stay_on_their_step_by_the_clock_of_their_zone(pairs, method):
     columns = {c.name: c.resolution for c in pairs.model_.encoding.schema.columns}
     assert (columns["when"], columns["at"]) == (86_400, 60)
+    if method == "masked":
+        pairs = MaskedAutoencoder(latent_dim=1, hidden=(4,), epochs=1).fit(pairs_table())
     drawn = pairs.sample(200, method={"name": method, "rounds": 0} if method == "resampled" else method)
     assert (drawn["when"] == drawn["when"].dt.normalize()).all()
     assert (drawn["at"] == drawn["at"].dt.floor("min")).all()

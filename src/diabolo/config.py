@@ -117,6 +117,9 @@ class Config:
     solver: Literal["auto", "gradient"] = "auto"
     #: "auto": CUDA where present, else CPU; "mps" on request.
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    #: Whether the model file keeps training rows that new ones are drawn from (methods trees and resampled). None: a
+    #: masked autoencoder's does not, for it draws without; all others' do.
+    keep_rows: bool | None = None
     #: Seed of roles, initial weights, batches and noise.
     random_state: Annotated[int, Ge(0), Lt(1 << 63)] = 0
 

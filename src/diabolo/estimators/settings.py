@@ -57,6 +57,7 @@ class Settings(TypedDict, total=False):
     stop_fraction: float
     solver: Literal["auto", "gradient"]
     device: Literal["auto", "cpu", "cuda", "mps"]
+    keep_rows: bool | None
     random_state: RandomState
     verbose: int
 
@@ -119,6 +120,7 @@ class HasSettings(BaseEstimator):
         stop_fraction: float = 0.1,
         solver: Literal["auto", "gradient"] = "auto",
         device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+        keep_rows: bool | None = None,
         random_state: RandomState = 0,
         verbose: int = 0,
     ) -> None:

@@ -1,4 +1,4 @@
-"""The section `generator`: training rows, from which new ones are drawn, and the density of their codes."""
+"""The section `generator`: the density of codes, the relations of columns, and perhaps rows to draw new ones from."""
 
 from __future__ import annotations
 
@@ -28,12 +28,16 @@ class GeneratorCard:
 
 
 def generator_section(sampler: Sampler) -> Section | None:
-    """The rows kept, the density of their codes and the relations of their columns; None where none were kept."""
+    """The density of the training codes, the relations of columns, and the rows where they are kept; None without."""
     if sampler.rows is None:
         return None
-    tensors = {"rows": sampler.rows, **dataclasses.asdict(sampler.mixture)}
+    tensors = dataclasses.asdict(sampler.mixture)
+    if sampler.keeps_rows:
+        tensors["rows"] = sampler.rows
     found = [jsonable(spec_of(r)) for r in sampler.relations]
-    return Section({"rows": len(sampler.rows), **({"relations": found} if found else {})}, tensors)
+    return Section(
+        {"rows": len(sampler.rows) if sampler.keeps_rows else 0, **({"relations": found} if found else {})}, tensors
+    )
 
 
 def sampler_of(path: str | Path, section: Section, fitted: Fitted) -> Sampler:
@@ -43,15 +47,18 @@ def sampler_of(path: str | Path, section: Section, fitted: Fitted) -> Sampler:
         ModelFileError: the section does not fit the model.
     """
     card = card_of(path, GeneratorCard, section.card)
-    wanted = {"rows", *(f.name for f in dataclasses.fields(CodeMixture))}
+    wanted = {f.name for f in dataclasses.fields(CodeMixture)} | ({"rows"} if card.rows else set())
     if set(section.tensors) != wanted:
         odd = sorted(set(section.tensors) ^ wanted)[0]
         raise ModelFileError(f"{path}: section 'generator': tensor {odd!r} is left over or missing")
     t, model = section.tensors, fitted.model
-    rows, k, m = t["rows"], model.latent_dim, len(np.atleast_1d(t["weights"]))
-    fits = rows.ndim == 2 and rows.shape == (card.rows, len(model.encoding.schema.columns)) and len(rows) >= 1
-    if not fits or rows.dtype not in (np.float32, np.float64) or not scorable(model.encoding, rows).all():
-        raise ModelFileError(f"{path}: tensor 'generator/rows' must be {card.rows} rows that can be scored, F32 or F64")
+    rows, k, m = t.get("rows"), model.latent_dim, len(np.atleast_1d(t["weights"]))
+    if rows is not None:
+        fits = rows.shape == (card.rows, len(model.encoding.schema.columns))
+        if not fits or rows.dtype not in (np.float32, np.float64) or not scorable(model.encoding, rows).all():
+            raise ModelFileError(
+                f"{path}: tensor 'generator/rows' must be {card.rows} rows that can be scored, F32 or F64"
+            )
     for name, shape in (("weights", (m,)), ("means", (m, k)), ("covariances", (m, k, k))):
         if t[name].dtype != np.float64 or t[name].shape != shape or not np.isfinite(t[name]).all():
             raise ModelFileError(f"{path}: tensor 'generator/{name}' must be {list(shape)} finite F64")

@@ -12,7 +12,7 @@ import torch
 from annotated_types import Ge, Le
 
 from diabolo.errors import ConfigError
-from diabolo.generate.decoding import decoded_rows, given_codes, with_noise
+from diabolo.generate.decoding import decoded_rows, given_codes, with_noise, within
 from diabolo.generate.margins import Margins
 from diabolo.generate.mixture import CodeMixture, fit_mixture
 from diabolo.generate.relations.base import Relation, Source
@@ -52,6 +52,12 @@ class Sampler:
         self._corrected: tuple[int, tuple[Margins, Ratio | None]] | None = None
         self._law: tuple[tuple[object, ...], tuple[Trees, Ratio | None]] | None = None
 
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether a model file holds the rows too."""
+        asked = self.model.config.keep_rows
+        return self.rows is not None and (self.model.masking is None if asked is None else asked)
+
     @functools.cached_property
     def noisy(self) -> Model:
         return with_noise(self.model)
@@ -65,8 +71,9 @@ class Sampler:
         """
         if self.rows is None:
             raise ConfigError(
-                "the model keeps no training rows to learn a density of codes from (it learnt from a stream of rows, "
-                "or its file is an older one): take method 'prior'"
+                "the model keeps no training rows (a masked autoencoder's file keeps none unless its fit has "
+                "keep_rows=True; neither does a model that learnt from a stream, or an older file): take "
+                f"method {automatic_method(self, mean=False)!r}"
             )
         return codes_of(self.model, self.rows)
 
@@ -79,7 +86,8 @@ class Sampler:
     @functools.cached_property
     def source(self) -> Source:
         """The rows kept as relations see them."""
-        return Source(self.model.encoding.schema, np.asarray(self.rows))
+        schema = self.model.encoding.schema
+        return Source(schema, np.empty((0, len(schema.columns))) if self.rows is None else self.rows)
 
     @property
     def relations(self) -> Sequence[Relation]:
@@ -290,7 +298,7 @@ class FromConditionals(Method):
         with torch.inference_mode():
             for start in range(0, n, self.rows):
                 parts.append(drawn_rows(sampler.model, min(self.rows, n - start), given, generator).numpy())
-        return np.concatenate(parts)
+        return within(sampler.model, np.concatenate(parts))
 
 
 def _numpy(generator: torch.Generator) -> np.random.Generator:
