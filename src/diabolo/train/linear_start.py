@@ -23,8 +23,8 @@ MOST_ROWS, MOST_GAPPY = 100_000, 4_000
 FLOOR, SHRINK = 1e-4, 1e-4
 #: Passes of EM at most: the fit goes on from there.
 PASSES = 40
-#: Noise of at least so many rows' worth for each factor.
-ROWS_PER_FACTOR = 3
+#: A column of fewer rows for each factor has at least this noise.
+ROWS_PER_FACTOR, LOUD = 10, 0.5
 
 
 def start_linear(model: Model, train: Source) -> None:
@@ -50,12 +50,19 @@ def start_linear(model: Model, train: Source) -> None:
 
     # Under the squared error alone one noise for all makes the axes those of principal components.
     noise: Literal["isotropic", "diagonal"] = "isotropic" if _squared(model) else "diagonal"
-    # A column that few rows have would be explained to the last digit by as many factors.
     rows_each = torch.full_like(center, float(len(standard))) if seen is None else seen.double().sum(0)
-    floor = (ROWS_PER_FACTOR * (model.config.factors + 1) / rows_each.clamp_min(1)).clamp(FLOOR, 1.0)
-    found = fit_factors(chunks, standard.shape[1], None, noise, floor, SHRINK, PASSES)
-    loadings = found.loadings[:, : model.config.factors]
-    model.set_linear(loadings, found.noise, center + found.mean * scale, scale)
+    # All the factors that the inputs determine: what fewer leave out, they could not predict.
+    rank = model.config.factors
+    found = fit_factors(chunks, standard.shape[1], rank, noise, FLOOR, SHRINK, PASSES)
+    needed = found.loadings.shape[1] + 1
+    few = rows_each < ROWS_PER_FACTOR * needed
+    if bool(few.any()) and noise == "diagonal":
+        # As many factors would explain a column that few rows have to the last digit.
+        floor = torch.where(few, LOUD, FLOOR)
+        found = fit_factors(chunks, standard.shape[1], rank, noise, floor, SHRINK, PASSES)
+    # What a regression on so many factors leaves of new rows is more than of its own by about that.
+    psi = found.noise * (1 + needed / rows_each.clamp_min(1)).clamp_max(2.0)
+    model.set_linear(found.loadings, psi, center + found.mean * scale, scale)
 
 
 def _squared(model: Model) -> bool:
