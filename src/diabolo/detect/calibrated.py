@@ -22,6 +22,11 @@ __all__ = ["TRAINED_SINCE", "Calibrated"]
 
 TRAINED_SINCE = "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
 
+OUTDATED = (
+    "the default score of tables has another rule since this detector was calibrated: fit it again, calibrate it on "
+    "new normal rows (diabolo calibrate), or take a score that it has: {}"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Calibrated:
@@ -39,6 +44,7 @@ class Calibrated:
         score: name of the score to use, or "auto".
         false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)) of n calibration rows or groups.
         random_state: seed of the split; None where none was chosen.
+        outdated: whether it was calibrated by an earlier rule of the score "auto", which is refused then.
         doubts: signs that calibration rows are not exchangeable with new ones; no file keeps them.
     """
 
@@ -53,6 +59,7 @@ class Calibrated:
     score: str = "auto"
     false_alarm_rate: float | None = None
     random_state: int | None = 0
+    outdated: bool = False
     doubts: tuple[Doubt, ...] = ()
 
     def choosing(self, score: str | None = None, false_alarm_rate: float | None = None) -> Calibrated:
@@ -99,6 +106,8 @@ class Calibrated:
         if self.epochs != len(self.fitted.history):
             raise CalibrationError(TRAINED_SINCE)
         name, known = self.score_name, self.calibrations
+        if self.outdated and name == "auto":
+            raise CalibrationError(OUTDATED.format(", ".join(n for n in known if n != name)))
         if name in known:
             return known[name]
         check_score(self.reference, name)

@@ -21,6 +21,7 @@ from diabolo.fitted.keep import Keep, checkpoint_of, seconds_of
 from diabolo.fitted.prepare import Totals, prepare, refuse_few
 from diabolo.fitted.record import Apart, Fitted, Input, Roles, Training, most_kept
 from diabolo.train.loop import fit
+from diabolo.train.robust import loss_limit
 from diabolo.train.state import Epoch
 
 __all__ = ["fit_stream"]
@@ -90,6 +91,7 @@ def fit_stream(
         training=Training(config.device, seconds_of(started, checkpoint)),
         input=Input(head.container, head.named),
         row_hashes=recognizer.known,
+        limit=loss_limit(model, [sample, stop]),
     )
     stored = recoded(once.stored.values)
     fitted.keep(stored, once.stored.weights)

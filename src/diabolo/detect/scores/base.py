@@ -24,6 +24,10 @@ class Score(Entry, abc.ABC):
     #: the first rows of a report. The bound that a model was trained with is always computed.
     costly: ClassVar[bool] = False
 
+    def tile(self, reference: Reference) -> int | None:
+        """Rows of which a tile may have any multiple and each row keeps its bits; None for full tiles alone."""
+        return None
+
     @abc.abstractmethod
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
         """[*lead, B], up = more anomalous; the same for a row whatever its company."""
