@@ -13,9 +13,9 @@ import torch
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Column, Schema
-from diabolo.detect.places import DIFFER, LinearResiduals, NormalScores, soft_clip
+from diabolo.detect.places import DIFFER, TILE, LinearResiduals, NormalScores, soft_clip
 from diabolo.detect.scores.auto import views_of
-from diabolo.detect.views import NEAR, SHORTLIST, TILE, WEIGHTS, Views
+from diabolo.detect.views import NEAR, SHORTLIST, WEIGHTS, Views
 from diabolo.errors import CalibrationError
 from diabolo.file.detector import calibrated_of, detector_section
 from diabolo.metrics import auroc

@@ -149,3 +149,15 @@ def test_facts_are_counted_by_definition() -> None:
     assert not novelty.common  # 1 of 401 is below half a percent
     few = Novelty(encoding, encoding.encode(torch.from_numpy(stored[::4])))
     assert [(c.column, c.fact) for c in few.common] == [("b", "a value far beyond all others")]
+
+
+def test_fit_says_which_new_levels_are_no_alarm(tmp_path, monkeypatch) -> None:
+    from program import done
+
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(5)
+    words = (rng.pareto(0.6, 900) * 4).astype(int).clip(0, 400)
+    table = pd.DataFrame({"a": rng.normal(size=900), "k": [f"w{i}" for i in words]})
+    table.to_csv("t.csv", index=False)
+    assert "a level never seen in 'k' comes with" in done("fit", "t.csv", "-o", "m.diabolo", "--epochs", "1", "--quiet")
+    assert "never seen" not in done("fit", "t.csv", "-o", "m.diabolo", "--epochs", "1", "--quiet", "--exclude", "k")

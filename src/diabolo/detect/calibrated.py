@@ -14,7 +14,9 @@ from diabolo.detect.doubts import Doubt
 from diabolo.detect.health import Monitor
 from diabolo.detect.marginals import Marginals
 from diabolo.detect.reference import Reference
+from diabolo.detect.scores.auto import views_of
 from diabolo.detect.scoring import score_table
+from diabolo.detect.views import Views
 from diabolo.errors import CalibrationError, ConfigError
 from diabolo.fitted.record import Fitted
 
@@ -126,6 +128,12 @@ class Calibrated:
     def threshold(self) -> float:
         """A row is an anomaly if its score is above this."""
         return self.calibration.threshold(self.rate)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the score in use does not count as new, because normal rows show it too."""
+        views = None if self.score_name != "auto" else views_of(self.reference)
+        return [common.said for common in views.novelty.common] if isinstance(views, Views) else []
 
     def scores(self, values: np.ndarray) -> np.ndarray:
         """Score rows [n, C] in the schema's order, [n] float64, up = more anomalous; +inf where there is none."""

@@ -24,7 +24,7 @@ from diabolo.detect.novelty import Novelty
 from diabolo.detect.places import DIFFER, TILE, Places
 from diabolo.memory import Memory
 
-__all__ = ["FEWEST_ROWS", "TILE", "Views"]
+__all__ = ["FEWEST_ROWS", "Views"]
 
 #: Fewer stored rows than these have no tail to measure.
 FEWEST_ROWS = 20

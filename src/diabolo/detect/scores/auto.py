@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded
 from diabolo.detect.pictures import Pictures
+from diabolo.detect.places import TILE
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores.base import Score, scores
-from diabolo.detect.views import FEWEST_ROWS, TILE, Views
+from diabolo.detect.views import FEWEST_ROWS, Views
+from diabolo.model.autoencoder import Model
 
-__all__ = ["views_of"]
+__all__ = ["residuals_of", "views_of"]
 
 
-def views_of(reference: Reference) -> Views | Pictures:
-    """The views of a reference's stored rows, worked out once."""
-    if "views" not in reference.derived:
+def residuals_of(model: Model) -> Callable[[Encoded], Tensor] | None:
+    """What a model leaves of each column given the others, [B, ·] of encoded rows in normal units; None if it can't."""
+    found: Callable[[Encoded], Tensor] | None = getattr(model, "residuals", None)
+    return found
+
+
+def views_of(reference: Reference, network: bool = True) -> Views | Pictures:
+    """The views of a reference's stored rows, worked out once; on request without the network's residuals."""
+    residuals = residuals_of(reference.model)
+    key = "views" if network or residuals is None else "views without the network"
+    if key not in reference.derived:
         if reference.stored is None or len(reference.stored) < FEWEST_ROWS:
             raise ValueError(f"views need at least {FEWEST_ROWS} stored rows")
-        model, values = reference.model, reference.stored.values
+        encoding, values = reference.model.encoding, reference.stored.values
         # Images with missing pixels have inputs beside their pixels, and are compared as tables are.
-        if model.encoding.shape is not None:
-            reference.derived["views"] = Pictures(model.encoding, values)
+        if encoding.shape is not None:
+            reference.derived[key] = Pictures(encoding, values)
         else:
-            # A model that tells what the other columns leave of each, [B, ·] in normal units, has this method.
-            reference.derived["views"] = Views(model.encoding, values, getattr(model, "residuals", None))
-    return reference.derived["views"]  # type: ignore[no-any-return]
+            reference.derived[key] = Views(encoding, values, residuals if network else None)
+    return reference.derived[key]  # type: ignore[no-any-return]
 
 
 @scores.register("auto")
@@ -39,10 +51,23 @@ class Combined(Score):
     """
 
     needs = frozenset({"stored", "tail"})
+    #: Whether the model's own residuals take part.
+    network: ClassVar[bool] = True
 
     def tile(self, reference: Reference) -> int | None:
         return TILE if reference.model.encoding.shape is None else None
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        found = views_of(reference)(rows, rows.own)
+        found = views_of(reference, self.network)(rows, rows.own)
         return found.expand(*reference.model.lead, -1)
+
+
+@scores.register("auto_plain")
+class Plain(Combined):
+    """`auto` without the network: the control that shows what a model's own residuals add.
+
+    Its residuals are the linear ones. Of a model that gives none it is `auto` itself.
+    """
+
+    costly = True
+    network = False
