@@ -32,11 +32,11 @@ RULES = {
     for k in (3, 5)
     for name, weights in {
         "x + n + r + 2 wide": (1, 1, 1, 2),
+        "x + n + r + 3 wide": (1, 1, 1, 3),
         "x + n + r + wide": (1, 1, 1, 1),
         "x + n + r": (1, 1, 1, 0),
-        "x + n + wide": (1, 1, 0, 1),
+        "x + n + 2 wide": (1, 1, 0, 2),
         "x + n": (1, 1, 0, 0),
-        "x": (1, 0, 0, 0),
     }.items()
 }
 SHIPPED, KNN, FOREST, NLL = next(iter(RULES)), "KNN", "IForest", "nll"

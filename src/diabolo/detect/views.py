@@ -13,7 +13,7 @@ that a row's score is the same bit for bit alone and in a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ __all__ = ["FEWEST_ROWS", "Views"]
 #: Fewer stored rows than these have no tail to measure.
 FEWEST_ROWS = 20
 #: Stored rows that are searched at most, and coordinates of them: 2 million floating-point operations a row.
-MOST_ROWS, MOST_CELLS, LEAST_ROWS = 20_000, 1 << 20, 1_000
+MOST_ROWS, MOST_CELLS, LEAST_ROWS = 10_000, 1 << 20, 1_000
 #: Rows whose distances to the shortlist are worked out at once: their differences stay near the core.
 BLOCK = 256
 #: Rows of the shortlist, and those of them that are near.
@@ -49,7 +49,7 @@ class Views:
 
     Args:
         encoding: the main model's.
-        values: [n, C] stored rows in the schema's order, at least `FEWEST_ROWS`. Of more than 20,000, or than a million
+        values: [n, C] stored rows in the schema's order, at least `FEWEST_ROWS`. Of more than 10,000, or than a million
             coordinates allow, evenly spaced ones are searched.
         residuals: a model's own residuals of encoded rows, in place of the linear ones of the view r.
 
@@ -107,7 +107,9 @@ class Views:
         """
         far = self.measure(rows, own) / self.unit[:, None]
         # Added one after the other: a product's order may depend on the number of rows.
-        score = sum((w * d for w, d in zip(self._weight, far, strict=True)), torch.zeros(len(rows)))
+        score = far[0] * self._weight[0]
+        for weight, distance in zip(self._weight[1:], far[1:], strict=True):
+            score = score + weight * distance
         return score + self._top * self.novelty(rows)
 
     def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
@@ -164,7 +166,9 @@ def _evenly(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
 
 
-def _blocks(n: int) -> list[Tensor]:
+def _blocks(n: int) -> Iterator[slice | Tensor]:
     """Positions of rows, `BLOCK` at a time; the last row fills the last tile."""
-    ends = [(start, min(start + BLOCK, start + -(-(n - start) // TILE) * TILE)) for start in range(0, n, BLOCK)]
-    return [torch.arange(start, stop).clamp_max(n - 1) for start, stop in ends]
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        over = -(stop - start) % TILE
+        yield torch.arange(start, stop + over).clamp_max(n - 1) if over else slice(start, stop)
