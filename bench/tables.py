@@ -31,8 +31,8 @@ RULES = {
     f"{name}, k = {k}": (k, weights)
     for k in (3, 5)
     for name, weights in {
-        "x + n + r + 2 wide": (1, 1, 1, 2),
         "x + n + r + 3 wide": (1, 1, 1, 3),
+        "x + n + r + 2 wide": (1, 1, 1, 2),
         "x + n + r + wide": (1, 1, 1, 1),
         "x + n + r": (1, 1, 1, 0),
         "x + n + 2 wide": (1, 1, 0, 2),

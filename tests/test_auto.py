@@ -268,6 +268,20 @@ def test_a_row_has_the_same_bits_alone_in_a_batch_and_from_a_file(tmp_path) -> N
     np.testing.assert_array_equal(alone.anomaly_score(new[:9]), alone.anomaly_score(new[:9], score="nll"))
 
 
+@pytest.mark.parametrize("columns", [2, 3, 5, 6, 7, 8, 13])
+@pytest.mark.parametrize("rows", [60, 700, 3_000])
+def test_where_a_row_lies_in_a_tile_changes_no_bit(columns: int, rows: int) -> None:
+    """Products of few columns have other last bits for some of their rows."""
+    rng = np.random.default_rng(columns)
+    stored = np.round(rng.normal(size=(rows, columns)), 1) if columns % 2 else rng.normal(size=(rows, columns))
+    views, new = Views(plain(columns), stored), rng.normal(size=(120, columns))
+    whole = scored(views, new)
+    for start in (1, 5, 37, 111):
+        np.testing.assert_array_equal(scored(views, new[start:]), whole[start:])
+    order = rng.permutation(120)
+    np.testing.assert_array_equal(scored(views, new[order]), whole[order])
+
+
 def test_an_earlier_rule_is_refused_and_the_other_scores_stay(normal: np.ndarray, detector: AnomalyDetector) -> None:
     before = dataclasses.replace(detector.calibrated_, outdated=True)
     section = detector_section(before)

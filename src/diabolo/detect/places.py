@@ -96,13 +96,15 @@ class LinearResiduals:
         inputs = (inputs - self._mean) * self._unit
         ridge = RIDGE * torch.eye(z.shape[1], dtype=torch.float64)
         precision = torch.linalg.inv(inputs.T @ inputs / max(1, len(z)) + ridge)[:, :columns]
-        self._turn = (self._unit[:, None] * precision / precision.diagonal().sqrt()).float()
+        turn = (self._unit[:, None] * precision / precision.diagonal().sqrt()).float()
+        # Of fewer than eight columns a product's last bits depend on where a row lies in it (MKL).
+        self._turn, self._columns = torch.nn.functional.pad(turn, (0, -columns % TILE)), columns
         self._mean = self._mean.float()
 
     def __call__(self, z: Tensor) -> Tensor:
         """[B, columns] of inputs [B, D]."""
         found: Tensor = (z - self._mean) @ self._turn
-        return found
+        return found[:, : self._columns]
 
 
 class Places:

@@ -36,8 +36,8 @@ BLOCK = 256
 SHORTLIST, NEAR = 32, 3
 #: Stored rows of the wide view, and the share of them that is near enough.
 WIDE_ROWS, WIDE_SHARE = 640, 0.1
-#: Times that each view counts: near in x, n and r, and wide.
-WEIGHTS = (1.0, 1.0, 1.0, 2.0)
+#: Times that each view counts: near in x, n and r, and wide, which has as much weight as these together.
+WEIGHTS = (1.0, 1.0, 1.0, 3.0)
 #: Stored rows whose own distances give the unit of each view.
 MEASURED = 1_024
 #: Groups of this size are looked through where one of their rows is near.

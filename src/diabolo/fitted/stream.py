@@ -14,6 +14,7 @@ from diabolo.data.cache import Buckets, Cached
 from diabolo.data.hashing import MOST_HASHES
 from diabolo.data.onepass import OnePass
 from diabolo.data.roles import RoleRule
+from diabolo.data.slots import with_found_slots
 from diabolo.data.sources import encoded_rows
 from diabolo.data.stream import Stream
 from diabolo.errors import DataError
@@ -67,6 +68,7 @@ def fit_stream(
     if n < 1:
         raise DataError(f"no training rows are left of {stream.used}; lower stop_fraction = {config.stop_fraction}")
     head = stream.head
+    config = with_found_slots(config, head.names, lambda: next(stream.read()).values)
     buckets = Buckets(folder, n, len(head.names), head.values.dtype, stream.weighted)
     once = OnePass(stream, rule, buckets, config, MOST_HASHES, most_kept(len(head.names), head.values.itemsize))
     once.run(progress)
