@@ -71,8 +71,8 @@ def found_slots(values: np.ndarray, names: Sequence[str]) -> dict[str, list[list
     """Groups of columns that are zero-padded objects, by their names and their zeros; {} if none are.
 
     Names are a prefix, a running number from 0 or 1 and the same endings for each number, two at least (j1_pt, j1_eta,
-    j2_pt, ...). In rows [n, C] the cells of a slot are zero together; the last slot is empty in 1 % of rows or more, the
-    first one in fewer; and filled slots are the first ones. Of all these at most one row in a hundred says otherwise.
+    j2_pt, ...). In rows [n, C] the cells of a slot are zero together; filled slots are the first ones; and the last
+    slot is empty in 1 % of rows or more, the first one in fewer. At most one row in a hundred says otherwise.
 
     >>> rows = np.array([[5.0, 0.1, 0, 0], [4, 0.2, 2, 0.3]])
     >>> found_slots(rows, ["j1_pt", "j1_eta", "j2_pt", "j2_eta"])

@@ -59,7 +59,8 @@ def automatic_score(reference: Reference) -> str:
     Distances between rows padded with zeros have none.
     """
     objects = bool(reference.model.encoding.schema.groups) and reference.model.latent.stochastic
-    return "auto" if "auto" in applicable(reference) and not objects else density(reference.model)
+    there = scores.get("auto").needs <= reference.offers
+    return "auto" if there and not objects else density(reference.model)
 
 
 def check_score(reference: Reference, name: str) -> None:
@@ -68,10 +69,9 @@ def check_score(reference: Reference, name: str) -> None:
     Raises:
         ConfigError: with the unmet need, and the scores that there are.
     """
-    there = applicable(reference)
     if str(name).partition(":")[0] not in scores:
-        raise ConfigError(f"unknown score {name!r}: {nearest(name, there)}")
+        raise ConfigError(f"unknown score {name!r}: {nearest(name, applicable(reference))}")
     lacking = sorted(score_of(name).needs - reference.offers)
     if lacking:
         words = LACKING[lacking[0]].format(latent=reference.model.latent.name)
-        raise ConfigError(f"score {name!r} {words} gives {', '.join(there)}")
+        raise ConfigError(f"score {name!r} {words} gives {', '.join(applicable(reference))}")
