@@ -13,12 +13,16 @@ import torch
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Column, Schema
+from diabolo.detect.choice import controls
 from diabolo.detect.places import DIFFER, TILE, LinearResiduals, NormalScores, soft_clip
+from diabolo.detect.reference import Reference
 from diabolo.detect.scores.auto import views_of
+from diabolo.detect.scoring import score_table
 from diabolo.detect.views import NEAR, SHORTLIST, WEIGHTS, Views
 from diabolo.errors import CalibrationError
 from diabolo.file.detector import calibrated_of, detector_section
 from diabolo.metrics import auroc
+from diabolo.model.autoencoder import Model
 
 
 def plain(columns: int) -> Encoding:
@@ -166,6 +170,18 @@ def test_a_models_own_residuals_take_the_place_of_the_linear_ones() -> None:
     assert (own[2] != linear[2]).all()
 
 
+def test_the_control_is_the_default_without_the_network(normal, detector, monkeypatch) -> None:
+    reference, values = detector.calibrated_.reference, normal[:40]
+    assert controls(reference, "auto") == []
+    plain_scores = score_table(reference, values, ["auto"])["auto"]
+    monkeypatch.setattr(Model, "residuals", lambda self, rows: rows.x[:, :2] ** 3, raising=False)
+    other = Reference(reference.model, reference.stored)
+    assert controls(other, "auto") == ["auto_plain"]
+    both = score_table(other, values, ["auto", "auto_plain"])
+    np.testing.assert_array_equal(both["auto_plain"], plain_scores)
+    assert (both["auto"] != plain_scores).all()
+
+
 @pytest.mark.parametrize("kind", ["off the arc", "far away", "in a gap", "scattered"])
 def test_finds(normal: np.ndarray, kind: str) -> None:
     rng = np.random.default_rng(4)
@@ -254,8 +270,6 @@ def test_a_row_has_the_same_bits_alone_in_a_batch_and_from_a_file(tmp_path) -> N
         np.testing.assert_array_equal(detector.anomaly_score(new[part]), scores[part])
     # Also in full tiles, beside a score that needs them.
     everything = detector.calibrated_
-    from diabolo.detect.scoring import score_table
-
     rows = detector._values(new)
     beside = score_table(everything.reference, rows, ["auto", "nll"])["auto"]
     np.testing.assert_array_equal(beside, scores)

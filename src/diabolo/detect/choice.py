@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from diabolo.detect.reference import Reference
+from diabolo.detect.reference import Reference, residuals_of
 from diabolo.detect.scores import Score, scores
-from diabolo.detect.scores.auto import residuals_of
 from diabolo.errors import ConfigError, nearest
 from diabolo.model.autoencoder import Model
 

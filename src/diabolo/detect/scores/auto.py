@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor
@@ -10,18 +9,11 @@ from torch import Tensor
 from diabolo.data.encoding import Encoded
 from diabolo.detect.pictures import Pictures
 from diabolo.detect.places import TILE
-from diabolo.detect.reference import Reference
+from diabolo.detect.reference import Reference, residuals_of
 from diabolo.detect.scores.base import Score, scores
 from diabolo.detect.views import FEWEST_ROWS, Views
-from diabolo.model.autoencoder import Model
 
-__all__ = ["residuals_of", "views_of"]
-
-
-def residuals_of(model: Model) -> Callable[[Encoded], Tensor] | None:
-    """What a model leaves of each column given the others, [B, ·] of encoded rows in normal units; None if it can't."""
-    found: Callable[[Encoded], Tensor] | None = getattr(model, "residuals", None)
-    return found
+__all__ = ["views_of"]
 
 
 def views_of(reference: Reference, network: bool = True) -> Views | Pictures:
@@ -64,9 +56,9 @@ class Combined(Score):
 
 @scores.register("auto_plain")
 class Plain(Combined):
-    """`auto` without the network: the control that shows what a model's own residuals add.
+    """`auto` without the network, by linear residuals: the control that shows what a model's own residuals add.
 
-    Its residuals are the linear ones. Of a model that gives none it is `auto` itself.
+    Of a model that gives none it is `auto` itself.
     """
 
     costly = True
