@@ -24,6 +24,10 @@ __all__ = ["fit"]
 #: Training rows below which the summary warns.
 FEW = 50
 
+#: What a fit with and without `robust` says of rows that look out of place.
+ROBUST = "such rows were left out, of the rows that are compared with and calibrated on too"
+NOT_ROBUST = "--set robust=trim fits without such rows, and diabolo score ranks all"
+
 
 @verb(10)
 def fit(
@@ -122,8 +126,8 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -
     suspects = fitted.suspects
     if suspects:
         lines.append(
-            f"  {len(suspects):,} of these rows look out of place, row {suspects.rows[0]} most; --set robust=trim fits "
-            "without such rows, and diabolo score ranks all"
+            f"  {len(suspects):,} of these rows look out of place, row {suspects.rows[0]} most; "
+            + (ROBUST if fitted.limit is not None else NOT_ROBUST)
         )
     skipped = sum(e["skipped"] for e in history)
     if skipped:

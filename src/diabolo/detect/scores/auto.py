@@ -12,6 +12,7 @@ from diabolo.detect.places import TILE
 from diabolo.detect.reference import Reference, residuals_of
 from diabolo.detect.scores.base import Score, scores
 from diabolo.detect.views import FEWEST_ROWS, Views
+from diabolo.threads import threads_for
 
 __all__ = ["views_of"]
 
@@ -50,7 +51,9 @@ class Combined(Score):
         return TILE if reference.model.encoding.shape is None else None
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        found = views_of(reference, self.network)(rows, rows.own)
+        # On one thread: where threads part the work depends on their number, and last bits may depend on that.
+        with threads_for(0):
+            found = views_of(reference, self.network)(rows, rows.own)
         return found.expand(*reference.model.lead, -1)
 
 
