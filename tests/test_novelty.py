@@ -110,6 +110,22 @@ def test_columns_of_heavy_tails_leave_the_channel_and_the_rate_holds() -> None:
     assert (detector.predict(fresh) == -1).mean() > 0.9
 
 
+def test_gaps_that_come_everywhere_now_and_then_are_no_novelty() -> None:
+    """Of 200 columns with a gap in one of 2,000 cells, some have none by chance; new rows have first gaps there."""
+    rng = np.random.default_rng(6)
+
+    def table(rows: int) -> np.ndarray:
+        return np.where(rng.random((rows, 200)) < 1 / 2_000, np.nan, rng.normal(size=(rows, 200)))
+
+    detector = AnomalyDetector(Autoencoder(epochs=1, hidden=(8,)), random_state=0).fit(table(1_500))
+    novelty = views_of(detector.calibrated_.reference).novelty
+    assert {c.fact for c in novelty.common} == {"a gap"}
+    fresh = table(2_000)
+    assert (detector.predict(fresh) == -1).mean() < 0.03
+    fresh[:, 0] = 12.0
+    assert (detector.predict(fresh) == -1).mean() > 0.9
+
+
 def test_the_rate_is_that_of_the_beta_law_over_repeated_fits() -> None:
     """Tables with rare levels and heavy tails: the realised rate is uniform under Beta(l, n + 1 − l)."""
     u = []

@@ -68,7 +68,7 @@ class Novelty:
             *((c, "a gap") for c in self._full),
             *((c, "a value far beyond all others") for c, _ in scaled),
         ]
-        events = torch.cat([self._unknown(stored), torch.zeros(len(self._full)), lone]).double()
+        events = torch.cat([self._unknown(stored), self._first_gaps(stored), lone]).double()
         share = (events / n).tolist()
         total, self._counts = 0.0, torch.zeros(len(kinds))
         common = []
@@ -111,12 +111,22 @@ class Novelty:
         limits = torch.tensor(found).reshape(-1, 3)
         return limits[:, 0], limits[:, 1], limits[:, 2]
 
+    def _first_gaps(self, stored: Encoded) -> Tensor:
+        """First gaps expected in each column without one: as many as columns have a single gap, in equal shares."""
+        once = 0 if stored.missing is None else int((stored.missing.sum(0) == 1).sum())
+        return torch.full((len(self._full),), once / max(1, len(self._full)))
+
     def _unknown(self, stored: Encoded) -> Tensor:
-        """By watched column, rows of a value that training rows lack, and values of one row [watched]."""
+        """By watched column, rows of a value that training rows lack, and values of a single row [watched]."""
         encoding = self._encoding
         found = torch.zeros(len(encoding.watched))
         if stored.changed is not None:
             found = found + stored.changed.sum(0)
+        constant = len(encoding.constant)
+        x = stored.x[:, self._inputs]
+        # Columns of one value but for a single row would be constants without it.
+        alone = int(((x != x.median(0).values).sum(0) == 1).sum()) if constant and len(self._inputs) else 0
+        found[:constant] += alone / max(1, constant)
         place = {c: at for at, c in enumerate(encoding.watched)}
         for block in encoding.blocks:
             x = stored.x[:, block.start : block.stop]
