@@ -369,6 +369,16 @@ def test_tables_in_which_a_view_has_nothing_to_say(kind: str) -> None:
     assert (detector.predict(table) == -1).mean() <= 0.05
 
 
+def test_among_copies_a_row_that_is_none_of_them_is_found() -> None:
+    rng = np.random.default_rng(12)
+    kinds = rng.integers(0, 5, size=(40, 3)).astype(float)
+    table, new = kinds[rng.integers(0, 40, 2_000)], kinds[rng.integers(0, 40, 200)]
+    detector = AnomalyDetector(Autoencoder(epochs=1), random_state=0).fit(table, groups="content")
+    known = detector.calibrated_.reference.stored.values
+    scores = detector.anomaly_score(np.r_[known[:100], new + rng.normal(size=new.shape)])
+    assert auroc(np.arange(300) >= 100, scores) > 0.99
+
+
 def test_images_with_missing_pixels_are_scored() -> None:
     images = np.random.default_rng(10).normal(size=(200, 4, 4))
     images[::7, 1, 2] = np.nan

@@ -38,6 +38,8 @@ SHORTLIST, NEAR = 32, 3
 WIDE_ROWS, WIDE_SHARE = 640, 0.1
 #: Times that each view counts: near in x, n and r, and wide, which has as much weight as these together.
 WEIGHTS = (1.0, 1.0, 1.0, 3.0)
+#: Times the largest score of a stored row that a new fact adds.
+NEW = 10.0
 #: Stored rows whose own distances give the unit of each view.
 MEASURED = 1_024
 #: Bits of a position among distances.
@@ -89,17 +91,15 @@ class Views:
         self._shortlist = min(SHORTLIST, self._rows - 1)
         self._near = min(NEAR, self._shortlist)
         self._wide_count = min(max(self._near, int(WIDE_SHARE * self._wide)), self._wide - 1)
-        self.unit, self._weight = torch.ones(4), torch.tensor(WEIGHTS)
+        self.unit, self._weight = torch.ones(4), torch.tensor(WEIGHTS) / sum(WEIGHTS)
         some = torch.from_numpy(_evenly(n, MEASURED))
         self.novelty = Novelty(encoding, rows)
         own = self.measure(rows.rows(some), some)
         middle, mean = own.median(1).values, own.mean(1)
-        # Copies may put most rows at no distance; a view in which all are has nothing to say.
+        # Copies may put most rows at no distance, or all; then a distance of one spread is far.
         self.unit = torch.where(middle > 1e-6, middle, torch.where(mean > 1e-6, mean, 1.0))
-        self._weight = torch.where(mean > 1e-6, self._weight, 0.0)
-        self._weight = self._weight / self._weight.sum().clamp_min(1.0)
-        #: Above every score of a row without novelty: twice the largest of a stored row.
-        self._top = 2 * float((self._weight @ (own / self.unit[:, None])).max().clamp_min(1.0))
+        #: Above the score of any row without novelty: of few stored rows the largest is far below what comes.
+        self._top = NEW * float((self._weight @ (own / self.unit[:, None])).max().clamp_min(1.0))
 
     def __call__(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
         """The score of rows [B]: the weighted mean of the views in their units, and what is new in the row.
