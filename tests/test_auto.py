@@ -13,6 +13,7 @@ import torch
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Column, Schema
+from diabolo.detect.calibrating import recalibrated
 from diabolo.detect.choice import controls
 from diabolo.detect.places import DIFFER, TILE, LinearResiduals, NormalScores, soft_clip
 from diabolo.detect.reference import Reference
@@ -305,6 +306,9 @@ def test_an_earlier_rule_is_refused_and_the_other_scores_stay(normal: np.ndarray
     nll = old.choosing(score="nll")
     assert nll.threshold == detector.calibrated_.choosing(score="nll").threshold
     # A calibration on other rows makes it new.
+    new = recalibrated(old, normal[:200] + 1e-6, None, np.ones(200, bool))
+    assert not new.outdated
+    assert np.isfinite(new.threshold)
     del section.card["rule"]
     assert calibrated_of("m.diabolo", section, before.fitted).outdated
     section.card["rule"] = 1
