@@ -87,7 +87,7 @@ def forest(train: np.ndarray, test: np.ndarray) -> np.ndarray:
     return -fitted.score_samples(np.nan_to_num(test))
 
 
-def of_detector(train: np.ndarray, test: np.ndarray, epochs: int) -> dict[str, np.ndarray]:
+def of_detector(train: np.ndarray, test: np.ndarray, settings: dict) -> dict[str, np.ndarray]:
     """Scores of every rule, by the detector's own views, and of the model's −log p(x|z)."""
     from diabolo import AnomalyDetector, VariationalAutoencoder
     from diabolo.data.matching import matched
@@ -95,7 +95,7 @@ def of_detector(train: np.ndarray, test: np.ndarray, epochs: int) -> dict[str, n
     from diabolo.detect import views as module
     from diabolo.detect.scores.auto import views_of
 
-    detector = AnomalyDetector(VariationalAutoencoder(epochs=epochs, random_state=0), random_state=0).fit(train)
+    detector = AnomalyDetector(VariationalAutoencoder(random_state=0, **settings), random_state=0).fit(train)
     out = {SHIPPED: detector.anomaly_score(test)}
     reference, encoding = detector.calibrated_.reference, detector.autoencoder_.model_.encoding
     values = matched(as_table(test), encoding.schema, "the detector").values
@@ -116,11 +116,11 @@ def of_detector(train: np.ndarray, test: np.ndarray, epochs: int) -> dict[str, n
     return out | {NLL: detector.anomaly_score(test)}
 
 
-def measured(path: Path, protocol: str, epochs: int) -> dict[str, list[float]]:
+def measured(path: Path, protocol: str, settings: dict) -> dict[str, list[float]]:
     """AUROC and average precision of every method, in per cent."""
     train, test, anomalous, at = thinned(one_class(path) if protocol == "one-class" else unsupervised(path))
     own = at if protocol == "unsupervised" else None
-    scores = {KNN: knn(train, test, own), FOREST: forest(train, test), **of_detector(train, test, epochs)}
+    scores = {KNN: knn(train, test, own), FOREST: forest(train, test), **of_detector(train, test, settings)}
     return {name: [100 * v for v in protocols.judge(anomalous, s)[:2]] for name, s in scores.items()}
 
 
@@ -176,6 +176,7 @@ def report(results: Results, seeds: int) -> None:
 def lines_of(options) -> Iterator[dict]:
     cache = Path(options.cache)
     cache.mkdir(parents=True, exist_ok=True)
+    settings = {"epochs": options.epochs, "robust": options.robust}
     version = rivals.source_version() if not options.stale else None
     for kind in ("oddbench", "adbench", "unsupervised"):
         folder = common.data_path("adbench" if kind == "unsupervised" else kind)
@@ -183,12 +184,12 @@ def lines_of(options) -> Iterator[dict]:
         for path in paths[:3] if options.quick else paths:
             kept = cache / f"{kind}-{path.stem}.json"
             line = json.loads(kept.read_text()) if kept.exists() else {}
-            if not line or (version and line["version"] != version) or line["epochs"] != options.epochs:
+            if not line or (version and line["version"] != version) or line["settings"] != settings:
                 with common.Clock() as clock, warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     protocol = "unsupervised" if kind == "unsupervised" else "one-class"
-                    found = measured(path, protocol, options.epochs)
-                line = {"kind": kind, "table": path.stem, "epochs": options.epochs, "found": found}
+                    found = measured(path, protocol, settings)
+                line = {"kind": kind, "table": path.stem, "settings": settings, "found": found}
                 line |= {"version": version or rivals.source_version(), "seconds": clock.cpu}
                 kept.write_text(json.dumps(line))
                 print(f"# {kind} {path.stem}: {clock.cpu:.1f} s", file=sys.stderr, flush=True)
@@ -199,6 +200,7 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--cache", default="out/tables", help="results (default: out/tables)")
     parser.add_argument("--epochs", type=int, default=1, help="of the autoencoder; only nll reads it (default: 1)")
+    parser.add_argument("--robust", default="none", help="of the autoencoder (default: none)")
     parser.add_argument("--seeds", type=int, default=3, help="draws of the halves (default: 3)")
     parser.add_argument("--stale", action="store_true", help="take lines of any version of diabolo")
     options = parser.parse_args()
