@@ -9,6 +9,7 @@ from scipy import stats
 
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.errors import ConfigError
+from diabolo.metrics import auroc
 from diabolo.train.robust import FEWEST, LEVEL, MOST_SUSPECTED, chances, robusts, suspected
 
 LAWS = [stats.chi2(2), stats.chi2(5), stats.chi2(40), stats.expon(), stats.gamma(3), stats.norm()]
@@ -159,3 +160,47 @@ def test_what_does_not_go_together_is_refused(tmp_path):
         Autoencoder(robust="trimm").fit(X)
     Autoencoder(epochs=1).fit(X).save(tmp_path / "m.diabolo")
     assert Autoencoder.load(tmp_path / "m.diabolo").suspects_ is None
+
+
+def grouped(rng, rows, share=0.1):
+    """Normal rows with a group of anomalies among them, in a random order."""
+    bad = int(share * rows)
+    X = np.r_[rng.normal(size=(rows - bad, 6)), 0.3 * rng.normal(size=(bad, 6)) + 4]
+    return X[rng.permutation(rows)]
+
+
+@pytest.mark.parametrize("setting", [{"robust": "trim"}, {"robust": "downweight"}, {"contamination": 0.1}])
+def test_a_robust_fit_reaches_stored_rows_generator_and_calibration(setting, rng):
+    X, normal, odd = grouped(rng, 2_000), rng.normal(size=(1_000, 6)), 0.3 * rng.normal(size=(200, 6)) + 4
+    detector = AnomalyDetector(Autoencoder(epochs=5, **setting), false_alarm_rate=0.05).fit(X)
+    scores = np.r_[detector.anomaly_score(normal), detector.anomaly_score(odd)]
+    assert auroc(np.arange(1_200) >= 1_000, scores) > 0.95
+    assert (detector.predict(odd) == -1).mean() > 0.95
+    # 0.05 and the few normal rows that are taken for foreign; 360 rows calibrate.
+    assert (detector.predict(normal) == -1).mean() < 0.1
+    fitted = detector.autoencoder_.fitted_
+    for kept in (detector.calibrated_.reference.stored.values, fitted.kept, fitted.source_rows):
+        assert (kept.mean(axis=1) > 2).mean() < 0.01
+    assert detector.n_calibration_ < 0.95 * 400
+
+
+def test_without_robust_a_group_of_anomalies_hides_itself(rng):
+    """The control: the same table, taken as it is."""
+    X, normal, odd = grouped(rng, 2_000), rng.normal(size=(1_000, 6)), 0.3 * rng.normal(size=(200, 6)) + 4
+    detector = AnomalyDetector(Autoencoder(epochs=5), false_alarm_rate=0.05).fit(X)
+    scores = np.r_[detector.anomaly_score(normal), detector.anomaly_score(odd)]
+    assert auroc(np.arange(1_200) >= 1_000, scores) < 0.5
+    assert detector.n_calibration_ == 400
+
+
+def test_the_rate_of_contaminated_calibration_rows(rng):
+    """Normal rows are flagged with at most α/(1 − c), and with as much where the score ranks anomalies lowest."""
+    found = []
+    for seed in range(12):
+        draw = np.random.default_rng(seed)
+        X = grouped(draw, 1_500, 0.2)
+        detector = AnomalyDetector(Autoencoder(epochs=1), false_alarm_rate=0.05, random_state=seed).fit(X)
+        found.append((detector.predict(draw.normal(size=(2_000, 6))) == -1).mean())
+    mean, error = np.mean(found), np.std(found) / len(found) ** 0.5
+    assert abs(mean - 0.05 / 0.8) < 3 * error + 0.005
+    assert mean > 0.05

@@ -89,8 +89,9 @@ class Config:
     #: A kind for single columns by name, instead of the one that their values suggest. Kinds are real, integer, count,
     #: angle, boolean, categorical and ordinal: a number that takes a few values, each with a probability of its own.
     kinds: dict[str, Literal["real", "integer", "count", "ordinal", "angle", "boolean", "categorical"]] | None = None
-    #: Groups of zero-padded objects. {"e": 4} takes e1_*, ..., e4_*; {"e": [["a", "b"], ...]} names columns.
-    slots: dict[str, int | list[list[str]]] | None = None
+    #: Groups of zero-padded objects. {"e": 4} takes e1_*, ..., e4_*; {"e": [["a", "b"], ...]} names columns. "auto":
+    #: columns of equal prefixes with running numbers that are zero together.
+    slots: Literal["auto"] | dict[str, int | list[list[str]]] | None = None
     #: Weight of training rows of a suspiciously large loss: "none", "trim" or "downweight". "none": they count as all
     #: others. "trim": they are left out. "downweight": they count less. The losses' quartiles decide which rows those
     #: are, anew in every epoch; no share has to be named (robust.md).

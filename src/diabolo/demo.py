@@ -26,6 +26,8 @@ from diabolo.screen import console
 __all__ = ["SLOTS", "run_demo"]
 
 #: Zero-padded objects of the events: up to 4 electrons, 4 muons and 10 jets.
+#: Rivals that are shown.
+BESIDE = ("IsolationForest", "PCA")
 SLOTS = {"e": 4, "mu": 4, "j": 10}
 #: Background rows that are fitted and calibrated on; the rest is held back.
 FITTED = 50_000
@@ -93,7 +95,8 @@ def _judge(detector: AnomalyDetector, rivals: Rivals, rows: Table) -> dict[str, 
     mine = detector.calibrated_.scores(rows.values)
     momenta = [i for i, n in enumerate(rows.names) if n.endswith("_pt") and n != "met_pt"]
     objects = (rows.values[:, momenta] > 0).sum(axis=1).astype(float)
-    return {"diabolo": mine, **rivals.scores(rows.values), "number of objects": objects}
+    beside = {name: found for name, found in rivals.scores(rows.values).items() if name in BESIDE}
+    return {"diabolo": mine, **beside, "number of objects": objects}
 
 
 def _report(model: Path, held_back: Table, path: Path) -> str:

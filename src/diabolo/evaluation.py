@@ -1,4 +1,4 @@
-"""A model's scores against labels, with IsolationForest and PCA fitted beside them (L5)."""
+"""A model's scores against labels, with IsolationForest, PCA and KNN fitted beside them (L5)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ from diabolo.data.hashing import hash_rows
 from diabolo.data.reading import as_fitted, ordered_chunks
 from diabolo.data.schema import Schema
 from diabolo.detect.calibrated import Calibrated
-from diabolo.detect.choice import automatic_score, routine
+from diabolo.detect.choice import automatic_score, controls, routine
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
 from diabolo.errors import DataError, nearest
 from diabolo.file.model_file import ModelFile
-from diabolo.metrics import Ranking, rank
+from diabolo.metrics import Ranking, lead, rank
 
 __all__ = ["Comparison", "Rivals", "compare"]
 
 #: Normal rows that the rivals are fitted on at most, so that memory stays bounded.
 MOST_FIT = 50_000
+#: Of them, those that KNN compares with, and its neighbors.
+MOST_KNN, NEIGHBORS = 20_000, 5
+#: AUROC below which a score ranks upside down, where its interval says so too.
+INVERTED = 0.4
 #: Fewest normal rows: half of them fit the rivals.
 FEWEST = 4
 
@@ -40,11 +44,12 @@ class Comparison:
 
 
 class Rivals:
-    """IsolationForest (scikit-learn's defaults) and the PCA residual with 90 % of the variance kept."""
+    """IsolationForest (scikit-learn's defaults), the PCA residual with 90 % of the variance, the mean distance to 5."""
 
     def __init__(self, values: np.ndarray, seed: int) -> None:
         from sklearn.decomposition import PCA
         from sklearn.ensemble import IsolationForest
+        from sklearn.neighbors import NearestNeighbors
         from sklearn.preprocessing import StandardScaler
 
         there = np.isfinite(values)
@@ -53,7 +58,9 @@ class Rivals:
         filled = self._fill(values)
         self.scaler = StandardScaler().fit(filled)
         self.forest = IsolationForest(random_state=seed).fit(filled)
-        self.pca = PCA(0.9, svd_solver="full").fit(self.scaler.transform(filled))
+        scaled = self.scaler.transform(filled)
+        self.pca = PCA(0.9, svd_solver="full").fit(scaled)
+        self.near = NearestNeighbors(n_neighbors=min(NEIGHBORS, len(scaled))).fit(scaled[:MOST_KNN])
 
     def _fill(self, values: np.ndarray) -> np.ndarray:
         values = np.where(np.isfinite(values), values, self.mean)
@@ -64,7 +71,11 @@ class Rivals:
         filled = self._fill(values)
         z = self.scaler.transform(filled)
         residual = z - self.pca.inverse_transform(self.pca.transform(z))
-        return {"IsolationForest": -self.forest.score_samples(filled), "PCA": np.square(residual).mean(axis=1)}
+        return {
+            "IsolationForest": -self.forest.score_samples(filled),
+            "PCA": np.square(residual).mean(axis=1),
+            "KNN": self.near.kneighbors(z)[0].mean(axis=1),
+        }
 
 
 def compare(file: ModelFile, data: Data, label: str, normal: Sequence[str] | None, seed: int) -> Comparison:
@@ -87,7 +98,8 @@ def compare(file: ModelFile, data: Data, label: str, normal: Sequence[str] | Non
     data = as_fitted(data, schema, [label])
     detector = file.detector if "detector" in file else None
     reference = Reference(ae.model) if detector is None else detector.reference
-    score_names = routine(reference, automatic_score(reference) if detector is None else detector.score_name)
+    default = automatic_score(reference) if detector is None else detector.score_name
+    score_names = routine(reference, default, *controls(reference, default))
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
     classes, seen, values_seen = list[np.ndarray](), [], set[str]()
     known, where = ae.row_hashes, f"{data}: label {label!r}"
@@ -118,6 +130,7 @@ def compare(file: ModelFile, data: Data, label: str, normal: Sequence[str] | Non
         notes.append("the model file keeps no row hashes (large fit): make sure that these rows are new to it")
     if detector is not None:
         notes.append(_verdicts(detector, table, truth))
+    notes += _remarks(table, truth, default, by_class, seed)
     return Comparison(by_class, counts, int((truth == "").sum()), notes)
 
 
@@ -165,6 +178,35 @@ def _verdicts(detector: Calibrated, table: dict[str, np.ndarray], truth: np.ndar
     shares = ", ".join(f"{100 * float(flagged[truth == k].mean()):.3g} % of {k}" for k in sorted(set(truth) - {""}))
     kept = f"{100 * rate:.3g} % of normal rows flagged, {100 * target:.3g} % promised"
     return f"detector ({detector.score_name}): {kept}; {shares}"
+
+
+def _remarks(
+    table: dict[str, np.ndarray], truth: np.ndarray, default: str, by_class: dict[str, list[Ranking]], seed: int
+) -> list[str]:
+    """Scores that rank upside down, and those that are ahead of the default by more than chance."""
+    said = []
+    for kind, rankings in by_class.items():
+        for r in rankings:
+            if r.auroc < INVERTED and r.auroc_high < 0.5:
+                said.append(
+                    f"{kind}: {r.name} is an inverted score, AUROC {r.auroc:.2f}: it puts normal rows above these; "
+                    "look which rows the label calls normal (--normal), and at the training rows for such anomalies"
+                )
+        pick = (truth == "") | (truth == kind) | (kind == "all")
+        y = (truth[pick] != "").astype(np.int8)
+        least = next(r.auroc for r in rankings if r.name == default)
+        ahead = []
+        for name in (r.name for r in rankings if r.auroc > least):
+            gap, low, high = lead(y, table[name][pick], table[default][pick], seed)
+            if low > 0:
+                ahead.append(f"{name} by {gap:.3f} [{low:.3f}, {high:.3f}]")
+        if ahead:
+            said.append(f"{kind}: ahead of the default score {default} by AUROC, 95 % intervals: {', '.join(ahead)}")
+        elif rankings[0].name == default:
+            said.append(f"{kind}: the default score {default} is the best by AUROC")
+        else:
+            said.append(f"{kind}: no score is ahead of the default {default} by more than chance")
+    return said
 
 
 def _beside(rivals: Rivals, data: Data, schema: Schema, judged: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["columns_of_split", "condition", "promised"]
 
+#: Columns named at most whose new values are no alarm.
+MOST_REMARKS = 3
 #: The false-alarm rate where none is asked for.
 DEFAULT = 0.01
 
@@ -39,7 +41,7 @@ def promised(detector: Calibrated) -> str:
 
 
 def condition(detector: Calibrated, split: str) -> list[str]:
-    """What the rows of the rate are, by `Split.name`, and signs against it."""
+    """What the rows of the rate are, by `Split.name`, signs against it, and what is no alarm."""
     kind, _, name = split.partition(" ")
     lines = []
     if kind == "time":
@@ -47,4 +49,9 @@ def condition(detector: Calibrated, split: str) -> list[str]:
     elif detector.n_groups is not None:
         whose = "rows that equal none of the table" if kind == "content" else f"rows of new groups by {name}"
         lines.append(f"  the rate is that of {whose}; each group has the same weight")
-    return lines + [f"  {doubt.on_command_line}" for doubt in detector.doubts]
+    lines += [f"  {doubt.on_command_line}" for doubt in detector.doubts]
+    remarks = detector.remarks
+    lines += [f"  {remark}" for remark in remarks[:MOST_REMARKS]]
+    if len(remarks) > MOST_REMARKS:
+        lines.append(f"  and {len(remarks) - MOST_REMARKS:,} more columns like these")
+    return lines

@@ -273,9 +273,13 @@ class Encoding:
         bad = unreadable.any(dim=1) | missing[:, modelled].all(dim=1)
         changed = None
         if self.watched:
-            constants = torch.tensor(self._const_value, dtype=torch.float32)
-            cell = values[:, self.constant].to(torch.float32)
-            parts = [(cell != constants) & ~torch.isnan(cell), *(u[:, None] for u in unknown)]
+            constants = torch.tensor(self._const_value, dtype=torch.float64)
+            cell = values[:, self.constant].to(torch.float64)
+            # A column of single precision keeps its value however the new rows are held; any other is compared exactly.
+            single = [self.schema.columns[i].dtype in ("float32", "float16") for i in self.constant]
+            rounded = torch.tensor(single, dtype=torch.bool)
+            same = (cell == constants) | (rounded & (cell.float() == constants.float()))
+            parts = [~same & ~torch.isnan(cell), *(u[:, None] for u in unknown)]
             changed = torch.cat(parts, dim=1)
         there = present[:, self.cells]
         return Encoded(

@@ -14,13 +14,20 @@ from diabolo.detect.doubts import Doubt
 from diabolo.detect.health import Monitor
 from diabolo.detect.marginals import Marginals
 from diabolo.detect.reference import Reference
+from diabolo.detect.scores.auto import views_of
 from diabolo.detect.scoring import score_table
+from diabolo.detect.views import Views
 from diabolo.errors import CalibrationError, ConfigError
 from diabolo.fitted.record import Fitted
 
 __all__ = ["TRAINED_SINCE", "Calibrated"]
 
 TRAINED_SINCE = "the detector's autoencoder has been trained on since; fit the detector again, to calibrate it"
+
+OUTDATED = (
+    "the default score of tables has another rule since this detector was calibrated: fit it again, calibrate it on "
+    "new normal rows (diabolo calibrate), or take a score that it has: {}"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Calibrated:
         score: name of the score to use, or "auto".
         false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)) of n calibration rows or groups.
         random_state: seed of the split; None where none was chosen.
+        outdated: whether it was calibrated by an earlier rule of the score "auto", which is refused then.
         doubts: signs that calibration rows are not exchangeable with new ones; no file keeps them.
     """
 
@@ -53,6 +61,7 @@ class Calibrated:
     score: str = "auto"
     false_alarm_rate: float | None = None
     random_state: int | None = 0
+    outdated: bool = False
     doubts: tuple[Doubt, ...] = ()
 
     def choosing(self, score: str | None = None, false_alarm_rate: float | None = None) -> Calibrated:
@@ -99,6 +108,8 @@ class Calibrated:
         if self.epochs != len(self.fitted.history):
             raise CalibrationError(TRAINED_SINCE)
         name, known = self.score_name, self.calibrations
+        if self.outdated and name == "auto":
+            raise CalibrationError(OUTDATED.format(", ".join(n for n in known if n != name)))
         if name in known:
             return known[name]
         check_score(self.reference, name)
@@ -117,6 +128,12 @@ class Calibrated:
     def threshold(self) -> float:
         """A row is an anomaly if its score is above this."""
         return self.calibration.threshold(self.rate)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the score in use does not count as new, because normal rows show it too."""
+        views = None if self.score_name != "auto" else views_of(self.reference)
+        return [common.said for common in views.novelty.common] if isinstance(views, Views) else []
 
     def scores(self, values: np.ndarray) -> np.ndarray:
         """Score rows [n, C] in the schema's order, [n] float64, up = more anomalous; +inf where there is none."""

@@ -179,8 +179,17 @@ def _after_fit(fitted: Fitted, apart: Apart, choice: Choice, rows: int) -> Calib
 
 
 def _calibrated(fitted: Fitted, apart: Apart, choice: Choice, excluded: int) -> Calibrated:
-    """Calibrate every score of few passes, and a costly one if it is the chosen one."""
-    good = scorable(fitted.model.encoding, apart.stored)
+    """Calibrate every score of few passes, and a costly one if it is the chosen one.
+
+    Rows that a robust fit takes for foreign are neither compared with nor calibrated on.
+    """
+    good = scorable(fitted.model.encoding, apart.stored) & fitted.belongs(apart.stored)
+    normal = fitted.belongs(apart.calibrate)
+    if not normal.any():
+        raise CalibrationError("no calibration row belongs, by the rule of `robust`; fit without it")
+    weights, groups = (None if a is None else a[normal] for a in (apart.calibrate_weights, apart.calibrate_groups))
+    calibrate = apart.calibrate[normal]
+    apart = dataclasses.replace(apart, calibrate=calibrate, calibrate_weights=weights, calibrate_groups=groups)
     stored = Stored(np.require(apart.stored[good], requirements=("C", "W"))) if good.any() else None
     reference = Reference(fitted.model, stored)
     return _measured_on(fitted, reference, apart, choice, excluded)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from diabolo.detect.reference import Reference
+from diabolo.detect.reference import Reference, residuals_of
 from diabolo.detect.scores import Score, scores
 from diabolo.errors import ConfigError, nearest
 from diabolo.model.autoencoder import Model
 
-__all__ = ["applicable", "automatic_score", "check_score", "density", "routine", "score_of"]
+__all__ = ["applicable", "automatic_score", "check_score", "controls", "density", "routine", "score_of"]
 
 #: Unmet needs of a score, in words.
 LACKING = {
@@ -46,6 +46,11 @@ def routine(reference: Reference, *asked: str) -> list[str]:
     return [*plain, *(n for n in asked if ":" in n)]
 
 
+def controls(reference: Reference, name: str) -> list[str]:
+    """The score that shows what the network adds to another: the same without it, where there is such a one."""
+    return ["auto_plain"] if name == "auto" and residuals_of(reference.model) is not None else []
+
+
 def automatic_score(reference: Reference) -> str:
     """The score behind "auto": the combined one where rows are stored, else that of the model alone.
 
@@ -53,7 +58,8 @@ def automatic_score(reference: Reference) -> str:
     Distances between rows padded with zeros have none.
     """
     objects = bool(reference.model.encoding.schema.groups) and reference.model.latent.stochastic
-    return "auto" if "auto" in applicable(reference) and not objects else density(reference.model)
+    there = scores.get("auto").needs <= reference.offers
+    return "auto" if there and not objects else density(reference.model)
 
 
 def check_score(reference: Reference, name: str) -> None:
@@ -62,10 +68,9 @@ def check_score(reference: Reference, name: str) -> None:
     Raises:
         ConfigError: with the unmet need, and the scores that there are.
     """
-    there = applicable(reference)
     if str(name).partition(":")[0] not in scores:
-        raise ConfigError(f"unknown score {name!r}: {nearest(name, there)}")
+        raise ConfigError(f"unknown score {name!r}: {nearest(name, applicable(reference))}")
     lacking = sorted(score_of(name).needs - reference.offers)
     if lacking:
         words = LACKING[lacking[0]].format(latent=reference.model.latent.name)
-        raise ConfigError(f"score {name!r} {words} gives {', '.join(there)}")
+        raise ConfigError(f"score {name!r} {words} gives {', '.join(applicable(reference))}")

@@ -73,8 +73,17 @@ class Pictures:
         self.location = middle.float().reshape(1, 1)
         self.scale = (high - middle).clamp_min(1e-3).float().reshape(1, 1)
 
+    def __call__(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
+        """The score of rows, [B]: the view above its median over stored rows, in units up to their 95th percentile.
+
+        Args:
+            rows: encoded by the encoding of the stored ones.
+            own: [B] which stored row a row is, −1 for none; None for none at all.
+        """
+        return ((self.measure(rows, own) - self.location) / self.scale)[0]
+
     def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
-        """The view of rows [B], [1, B], up = farther; `own` [B] says which stored row a row is, −1 for none."""
+        """The view of rows [B], [1, B], up = farther."""
         mine = torch.full((len(rows),), -1) if own is None else own
         x, out = normalized(rows.x, self._shape), torch.empty(1, len(rows))
         for start in range(0, len(rows), HELD):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from diabolo.data.encoding import Encoded
 from diabolo.data.hashing import hash_rows
 from diabolo.detect.views import FEWEST_ROWS
 from diabolo.model.autoencoder import Model
 
-__all__ = ["Reference", "Stored"]
+__all__ = ["Reference", "Stored", "residuals_of"]
 
 #: Bits by which most new rows are told from stored ones: with 20,000 of these, one new row in fifty is looked up.
 SIEVE = 20
@@ -22,8 +26,13 @@ def _sums(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         cells = np.asarray(values, np.float32) + np.float32(0)  # of −0 too
     cells[np.isnan(cells)] = np.nan
-    odd = np.random.default_rng(0).integers(1 << 62, size=cells.shape[1], dtype=np.int64) * 2 + 1
-    return np.asarray((cells.view(np.uint32).astype(np.int64) @ odd).view(np.uint64))
+    return np.asarray((cells.view(np.uint32).astype(np.int64) @ _odd(cells.shape[1])).view(np.uint64))
+
+
+@functools.lru_cache(maxsize=64)
+def _odd(columns: int) -> np.ndarray:
+    """An odd number for each column."""
+    return np.asarray(np.random.default_rng(0).integers(1 << 62, size=columns, dtype=np.int64) * 2 + 1)
 
 
 @dataclasses.dataclass
@@ -62,6 +71,12 @@ class Stored:
             at = np.searchsorted(self._sorted, hashes).clip(max=len(self) - 1)
             out[maybe] = np.where(self._sorted[at] == hashes, self._order[at], -1)
         return out
+
+
+def residuals_of(model: Model) -> Callable[[Encoded], Tensor] | None:
+    """What a model leaves of each column given the others, [B, ·] of encoded rows in normal units; None if it can't."""
+    found: Callable[[Encoded], Tensor] | None = getattr(model, "residuals", None)
+    return found
 
 
 @dataclasses.dataclass

@@ -20,7 +20,8 @@ def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) 
     """Score rows of a table in fixed padded tiles.
 
     A row's score does not depend on its company: every tile has the same number of rows, the last one
-    padded. A row that cannot be scored is +inf, never normal.
+    padded, or small tiles where the scores allow them (`Score.tile`). A row that cannot be scored is +inf, never
+    normal.
 
     Args:
         reference: the model, and the rows that a detector keeps.
@@ -37,13 +38,15 @@ def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) 
         check_score(reference, name)
     chosen = {n: score_of(n) for n in names}
     out = {n: np.empty(len(values), np.float64) for n in names}
+    multiples = {score.tile(reference) for score in chosen.values()}
+    multiple = multiples.pop() if len(multiples) == 1 else None
     near = any("stored" in score.needs for score in chosen.values())
     with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
-        for part, rows in tiled(reference, values, near):
+        for part, rows in tiled(reference, values, near, multiple):
             for name, score in chosen.items():
                 value = score(reference, rows)
                 if value.dim() > 1:
-                    value = value.double().reshape(-1, TILE).mean(0)
+                    value = value.double().reshape(-1, len(rows)).mean(0)
                 if rows.bad is not None:
                     value = torch.where(rows.bad, torch.inf, value)
                 out[name][part] = value[: part.stop - part.start].numpy()

@@ -44,7 +44,7 @@ class Settings(TypedDict, total=False):
     clip: float
     angles: Literal["auto"] | Sequence[str]
     kinds: Mapping[str, str] | None
-    slots: Mapping[str, int | Sequence[Sequence[str]]] | None
+    slots: Literal["auto"] | Mapping[str, int | Sequence[Sequence[str]]] | None
     robust: Spec
     contamination: float | None
     epochs: int | None
@@ -107,7 +107,7 @@ class HasSettings(BaseEstimator):
         clip: float = 8.0,
         angles: Literal["auto"] | Sequence[str] = "auto",
         kinds: Mapping[str, str] | None = None,
-        slots: Mapping[str, int | Sequence[Sequence[str]]] | None = None,
+        slots: Literal["auto"] | Mapping[str, int | Sequence[Sequence[str]]] | None = None,
         robust: Spec = "none",
         contamination: float | None = None,
         epochs: int | None = None,

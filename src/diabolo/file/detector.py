@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from diabolo.model.autoencoder import Model
 
 __all__ = ["calibrated_of", "detector_section"]
 
+#: Number of the rule behind the score "auto" of tables; files before it have 0.
+RULE = 1
 #: Tensors of the columns of the calibration rows.
 MARGINALS = ("edges", "share", "missing")
 
@@ -40,6 +43,7 @@ class DetectorCard:
     n_excluded: Count
     n_unscorable: Count
     groups: Count | None = None
+    rule: Count = 0
 
 
 def detector_section(detector: Calibrated) -> Section:
@@ -58,7 +62,7 @@ def detector_section(detector: Calibrated) -> Section:
         if detector.columns.weights is not None:
             tensors["column_weights"] = np.asarray(detector.columns.weights, np.float64)
     rate = detector.false_alarm_rate
-    card = {
+    card: dict[str, Any] = {
         "parameters": {
             "score": detector.score,
             "false_alarm_rate": None if rate is None else float(rate),
@@ -67,6 +71,7 @@ def detector_section(detector: Calibrated) -> Section:
         "scores": list(calibrations),
         "n_excluded": detector.n_excluded,
         "n_unscorable": detector.n_unscorable,
+        "rule": 0 if detector.outdated else RULE,
     }
     groups = next(iter(calibrations.values())).groups
     return Section(card if groups is None else {**card, "groups": groups}, tensors)
@@ -83,6 +88,12 @@ def calibrated_of(path: str | Path, section: Section, fitted: Fitted) -> Calibra
     if left:
         raise ModelFileError(f"{path}: section 'detector': tensor {left[0]!r} is left over")
     model, calibrations = fitted.model, _calibrations(path, card, section.tensors)
+    if card.rule > RULE:
+        raise ModelFileError(f"{path}: section 'detector' has a newer default score; upgrade diabolo")
+    outdated = card.rule < RULE and model.encoding.shape is None
+    if outdated and len(calibrations) > 1:
+        # Calibrated by another rule than the score has now; the others are as they were.
+        calibrations.pop("auto", None)
     first = next(iter(calibrations.values()))
     found = Calibrated(
         fitted,
@@ -94,11 +105,13 @@ def calibrated_of(path: str | Path, section: Section, fitted: Fitted) -> Calibra
         card.n_unscorable,
         len(fitted.history),
         **dataclasses.asdict(card.parameters),
+        outdated=outdated,
     )
     try:
         for name in card.scores:
             check_score(found.reference, name)
-        found.calibration.check_rate(found.rate)
+        if not (outdated and found.score_name == "auto"):
+            found.calibration.check_rate(found.rate)
     except DiaboloError as error:
         raise ModelFileError(f"{path}: section 'detector' does not fit together: {error}") from None
     return found

@@ -14,6 +14,7 @@ from diabolo.config import Config
 from diabolo.data.encoding import LIMIT, fit_encoding
 from diabolo.data.matching import matched, word_faults
 from diabolo.data.schema import Schema, Summary, infer_schema
+from diabolo.data.slots import with_found_slots
 from diabolo.data.table import Table
 from diabolo.errors import ColumnsError, DataError
 from diabolo.model.autoencoder import Model
@@ -82,6 +83,7 @@ def prepare(
     # Row numbers of a sample are not those of the dataset, so no row is named there.
     faults = word_faults(table if totals is None else head, config.kinds or {})
     table = table if rows is None else table.rows(rows)
+    config = with_found_slots(config, table.names, lambda: table.values)
     seen = None if totals is None else totals.seen
     try:
         schema = infer_schema(table.values, table.names, table.dtypes, config, table.levels, table.shape, seen)

@@ -17,7 +17,7 @@ from diabolo.data.table import Container, TableOut, from_values
 from diabolo.data.types import Types
 from diabolo.model.autoencoder import Model
 from diabolo.train.online import Pace
-from diabolo.train.robust import Suspects
+from diabolo.train.robust import Suspects, belonging
 from diabolo.version import versions
 
 __all__ = ["Apart", "Fitted", "Input", "Roles", "Training", "most_kept", "scorable"]
@@ -92,6 +92,7 @@ class Fitted:
         drawn: positions in `kept` of the rows that new ones are drawn from, by their weights.
         pace: state of `partial_fit` between two calls.
         assigned: the roles of the fit's rows where positions do not tell them; not kept in a file.
+        limit: loss from which on rows do not belong, of a robust fit; not kept in a file.
     """
 
     model: Model
@@ -105,6 +106,7 @@ class Fitted:
     drawn: np.ndarray | None = None
     pace: Pace | None = None
     assigned: GivenRoles | None = None
+    limit: float | None = None
 
     @property
     def source_rows(self) -> np.ndarray | None:
@@ -127,9 +129,13 @@ class Fitted:
             cells, schema.names, dtypes, container, schema.levels, shape if container == "numpy" else None, types
         )
 
+    def belongs(self, values: np.ndarray) -> np.ndarray:
+        """Which rows [n, C] a robust fit takes for normal ones, [n] bool; all of them after any other fit."""
+        return belonging(self.model, values, self.limit)
+
     def keep(self, values: np.ndarray, weights: np.ndarray | None) -> None:
-        """Keep rows [R, C] that were trained or stopped on, those that can be scored."""
-        good = scorable(self.model.encoding, values)
+        """Keep rows [R, C] that were trained or stopped on, those that can be scored and belong."""
+        good = scorable(self.model.encoding, values) & self.belongs(values)
         values = np.require(values[good], requirements=("C", "W"))
         if not len(values):
             return

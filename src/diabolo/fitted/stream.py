@@ -14,6 +14,7 @@ from diabolo.data.cache import Buckets, Cached
 from diabolo.data.hashing import MOST_HASHES
 from diabolo.data.onepass import OnePass
 from diabolo.data.roles import RoleRule
+from diabolo.data.slots import with_found_slots
 from diabolo.data.sources import encoded_rows
 from diabolo.data.stream import Stream
 from diabolo.errors import DataError
@@ -21,6 +22,7 @@ from diabolo.fitted.keep import Keep, checkpoint_of, seconds_of
 from diabolo.fitted.prepare import Totals, prepare, refuse_few
 from diabolo.fitted.record import Apart, Fitted, Input, Roles, Training, most_kept
 from diabolo.train.loop import fit
+from diabolo.train.robust import loss_limit
 from diabolo.train.state import Epoch
 
 __all__ = ["fit_stream"]
@@ -66,6 +68,7 @@ def fit_stream(
     if n < 1:
         raise DataError(f"no training rows are left of {stream.used}; lower stop_fraction = {config.stop_fraction}")
     head = stream.head
+    config = with_found_slots(config, head.names, lambda: next(stream.read()).values)
     buckets = Buckets(folder, n, len(head.names), head.values.dtype, stream.weighted)
     once = OnePass(stream, rule, buckets, config, MOST_HASHES, most_kept(len(head.names), head.values.itemsize))
     once.run(progress)
@@ -90,6 +93,7 @@ def fit_stream(
         training=Training(config.device, seconds_of(started, checkpoint)),
         input=Input(head.container, head.named, head.types),
         row_hashes=recognizer.known,
+        limit=loss_limit(model, [sample, stop]),
     )
     stored = recoded(once.stored.values)
     fitted.keep(stored, once.stored.weights)

@@ -20,7 +20,7 @@ from diabolo.fitted.keep import Keep, checkpoint_of, seconds_of
 from diabolo.fitted.prepare import prepare, refuse_few, refuse_infinite
 from diabolo.fitted.record import Fitted, Input, Roles, Training, most_kept
 from diabolo.train.loop import fit
-from diabolo.train.robust import suspects_among
+from diabolo.train.robust import loss_limit, suspects_among
 from diabolo.train.state import Epoch
 
 __all__ = ["fit_table"]
@@ -85,6 +85,7 @@ def fit_table(
         row_hashes=np.sort(known) if len(known) <= MOST_HASHES else None,
         suspects=suspects_among(model, parts, [train, stop]),
         assigned=given,
+        limit=loss_limit(model, parts),
     )
     stored = used[rule.stored(most_kept(table.values.shape[1], table.values.itemsize))(0, len(used))]
     fitted.keep(table.values[stored], None if weights is None else weights[stored])

@@ -25,12 +25,24 @@ from torch import Tensor
 from diabolo.config import Config
 from diabolo.data.encoding import Encoded
 from diabolo.data.sources import Rows
+from diabolo.data.tiles import padded
 from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import row_losses
 from diabolo.registry import Entry, Registry
 
-__all__ = ["Robust", "Suspects", "chances", "create_robust", "reweighted", "robusts", "suspected", "suspects_among"]
+__all__ = [
+    "Robust",
+    "Suspects",
+    "belonging",
+    "chances",
+    "create_robust",
+    "loss_limit",
+    "reweighted",
+    "robusts",
+    "suspected",
+    "suspects_among",
+]
 
 #: Benjamini and Hochberg's level: the share of rows suspected in error among those suspected is below it on average.
 LEVEL = 0.05
@@ -182,16 +194,56 @@ def suspects_among(model: Model, parts: list[Rows], places: list[np.ndarray]) ->
         parts: clipped rows, as they were trained or stopped on.
         places: the position of each of them.
     """
-    found = []
-    for part in parts:
-        for rows, _ in part.chunks():
-            losses = row_losses(model, rows)
-            found.append(losses.reshape(-1, len(rows)).mean(0))
-    losses = torch.cat(found)
-    weights = [part.weights for part in parts]
-    given = None if any(w is None for w in weights) else torch.cat([w for w in weights if w is not None])
+    losses, given = _losses(model, parts)
     p = chances(losses, given)
     order = losses.nan_to_num(nan=torch.inf).argsort(descending=True, stable=True)
     chosen = order[: int(suspected(losses, p).sum())]
     at = np.concatenate(places)
     return Suspects(at[chosen.numpy()], p[chosen].numpy(), losses[chosen].double().numpy())
+
+
+@torch.no_grad()
+def loss_limit(model: Model, parts: list[Rows]) -> float | None:
+    """The smallest loss of a row that does not belong, by the config's rule and the fitted model.
+
+    Args:
+        model: as fitted.
+        parts: clipped rows, as they were trained or stopped on.
+
+    Returns:
+        Standardised nats, inf where all rows belong; None where the config takes every row as it is.
+    """
+    robust = create_robust(model.config)
+    if robust.name == "none":
+        return None
+    losses, given = _losses(model, parts)
+    share = getattr(robust, "contamination", None)
+    if share is not None:
+        return float(losses.sort(descending=True).values[: max(1, round(share * len(losses)))][-1])
+    out = suspected(losses, chances(losses, given))
+    return float(losses[out].min()) if bool(out.any()) else float("inf")
+
+
+@torch.no_grad()
+def belonging(model: Model, values: np.ndarray, limit: float | None) -> np.ndarray:
+    """Which of the rows [n, C] in the schema's order have a loss below a limit, [n] bool; all of them without one."""
+    if limit is None or not len(values):
+        return np.ones(len(values), bool)
+    found = []
+    for part, tile in padded(values):
+        rows = model.encoding.encode(tile).clipped(model.encoding.clip)
+        losses = row_losses(model, rows).reshape(-1, len(rows)).mean(0)
+        found.append((losses[: part.stop - part.start] < limit).numpy())
+    return np.concatenate(found)
+
+
+def _losses(model: Model, parts: list[Rows]) -> tuple[Tensor, Tensor | None]:
+    """Of rows in parts, and their weights if they have any."""
+    found = []
+    for part in parts:
+        for rows, _ in part.chunks():
+            losses = row_losses(model, rows)
+            found.append(losses.reshape(-1, len(rows)).mean(0))
+    weights = [part.weights for part in parts]
+    given = None if any(w is None for w in weights) else torch.cat([w for w in weights if w is not None])
+    return torch.cat(found), given

@@ -20,7 +20,7 @@ def evaluate(
     seed: int = typer.Option(0, min=0, max=(1 << 32) - 1, help="Seed of split, rivals and intervals."),
     own_network: bool = OWN_NETWORK,
 ) -> None:
-    """AUROC and average precision with 95 % intervals, beside IsolationForest and PCA.
+    """AUROC and average precision with 95 % intervals, beside IsolationForest, PCA and KNN.
 
     The rivals are fitted on a random half of the normal rows (at most 50,000); every score is then judged on
     the other rows. Rows that the model was trained on are left out.

@@ -24,6 +24,10 @@ __all__ = ["fit"]
 #: Training rows below which the summary warns.
 FEW = 50
 
+#: What a fit with and without `robust` says of rows that look out of place.
+ROBUST = "such rows were left out, of the rows that are compared with and calibrated on too"
+NOT_ROBUST = "--set robust=trim fits without such rows, and diabolo score ranks all"
+
 
 @verb(10)
 def fit(
@@ -46,7 +50,7 @@ def fit(
     weight: str | None = typer.Option(None, help="Column of row weights."),
     group: str | None = typer.Option(None, help="Column of groups that belong together; 'content': equal rows."),
     time: str | None = typer.Option(None, help="Column of time: the last rows calibrate."),
-    slots: list[str] = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10; repeatable."),
+    slots: list[str] = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10; auto finds them; repeatable."),
     take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
     config: Path | None = typer.Option(None, help="TOML file of settings (docs/settings.md)."),
     set_: list[str] = typer.Option([], "--set", help="One setting, like learning_rate=1e-3 or corruption.std=0.2."),
@@ -109,6 +113,9 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -
         f"  {counts['train']:,} rows trained, {counts['stop']:,} decided when to stop "
         f"(epoch {max(e['epoch'] for e in history if e['best'])} of {len(history)}, loss {best:.4f})",
     ]
+    if schema.groups:
+        objects = ", ".join(f"{g.name} ({len(g.slots)} slots of {len(g.slots[0])} columns)" for g in schema.groups)
+        lines.append(f"  objects, where their columns are zero together absent: {objects}")
     if detector is not None:
         lines += [f"  {promised(detector)}", *condition(detector, fitted.roles.split)]
     if counts["train"] < FEW:
@@ -119,8 +126,8 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -
     suspects = fitted.suspects
     if suspects:
         lines.append(
-            f"  {len(suspects):,} of these rows look out of place, row {suspects.rows[0]} most; --set robust=trim fits "
-            "without such rows, and diabolo score ranks all"
+            f"  {len(suspects):,} of these rows look out of place, row {suspects.rows[0]} most; "
+            + (ROBUST if fitted.limit is not None else NOT_ROBUST)
         )
     skipped = sum(e["skipped"] for e in history)
     if skipped:
@@ -152,8 +159,10 @@ def _check_choices(method: Any, only: str | None, false_alarm_rate: float | None
 
 def _slots(settings: dict[str, Any], slots: list[str], take: list[str]) -> dict[str, Any]:
     """What is taken of jagged columns is a slot group; `--slots` and a configuration name more."""
-    given = parse_slots(slots) if slots else settings.get("slots")
     objects = parse_slots(take, "--take")
+    if slots == ["auto"] or (not slots and settings.get("slots") == "auto"):
+        return {"slots": objects or "auto"}
+    given = parse_slots(slots) if slots else settings.get("slots")
     return {"slots": {**objects, **(given or {})}} if given or objects else {}
 
 

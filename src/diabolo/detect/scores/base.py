@@ -26,6 +26,10 @@ class Score(Entry, abc.ABC):
     #: What gives the score, in words.
     judged_by: ClassVar[str] = "the main autoencoder"
 
+    def tile(self, reference: Reference) -> int | None:
+        """Rows of which a tile may have any multiple and each row keeps its bits; None for full tiles alone."""
+        return None
+
     @abc.abstractmethod
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
         """[*lead, B], up = more anomalous; the same for a row whatever its company."""

@@ -1,0 +1,223 @@
+"""Where a row lies: its columns in plain units, in normal scores, and what the other columns leave of each.
+
+    x    (cell − mean) / spread of the stored rows; beyond eight spreads by its logarithm
+    n    Φ⁻¹(F(x)) with F from the ranks of the stored rows; linear beyond the lowest and the highest of them
+    r    Φ⁻¹(F(e)) of the residual e of a column given the others: the model's if it gives any, else `LinearResiduals`
+
+A normal score does not depend on a column's unit nor on its tails, and plain units keep what ranks lose. Truth values,
+filled slots, gaps and levels have no order: a difference counts `DIFFER`, once per column, as much as two random values
+of a normal column differ on average. So no rare level outweighs the numbers beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from diabolo.data.encoding import SCALED, Encoded, Encoding
+
+__all__ = ["DIFFER", "TILE", "LinearResiduals", "NormalScores", "Places", "soft_clip"]
+
+#: Rows of a matrix product; callers pass multiples of it.
+TILE = 16
+#: Spreads beyond which an input enters by its logarithm, so that a wild cell stays far without drowning the others.
+REACH = 8.0
+#: E|a − b| of two independent standard normal numbers, 2/√π.
+DIFFER = 2 / torch.pi**0.5
+#: Added to the unit variances before residuals are taken, so that a column that others determine keeps a spread.
+RIDGE = 0.05
+#: Inputs beyond which no residuals are taken.
+MOST_INPUTS = 1_024
+#: Levels up to which each has a direction of its own, in shortlists and in residuals.
+FEW_LEVELS = 16
+
+
+def soft_clip(x: Tensor) -> Tensor:
+    """x up to 8, then ±(8 + log(1 + |x| − 8)): rising, and harmless to sum."""
+    beyond = (x.abs() - REACH).clamp_min_(0.0).log1p_()
+    return beyond.mul_(x.sign()).add_(x.clamp(-REACH, REACH))
+
+
+class NormalScores:
+    """Φ⁻¹ of the mid-ranks of columns among n values each; beyond them linear with slope 1.
+
+    F(x) = (#{v < x} + #{v ≤ x} + 1) / (2 (n + 1)), in (0, 1). A missing value counts among none.
+
+    >>> scores = NormalScores(torch.tensor([[1.0], [2.0], [3.0]]))
+    >>> [round(v, 3) for v in scores(torch.tensor([[2.0], [3.0], [5.0]]))[:, 0].tolist()]
+    [0.0, 0.674, 3.15]
+    """
+
+    def __init__(self, columns: Tensor, there: Tensor | None = None) -> None:
+        """Values [n, d], and [n, d] bool which of them are there; None for all."""
+        knots, scores, ends = [], [], []
+        for c in range(columns.shape[1]):
+            values = columns[:, c] if there is None else columns[there[:, c], c]
+            values = values if len(values) else columns.new_zeros(1)
+            unique, counts = torch.unique(values, return_counts=True)
+            above = counts.cumsum(0).double()
+            # Between two knots, below the first and above the last; and at the knots.
+            gaps = torch.cat([above.new_zeros(1), above])
+            table = torch.empty(2 * len(unique) + 1, dtype=torch.float64)
+            table[0::2], table[1::2] = 2 * gaps + 1, gaps[:-1] + gaps[1:] + 1
+            knots.append(unique)
+            scores.append(torch.special.ndtri(table / (2 * (len(values) + 1))).float())
+            ends.append((unique[0], unique[-1]))
+        pad = torch.nn.utils.rnn.pad_sequence
+        self._knots = pad(knots, batch_first=True, padding_value=torch.inf) if knots else columns.new_empty(0, 1)
+        self._scores = pad(scores, batch_first=True) if scores else columns.new_empty(0, 3)
+        self._low, self._high = (torch.tensor([e[i] for e in ends], dtype=torch.float32) for i in (0, 1))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Scores of values [B, d]."""
+        cells = x.T.contiguous()
+        at = torch.searchsorted(self._knots, cells)
+        equal = self._knots.gather(1, at.clamp_max(self._knots.shape[1] - 1)) == cells
+        inside = self._scores.gather(1, 2 * at + equal).T
+        return inside + (x - self._high).clamp_min(0.0) - (self._low - x).clamp_min(0.0)
+
+
+class LinearResiduals:
+    r"""What is left of columns once the others have been subtracted by least squares, in units of its spread.
+
+    With the correlations R of the inputs z and W = (R + 0.05)⁻¹ it is (W z)_c / √W_cc: the residual of column c given
+    all others under a normal law of precision W (Lauritzen 1996, "Graphical models", ch. 5), exactly and at once.
+    """
+
+    def __init__(self, z: Tensor, columns: int) -> None:
+        """Inputs [n, D], of which residuals of the first `columns` are wanted."""
+        inputs = z.double()
+        self._mean = inputs.mean(0)
+        spread = inputs.std(0, correction=0)
+        self._unit = torch.where(spread > 1e-6, 1 / spread.clamp_min(1e-6), 0.0)
+        inputs = (inputs - self._mean) * self._unit
+        ridge = RIDGE * torch.eye(z.shape[1], dtype=torch.float64)
+        precision = torch.linalg.inv(inputs.T @ inputs / max(1, len(z)) + ridge)[:, :columns]
+        turn = (self._unit[:, None] * precision / precision.diagonal().sqrt()).float()
+        # Of fewer than eight columns a product's last bits depend on where a row lies in it (MKL).
+        self._turn, self._columns = torch.nn.functional.pad(turn, (0, -columns % TILE)), columns
+        self._mean = self._mean.float()
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """[B, columns] of inputs [B, D]."""
+        found: Tensor = (z - self._mean) @ self._turn
+        return found[:, : self._columns]
+
+
+class Places:
+    """Coordinates of encoded rows, learnt from stored ones.
+
+    Args:
+        encoding: the main model's.
+        stored: rows that it has encoded.
+        residuals: a model's own residuals of encoded rows [B, ·]; None for the linear ones.
+
+    Attributes:
+        parts: coordinates of the view x alone, of x and n, of n alone, and of r.
+        axes: coordinates that `shortlist` gives.
+    """
+
+    def __init__(
+        self, encoding: Encoding, stored: Encoded, residuals: Callable[[Encoded], Tensor] | None = None
+    ) -> None:
+        self._residuals = residuals
+        blocks = [(b, range(b.start, b.stop)) for b in encoding.blocks]
+        scaled = [i for b, at in blocks if b.kind in SCALED for i in at]
+        angles = [i for b, at in blocks if b.kind == "angle" for i in at]
+        self._measured = torch.tensor([*scaled, *angles], dtype=torch.long)
+        self._facts = torch.tensor(
+            [i for b, at in blocks if b.kind in ("boolean", "slots", "missing") for i in at], dtype=torch.long
+        )
+        self._words = [(b.start, b.stop) for b, _ in blocks if b.kind == "categorical"]
+        self._few = [w for w in self._words if w[1] - w[0] <= FEW_LEVELS]
+        self._scaled = len(scaled)
+        self._cells = encoding.cell_of_input[self._measured] if len(self._measured) else self._measured
+        self._signs = [_signs(stop - start) for start, stop in self._words if stop - start > FEW_LEVELS]
+        self._learn(stored)
+
+    def _learn(self, stored: Encoded) -> None:
+        x, there = stored.x[:, self._measured].clamp(-20.0, 20.0).double(), self._there(stored)
+        weight = torch.ones_like(x) if there is None else there.double()
+        count = weight.sum(0).clamp_min(1.0)
+        mean = (x * weight).sum(0) / count
+        spread = ((x - mean).square() * weight).sum(0).div(count).sqrt()
+        self._center, self._unit = mean.float(), torch.where(spread > 1e-6, 1 / spread.clamp_min(1e-6), 1.0).float()
+        x = self._plain(stored, there)
+        s = slice(0, self._scaled)
+        known = None if there is None else there[:, s]
+        self._normal = NormalScores(x[:, s], known)
+        inputs = self._inputs(stored, x)
+        self._linear = None
+        if self._residuals is None and self._scaled and 1 < inputs.shape[1] <= MOST_INPUTS:
+            self._linear = LinearResiduals(inputs, self._scaled)
+        left = self._left(stored, inputs)  # the last tile may be short
+        self._of_left = NormalScores(left) if left is not None else None
+        d, a, f = self._scaled, x.shape[1] - self._scaled, len(self._facts)
+        r = 0 if left is None else left.shape[1]
+        ends = [0, d, d + a + f, 2 * d + a + f, 2 * d + a + f + r]
+        self.parts = [slice(*pair) for pair in itertools.pairwise(ends)]
+        twice = torch.full((a + f,), 2**0.5)  # they are the same in x and in n
+        self._stretch = torch.cat([torch.ones(d), twice, torch.ones(d)])
+        self.axes = len(self._stretch) + sum(min(stop - start, FEW_LEVELS) for start, stop in self._words)
+
+    def __call__(self, rows: Encoded) -> tuple[Tensor, Tensor]:
+        """Coordinates [B, width], and levels by position [B, categories]: −1 where there is none."""
+        there = self._there(rows)
+        x = self._plain(rows, there)
+        facts = rows.x[:, self._facts] * DIFFER
+        scores = self._normal(x[:, : self._scaled])
+        if there is not None:
+            scores = torch.where(there[:, : self._scaled], scores, 0.0)
+        parts = [x, facts, scores]
+        left = self._left(rows, self._inputs(rows, x))
+        if left is not None and self._of_left is not None:
+            parts.append(self._of_left(left))
+        return torch.cat(parts, dim=-1), self.levels(rows)
+
+    def levels(self, rows: Encoded) -> Tensor:
+        """The level of each category [B, categories], −1 for none or one never seen."""
+        found = [rows.x[:, start:stop].max(dim=-1) for start, stop in self._words]
+        known = [torch.where(most.values > 0, most.indices, -1) for most in found]
+        return torch.stack(known, dim=-1) if known else torch.empty(len(rows), 0, dtype=torch.long)
+
+    def shortlist(self, places: Tensor, levels: Tensor) -> Tensor:
+        """Coordinates [B, axes] whose Euclidean distance joins the views x and n."""
+        parts = [places[:, : len(self._stretch)] * self._stretch]
+        signs = iter(self._signs)
+        for at, (start, stop) in zip(levels.T, self._words, strict=True):
+            code = torch.eye(stop - start) if stop - start <= FEW_LEVELS else next(signs)
+            parts.append(torch.where((at >= 0)[:, None], code[at.clamp_min(0)], 0.0) * DIFFER)
+        return torch.cat(parts, dim=-1)
+
+    def _there(self, rows: Encoded) -> Tensor | None:
+        """Which measured cells are there, [B, d]; None for all."""
+        return None if rows.present is None else rows.present[:, self._cells]
+
+    def _plain(self, rows: Encoded, there: Tensor | None) -> Tensor:
+        x = soft_clip((rows.x[:, self._measured] - self._center) * self._unit)
+        return x if there is None else torch.where(there, x, 0.0)
+
+    def _inputs(self, rows: Encoded, x: Tensor) -> Tensor:
+        """What residuals are taken from: measured cells, facts, and levels where they are few."""
+        return torch.cat([x, rows.x[:, self._facts], *(rows.x[:, a:b] for a, b in self._few)], dim=-1)
+
+    def _left(self, rows: Encoded, inputs: Tensor) -> Tensor | None:
+        of = self._residuals
+        if of is None and self._linear is None:
+            return None
+        # Products of one shape: a row has the same residuals whatever the rows beside it.
+        parts = []
+        for start in range(0, len(inputs), TILE):
+            part = slice(start, start + TILE)
+            parts.append(of(rows.rows(part)) if of is not None else self._linear(inputs[part]))  # type: ignore[misc]
+        return torch.cat(parts)
+
+
+def _signs(levels: int) -> Tensor:
+    """Directions of many levels, [levels, 16]: far from each other alike, but for chance."""
+    generator = torch.Generator().manual_seed(levels)
+    signs: Tensor = torch.randint(0, 2, (levels, FEW_LEVELS), generator=generator) * 2.0 - 1.0
+    return signs / 4  # of length 1
