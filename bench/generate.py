@@ -272,8 +272,8 @@ def run(
 def table(results: list[dict[str, object]]) -> list[str]:
     """Mean ± spread over seeds, a line per table and method."""
     lines = [
-        "| table | rows, columns fitted | method | AUROC | by a forest | columns | correlations | closer to training rows "
-        "| copies |",
+        "| table | rows, columns fitted | method | AUROC | by a forest | columns | correlations | closer to training "
+        "rows | copies |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     frame = pd.DataFrame(results)

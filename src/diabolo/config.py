@@ -49,9 +49,8 @@ class Config:
     likelihood: PartSpec = "auto"
     #: A likelihood for single columns by name, over `likelihood`.
     column_likelihood: dict[str, PartSpec] | None = None
-    #: Share of the rows of a step that hide no cell and are decoded from their first axes alone, a random number of
-    #: them from 1 to K; for `corruption` mask with rate "any". The first k axes are then the code of an autoencoder of
-    #: K = k.
+    #: Share of rows that hide no cell and are decoded from a random number of leading axes; for rate "any" of mask. The
+    #: first k axes are then the code of an autoencoder of K = k.
     nested: Annotated[float, Ge(0), Lt(1)] = 0.0
     #: Axes of the code that conditionals are read from, the K leading ones among them; for rate "any" too. None: as
     #: many as columns and factors of the linear part, from 16 to 160.
@@ -102,7 +101,8 @@ class Config:
     epochs: Annotated[int, Ge(1), Lt(1 << 31)] | None = None
     #: Rows per step. None: a power of two from 32 to 1,024 that gives some 64 steps per epoch.
     batch_size: Annotated[int, Ge(1), Lt(1 << 31)] | None = None
-    #: Peak learning rate of AdamW. None: 1e-2, times √(64 / widest layer) for networks wider than 64.
+    #: Peak learning rate of AdamW. None: 1e-2, times √(64 / widest layer) for networks wider than 64; 3e-3 where cells
+    #: are hidden at rate "any".
     learning_rate: Annotated[float, Gt(0), Lt(float("inf"))] | None = None
     #: "cosine" falls to a hundredth over all epochs; "constant" stays.
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -141,7 +141,6 @@ METHODS: dict[str, dict[str, Any]] = {
         "likelihood": "flexible",
         "nested": 0.2,
         "factors": 32,
-        "learning_rate": 3e-3,
         "weight_decay": 0.1,
     },
 }

@@ -172,6 +172,13 @@ class Model:
         axes = torch.full((1,), z.shape[-1], device=z.device)
         return self.decode_wide(self.masking.padded(z), self.masking.whole(axes), memory)
 
+    def entering(self, rows: Encoded) -> tuple[Tensor, Tensor]:
+        """The inputs of the encoder and, at the posterior mean, of the decoder; of clipped rows."""
+        code = self.posterior(rows).mean
+        if self.masking is None:
+            return rows.x, code
+        return self.masking.inputs(rows.x, self.masking.there(rows))[0], self.masking.padded(code)
+
     @property
     def _masking(self) -> Masking:
         if self.masking is None:

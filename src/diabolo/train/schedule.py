@@ -13,6 +13,8 @@ __all__ = ["Schedule", "schedule_of"]
 
 #: Steps of a small table's fit; a step of hidden cells costs more, and teaches every column at once.
 STEPS, MASKED_STEPS = 4_000, 3_000
+#: Its peak learning rate.
+MASKED_RATE = 3e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,7 @@ def schedule_of(config: Config, rows: int) -> Schedule:
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         rows_per_step=math.ceil(rows / steps_per_epoch),
-        peak=config.learning_rate or default_learning_rate(config.hidden or ()),
+        peak=config.learning_rate or (MASKED_RATE if masked else default_learning_rate(config.hidden or ())),
         cosine=config.schedule == "cosine",
         beta=config.beta,
         warmup_steps=config.warmup * steps_per_epoch,

@@ -126,10 +126,10 @@ def _dead_by_layer(e: Evidence) -> list[tuple[str, int, int]]:
     out = []
     with torch.inference_mode():
         rows = e.encoding.encode(torch.from_numpy(values)).clipped(e.encoding.clip)
-        h = rows.x
-        for side, operations in (("encoder", e.model.encoder), ("decoder", e.model.decoder)):
-            if side == "decoder":
-                h = e.model.posterior(dataclasses.replace(rows, memory=None)).mean
+        entering = e.model.entering(dataclasses.replace(rows, memory=None))
+        for side, operations, h in zip(
+            ("encoder", "decoder"), (e.model.encoder, e.model.decoder), entering, strict=True
+        ):
             names = list(parameter_shapes(side, operations))
             given = [e.model.store.views[n] for n in names]
             used = 0
