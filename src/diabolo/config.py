@@ -141,7 +141,6 @@ METHODS: dict[str, dict[str, Any]] = {
         "likelihood": "flexible",
         "nested": 0.2,
         "factors": 32,
-        "weight_decay": 0.1,
     },
 }
 

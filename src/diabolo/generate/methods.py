@@ -12,7 +12,7 @@ import torch
 from annotated_types import Ge, Le
 
 from diabolo.errors import ConfigError
-from diabolo.generate.decoding import decoded_rows, given_codes, with_noise, within
+from diabolo.generate.decoding import decoded_rows, given_codes, with_noise
 from diabolo.generate.margins import Margins
 from diabolo.generate.mixture import CodeMixture, fit_mixture
 from diabolo.generate.relations.base import Relation, Source
@@ -20,7 +20,6 @@ from diabolo.generate.relations.finding import find_relations
 from diabolo.generate.reweighting import Ratio, fit_ratio
 from diabolo.generate.trees import Trees, smallest_leaf
 from diabolo.model.autoencoder import Model
-from diabolo.model.chain import drawn_rows
 from diabolo.registry import Entry, Registry
 
 __all__ = ["MOST_COLUMNS", "Method", "Sampler", "automatic_method", "codes_of", "methods"]
@@ -278,27 +277,6 @@ class FromTrees(Method):
         if ratio is None:
             return trees.draw(n, given, rng)
         return ratio.draw(lambda m: trees.draw(m, given, rng), n, self.candidates, rng)
-
-
-@methods.register("masked")
-class FromConditionals(Method):
-    """One column after the other in a random order, each from its law given those before; of a masked autoencoder."""
-
-    drawn_by = "the main autoencoder, one column after the other given those before"
-
-    #: Rows that share an order: the fewer, the more orders, and the more passes.
-    rows: Annotated[int, Ge(1), Le(65_536)] = 512
-
-    def draw(
-        self, sampler: Sampler, n: int, given: Mapping[int, float], generator: torch.Generator, mean: bool
-    ) -> np.ndarray:
-        if mean:
-            raise ConfigError("method 'masked' draws rows and has no mean; with mean=True take 'mixture' or 'prior'")
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, n, self.rows):
-                parts.append(drawn_rows(sampler.model, min(self.rows, n - start), given, generator).numpy())
-        return within(sampler.model, np.concatenate(parts))
 
 
 def _numpy(generator: torch.Generator) -> np.random.Generator:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 __all__ = ["LinearPart", "standardised"]
 
@@ -15,6 +16,8 @@ __all__ = ["LinearPart", "standardised"]
 LEAST = 0.01
 #: Inputs enter within ± so many spreads.
 FAR = 5.0
+#: Columns of a product at least.
+COLUMNS = 16
 #: Axes of a smaller g say next to nothing of a row, and their gain would blow up whatever a network adds to them.
 FAINT = 0.1
 
@@ -55,12 +58,27 @@ class LinearPart:
         precision = precision + torch.eye(self.rank, device=seen.device)
         inverse = inverse_of(precision)
         z = torch.matmul(inverse, apart.unsqueeze(-1)).squeeze(-1)
-        variance = self.noise + torch.matmul(inverse.flatten(-2), self._products.t())
+        variance = self.noise + _product(inverse.flatten(-2), self._products)
         return z, variance.clamp_min(1e-6)
+
+    def mean(self, z: Tensor, inputs: Tensor | None = None) -> Tensor:
+        """W z [*, D] in the units of x, or of some inputs alone."""
+        loadings, center, scale = self.loadings, self.center, self.scale
+        if inputs is not None:
+            loadings, center, scale = loadings[inputs], center[inputs], scale[inputs]
+        return _product(z, loadings) * scale + center
 
     def features(self, x: Tensor) -> Tensor:
         """Inputs [*, D] in units of their mean and spread, no farther out than `FAR`."""
         return standardised(x, self.center, self.scale)
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """x [*, k] times weight [D, k], [*, D], with 16 columns at least: a product of fewer rounds a row by its place."""
+    columns = len(weight)
+    if columns < COLUMNS:
+        weight = functional.pad(weight, (0, 0, 0, COLUMNS - columns))
+    return torch.matmul(x, weight.t())[..., :columns]
 
 
 def inverse_of(matrix: Tensor) -> Tensor:

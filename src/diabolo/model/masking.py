@@ -155,8 +155,7 @@ class Masking:
         linear = self.linear
         if linear is None or start is None:
             return theta
-        mean = torch.matmul(z[..., : linear.rank] * start.gain, linear.loadings.t())
-        mean = mean * linear.scale + linear.center
+        mean = linear.mean(z[..., : linear.rank] * start.gain)
         variance = (start.variance * linear.scale.square()).expand(mean.shape)
         parts = []
         for head in self.heads:

@@ -67,8 +67,7 @@ class Variable:
         linear = masking.linear
         if linear is None or start is None:
             return out
-        mean = torch.matmul(z[..., : linear.rank] * start.gain, linear.loadings[self.inputs].t())
-        mean = mean * linear.scale[self.inputs] + linear.center[self.inputs]
+        mean = linear.mean(z[..., : linear.rank] * start.gain, self.inputs)
         variance = start.variance[..., self.inputs] * linear.scale[self.inputs].square()
         return out + self.single.likelihood.start(mean, variance.expand(mean.shape), self.single.units)
 

@@ -16,7 +16,7 @@ from diabolo.threads import threads_for
 from diabolo.train.engine import Engine, choose_device
 from diabolo.train.linear_start import start_linear
 from diabolo.train.loop import describe_codes, run_epoch, validate
-from diabolo.train.schedule import Schedule, default_learning_rate
+from diabolo.train.schedule import Schedule, peak_rate
 from diabolo.train.state import Epoch, State
 
 __all__ = ["Pace", "step_on"]
@@ -60,7 +60,7 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
     count = math.ceil(n / (config.batch_size or ROWS))
     # Calls count as epochs do in a fit.
     beta = config.beta * (min(1.0, (call + 1) / config.warmup) if config.warmup else 1.0)
-    rate = config.learning_rate or default_learning_rate(config.hidden or ())
+    rate = peak_rate(config)
     early = FOREVER if call < config.bound_after else 0
     steps = Schedule(FOREVER, count, math.ceil(n / count), rate, False, beta, warmup_steps=0, elbo_steps=early)
     kept = {name: tensor.clone() for name, tensor in model.buffers.items()} if before else {}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 from diabolo.config import Config
 from diabolo.model.corruption import corruptions
 
-__all__ = ["Schedule", "schedule_of"]
+__all__ = ["Schedule", "peak_rate", "schedule_of"]
 
 #: Steps of a small table's fit; a step of hidden cells costs more, and teaches every column at once.
 STEPS, MASKED_STEPS = 4_000, 3_000
@@ -51,9 +50,13 @@ class Schedule:
         return step < self.elbo_steps
 
 
-def default_learning_rate(hidden: Sequence[int]) -> float:
-    """1e-2 up to 64 units wide, then falling with the root of the widest layer."""
-    return 1e-2 * math.sqrt(64 / max(64, *hidden, 64))
+def peak_rate(config: Config) -> float:
+    """The config's learning rate; else 1e-2 up to 64 units wide, then falling with the root of the widest layer."""
+    if config.learning_rate is not None:
+        return config.learning_rate
+    if corruptions.create(config.corruption).marks:
+        return MASKED_RATE
+    return 1e-2 * math.sqrt(64 / max(64, *(config.hidden or ()), 64))
 
 
 def _power(size: float, least: int, most: int) -> int:
@@ -81,7 +84,7 @@ def schedule_of(config: Config, rows: int) -> Schedule:
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         rows_per_step=math.ceil(rows / steps_per_epoch),
-        peak=config.learning_rate or (MASKED_RATE if masked else default_learning_rate(config.hidden or ())),
+        peak=peak_rate(config),
         cosine=config.schedule == "cosine",
         beta=config.beta,
         warmup_steps=config.warmup * steps_per_epoch,
