@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from program import done
 from scipy import stats
 
 from diabolo import Autoencoder, DenoisingAutoencoder, MaskedAutoencoder, load
@@ -403,3 +404,48 @@ def test_gaps_are_filled_by_the_law_of_the_cell(tmp_path):
     np.testing.assert_array_equal(draws[:, ~some], np.broadcast_to(holes[:200][~some], (200, (~some).sum())))
     ratio = draws.std(0)[some] / spread[:200][some]
     assert np.median(ratio) == pytest.approx(1, abs=0.06)
+
+
+# ── the command line and the page ─────────────────────────────────────────────────────────────────
+
+
+def test_a_masked_model_serves_every_verb(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X = mixed_table(700)
+    X.to_parquet("x.parquet")
+    X.mask(np.random.default_rng(0).random(X.shape) < 0.1).to_parquet("holes.parquet")
+    settings = ["--method", "masked", "--epochs", 3, "--hidden", "16,16", "--set", "code_dim=24", "-q"]
+    said = done("fit", "x.parquet", "-o", "m.diabolo", *settings)
+    assert "of 3, loss" in said or "none of 3 epochs was better than the linear part" in said
+    info = done("info", "m.diabolo")
+    assert "linear part   loss" in info
+    assert "draw        the main autoencoder, one column after the other given those before" in info
+    done("score", "m.diabolo", "holes.parquet", "-o", "s.parquet", "--score", "all")
+    assert np.isfinite(pd.read_parquet("s.parquet").filter(like="nll").to_numpy()).all()
+    done("fill", "m.diabolo", "holes.parquet", "-o", "filled.parquet")
+    assert not pd.read_parquet("filled.parquet").isna().any().any()
+    done("sample", "m.diabolo", "-n", 50, "-o", "d.parquet", "--given", "word=up")
+    assert set(pd.read_parquet("d.parquet")["word"]) == {"up"}
+    done("report", "m.diabolo", "x.parquet", "-o", "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "leading axes of this model" in page
+    assert "quick refits</" not in page
+
+
+def test_a_fit_larger_than_memory_and_one_that_goes_on_end_alike(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mixed_table(900).to_parquet("x.parquet")
+    settings = ["--method", "masked", "--epochs", 2, "--hidden", "8,8", "--only", "main", "-q"]
+    done("fit", "x.parquet", "-o", "memory.diabolo", *settings)
+    done("fit", "x.parquet", "-o", "cache.diabolo", *settings, "--memory", 1)
+    new = mixed_table(50, seed=3)
+    one, other = (load(f"{name}.diabolo") for name in ("memory", "cache"))
+    assert other.model_.masking.linear.rank == one.model_.masking.linear.rank
+    assert abs(one.nll(new).mean() - other.nll(new).mean()) < 1
+
+
+def test_a_table_that_no_network_helps_says_so():
+    X, _ = gaussian_table(2000)
+    ae = MaskedAutoencoder(**STILL, likelihood={"name": "gaussian", "sigma": "decoded"}).fit(X)
+    assert ae.history_[-1]["linear"] <= ae.history_[-1]["validation"]
+    assert ae.history_[-1]["best"] is False

@@ -57,14 +57,24 @@ def _said_of_main(file: ModelFile) -> list[str]:
         lines.append(f"  bound         {config.bound}, {config.draws} draw{'s' * (config.draws > 1)}")
     counts = ", ".join(f"{n:,} {role}" for role, n in fitted.roles.counts.items() if n)
     best = min((e["validation"] for e in history if e["validation"] is not None), default=float("nan"))
+    linear = history[-1].get("linear") if history else None
     lines += [
         f"  fitted by     {file.estimator.type}",
         f"  rows          {counts} (split by {fitted.roles.split}, seed {fitted.roles.seed})",
         f"  training      {len(history)} epochs, best loss {best:.4f} nats, {training.seconds:.1f} s",
+        *([] if linear is None else [f"  linear part   {_said_of_linear(linear, best)}"]),
         f"  written by    {', '.join(f'{k} {v}' for k, v in training.versions.items())}",
         f"  data          fingerprint {fitted.roles.fingerprint}",
     ]
     return lines
+
+
+def _said_of_linear(linear: float, best: float) -> str:
+    if best < linear:
+        return (
+            f"loss {linear:.4f} nats by itself, as principal components predict; the network gains {linear - best:.4f}"
+        )
+    return f"loss {linear:.4f} nats, which no epoch was better than: the network adds nothing"
 
 
 def _said_of_jobs(file: ModelFile) -> list[str]:

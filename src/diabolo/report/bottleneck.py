@@ -1,4 +1,6 @@
-"""Error, bits and detection against the size of the latent: principal components, the model, and quick refits.
+"""Error, bits and detection against the size of the latent: principal components, the model, and other sizes of it.
+
+Those are the leading axes of a model that nests them, else quick refits.
 
 All three are judged on the same rows by the same yardsticks, so that they can be compared:
 
@@ -45,12 +47,14 @@ class SizePoint:
 
 @dataclasses.dataclass(frozen=True)
 class LatentSizes:
-    """Figures of principal components by size, of the model, and of quick refits by size, or why there are none."""
+    """Figures of principal components by size, of the model, and of other sizes of it, or why there are none."""
 
     pca: list[SizePoint]
     own: SizePoint
     refits: list[SizePoint]
     why_none: str = ""
+    #: What the other sizes of the model are.
+    kind: str = "quick refits"
 
 
 def active_units(codes: np.ndarray) -> np.ndarray:
@@ -73,8 +77,20 @@ def compared_sizes(e: Evidence) -> LatentSizes:
     whole, broken = whole[readable], broken[readable]
     own = [pass_rows(e.model, v) for v in (whole, broken)]
     point = _point(e, e.model.latent_dim, _triple(own[0]), _triple(own[1]), own[0].kl)
+    if e.model.masking is not None and e.config.nested > 0:
+        return LatentSizes(_components(e, *own), point, _nested(e, whole, broken), kind="leading axes of this model")
     refits, why = _refits(e, whole, broken)
     return LatentSizes(_components(e, *own), point, refits, why)
+
+
+def _nested(e: Evidence, whole: np.ndarray, broken: np.ndarray) -> list[SizePoint]:
+    """The first k axes of one fit, for a few k up to its own."""
+    most = e.model.latent_dim
+    out = []
+    for k in sorted({k for k in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, most) if k <= most}):
+        pair = [_triple(pass_rows(e.model, v, k)) for v in (whole, broken)]
+        out.append(_point(e, k, pair[0], pair[1]))
+    return out
 
 
 def _bad(e: Evidence, values: np.ndarray) -> np.ndarray:

@@ -84,8 +84,8 @@ def _mean_direction(theta: torch.Tensor) -> torch.Tensor:
     return torch.cat([c * length, s * length], dim=-1)
 
 
-def pass_rows(model: Model, values: np.ndarray) -> Pass:
-    """Pass rows [n, C] through a model."""
+def pass_rows(model: Model, values: np.ndarray, axes: int | None = None) -> Pass:
+    """Pass rows [n, C] through a model, by so many leading axes of the code where a model nests them."""
     space, n = Space(model), len(values)
     k = model.latent_dim
     codes, x, x_hat = np.empty((n, k)), np.empty((n, space.width), np.float32), np.empty((n, space.width), np.float32)
@@ -94,7 +94,7 @@ def pass_rows(model: Model, values: np.ndarray) -> Pass:
     spread, kl = (np.empty((n, k)) if stochastic else None for _ in range(2))
     for part, rows, size in _tiles(model, values):
         posterior = model.posterior(rows)
-        theta = model.decode(posterior.mean)
+        theta = model.decode(posterior.mean[..., :axes])
         codes[part] = _alone(posterior.mean)[:size]
         if spread is not None and kl is not None:
             spread[part] = _alone(posterior.std)[:size]

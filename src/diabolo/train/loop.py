@@ -79,10 +79,12 @@ def _descend(
     steps = schedule_of(model.config, len(train))
     engine = Engine(model, model.config)
     state = State(model, engine)
+    linear = None
     if model.masking is not None and len(stop):
         # The linear solution that a fit begins at stands until an epoch is better than it.
         with torch.no_grad():
             state.best = validate(model, stop)
+        linear = float(state.best.mean())
     if checkpoint is not None:
         checkpoint.restore(state)
     ended = False
@@ -111,6 +113,7 @@ def _descend(
             skipped=skipped,
             best=bool(better.any()),
             left=0.0 if ended else spent / (state.epoch + 1) * (steps.epochs - state.epoch - 1),
+            linear=linear,
         )
         state.end_epoch(record)
         if report:

@@ -29,6 +29,8 @@ class Epoch:
     skipped: int
     best: bool
     left: float
+    #: The stop rows' loss at the linear solution that a masked autoencoder's fit began at; None of others.
+    linear: float | None = None
 
 
 class State:

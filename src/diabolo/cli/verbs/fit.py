@@ -102,16 +102,23 @@ def fit(
     say("\n".join([summary(out, fitted, detector, rows), *look_lines(source, names, unfit)]))
 
 
+def _kept(history: list[dict[str, Any]]) -> str:
+    """Which weights of a fit are kept, and their loss."""
+    best = [e["epoch"] for e in history if e["best"]]
+    if not best:
+        return f"none of {len(history)} epochs was better than the linear part, loss {history[-1]['linear']:.4f}"
+    return f"epoch {max(best)} of {len(history)}, loss {min(e['validation'] for e in history):.4f}"
+
+
 def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -> str:
     """What was fitted on what, in three lines."""
     model, history, counts = fitted.model, fitted.history, fitted.roles.counts
-    best, schema = min(e["validation"] for e in history), model.encoding.schema
+    schema = model.encoding.schema
     widths = "→".join(str(w) for w in (model.encoding.width, *(model.config.hidden or ()), model.latent_dim))
     lines = [
         f"{out}: {rows:,} rows, {len(schema.names)} columns; {widths} latent, mirrored; "
         f"{fitted.training.seconds:.1f} s",
-        f"  {counts['train']:,} rows trained, {counts['stop']:,} decided when to stop "
-        f"(epoch {max(e['epoch'] for e in history if e['best'])} of {len(history)}, loss {best:.4f})",
+        f"  {counts['train']:,} rows trained, {counts['stop']:,} decided when to stop ({_kept(history)})",
     ]
     if schema.groups:
         objects = ", ".join(f"{g.name} ({len(g.slots)} slots of {len(g.slots[0])} columns)" for g in schema.groups)

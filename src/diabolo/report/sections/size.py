@@ -47,8 +47,8 @@ def _advice(e: Evidence, sizes: LatentSizes) -> str:
 
 
 def _recommendation(sizes: LatentSizes, k: int, active: int | None) -> str:
-    """One sentence on the size, by the quick refits where there are some, else by principal components."""
-    curve, whose = (sizes.refits, "quick refits") if len(sizes.refits) > 1 else (sizes.pca, "principal components")
+    """One sentence on the size, by other sizes of the model where there are some, else by principal components."""
+    curve, whose = (sizes.refits, sizes.kind) if len(sizes.refits) > 1 else (sizes.pca, "principal components")
     if active is not None and active < k:
         return (
             f"Only {active} of the {k} {'carries' if active == 1 else 'carry'} a tenth of a bit or more: the model has "
@@ -71,7 +71,7 @@ def _recommendation(sizes: LatentSizes, k: int, active: int | None) -> str:
 
 
 def _curve(sizes: LatentSizes, key: str, title: str, label: str) -> Html:
-    series = [(sizes.pca, "c2", "principal components"), (sizes.refits, "c3", "quick refits")]
+    series = [(sizes.pca, "c2", "principal components"), (sizes.refits, "c3", sizes.kind)]
     every = [getattr(p, key) for s, _, _ in series for p in s] + [getattr(sizes.own, key)]
     ks = [p.k for s, _, _ in series for p in s] + [sizes.own.k]
     low, high = (0.0, 1.0) if key == "explained" else (0.4, 1.0) if key == "detection" else (0.0, max(every) * 1.08)
@@ -92,7 +92,7 @@ def _curve(sizes: LatentSizes, key: str, title: str, label: str) -> Html:
         (who, number(p.k), *_row(p))
         for who, points in (
             ("this model", [sizes.own]),
-            ("quick refits", sizes.refits),
+            (sizes.kind, sizes.refits),
             ("principal components", sizes.pca),
         )
         for p in points

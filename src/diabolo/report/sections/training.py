@@ -36,6 +36,15 @@ class TrainingSection(PageSection):
             f"{len(history)} epochs in {seconds:.1f}\N{NO-BREAK SPACE}s; the weights kept are those of epoch "
             f"{best['epoch']}, with {number(best['validation'])} nats per row on the stop rows."
         )
+        linear = best.get("linear")
+        if linear is not None and best["best"]:
+            gain = number(linear - best["validation"])
+            lead += f" The linear part by itself has {number(linear)}: the network gains {gain}."
+        elif linear is not None:
+            lead = (
+                f"{len(history)} epochs in {seconds:.1f}\N{NO-BREAK SPACE}s, none better than the linear part that the "
+                f"fit began at, with {number(linear)} nats per row on the stop rows: that is kept."
+            )
         return Shown(lead, [grid(_loss(history, best), _terms(history))])
 
 
