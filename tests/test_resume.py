@@ -46,6 +46,13 @@ class Interrupting(Checkpoint):
 
 COMMON = {"hidden": (8,), "latent_dim": 2, "epochs": 4, "slots": {"e": 2}}
 VAE = {"latent": "gaussian", "regularizer": "kl"}
+MASKED = {
+    "corruption": {"name": "mask", "rate": "any"},
+    "nested": 0.2,
+    "factors": 4,
+    "likelihood": "flexible",
+    "network": "residual",
+}
 CASES = {
     "vae": (VAE | {"warmup": 2}, ()),
     "noise": ({"corruption": "gaussian"}, ()),
@@ -54,6 +61,8 @@ CASES = {
     "patience": ({"patience": 1, "learning_rate": 0.05, "schedule": "constant"}, ()),
     "members": (VAE | {"corruption": "gaussian"}, (3,)),
     "members of members": ({"corruption": "mask", "patience": 2}, (2, 2)),
+    "hidden cells": (MASKED, ()),
+    "hidden cells of members": (MASKED | VAE, (2,)),
 }
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,8 +31,15 @@ CHECKPOINT = FileKind("diabolo-checkpoint", "1", ("fit",), "checkpoint", Checkpo
 FIRST, EVERY = 1.0, 10.0
 #: A checkpoint waits until training has taken this many times as long as the last one took to write.
 PATIENCE = 50
-#: Types of an epoch's numbers, which are doubles in the file.
-TYPES = {"int": int, "float": float, "bool": bool}
+
+
+#: What makes each of an epoch's numbers, by its type, of the double in the file.
+TYPES: dict[str, Callable[[float], Any]] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "float | None": lambda value: None if math.isnan(value) else value,
+}
 
 
 @dataclasses.dataclass
