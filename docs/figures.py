@@ -389,6 +389,22 @@ def samples(plt: Any, n: dict[str, Any]) -> Any:
     )
 
 
+@figure("19-masking")
+def masking(plt: Any, n: dict[str, Any]) -> Any:
+    fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharex=True, sharey=True)
+    truth = n["X_new"][:150, 0]
+    for ax, (name, law), color in zip(axes, n["laws"].items(), (GREY, BLUE), strict=True):
+        low, middle, high = law.quantile([0.05, 0.5, 0.95])[:150].T
+        ax.errorbar(
+            truth, middle, np.abs([middle - low, high - middle]), fmt="o", ms=2.5, lw=0.8, color=color, alpha=0.7
+        )
+        ends = [truth.min(), truth.max()]
+        ax.plot(ends, ends, color=RED, lw=1)
+        ax.set(title={"linear": "linear part alone", "masked": "with the network"}[name], xlabel="first column")
+    axes[0].set_ylabel("its law given the others")
+    return fig
+
+
 @figure("18-overcomplete")
 def overcomplete(plt: Any, n: dict[str, Any]) -> Any:
     fig, axes = plt.subplots(1, 3, figsize=(7.6, 2.3), sharey=True)

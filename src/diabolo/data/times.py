@@ -130,8 +130,8 @@ def step_of(seconds: np.ndarray, zone: str) -> float:
 def on_steps(seconds: np.ndarray, step: float, zone: str) -> np.ndarray:
     """The nearest dates on a step, [n].
 
-    >>> on_steps(np.array([86400.4, 12.6]), 1.0, "")
-    array([86400.,    13.])
+    >>> on_steps(np.array([86400.4, 12.6]), 1.0, "").tolist()
+    [86400.0, 13.0]
     """
     if step < 1:
         whole = np.floor(seconds)

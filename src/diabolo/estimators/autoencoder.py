@@ -131,7 +131,7 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
 
     def transform(self, X: TableLike) -> np.ndarray:
         """The posterior mean μ(x), [n, K], in X's float type; NaN for a row that cannot be encoded."""
-        return encoded(self.model_, self._known(X).values).mean
+        return encoded(self.model_, self._table(X).values).mean
 
     def posterior_std(self, X: TableLike) -> np.ndarray:
         """σ(x) of q(z|x) = N(μ(x), diag σ²(x)), [n, K], in X's float type; NaN for a row that cannot be encoded.
@@ -145,7 +145,7 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
         >>> Autoencoder(latent="gaussian", latent_dim=1, epochs=5).fit(X).posterior_std(X).shape
         (200, 1)
         """
-        return cast(np.ndarray, encoded(self.model_, self._known(X).values, std=True).std)
+        return cast(np.ndarray, encoded(self.model_, self._table(X).values, std=True).std)
 
     def inverse_transform(self, X: TableLike) -> np.ndarray:
         """E[x|z] in original units, [n, C] or images, float64, for codes [n, K]; NaN for a code that is not finite.
@@ -171,7 +171,7 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
         Raises:
             ConfigError: draws is not a whole number from 1 up, or the latent is too wide to fill in cells.
         """
-        table, schema = self._known(X), self.model_.encoding.schema
+        table, schema = self._table(X), self.model_.encoding.schema
         seed, given = seed_of(random_state), (self.model_, table.values, draws)
         generator = torch.Generator().manual_seed(seed)
         out = filled(*given, seed) if only_missing else reconstructed(*given, generator)
@@ -190,7 +190,7 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
             ConfigError: an unknown score, or one that needs more than the autoencoder has: a latent with a width, rows
                 or members that a detector keeps.
         """
-        return score_table(Reference(self.model_), self._known(X).values, [score])[score]
+        return score_table(Reference(self.model_), self._table(X).values, [score])[score]
 
     def score_samples(self, X: TableLike) -> np.ndarray:
         """−anomaly_score, scikit-learn's sign: up = more normal."""
@@ -199,7 +199,7 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
     def score(self, X: TableLike, y: object = None) -> float:
         """Mean log-density per row in nats (its lower bound for a Gaussian latent); for model selection."""
         name = density(self.model_)
-        return -float(np.mean(score_table(Reference(self.model_), self._known(X).values, [name])[name]))
+        return -float(np.mean(score_table(Reference(self.model_), self._table(X).values, [name])[name]))
 
     def sample(
         self,
@@ -243,7 +243,7 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
         Raises:
             DataError: fewer than ten rows of X are new to the autoencoder.
         """
-        known, rows = self.fitted_.row_hashes, self._known(X).values
+        known, rows = self.fitted_.row_hashes, self._table(X).values
         return judge(self.sampler_, known, rows, n, seed_of(random_state), method)
 
     def interpolate(self, a: TableLike, b: TableLike, steps: int = 10) -> np.ndarray:

@@ -25,7 +25,7 @@ class HasConditionals:
 
     model_: Model
 
-    def _known(self, X: TableLike) -> Table:
+    def _table(self, X: TableLike) -> Table:
         check_is_fitted(self, "model_")
         return matched(as_table(X), self.model_.encoding.schema, type(self).__name__)
 
@@ -52,7 +52,7 @@ class HasConditionals:
         >>> law.mean().shape, law.quantile([0.1, 0.9]).shape, law.log_prob().shape
         ((5,), (5, 2), (5,))
         """
-        table = self._known(X)
+        table = self._table(X)
         found = laws(self.model_, table.values, None if columns is None else self._positions(columns))
         return {law.name: law for law in found.values()}
 
@@ -94,7 +94,7 @@ class HasConditionals:
         """
         if not isinstance(orders, (int, np.integer)) or orders < 1:
             raise ConfigError(f"orders = {orders!r}; allowed are whole numbers from 1 up")
-        table, model = self._known(X), self.model_
+        table, model = self._table(X), self.model_
         names = model.encoding.schema.output_names
         out = np.empty((len(table), len(names)))
         with torch.inference_mode():
