@@ -449,3 +449,19 @@ def test_a_table_that_no_network_helps_says_so():
     ae = MaskedAutoencoder(**STILL, likelihood={"name": "gaussian", "sigma": "decoded"}).fit(X)
     assert ae.history_[-1]["linear"] <= ae.history_[-1]["validation"]
     assert ae.history_[-1]["best"] is False
+
+
+def test_explanations_judge_each_column_given_the_others():
+    """A cell that breaks the relation is named, though the code of the row has seen it."""
+    from diabolo import AnomalyDetector
+
+    X, S = gaussian_table(3000, noise=0.2)
+    det = AnomalyDetector(MaskedAutoencoder(**STILL, likelihood={"name": "gaussian", "sigma": "decoded"})).fit(X)
+    rows = gaussian_table(6, seed=5, noise=0.2)[0]
+    rows[np.arange(6), np.arange(6)] += 4.0
+    for i, said in enumerate(det.explain(rows)):
+        first = said.columns[0]
+        assert first.column == f"x{i}"
+        others = [j for j in range(6) if j != i]
+        mean = rows[i, others] @ np.linalg.solve(S[np.ix_(others, others)], S[others, i])
+        assert abs(first.expected - mean) < 0.4

@@ -8,6 +8,7 @@ import torch
 from diabolo.data.tiles import TILE, padded
 from diabolo.detect.conformal import Calibration
 from diabolo.model.autoencoder import Model
+from diabolo.model.chain import judges_by_others, others_nll
 from diabolo.threads import threads_for
 
 __all__ = ["MOST_CELLS", "MOST_ROWS", "ColumnCalibration", "column_costs"]
@@ -19,6 +20,8 @@ MOST_ROWS, MOST_CELLS = 2_000, 1 << 20
 def column_costs(model: Model, values: np.ndarray) -> np.ndarray:
     """−log p(x_j | z) at the posterior mean, nats, in original units: [n, C] float32 for the table's C columns.
 
+    Of a masked autoencoder of at most 64 columns it is −log p(x_j | the other cells): its code of a row never sees the column that it judges.
+
     An absent cell costs 0, a missing one as in `Model.column_nll`; a cost that is not finite is +inf.
 
     Args:
@@ -28,7 +31,10 @@ def column_costs(model: Model, values: np.ndarray) -> np.ndarray:
     with torch.inference_mode(), threads_for(TILE * model.multiply_adds):
         for part, tile in padded(values):
             rows = model.encoding.encode(tile)
-            cost = model.column_nll(model.decode(model.posterior(rows).mean), rows)
+            if judges_by_others(model):
+                cost = others_nll(model, rows)
+            else:
+                cost = model.column_nll(model.decode(model.posterior(rows).mean), rows)
             if model.lead:
                 cost = cost.reshape(-1, *cost.shape[-2:]).mean(0)
             cost = cost[: part.stop - part.start, : values.shape[1]]

@@ -18,6 +18,7 @@ from diabolo.detect.columns import column_costs
 from diabolo.detect.repair import MOST_COLUMNS, Neighborhood, Repair, repairs
 from diabolo.errors import CalibrationError, ConfigError
 from diabolo.model.autoencoder import Model
+from diabolo.model.chain import judges_by_others, others_mean
 
 __all__ = ["ColumnPart", "Explanation", "Neighbor", "explain", "leading", "plain_rows", "seen_rows"]
 
@@ -241,6 +242,9 @@ def _suspects(detector: Calibrated, values: np.ndarray) -> list[np.ndarray]:
 
 
 def _expected(model: Model, values: np.ndarray) -> np.ndarray:
+    """The value of each cell that the model expects: given the others of a masked one, else the reconstruction."""
+    if judges_by_others(model):
+        return others_mean(model, values)
     with torch.inference_mode():
         rows = model.encoding.encode(torch.from_numpy(np.array(values)))
         mean = model.mean_values(model.decode(model.posterior(rows).mean))

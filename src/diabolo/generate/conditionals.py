@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from diabolo.errors import ConfigError
 from diabolo.generate.decoding import within
 from diabolo.generate.methods import Method, Sampler, methods
-from diabolo.model.chain import drawn_rows
+from diabolo.model.sequential import drawn_rows
 
 
 @methods.register("masked")

@@ -10,9 +10,9 @@ from diabolo.data.tiles import TILE, padded, tiles
 from diabolo.errors import ConfigError
 from diabolo.generate.decoding import with_noise, within
 from diabolo.model.autoencoder import Model
-from diabolo.model.chain import fill_draw, fill_theta
 from diabolo.model.codes import without_code
 from diabolo.model.conditional import conditional, rows_at_once
+from diabolo.model.sequential import fill_draw, fill_theta
 
 __all__ = ["check_draws", "filled", "filled_in_words", "reconstructed"]
 

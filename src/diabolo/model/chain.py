@@ -1,4 +1,4 @@
-"""Conditionals of a masked model: each variable given the others, densities by the chain rule, draws one by one.
+"""Conditionals of a masked model: each variable given the others, and densities by the chain rule.
 
     p(x) = Π_k p(x_k | x_before)    for any order of the variables; the model gives every factor
 
@@ -8,7 +8,7 @@ Passes are over tiles of rows, all rows of a tile in the same order of variables
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +21,17 @@ from diabolo.model.laws import Law
 from diabolo.model.masking import variables_there
 from diabolo.model.variables import Variable, masking_of, variables
 
-__all__ = ["chain_nll", "drawn_rows", "fill_draw", "fill_theta", "laws", "leave_one_out", "orders_of", "parents_first"]
+__all__ = [
+    "by_head",
+    "chain_nll",
+    "judges_by_others",
+    "laws",
+    "leave_one_out",
+    "orders_of",
+    "others_mean",
+    "others_nll",
+    "parents_first",
+]
 
 #: Variables that are priced one by one; more come in blocks, each given the blocks before it.
 MOST_STEPS = 64
@@ -125,6 +135,35 @@ def leave_one_out(
             use(v, v.law(clipped, seen))
 
 
+def judges_by_others(model: Model) -> bool:
+    """Whether each column of rows is judged given the others: by a masked model of few enough, for it costs a pass
+    each.
+    """
+    return model.masking is not None and not model.lead and model.masking.variables <= MOST_STEPS
+
+
+def others_nll(model: Model, rows: Encoded) -> Tensor:
+    """−log p(x_c | the other cells) by output column [B, C], nats, in original units; as `Model.column_nll`."""
+    there = variables_there(rows, masking_of(model).variables)
+    cost = torch.zeros(len(rows), there.shape[1])
+
+    def keep(v: Variable, theta: Tensor) -> None:
+        cost[:, v.number] = v.nll(theta, rows)
+
+    leave_one_out(model, rows, None, keep)
+    return model.priced(by_head(model, torch.where(there, cost, 0.0)), rows)
+
+
+def others_mean(model: Model, values: np.ndarray) -> np.ndarray:
+    """E[x_c | all other cells of the row] of rows [n, C] in the schema's order and levels, [n, C] float64."""
+    schema = model.encoding.schema
+    out = np.tile([c.low if c.kind == "constant" else np.nan for c in schema.columns], (len(values), 1))
+    for column, law in laws(model, values).items():
+        if column < out.shape[1]:
+            out[:, column] = law.mean()
+    return out
+
+
 def laws(model: Model, values: np.ndarray, columns: Iterable[int] | None = None) -> dict[int, Law]:
     """The law of each column given the other cells of its row, by output column.
 
@@ -152,119 +191,3 @@ def laws(model: Model, values: np.ndarray, columns: Iterable[int] | None = None)
         own = [torch.cat(list(tensors)) for tensors in zip(*(p[1:] for p in found), strict=True)]
         out[column] = Law(found[0][0], *own)
     return out
-
-
-def fill_theta(model: Model, rows: Encoded) -> Tensor:
-    """theta [B, width] of all columns given the cells that rows have, as if the missing ones were there."""
-    return model.predict(_as_if_there(model, rows), variables_there(rows, masking_of(model).variables))
-
-
-def fill_draw(model: Model, rows: Encoded, generator: torch.Generator) -> Tensor:
-    """Rows [B, C] in original units whose missing cells are drawn one after the other, in a random order."""
-    there = variables_there(rows, masking_of(model).variables)
-    order = parents_first(model, torch.randperm(there.shape[1], generator=generator).tolist())
-    skip = ~there
-    if rows.missing is not None:
-        cells = model.encoding.cells
-        skip[:, : len(cells)] &= ~rows.missing[:, cells]
-    return model.encoding.values_of(drawn(model, _as_if_there(model, rows), there, order, generator, skip)[0])
-
-
-def _as_if_there(model: Model, rows: Encoded) -> Encoded:
-    """Rows that say of every cell that it is there."""
-    x = rows.x.clone()
-    for block in model.encoding.blocks:
-        if block.kind == "missing":
-            x[:, block.start : block.stop] = 0.0
-    return Encoded(x, rows.present)
-
-
-def drawn_rows(model: Model, n: int, given: Mapping[int, float], generator: torch.Generator) -> Tensor:
-    """n rows [n, C] in original units, all drawn in one random order of the variables.
-
-    Args:
-        given: cells by column of the table, which every row has and whose values the others are drawn given; NaN for a
-            missing one.
-    """
-    encoding = model.encoding
-    order = parents_first(model, torch.randperm(masking_of(model).variables, generator=generator).tolist())
-    columns = len(encoding.schema.columns)
-    cells = torch.full((1, columns), torch.nan, dtype=torch.float64)
-    for c, value in given.items():
-        cells[0, c] = value
-    first = encoding.encode(cells).rows(torch.zeros(n, dtype=torch.int64))
-    seen = torch.zeros(n, len(order), dtype=torch.bool)
-    gaps = encoding.parents[1]
-    for c in given:
-        if c in encoding.cells:
-            v = encoding.cells.index(c)
-            seen[:, v] = not math.isnan(given[c])
-            if gaps[v] != v:
-                seen[:, gaps[v]] = True
-    x = torch.where(seen[:, encoding.variable_of_input], first.x, 0.0)
-    skip = seen.new_zeros(seen.shape)
-    for c in (c for c in given if math.isnan(given[c]) and c in encoding.cells):
-        skip[:, encoding.cells.index(c)] = True
-    values = encoding.values_of(drawn(model, Encoded(x), seen, order, generator, skip)[0])
-    for c, value in given.items():
-        values[:, c] = value
-    return values
-
-
-def drawn(
-    model: Model,
-    rows: Encoded,
-    seen: Tensor,
-    order: Sequence[int],
-    generator: torch.Generator,
-    skip: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Inputs [B, D] with every variable that is not `seen` [B, V] drawn in this order, each given those before it.
-
-    Args:
-        rows: their seen variables are kept.
-        order: parents first.
-        skip: [B, V] variables that stay unknown, as cells of empty slots.
-
-    Returns:
-        Inputs, and which variables are known now.
-    """
-    found = variables(model)
-    x, seen = rows.clipped(model.encoding.clip).x.clone(), seen.clone()
-    raw = rows.x.clone()
-    slots, gaps = model.encoding.parents
-    skip = torch.zeros_like(seen) if skip is None else skip.clone()
-    for v in order:
-        todo = torch.nonzero(~seen[:, v] & ~skip[:, v]).squeeze(-1)
-        variable = found[v]
-        if len(todo):
-            some = Encoded(x[todo])
-            picked = variable.sample(variable.law(some, seen[todo]), generator)
-            part, true = x[todo], raw[todo]
-            variable.write(true, picked)
-            variable.write(
-                part, picked.clamp(-model.encoding.clip, model.encoding.clip) if _is_number(variable) else picked
-            )
-            x[todo], raw[todo] = part, true
-            seen[todo, v] = True
-        if variable.single.block.kind == "slots":
-            # Cells of slots that are empty are no cells.
-            filled = raw[:, variable.inputs] > 0.5
-            for cell in torch.nonzero(slots == v).flatten().tolist():
-                if cell != v:
-                    skip[:, cell] |= ~filled[:, _slot_of(model, variable, found[cell])]
-        elif variable.single.block.kind == "missing":
-            for cell in torch.nonzero(gaps == v).flatten().tolist():
-                if cell != v:
-                    skip[:, cell] |= raw[:, variable.inputs[0]] > 0.5
-    return raw, seen
-
-
-def _is_number(variable: Variable) -> bool:
-    return variable.single.block.kind in ("real", "integer", "count", "ordinal", "boolean")
-
-
-def _slot_of(model: Model, group: Variable, cell: Variable) -> int:
-    schema = model.encoding.schema
-    slots = schema.groups[group.column - len(schema.columns)].slots
-    return next(i for i, slot in enumerate(slots) if cell.column in slot)
