@@ -20,7 +20,7 @@ MOST_ROWS, MOST_CELLS = 2_000, 1 << 20
 def column_costs(model: Model, values: np.ndarray) -> np.ndarray:
     """−log p(x_j | z) at the posterior mean, nats, in original units: [n, C] float32 for the table's C columns.
 
-    Of a masked autoencoder of at most 64 columns it is −log p(x_j | the other cells): its code of a row never sees the column that it judges.
+    Of a masked autoencoder of at most 64 columns it is −log p(x_j | the other cells), of a code that has not seen x_j.
 
     An absent cell costs 0, a missing one as in `Model.column_nll`; a cost that is not finite is +inf.
 
