@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from diabolo.data.tiles import TILE, padded
+from diabolo.data.tiles import SMALL, TILE, padded
 from diabolo.detect.conformal import Calibration
 from diabolo.model.autoencoder import Model
 from diabolo.model.chain import judges_by_others, others_nll
@@ -29,7 +29,7 @@ def column_costs(model: Model, values: np.ndarray) -> np.ndarray:
     """
     out = np.empty(values.shape, np.float32)
     with torch.inference_mode(), threads_for(TILE * model.multiply_adds):
-        for part, tile in padded(values):
+        for part, tile in padded(values, SMALL if judges_by_others(model) else None):
             rows = model.encoding.encode(tile)
             if judges_by_others(model):
                 cost = others_nll(model, rows)

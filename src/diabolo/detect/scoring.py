@@ -10,6 +10,7 @@ import torch
 from diabolo.data.tiles import TILE
 from diabolo.detect.choice import check_score, score_of
 from diabolo.detect.reference import Reference
+from diabolo.detect.scores import Score
 from diabolo.detect.tiling import tiled
 from diabolo.threads import threads_for
 
@@ -38,18 +39,29 @@ def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) 
         check_score(reference, name)
     chosen = {n: score_of(n) for n in names}
     out = {n: np.empty(len(values), np.float64) for n in names}
-    multiples = {score.tile(reference) for score in chosen.values()}
-    multiple = multiples.pop() if len(multiples) == 1 else None
-    near = any("stored" in score.needs for score in chosen.values())
     with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
-        for part, rows in tiled(reference, values, near, multiple):
-            for name, score in chosen.items():
-                value = score(reference, rows)
-                if value.dim() > 1:
-                    value = value.double().reshape(-1, len(rows)).mean(0)
-                if rows.bad is not None:
-                    value = torch.where(rows.bad, torch.inf, value)
-                out[name][part] = value[: part.stop - part.start].numpy()
+        for multiple in dict.fromkeys(score.tile(reference) for score in chosen.values()):
+            alike = {n: s for n, s in chosen.items() if s.tile(reference) == multiple}
+            _score(reference, values, alike, multiple, out)
     for found in out.values():
         found[~np.isfinite(found)] = np.inf
     return out
+
+
+def _score(
+    reference: Reference,
+    values: np.ndarray,
+    chosen: dict[str, Score],
+    multiple: int | None,
+    out: dict[str, np.ndarray],
+) -> None:
+    """Scores that take tiles of one kind, written into `out`."""
+    near = any("stored" in score.needs for score in chosen.values())
+    for part, rows in tiled(reference, values, near, multiple):
+        for name, score in chosen.items():
+            value = score(reference, rows)
+            if value.dim() > 1:
+                value = value.double().reshape(-1, len(rows)).mean(0)
+            if rows.bad is not None:
+                value = torch.where(rows.bad, torch.inf, value)
+            out[name][part] = value[: part.stop - part.start].numpy()

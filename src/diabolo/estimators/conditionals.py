@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from diabolo.data.matching import matched
 from diabolo.data.table import Table, TableLike, as_table
-from diabolo.data.tiles import padded
+from diabolo.data.tiles import SMALL, padded
 from diabolo.errors import ColumnsError, ConfigError, nearest
 from diabolo.model.autoencoder import Model
 from diabolo.model.chain import chain_nll, laws, orders_of
@@ -100,7 +100,7 @@ class HasConditionals:
         with torch.inference_mode():
             found = orders_of(model, int(orders))
             given = self._variables(context)
-            for part, tile in padded(table.values):
+            for part, tile in padded(table.values, SMALL):
                 cost = chain_nll(model, model.encoding.encode(tile), found, given)
                 out[part] = cost[: part.stop - part.start].double().numpy()
         if by_column:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded
-from diabolo.data.tiles import padded
+from diabolo.data.tiles import SMALL, padded
 from diabolo.model.autoencoder import Model
 from diabolo.model.laws import Law
 from diabolo.model.masking import variables_there
@@ -70,10 +70,15 @@ def chain_nll(model: Model, rows: Encoded, orders: Sequence[Sequence[int]], give
         orders: of the variables.
         given: variables that are known from the start and cost nothing.
     """
+    # Pieces of one size, whatever the tile: a row's products have the same shape each time.
+    pieces = [rows.rows(slice(i, i + SMALL)) for i in range(0, len(rows), SMALL)]
+    return torch.cat([_chain_nll(model, piece, orders, set(given)) for piece in pieces])
+
+
+def _chain_nll(model: Model, rows: Encoded, orders: Sequence[Sequence[int]], known: set[int]) -> Tensor:
     found = variables(model)
     clipped = rows.clipped(model.encoding.clip)
     there = variables_there(rows, len(found))
-    known = set(given)
     costs = []
     for order in orders:
         seen = torch.zeros_like(there)
@@ -176,7 +181,7 @@ def laws(model: Model, values: np.ndarray, columns: Iterable[int] | None = None)
     masking_of(model)
     parts: dict[int, list[tuple[Variable, Tensor, Tensor, Tensor]]] = {}
     with torch.inference_mode():
-        for part, tile in padded(values):
+        for part, tile in padded(values, SMALL):
             rows, size = model.encoding.encode(tile), part.stop - part.start
             there = variables_there(rows, len(model.encoding.parents[0]))
 

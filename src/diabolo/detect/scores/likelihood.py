@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded
+from diabolo.data.tiles import SMALL
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores.base import ByColumn, Score, mean_theta, scores
 from diabolo.model.chain import chain_nll, orders_of
@@ -27,6 +28,9 @@ class NegativeLogLikelihood(ByColumn):
 
     That knows every column given others, and its density is the chain rule's, by an order and its reverse.
     """
+
+    def tile(self, reference: Reference) -> int | None:
+        return SMALL if reference.model.masking is not None and not reference.model.lead else None
 
     def columns(self, reference: Reference, rows: Encoded) -> Tensor:
         if reference.model.masking is not None and not reference.model.lead:
