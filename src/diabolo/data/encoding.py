@@ -134,9 +134,6 @@ class Encoding:
         self.cells = [*self.scaled, *self.angle, *self.boolean, *self.categorical]
         self._plain = self.scaled == list(range(len(schema.columns))) and not schema.groups
         self._plain &= not self.count and not self.ordinal
-        #: Of all variables, cells first, then the counts of slot groups, then whether nullable cells are missing, the
-        #: one that must be known before it: a cell's slot group, or whether it is missing; itself where there is none.
-        self.parents = self._parents()
         constants = [schema.columns[i] for i in self.constant]
         #: NaN for one that was never there: any value is a change.
         self._const_value = [c.low if c.missing < 1 else float("nan") for c in constants]
@@ -163,15 +160,21 @@ class Encoding:
                 start, cell = start + width, cell + len(columns)
         return blocks
 
-    def _parents(self) -> tuple[Tensor, Tensor]:
+    @functools.cached_property
+    def parents(self) -> tuple[Tensor, Tensor]:
+        """Of each variable the one that must be known before it: its slot group, and whether it is missing.
+
+        Variables are cells first, then the counts of slot groups, then whether nullable cells are missing. One that
+        needs none has itself.
+        """
         groups, n = self.schema.groups, len(self.cells)
-        by_slot, by_gap = torch.arange(n + len(groups) + len(self.nullable)), None
-        by_gap = by_slot.clone()
+        by_slot = torch.arange(n + len(groups) + len(self.nullable))
+        by_gap, place = by_slot.clone(), {c: i for i, c in enumerate(self.cells)}
         for g, group in enumerate(groups):
-            for c in (c for slot in group.slots for c in slot if c in self.cells):
-                by_slot[self.cells.index(c)] = n + g
+            for c in (c for slot in group.slots for c in slot if c in place):
+                by_slot[place[c]] = n + g
         for i, c in enumerate(self.nullable):
-            by_gap[self.cells.index(c)] = n + len(groups) + i
+            by_gap[place[c]] = n + len(groups) + i
         return by_slot, by_gap
 
     @functools.cached_property
