@@ -449,3 +449,23 @@ def test_text_is_read_by_the_models_dialect(folder, here):
     assert (here / "whole.csv").read_bytes() == (here / "back.csv").read_bytes()
     assert list(pd.read_csv("back.csv").columns) == ["price", "width", "colour"]
     assert schema_of("back.csv")[0].names == ["price", "width", "colour"]
+
+
+def test_rows_of_codes_have_the_types_of_the_fit(here):
+    """Whole numbers with gaps, truth values and the order of a category, as drawn rows have them."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "n": pd.array(rng.integers(0, 9, 200), "Int64"),
+            "yes": pd.array(rng.random(200) < 0.5, "boolean"),
+            "size": pd.Categorical(rng.choice(["lo", "mid", "hi"], 200), ["lo", "mid", "hi"], ordered=True),
+        }
+    )
+    frame.loc[:20, "n"] = pd.NA
+    frame.to_parquet("x.parquet")
+    done("fit", "x.parquet", "-o", "m.diabolo", "--only", "main", "--epochs", 1, "-q")
+    done("reconstruct", "m.diabolo", "x.parquet", "-o", "r.parquet", "--draws", 2, "-q")
+    back = pd.read_parquet("r.parquet").drop(columns=["row", "draw"])
+    assert back.dtypes.astype(str).to_dict() == frame.dtypes.astype(str).to_dict()
+    assert back["size"].cat.ordered
+    assert list(back["size"].cat.categories) == ["lo", "mid", "hi"]

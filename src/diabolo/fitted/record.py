@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from annotated_types import Ge
 from diabolo.cards import Count
 from diabolo.data.dtypes import mean_type
 from diabolo.data.encoding import Encoding
+from diabolo.data.formats import shape_metadata
 from diabolo.data.roles import ROLES, GivenRoles, RoleRule
 from diabolo.data.table import Container, TableOut, from_values
 from diabolo.data.types import Types
@@ -19,6 +21,9 @@ from diabolo.model.autoencoder import Model
 from diabolo.train.online import Pace
 from diabolo.train.robust import Suspects, belonging
 from diabolo.version import versions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Apart", "Fitted", "Input", "Roles", "Training", "most_kept", "scorable"]
 
@@ -128,6 +133,18 @@ class Fitted:
         return from_values(
             cells, schema.names, dtypes, container, schema.levels, shape if container == "numpy" else None, types
         )
+
+    def arrow_like_fit(self, mean: bool) -> tuple[pa.Schema, Callable[[np.ndarray], list[pa.Array]]]:
+        """The Arrow schema of such rows, and what makes the columns of cells [n, C]; see `like_fit`."""
+        table: Any = self.like_fit(np.empty((0, len(self.model.encoding.schema.columns))), mean, "arrow")
+        shape = shape_metadata(self.model.encoding.schema.row_shape)
+        schema = table.schema if shape is None else table.schema.with_metadata(shape)
+
+        def columns(cells: np.ndarray) -> list[pa.Array]:
+            made: Any = self.like_fit(cells, mean, "arrow")
+            return [c.combine_chunks().cast(f.type) for c, f in zip(made.columns, schema, strict=True)]
+
+        return schema, columns
 
     def belongs(self, values: np.ndarray) -> np.ndarray:
         """Which rows [n, C] a robust fit takes for normal ones, [n] bool; all of them after any other fit."""

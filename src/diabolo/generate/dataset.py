@@ -14,9 +14,9 @@ from diabolo.data.dtypes import TEXT, arrow_dtype, meaning
 from diabolo.data.formats import Data, schema_of
 from diabolo.data.keeping import with_kept
 from diabolo.data.reading import check_columns, chunks, ordered_chunks, regrouped
-from diabolo.data.restoring import restorer
 from diabolo.data.tiles import TILE
 from diabolo.errors import ConfigError, DataError
+from diabolo.fitted.record import Fitted
 from diabolo.generate.filling import reconstructed
 from diabolo.model.autoencoder import Model
 from diabolo.model.codes import decoded, encoded, unreadable
@@ -114,7 +114,7 @@ def codes_in(model: Model, data: Data) -> tuple[list[str], list[str]]:
 
 
 def decoded_rows_of(
-    model: Model, data: Data, names: Sequence[str], passed: Passed, kept: Sequence[str] = ()
+    fitted: Fitted, data: Data, names: Sequence[str], passed: Passed, kept: Sequence[str] = ()
 ) -> Batches:
     """E[x|z] of a dataset of codes, in the columns of the fit.
 
@@ -122,20 +122,20 @@ def decoded_rows_of(
         names: of the codes' columns, z_0 first.
         kept: columns of the data that are carried before the rows.
     """
-    rows, batch_of = restorer(model.encoding.schema, mean=True)
+    rows, columns_of = fitted.arrow_like_fit(mean=True)
     schema = with_kept(rows, data, kept, 0)
 
     def batches() -> Iterator[pa.RecordBatch]:
         for table, cells in chunks(data, names, kept):
-            values = decoded(model, table.values)
+            values = decoded(fitted.model, table.values)
             passed.add(unreadable(table.values), lambda _: "a number is missing or infinite")
-            yield pa.record_batch([*(cells[n] for n in kept), *batch_of(values).columns], schema=schema)
+            yield pa.record_batch([*(cells[n] for n in kept), *columns_of(values)], schema=schema)
 
     return schema, batches()
 
 
 def reconstructed_rows_of(
-    model: Model, data: Data, draws: int | None, seed: int, passed: Passed, kept: Sequence[str] = ()
+    fitted: Fitted, data: Data, draws: int | None, seed: int, passed: Passed, kept: Sequence[str] = ()
 ) -> Batches:
     """Reconstructions of a dataset's rows in the columns of the fit; see `Autoencoder.reconstruct`.
 
@@ -148,8 +148,9 @@ def reconstructed_rows_of(
     Raises:
         ConfigError: the table has a column row or draw, and there are draws.
     """
-    known, k = model.encoding.schema, draws or 1
-    rows, batch_of = restorer(known, mean=draws is None)
+    model, k = fitted.model, draws or 1
+    known = model.encoding.schema
+    rows, columns_of = fitted.arrow_like_fit(mean=draws is None)
     numbers = [] if draws is None else [pa.field(n, pa.int64(), metadata=NUMBERED) for n in ("row", "draw")]
     for field in numbers:
         if field.name in known.names:
@@ -167,7 +168,7 @@ def reconstructed_rows_of(
             none = np.isnan(out).all(axis=(0, 2))
             none[none] = unreadable(encoded(model, values[none]).mean)
             passed.add(none, _why(model, values))
-            own = batch_of(out.transpose(1, 0, 2).reshape(k * n, -1)).columns
+            own = columns_of(out.transpose(1, 0, 2).reshape(k * n, -1))
             which = np.repeat(np.arange(n), k)
             first = [] if draws is None else [pa.array(place + which), pa.array(np.tile(np.arange(k), n))]
             beside = [cells[name] if k == 1 else cells[name].take(pa.array(which)) for name in kept]

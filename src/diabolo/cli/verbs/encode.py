@@ -74,10 +74,10 @@ def decode(
     from diabolo.generate.dataset import codes_in, decoded_rows_of
 
     _check(out, model, data)
-    net = ModelFile(model, own_network).autoencoder.model
-    names, others = codes_in(net, data)
-    kept = kept_names(data, keep, net.encoding.schema.names)
-    passed = _written(out, "decoding", data, lambda p: decoded_rows_of(net, data, names, p, kept))
+    fitted = ModelFile(model, own_network).autoencoder
+    names, others = codes_in(fitted.model, data)
+    kept = kept_names(data, keep, fitted.model.encoding.schema.names)
+    passed = _written(out, "decoding", data, lambda p: decoded_rows_of(fitted, data, names, p, kept))
     if quiet:
         return
     _say(passed, f"{out}: {passed.rows:,} rows decoded", "codes are none and have no row")
@@ -107,11 +107,12 @@ def reconstruct(
     if draws is not None:
         check_named(out, "draws have the columns row and draw")
     _check(out, model, data)
-    net = ModelFile(model, own_network).autoencoder.model
-    source = as_fitted(data, net.encoding.schema)
-    own = [*net.encoding.schema.names, *([] if draws is None else ["row", "draw"])]
+    fitted = ModelFile(model, own_network).autoencoder
+    known = fitted.model.encoding.schema
+    source = as_fitted(data, known)
+    own = [*known.names, *([] if draws is None else ["row", "draw"])]
     kept = kept_names(source, keep, own)
-    made = functools.partial(reconstructed_rows_of, net, source, draws, seed, kept=kept)
+    made = functools.partial(reconstructed_rows_of, fitted, source, draws, seed, kept=kept)
     passed = _written(out, "reconstructing", source, made)
     if not quiet:
         done = "reconstructed" if draws is None else f"reconstructed {draws:,} times"

@@ -38,7 +38,7 @@ def sample(
     import pyarrow as pa
 
     from diabolo.cli.console import Progress, check_apart, say
-    from diabolo.data.formats import check_writable, shape_metadata, write_batches
+    from diabolo.data.formats import check_writable, write_batches
     from diabolo.file.model_file import ModelFile
     from diabolo.generate.drawing import draw
 
@@ -50,26 +50,17 @@ def sample(
     check_apart(out, model, *([] if against is None else [against]))
     check_writable(out)
     file = ModelFile(model, own_network)
-    sampler, fitted = file.generator, file.autoencoder
-    known = fitted.model.encoding.schema
-
+    sampler = file.generator
+    schema, columns_of = file.autoencoder.arrow_like_fit(mean)
     doubts: dict[str, None] = {}
-
-    def drawn(rows: int, start: int) -> Any:
-        from_seed = seed + (start // PIECE << 32)
-        cells = draw(sampler, rows, from_seed, mean, method, conditions, start, tell=doubts.setdefault)
-        return fitted.like_fit(cells, mean, "arrow")
-
-    schema, shape = drawn(1, 0).schema, known.row_shape
-    if shape is not None:
-        schema = schema.with_metadata(shape_metadata(shape))
     progress = Progress("sampling", n)
 
     def batches() -> Any:
         for start in range(0, n, PIECE):
-            table = drawn(min(PIECE, n - start), start)
-            progress.add(table.num_rows)
-            yield from (pa.record_batch(b.columns, schema=schema) for b in table.to_batches())
+            rows, from_seed = min(PIECE, n - start), seed + (start // PIECE << 32)
+            cells = draw(sampler, rows, from_seed, mean, method, conditions, start, tell=doubts.setdefault)
+            progress.add(rows)
+            yield pa.record_batch(columns_of(cells), schema=schema)
 
     write_batches(out, schema, batches())
     progress.end()
