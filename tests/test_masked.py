@@ -290,6 +290,38 @@ def test_slots_are_filled_from_the_first_on():
     assert np.isfinite(ae.nll(X)).all()
 
 
+def test_a_given_cell_of_an_object_makes_it_be_there():
+    ae = MaskedAutoencoder(**SMALL, slots={"e": 2}).fit(slot_table())
+    with_two = ae.sample(100, given={"e2_pt": 2.0}, method="masked")
+    assert (with_two[["e1_pt", "e2_pt"]] != 0).all().all()
+    assert (with_two["e2_eta"] != 0).all()
+    without = ae.sample(100, given={"e1_pt": 0.0}, method="masked")
+    assert (without.filter(like="e") == 0).drop(columns="met").all().all()
+
+
+def test_rows_that_cannot_be_scored_are_marked():
+    X = mixed_table().drop(columns=["whole", "yes"])
+    ae = MaskedAutoencoder(**SMALL).fit(X)
+    bad = X.iloc[:4].copy()
+    bad.loc[bad.index[0], "a"] = np.inf
+    bad.iloc[1] = None
+    bad.loc[bad.index[2], "word"] = "never seen"
+    nll = ae.nll(bad)
+    assert np.isposinf(nll[:2]).all()
+    assert np.isfinite(nll[2:]).all()
+    np.testing.assert_allclose(ae.anomaly_score(bad), nll, rtol=1e-6)
+
+
+def test_quantiles_of_whole_numbers_are_whole():
+    X = mixed_table()
+    law = MaskedAutoencoder(**SMALL).fit(X).conditional(X[:50], ["whole"])["whole"]
+    found = law.quantile([0.1, 0.5, 0.9])
+    np.testing.assert_array_equal(found, np.round(found))
+    assert (np.diff(found, axis=1) >= 0).all()
+    low, high = law.cdf()
+    np.testing.assert_allclose(high - low, np.exp(law.log_prob()), rtol=1e-3)
+
+
 def test_atoms_come_back_as_themselves():
     rng = np.random.default_rng(0)
     X = np.stack([np.where(rng.random(800) < 0.6, 0.1, rng.exponential(size=800)), rng.choice([1 / 3, 2.7], 800)], 1)

@@ -89,6 +89,8 @@ class HasConditionals:
             context: columns that are given: −log p(the others | context).
             by_column: the sum's parts instead, by column; they depend on the orders.
 
+        A row that cannot be scored, with an infinite cell or no cell at all, costs +inf.
+
         Raises:
             ConfigError: the autoencoder was fitted without hidden cells.
         """
@@ -101,8 +103,12 @@ class HasConditionals:
             found = orders_of(model, int(orders))
             given = self._variables(context)
             for part, tile in padded(table.values, SMALL):
-                cost = chain_nll(model, model.encoding.encode(tile), found, given)
-                out[part] = cost[: part.stop - part.start].double().numpy()
+                rows = model.encoding.encode(tile)
+                cost = chain_nll(model, rows, found, given).double()
+                if rows.bad is not None:
+                    cost[rows.bad] = torch.inf
+                out[part] = cost[: part.stop - part.start].numpy()
+        out[np.isnan(out)] = np.inf
         if by_column:
             return dict(zip(names, out.T, strict=True))
         return np.asarray(out.sum(axis=1))

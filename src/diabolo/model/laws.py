@@ -53,7 +53,7 @@ class Law:
         out = []
         for share in shares:
             u = torch.full((len(self.theta), 1), float(share), dtype=torch.float64)
-            out.append(self._original(v.single.likelihood.quantile(self.theta, v.own, u, v.single.units)))
+            out.append(self._stepped(v.single.likelihood.quantile(self.theta, v.own, u, v.single.units)))
         return np.stack(out, axis=1)
 
     def log_prob(self) -> np.ndarray:
@@ -80,7 +80,7 @@ class Law:
 
     def draw(self, generator: torch.Generator) -> np.ndarray:
         """A draw for each row, [n]."""
-        return self._original(self.variable.sample(self.theta, generator))
+        return self._stepped(self.variable.sample(self.theta, generator))
 
     def _plain(self) -> Tensor:
         """The rows' own cells as one number each."""
@@ -91,6 +91,15 @@ class Law:
         if kind == "categorical":
             return self.x.argmax(-1, keepdim=True)
         return self.x.sum(-1, keepdim=True) if kind == "slots" else self.x
+
+    def _stepped(self, x: Tensor) -> np.ndarray:
+        """Values in original units, of a rounded column the very numbers of its steps."""
+        values, columns = self._original(x), self.variable.model.encoding.schema.columns
+        c = self.variable.column
+        if c >= len(columns) or not columns[c].resolution or self.variable.single.block.kind not in SCALED:
+            return values
+        steps = 1 / columns[c].resolution
+        return np.round(values * steps) / steps
 
     def _original(self, x: Tensor) -> np.ndarray:
         v = self.variable

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded
+from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
 from diabolo.model.chain import parents_first
 from diabolo.model.masking import variables_there
@@ -71,10 +72,30 @@ def drawn_rows(model: Model, n: int, given: Mapping[int, float], generator: torc
     skip = seen.new_zeros(seen.shape)
     for c in (c for c in given if math.isnan(given[c]) and c in encoding.cells):
         skip[:, encoding.cells.index(c)] = True
-    values = encoding.values_of(drawn(model, Encoded(x), seen, order, generator, skip)[0])
+    counts = _counts(model, given)
+    values = encoding.values_of(drawn(model, Encoded(x), seen, order, generator, skip, counts)[0])
     for c, value in given.items():
         values[:, c] = value
     return values
+
+
+def _counts(model: Model, given: Mapping[int, float]) -> dict[int, tuple[int, int]]:
+    """Fewest and most filled slots of each group's variable, by the given cells: one that is 0 is of an empty slot."""
+    out = {}
+    for g, group in enumerate(model.encoding.schema.groups):
+        least, most = 0, len(group.slots)
+        for i, slot in enumerate(group.slots):
+            said = [given[c] for c in slot if c in given and not math.isnan(given[c])]
+            if any(said):
+                least = max(least, i + 1)
+            elif said:
+                most = min(most, i)
+        if least > most:
+            raise ConfigError(
+                f"given: slot {least} of {group.name!r} is filled and slot {most + 1} empty; give none or all"
+            )
+        out[len(model.encoding.cells) + g] = (least, most)
+    return out
 
 
 def drawn(
@@ -84,6 +105,7 @@ def drawn(
     order: Sequence[int],
     generator: torch.Generator,
     skip: Tensor | None = None,
+    counts: Mapping[int, tuple[int, int]] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Inputs [B, D] with every variable that is not `seen` [B, V] drawn in this order, each given those before it.
 
@@ -91,6 +113,7 @@ def drawn(
         rows: their seen variables are kept.
         order: parents first.
         skip: [B, V] variables that stay unknown, as cells of empty slots.
+        counts: fewest and most filled slots, by the variable of a group.
 
     Returns:
         Inputs, and which variables are known now.
@@ -105,7 +128,11 @@ def drawn(
         variable = found[v]
         if len(todo):
             some = Encoded(x[todo])
-            picked = variable.sample(variable.law(some, seen[todo]), generator)
+            theta = variable.law(some, seen[todo])
+            if counts and v in counts:
+                least, most = counts[v]
+                theta[:, :least] = theta[:, most + 1 :] = -torch.inf
+            picked = variable.sample(theta, generator)
             part, true = x[todo], raw[todo]
             variable.write(true, picked)
             variable.write(
