@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diabolo.data.encoding import Encoded, Encoding
 from diabolo.model.autoencoder import Model
+from diabolo.model.corruption import hidden as without
 from diabolo.model.latent import Posterior
 from diabolo.model.masking import Start, variables_of, variables_there
 
@@ -51,8 +52,7 @@ def masked_rows(
     whole = 0 if masking is None else min(len(rows), round(share * len(rows)))
     hidden[..., :whole, :] = False
     if masking is None:
-        by_input = hidden[..., encoding.variable_of_input]
-        posterior, start = model.encode(torch.where(by_input, 0.0, rows.x), rows.memory), None
+        posterior = model.encode(without(rows.x, ~hidden, encoding), rows.memory)
         theta = model.decode(posterior.sample(1, generator), rows.memory)
     else:
         posterior, start = model.encode_seen(rows.x, there & ~hidden, rows.memory)

@@ -44,7 +44,11 @@ def per_cell(x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: to
 
 
 def hidden(x: Tensor, keep: Tensor, encoding: Encoding) -> Tensor:
-    """x [*, B, D] without the cells that are not kept, [*lead, B, cells]: each enters as a missing one would."""
+    """x [*, B, D] without what is not kept: a cell enters as a missing one would, a slot group's count as 0.
+
+    Args:
+        keep: [*lead, B, cells], or of all variables in the order of `Encoding.parents`, [*lead, B, V].
+    """
     cell = encoding.cell_of_input.to(x.device)
     out = x.expand(*keep.shape[:-1], x.shape[-1]).clone()
     out[..., : len(cell)] *= keep[..., cell]
@@ -53,6 +57,9 @@ def hidden(x: Tensor, keep: Tensor, encoding: Encoding) -> Tensor:
             at = [encoding.cells.index(c) for c in block.columns]
             said = out[..., block.start : block.stop]
             out[..., block.start : block.stop] = torch.maximum(said, (~keep[..., at]).to(x.dtype))
+        elif block.kind == "slots" and keep.shape[-1] > len(encoding.cells):
+            group = len(encoding.cells) + block.columns[0] - len(encoding.schema.columns)
+            out[..., block.start : block.stop] *= keep[..., group, None]
     return out
 
 

@@ -58,20 +58,27 @@ class Mask(Corruption):
         n, device = len(rows), rows.x.device
         slots, gaps = (p.to(device) for p in encoding.parents)
         rank = torch.rand(*lead, n, len(slots), device=device, generator=generator)
-        if self.rate == "any":
-            # A share that is uniform makes the number of hidden cells uniform from none to all.
-            order = torch.rand(*lead, n, device=device, generator=generator).argsort(-1).argsort(-1)
-            share = (order + torch.rand(*lead, n, device=device, generator=generator)) / n
-        else:
-            share = torch.full((*lead, n), float(self.rate), device=device)
+        share = self._share(n, lead, device, generator)
         # A variable comes before those that need it: what is hidden of it hides them too.
         for parent in (gaps, slots):
             rank = rank.scatter_reduce(-1, parent.expand(rank.shape), rank, "amin")
-        return rank > 1 - share.unsqueeze(-1)
+        return rank > 1 - share
+
+    def _share(
+        self, rows: int, lead: tuple[int, ...], device: torch.device, generator: torch.Generator
+    ) -> Tensor | float:
+        """The share of each row's cells that is hidden, [*lead, B, 1], or one for all.
+
+        A uniform share makes the number of hidden cells uniform from none to all; it is stratified over the rows.
+        """
+        if self.rate != "any":
+            return self.rate
+        order = torch.rand(*lead, rows, device=device, generator=generator).argsort(-1).argsort(-1)
+        return ((order + torch.rand(*lead, rows, device=device, generator=generator)) / rows).unsqueeze(-1)
 
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        rate = 0.25 if self.rate == "any" else self.rate
-        return hidden(x, per_cell(x, encoding, lead, generator) >= rate, encoding)
+        cells = per_cell(x, encoding, lead, generator)
+        return hidden(x, cells >= self._share(x.shape[-2], lead, x.device, generator), encoding)
 
 
 @corruptions.register("salt_and_pepper")
