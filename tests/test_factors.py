@@ -11,7 +11,8 @@ import torch
 from sklearn.decomposition import PCA, FactorAnalysis
 
 from diabolo.errors import ConfigError, DataError
-from diabolo.train.factors import Factors, choose_rank, fit_factors, log_likelihood, posterior
+from diabolo.model.factors import LinearPart
+from diabolo.train.factors import Factors, choose_rank, fit_factors, log_likelihood
 from diabolo.train.pairs import Pairs
 
 NAN = float("nan")
@@ -81,6 +82,12 @@ def test_no_pass_falls(noise, share):
     assert all(later >= before - 1e-12 for before, later in itertools.pairwise(passes))
     if share or noise == "diagonal":  # a closed form takes no pass
         assert passes[-1] > passes[0]
+
+
+def posterior(model, x, seen):
+    """E[z | x_S] by the part of a model that such factors become."""
+    given = [t.to(x) for t in (model.loadings, model.noise, model.mean, torch.ones_like(model.mean))]
+    return LinearPart(*given).code(x - given[2], seen.to(x))[0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

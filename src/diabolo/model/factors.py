@@ -53,7 +53,7 @@ class LinearPart:
 
     def code(self, features: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """E[z | x_S] [*, r], and the variance of each input given them [*, D], for features [*, D] and seen [*, D]."""
-        apart = torch.matmul(features * seen, self._weighted)
+        apart = torch.matmul(torch.where(seen > 0, features, 0.0), self._weighted)
         precision = torch.matmul(seen, self._outer).reshape(*seen.shape[:-1], self.rank, self.rank)
         precision = precision + torch.eye(self.rank, device=seen.device)
         inverse = inverse_of(precision)

@@ -23,7 +23,7 @@ from diabolo.train.climbing import climb
 from diabolo.train.factor_sums import Factors, Rows, Sums, log_likelihood, sums_of_moments, sums_of_rows
 from diabolo.train.pairs import Pairs
 
-__all__ = ["Factors", "fit_factors", "log_likelihood", "posterior"]
+__all__ = ["Factors", "fit_factors", "log_likelihood"]
 
 Noise = Literal["diagonal", "isotropic"]
 #: Passes over rows or covariance at most, and the gain per row in nats that ends them.
@@ -104,35 +104,6 @@ def choose_rank(covariance: Tensor, n: float) -> int:
     root = math.sqrt(n) + math.sqrt(width)
     edge = (root**2 + TRACY_WIDOM * root * (n**-0.5 + width**-0.5) ** (1 / 3)) / n
     return min(int((values > edge).sum()), MOST, width - 1)
-
-
-def posterior(factors: Factors, x: Tensor, seen: Tensor) -> Tensor:
-    """Mean of the factors given the seen cells: (1 + W_Sᵀ Ψ_S⁻¹ W_S)⁻¹ W_Sᵀ Ψ_S⁻¹ (x_S − m_S).
-
-    It is solved by Gauss and Jordan's elimination in plain products, which an exporter can follow. The matrix has no
-    eigenvalue below 1, so no pivot is sought.
-
-    Args:
-        factors: the model.
-        x: [B, D], single or double precision; what stands in cells that are not seen is of no account.
-        seen: [B, D], bool or 0 and 1.
-
-    Returns:
-        [B, r] in the precision of x; 0 where no cell is seen.
-    """
-    width, rank = factors.loadings.shape
-    if rank == 0:
-        return x[:, :0]
-    pull = (factors.loadings / factors.noise[:, None]).to(x)
-    squares = (factors.loadings[:, :, None] * factors.loadings[:, None, :] / factors.noise[:, None, None]).to(x)
-    away = torch.where(seen > 0, x - factors.mean.to(x), 0.0)
-    matrix = (seen.to(x) @ squares.reshape(width, rank * rank)).reshape(len(x), rank, rank) + torch.eye(rank).to(x)
-    both = torch.cat([matrix, (away @ pull)[:, :, None]], dim=-1)
-    unit = torch.eye(rank).to(x)
-    for k in range(rank):
-        row = both[:, k : k + 1, :] / both[:, k : k + 1, k : k + 1]
-        both = both - (both[:, :, k : k + 1] - unit[:, k : k + 1]) * row
-    return both[:, :, rank]
 
 
 def _principal(mean: Tensor, covariance: Tensor, rank: int, noise: Noise, bound: Tensor, there: Tensor) -> Factors:
