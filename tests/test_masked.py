@@ -15,6 +15,7 @@ from diabolo import Autoencoder, DenoisingAutoencoder, MaskedAutoencoder, load
 from diabolo.data.encoding import Encoded
 from diabolo.errors import ConfigError, DataError
 from diabolo.model.chain import chain_nll, orders_of
+from diabolo.model.corruption import hidden
 from diabolo.model.factors import LinearPart, inverse_of
 from diabolo.model.masked_objective import masked_rows
 from diabolo.model.masking import variables_there
@@ -121,6 +122,26 @@ def test_other_methods_take_the_distance_on_hidden_cells_too():
         for d in ("all", "hidden")
     ]
     assert not np.array_equal(fits[0].transform(X), fits[1].transform(X))
+
+
+def test_a_hidden_cell_enters_a_plain_encoder_as_a_missing_one():
+    """Marked as missing where its column has gaps, and a hidden group of slots without an object."""
+    X = slot_table().assign(gap=np.where(np.random.default_rng(1).random(300) < 0.3, np.nan, 1.0) * np.arange(300) % 7)
+    mask = {"name": "mask", "rate": 0.4, "distance": "hidden"}
+    model = DenoisingAutoencoder(corruption=mask, epochs=1, hidden=(4,), slots={"e": 2}).fit(X).model_
+    encoding = model.encoding
+    rows = encoding.encode(torch.from_numpy(values_of(model, X)))
+    hides = model.corruption.hide(rows, encoding, (), generator())
+    x = hidden(rows.x, ~hides, encoding)
+    by_input = hides[:, encoding.variable_of_input]
+    blocks = {b.kind: slice(b.start, b.stop) for b in encoding.blocks}
+    cells = torch.ones(encoding.width, dtype=torch.bool)
+    cells[blocks["missing"]] = False
+    assert (x[by_input & cells] == 0).all()
+    assert torch.equal(x[~by_input & cells], rows.x[~by_input & cells])
+    at = encoding.cells.index(list(X).index("gap"))
+    assert (x[:, blocks["missing"]][hides[:, at]] == 1).all()
+    assert torch.equal(x[:, blocks["missing"]][~hides[:, at]], rows.x[:, blocks["missing"]][~hides[:, at]])
 
 
 # ── the linear part ───────────────────────────────────────────────────────────────────────────────
@@ -415,6 +436,19 @@ def test_a_file_keeps_no_rows_unless_asked(tmp_path):
             with pytest.raises(ConfigError, match="keep_rows=True"):
                 again.sample(5, method="trees")
     assert sizes[True] > sizes[None] + X.shape[0] * X.shape[1] * 4
+
+
+def test_rows_are_drawn_alike_before_and_after_the_file(tmp_path):
+    """`keep_rows=False` of another method leaves no rows, so `auto` is not trees at either side of the file."""
+    X = mixed_table()
+    ae = Autoencoder(epochs=2, hidden=(8,), keep_rows=False).fit(X)
+    ae.save(tmp_path / "m.diabolo")
+    again = load(tmp_path / "m.diabolo")
+    assert again.sampler_.rows is None
+    assert again.sample(20).equals(ae.sample(20))
+    masked = MaskedAutoencoder(**SMALL).fit(X)
+    masked.save(tmp_path / "k.diabolo")
+    assert load(tmp_path / "k.diabolo").sample(20, mean=True).equals(masked.sample(20, mean=True))
 
 
 def test_gaps_are_filled_by_the_law_of_the_cell(tmp_path):

@@ -57,6 +57,11 @@ class Sampler:
         asked = self.model.config.keep_rows
         return self.rows is not None and (self.model.masking is None if asked is None else asked)
 
+    @property
+    def has_mixture(self) -> bool:
+        """Whether a density of codes is known, or can be learnt."""
+        return self.rows is not None or self._mixture is not None
+
     @functools.cached_property
     def noisy(self) -> Model:
         return with_noise(self.model)
@@ -180,8 +185,8 @@ def automatic_method(sampler: Sampler, mean: bool) -> str:
     schema = sampler.model.encoding.schema
     if sampler.model.masking is not None and not mean:
         return "masked"
-    if sampler.rows is None:
-        return "prior"
+    if not sampler.keeps_rows:
+        return "mixture" if sampler.has_mixture else "prior"
     return "mixture" if mean or schema.shape is not None or len(schema.columns) > MOST_COLUMNS else "trees"
 
 
