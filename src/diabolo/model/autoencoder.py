@@ -24,7 +24,7 @@ from diabolo.model.checks import check_parts, check_room, check_state
 from diabolo.model.corruption import corruptions
 from diabolo.model.heads import Head, build_heads
 from diabolo.model.latent import Posterior, latents
-from diabolo.model.masking import LINEAR, Masking, Start
+from diabolo.model.masking import LINEAR, Masking, Start, variables_there
 from diabolo.model.networks import ParameterStore, has_paths, networks, parameter_shapes, path_norms, run
 from diabolo.model.prior import priors
 from diabolo.model.regularizer import regularizers
@@ -152,7 +152,7 @@ class Model:
         clipped = rows.clipped(self.encoding.clip)
         if self.masking is None:
             return self.encode(clipped.x, rows.memory)
-        return self.encode(clipped.x, rows.memory, self.masking.there(rows))
+        return self.encode(clipped.x, rows.memory, variables_there(rows, self.masking.variables))
 
     def encode(self, x: Tensor, memory: Memory | None = None, seen: Tensor | None = None) -> Posterior:
         """q(z|x) for inputs [*, B, D] that are clipped already.
@@ -177,7 +177,7 @@ class Model:
         code = self.posterior(rows).mean
         if self.masking is None:
             return rows.x, code
-        return self.masking.inputs(rows.x, self.masking.there(rows))[0], self.masking.padded(code)
+        return self.masking.inputs(rows.x, variables_there(rows, self.masking.variables))[0], self.masking.padded(code)
 
     @property
     def _masking(self) -> Masking:

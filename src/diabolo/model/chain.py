@@ -8,7 +8,7 @@ Passes are over tiles of rows, all rows of a tile in the same order of variables
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -72,11 +72,13 @@ def chain_nll(model: Model, rows: Encoded, orders: Sequence[Sequence[int]], give
     """
     # Pieces of one size, whatever the tile: a row's products have the same shape each time.
     pieces = [rows.rows(slice(i, i + SMALL)) for i in range(0, len(rows), SMALL)]
-    return torch.cat([_chain_nll(model, piece, orders, set(given)) for piece in pieces])
+    found, known = variables(model), set(given)
+    return torch.cat([_chain_nll(model, found, piece, orders, known) for piece in pieces])
 
 
-def _chain_nll(model: Model, rows: Encoded, orders: Sequence[Sequence[int]], known: set[int]) -> Tensor:
-    found = variables(model)
+def _chain_nll(
+    model: Model, found: list[Variable], rows: Encoded, orders: Sequence[Sequence[int]], known: set[int]
+) -> Tensor:
     clipped = rows.clipped(model.encoding.clip)
     there = variables_there(rows, len(found))
     costs = []
@@ -92,7 +94,7 @@ def _chain_nll(model: Model, rows: Encoded, orders: Sequence[Sequence[int]], kno
             for v in block:
                 cost[:, v] = found[v].nll(found[v].theta(posterior.mean, start), rows)
             seen[:, block] = there[:, block]
-        costs.append(model.priced(by_head(model, torch.where(there, cost, 0.0)), rows))
+        costs.append(model.priced(by_head(found, torch.where(there, cost, 0.0)), rows))
     each = torch.stack(costs)
     total = each.sum(-1)
     # −log mean e^(−total), shared among columns as the orders are.
@@ -102,42 +104,41 @@ def _chain_nll(model: Model, rows: Encoded, orders: Sequence[Sequence[int]], kno
     return column + ((mixed - column.sum(-1)) / column.shape[-1]).unsqueeze(-1)
 
 
-def by_head(model: Model, cost: Tensor) -> list[Tensor]:
+def by_head(found: list[Variable], cost: Tensor) -> list[Tensor]:
     """Costs of variables [B, V] as those of heads."""
-    found = variables(model)
-    out = [torch.zeros(len(cost), len(h.block.columns)) for h in model.heads]
+    out = [torch.zeros(len(cost), len(h.block.columns)) for h in found[0].model.heads]
     for v in found:
         out[v.head][:, v.at] = cost[:, v.number]
     return out
 
 
 def leave_one_out(
-    model: Model, rows: Encoded, columns: Iterable[int] | None, use: Callable[[Variable, Tensor], None]
-) -> None:
-    """Call `use` with each variable and its theta [B, w] given all others of the row.
+    model: Model, found: list[Variable], rows: Encoded, columns: Iterable[int] | None = None
+) -> Iterator[tuple[Variable, Tensor]]:
+    """Each variable with its theta [B, w] given all others of the row; a pass for each.
 
     Args:
+        found: all variables of the model.
         columns: output columns to look at; None for all.
     """
-    found, wanted = variables(model), None if columns is None else set(columns)
+    wanted = None if columns is None else set(columns)
     clipped = rows.clipped(model.encoding.clip)
     there = variables_there(rows, len(found))
     slots, gaps = model.encoding.parents
     for v in found:
         if v.single.block.kind == "missing" or (wanted is not None and v.column not in wanted):
             continue
-        seen = there.clone()
         # What depends on the variable would give it away.
+        seen, x = there.clone(), clipped.x
         seen[:, (slots == v.number) | (gaps == v.number)] = False
         seen[:, v.number] = False
-        if gaps[v.number] != v.number:
+        gap = int(gaps[v.number])
+        if gap != v.number:
             # Asked for is the law of a value that is there.
-            seen[:, gaps[v.number]] = True
-            x = clipped.x.clone()
-            x[:, found[int(gaps[v.number])].inputs] = 0.0
-            use(v, v.law(Encoded(x, clipped.present), seen))
-        else:
-            use(v, v.law(clipped, seen))
+            seen[:, gap] = True
+            x = x.clone()
+            x[:, found[gap].inputs] = 0.0
+        yield v, v.law(Encoded(x, clipped.present), seen)
 
 
 def judges_by_others(model: Model) -> bool:
@@ -149,14 +150,11 @@ def judges_by_others(model: Model) -> bool:
 
 def others_nll(model: Model, rows: Encoded) -> Tensor:
     """−log p(x_c | the other cells) by output column [B, C], nats, in original units; as `Model.column_nll`."""
-    there = variables_there(rows, masking_of(model).variables)
-    cost = torch.zeros(len(rows), there.shape[1])
-
-    def keep(v: Variable, theta: Tensor) -> None:
+    found = variables(model)
+    cost = torch.zeros(len(rows), len(found))
+    for v, theta in leave_one_out(model, found, rows):
         cost[:, v.number] = v.nll(theta, rows)
-
-    leave_one_out(model, rows, None, keep)
-    return model.priced(by_head(model, torch.where(there, cost, 0.0)), rows)
+    return model.priced(by_head(found, torch.where(variables_there(rows, len(found)), cost, 0.0)), rows)
 
 
 def others_mean(model: Model, values: np.ndarray) -> np.ndarray:
@@ -179,20 +177,17 @@ def laws(model: Model, values: np.ndarray, columns: Iterable[int] | None = None)
         columns: output columns; None for all that vary.
     """
     masking_of(model)
+    found = variables(model)
     parts: dict[int, list[tuple[Variable, Tensor, Tensor, Tensor]]] = {}
     with torch.inference_mode():
         for part, tile in padded(values, SMALL):
-            rows, size = model.encoding.encode(tile), part.stop - part.start
-            there = variables_there(rows, len(model.encoding.parents[0]))
-
-            def keep(v: Variable, theta: Tensor, rows: Encoded = rows, there: Tensor = there, n: int = size) -> None:
-                cells = rows.x[:n, v.inputs], there[:n, v.number]
-                parts.setdefault(v.column, []).append((v, theta[:n], *cells))
-
-            leave_one_out(model, rows, columns, keep)
+            rows, n = model.encoding.encode(tile), part.stop - part.start
+            there = variables_there(rows, len(found))
+            for v, theta in leave_one_out(model, found, rows, columns):
+                parts.setdefault(v.column, []).append((v, theta[:n], rows.x[:n, v.inputs], there[:n, v.number]))
     out = {}
     for column in sorted(parts):
-        found = parts[column]
-        own = [torch.cat(list(tensors)) for tensors in zip(*(p[1:] for p in found), strict=True)]
-        out[column] = Law(found[0][0], *own)
+        pieces = parts[column]
+        own = [torch.cat(list(tensors)) for tensors in zip(*(p[1:] for p in pieces), strict=True)]
+        out[column] = Law(pieces[0][0], *own)
     return out

@@ -85,12 +85,6 @@ class Masking:
         self.width = encoding.width + len(self._again) + self.variables
         self.width += sum(len(h.block.columns) * g for h, g in zip(self._scored, self._groups, strict=True))
 
-    # ── which cells are seen ──────────────────────────────────────────────────────────────────────
-
-    def there(self, rows: Encoded) -> Tensor:
-        """Variables that rows have, [B, V] bool: not the cells that are missing or of an empty slot."""
-        return variables_there(rows, self.variables)
-
     # ── into the encoder ──────────────────────────────────────────────────────────────────────────
 
     def features(self, x: Tensor) -> Tensor:

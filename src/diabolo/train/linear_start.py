@@ -13,6 +13,7 @@ from diabolo.data.sources import Source
 from diabolo.model.autoencoder import Model
 from diabolo.model.factors import standardised
 from diabolo.model.likelihood.real import Gaussian
+from diabolo.model.masking import variables_there
 from diabolo.train.factors import fit_factors
 
 __all__ = ["start_linear"]
@@ -41,7 +42,7 @@ def start_linear(model: Model, train: Source) -> None:
         features = masking.features(rows.x).double()
         seen = None
         if rows.present is not None:
-            seen = masking.there(rows)[:, model.encoding.variable_of_input]
+            seen = variables_there(rows, masking.variables)[:, model.encoding.variable_of_input]
     center, scale = _moments(features, weights, seen)
     standard = standardised(features, center, scale)
 
