@@ -17,7 +17,7 @@ import torch
 from common import Measured
 
 from diabolo.config import build_config
-from diabolo.data.encoding import fit_encoding
+from diabolo.data.scaling import fit_encoding
 from diabolo.data.schema import infer_schema
 from diabolo.data.sources import Rows
 from diabolo.data.table import as_table

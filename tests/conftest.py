@@ -10,8 +10,8 @@ from program import done, left_behind, table, write
 from stem import Stem
 
 from diabolo.config import build_config
-from diabolo.data.encoding import fit_encoding
 from diabolo.data.matching import matched
+from diabolo.data.scaling import fit_encoding
 from diabolo.data.schema import infer_schema
 from diabolo.data.table import as_table
 from diabolo.model.autoencoder import Model

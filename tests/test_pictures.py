@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from diabolo.config import build_config
-from diabolo.data.encoding import Encoding, fit_encoding
+from diabolo.data.encoding import Encoding
+from diabolo.data.scaling import fit_encoding
 from diabolo.data.schema import infer_schema
 from diabolo.detect.pictures import Pictures, normalized
 

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from diabolo.config import Config
-from diabolo.data.encoding import LIMIT, fit_encoding
+from diabolo.data.encoding import LIMIT
 from diabolo.data.matching import matched, word_faults
+from diabolo.data.scaling import fit_encoding
 from diabolo.data.schema import Schema, Summary, infer_schema
 from diabolo.data.slots import with_found_slots
 from diabolo.data.table import Table
