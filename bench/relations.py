@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from common import machine_line, parser
 
-from diabolo import VariationalAutoencoder
+from diabolo import MaskedAutoencoder, VariationalAutoencoder
 from diabolo.generate.methods import Sampler, methods
 
 START = pd.Timestamp("2023-01-01")
@@ -65,10 +65,17 @@ def main() -> None:
     given.add_argument("--epochs", type=int, default=15)
     given.add_argument("--without", action="store_true", help="Leave relations to the method alone.")
     args = given.parse_args()
-    ae = VariationalAutoencoder(epochs=args.epochs, random_state=args.seed).fit(table(args.rows, args.seed))
-    if args.without:
-        ae.sampler_ = Sampler(ae.model_, ae.fitted_.source_rows, relations=[])
-    drawn = {m: ae.sample(args.rows, random_state=1, method=m) for m in methods.names()}
+    known = table(args.rows, args.seed)
+    plain, masked = (
+        kind(epochs=args.epochs, random_state=args.seed).fit(known)
+        for kind in (VariationalAutoencoder, MaskedAutoencoder)
+    )
+    drawn = {}
+    for m in methods.names():
+        ae = masked if m == "masked" else plain
+        if args.without:
+            ae.sampler_ = Sampler(ae.model_, ae.fitted_.source_rows, relations=[])
+        drawn[m] = ae.sample(args.rows, random_state=1, method=m)
     print(machine_line())
     print(f"{'share of rows':30}" + "".join(f"{m:>12}" for m in drawn))
     for name, holds in CHECKS.items():

@@ -57,6 +57,7 @@ class Sum(Relation):
                 basis.add(c)
             else:
                 out.append(found)
+        out += cls._shares(source, basis)
         for c in (c for c in columns if c not in full):
             there = np.flatnonzero(~np.isnan(source.rows[:, [*basis.columns, c]]).any(axis=1))
             if len(there) < max(FEWEST, LOOKED_EACH * len(basis.columns)):
@@ -71,7 +72,12 @@ class Sum(Relation):
 
     @classmethod
     def _of(cls, source: Source, total: int, basis: _Basis, known: Sequence[Sum]) -> Sum | None:
-        """The sum that a column is of those of a basis, and of sums of them."""
+        """The sum that a column is of those of a basis, and of sums of them.
+
+        One that holds without the column's rounding comes before one that needs it: a total of a net price and a tax
+        rounded to cents is their sum, and 1.19 times the price only nearly.
+        """
+        rounded: Sum | None = None
         for addends in _supports(basis, total, known):
             for factors, shift in _roundings(basis.rows, total, addends, source.schema.columns[total].resolution):
                 order = np.argsort(addends)
@@ -79,8 +85,32 @@ class Sum(Relation):
                     total, tuple(addends[i] for i in order), tuple(float(factors[i]) for i in order), float(shift)
                 )
                 if not found.broken(basis.rows, source.schema).any() and found.holds(source):
-                    return found
-        return None
+                    if found.exact(basis.rows, source.schema):
+                        return found
+                    rounded = rounded or found
+                    break
+        return rounded
+
+    @classmethod
+    def _shares(cls, source: Source, basis: _Basis) -> list[Sum]:
+        """Columns of the basis that are a larger one of it times a factor, rounded, as a tax is of a price."""
+        out: list[Sum] = []
+        for at, c in enumerate(basis.columns):
+            resolution = source.schema.columns[c].resolution
+            for d in basis.columns[at + 1 :] if resolution else ():
+                pair = _Basis(basis.rows)
+                pair.add(d)
+                found = cls._of(source, c, pair, ()) if pair.within(c, source.schema) else None
+                if found is not None:
+                    out.append(found)
+                    break
+        return out
+
+    def exact(self, rows: np.ndarray, schema: Schema) -> bool:
+        """Whether rows keep it without the rounding of the total."""
+        wanted, slack = self._wanted(rows, schema)
+        least = 1e-6 * schema.columns[self.total].resolution
+        return bool((np.abs(rows[:, self.total] - wanted) <= slack + least).all())
 
     def holds(self, source: Source) -> bool:
         """Whether all training rows keep it, and not by chance."""
