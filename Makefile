@@ -18,7 +18,7 @@ install: $(VENV)/.installed ## Make .venv with the package, its extras and the t
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "diabolo needs Python 3.11 or newer: make PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plot,pandas,hdf5,root,images,remote,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plot,pandas,hdf5,root,images,remote,onnx,serve,dask,dev]'
 	@touch $@
 
 demo: install ## Fit, calibrate and score the sample of LHC events that ships with the package
@@ -37,8 +37,8 @@ soak: install ## Run the slow tests too
 # Two more environments, with the versions at both ends of the ranges that pyproject.toml promises. They need the test
 # tools and not those for style, whose own floors are higher. Python 3.11 has packages for all of the oldest.
 OLDEST_PYTHON ?= python3.11
-EXTRAS := plot,pandas,hdf5,root,images,remote
-TOOLS := pytest pytest-xdist hypothesis scikit-hep-testdata==0.3.0
+EXTRAS := plot,pandas,hdf5,root,images,remote,onnx,serve,dask
+TOOLS := pytest pytest-xdist hypothesis scikit-hep-testdata==0.3.0 httpx nbclient ipykernel
 
 test-oldest: BIN := .venv-oldest/bin
 test-oldest: .venv-oldest/.installed ## Run the tests with the oldest versions allowed
