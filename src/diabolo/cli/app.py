@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from diabolo.cli.reading import text_options
 from diabolo.cli.verb import verbs
 from diabolo.errors import DiaboloError
-from diabolo.screen import visible
+from diabolo.screen import spell_out, visible
 from diabolo.version import __version__
 
 __all__ = ["app", "main"]
@@ -68,6 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # the program, not a caller of it: a batch system's SIGTERM tidies up like Ctrl-C
         signal.signal(signal.SIGTERM, _interrupt)
+        spell_out(sys.stdout, sys.stderr)
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from diabolo.errors import ConfigError, OutputError
-from diabolo.screen import visible
+from diabolo.screen import columns_of, visible
 
 if TYPE_CHECKING:
     from diabolo.data.formats import Data
@@ -100,7 +100,8 @@ class Progress:
         if self.live and now - self.last > 0.5:
             rate = self.done / (now - self.begun)
             left = f", {(self.total - self.done) / rate:.0f} s left" if self.total else ""
-            sys.stderr.write(f"\r{self.what}: {self.done:,} rows, {rate:,.0f} rows/s{left}   ")
+            said = f"{self.what}: {self.done:,} rows, {rate:,.0f} rows/s{left}"
+            sys.stderr.write(f"\r{said[: columns_of(sys.stderr) - 1]}\033[K")
             sys.stderr.flush()
             self.last = now
 

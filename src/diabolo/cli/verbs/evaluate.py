@@ -8,7 +8,7 @@ import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.cli.verb import verb
-from diabolo.screen import console
+from diabolo.screen import console, print_table
 
 
 @verb(30)
@@ -25,26 +25,24 @@ def evaluate(
     The rivals are fitted on a random half of the normal rows (at most 50,000); every score is then judged on
     the other rows. Rows that the model was trained on are left out.
     """
-    from rich.table import Table as Grid
-
     from diabolo.cli.console import say
     from diabolo.evaluation import compare
     from diabolo.file.model_file import ModelFile
 
     result = compare(ModelFile(model, own_network), data, label, normal.split(",") if normal else None, seed)
     screen = console()
-    for anomaly, rows in result.by_class.items():
-        grid = Grid(title=f"{anomaly}: {result.counts[anomaly]:,} anomalies among {result.normal:,} normal rows")
-        for heading in ("score", "AUROC", "95 %", "average precision", "95 %"):
-            grid.add_column(heading, justify="left" if heading == "score" else "right")
-        for r in rows:
-            grid.add_row(
+    for anomaly, scores in result.by_class.items():
+        rows = [
+            (
                 r.name,
                 f"{r.auroc:.4f}",
                 f"{r.auroc_low:.4f}–{r.auroc_high:.4f}",
                 f"{r.precision:.4f}",
                 f"{r.precision_low:.4f}–{r.precision_high:.4f}",
             )
-        screen.print(grid)
+            for r in scores
+        ]
+        title = f"{anomaly}: {result.counts[anomaly]:,} anomalies among {result.normal:,} normal rows"
+        print_table(screen, ("score", "AUROC", "95 %", "average precision", "95 %"), rows, title)
     for note in result.notes:
         say(note)
