@@ -11,12 +11,18 @@ from diabolo.cli.verb import verb
 from diabolo.screen import console, print_table
 
 
-@verb(30)
+@verb(
+    30,
+    "diabolo evaluate my.diabolo LABELLED.parquet --label label",
+    "diabolo evaluate my.diabolo LABELLED.csv --label process --normal QCD,W",
+)
 def evaluate(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Labelled. {TABLE}"),
     label: str = typer.Option(..., help="Truth column: 0 or false is normal; for text say --normal."),
-    normal: str | None = typer.Option(None, help="Values of the label that are normal, like W,QCD,Z."),
+    normal: str | None = typer.Option(
+        None, help="Values of the label that are normal, like W,QCD,Z.", show_default="0 and false"
+    ),
     seed: int = typer.Option(0, min=0, max=(1 << 32) - 1, help="Seed of split, rivals and intervals."),
     own_network: bool = OWN_NETWORK,
 ) -> None:

@@ -24,7 +24,11 @@ MOST_EXPLAINED = 1_000
 TOP = 3
 
 
-@verb(40)
+@verb(
+    40,
+    "diabolo explain my.diabolo NEW.parquet --row 12",
+    "diabolo explain my.diabolo NEW.parquet --row 12 --row 20:25 --columns 3",
+)
 def explain(
     model: Path = typer.Argument(..., help="Model file with a detector."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
