@@ -78,6 +78,16 @@ def test_pages_that_code_names_are_there():
     assert wrong == []
 
 
+def test_every_page_comes_with_the_wheel():
+    """`diabolo docs` shows them; a new page has its line in pyproject.toml."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    taken = wheel["force-include"]
+    pages = [named(p) for p in DOCS.rglob("*.md")]
+    assert [p for p in pages if p not in taken and str(Path(p).parent) not in taken] == []
+    assert [p for p in taken if not (ROOT / p).exists()] == []
+    assert all(target == f"diabolo/{source}" for source, target in taken.items())
+
+
 def test_every_page_is_in_the_list_of_its_folder():
     for folder in (DOCS, DOCS / "benchmarks", DOCS / "decisions"):
         listed = (folder / "README.md").read_text()

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from rich.console import Console
-from rich.table import Table as Grid
 
 from diabolo.data.choosing import choose_columns
 from diabolo.data.formats import atomic
@@ -21,7 +20,7 @@ from diabolo.estimators.named import VariationalAutoencoder
 from diabolo.evaluation import Rivals
 from diabolo.metrics import auroc
 from diabolo.report import write_report
-from diabolo.screen import console
+from diabolo.screen import console, print_table
 
 __all__ = ["SLOTS", "run_demo"]
 
@@ -59,11 +58,9 @@ def run_demo(out: Path, epochs: int | None = None) -> None:
     )
     forest = Rivals(train.values, seed=0)
     normal = _judge(detector, forest, held_back)
-    grid = Grid(title=f"Score {detector.score_}, threshold {detector.threshold_:.2f}")
-    for heading in ("sample", "rows", "flagged", "rate", "AUROC", "IForest", "PCA", "no. of objects"):
-        grid.add_column(heading, justify="left" if heading == "sample" else "right")
     flagged = int((normal["diabolo"] > detector.threshold_).sum())
-    grid.add_row("background, held back", f"{len(held_back):,}", f"{flagged:,}", f"{flagged / len(held_back):.2%}")
+    rate = f"{flagged / len(held_back):.2%}"
+    rows = [("background, held back", f"{len(held_back):,}", f"{flagged:,}", rate, *[""] * len(normal))]
     judged: dict[str, dict[str, np.ndarray]] = {}
     for name, title in SIGNALS.items():
         found = judged[title] = _judge(detector, forest, _read(name))
@@ -71,8 +68,9 @@ def run_demo(out: Path, epochs: int | None = None) -> None:
         flagged = int((found["diabolo"] > detector.threshold_).sum())
         y = np.r_[np.zeros(len(held_back)), np.ones(n)]
         areas = [f"{auroc(y, np.r_[normal[k], found[k]]):.3f}" for k in normal]
-        grid.add_row(title, f"{n:,}", f"{flagged:,}", f"{flagged / n:.1%}", *areas)
-    screen.print(grid)
+        rows.append((title, f"{n:,}", f"{flagged:,}", f"{flagged / n:.1%}", *areas))
+    headings = ("sample", "rows", "flagged", "rate", "AUROC", "IForest", "PCA", "no. of objects")
+    print_table(screen, headings, rows, f"Score {detector.score_}, threshold {detector.threshold_:.2f}")
     screen.print(
         "rate: share flagged; for background it should be near 1 %. AUROC: 0.5 is chance, 1 is perfect.",
         style="dim",

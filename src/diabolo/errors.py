@@ -83,7 +83,16 @@ class CheckpointError(DiaboloError, ValueError):
 
 
 class CalibrationError(DiaboloError, ValueError):
-    """A false-alarm rate that the calibration rows cannot guarantee."""
+    """A false-alarm rate that the calibration rows cannot guarantee.
+
+    Attributes:
+        needed: how many calibration rows or groups it needs; None where more of them would not help.
+        unit: "rows" or "groups".
+    """
+
+    def __init__(self, message: str, needed: int | None = None, unit: str = "rows") -> None:
+        super().__init__(message)
+        self.needed, self.unit = needed, unit
 
 
 class TrainingError(DiaboloError, RuntimeError):
@@ -129,9 +138,13 @@ def nearest(word: object, names: Iterable[str], said: str = "allowed:") -> str:
     "did you mean 'gaussian'? Allowed: gaussian, mask"
     >>> nearest("energy", ["pt", "eta"], "it has")
     'it has pt, eta'
+    >>> nearest("b", ["a", "B"])
+    "did you mean 'B'? Allowed: a, B"
     """
     names = list(names)
-    close = difflib.get_close_matches(str(word), names, n=1)
+    # Upper and lower case first: one letter has no other likeness.
+    close = [name for name in names if str(name).casefold() == str(word).casefold()]
+    close = close or difflib.get_close_matches(str(word), names, n=1)
     if close:
         said = f"did you mean {close[0]!r}? {said[0].upper()}{said[1:]}"
     return f"{said} {', '.join(names)}"

@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
-from typing import TYPE_CHECKING, Any
+import os
+import shutil
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "visible"]
+__all__ = ["blocks", "columns_of", "console", "print_table", "spell_out", "visible"]
 
 #: Characters without a picture that lay text out, and do nothing else.
 LAYOUT = "\n\t\N{NO-BREAK SPACE}"
+#: Characters of our own texts in letters that every encoding has.
+SPELLED = {
+    "→": "->", "−": "-", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "…": "...", "×": "x",
+    "·": "*", "±": "+-", "√": "sqrt", "∞": "inf", "°": "deg", "²": "^2", "³": "^3", "⁰": "^0", "σ": "sigma",
+    "μ": "mu", "µ": "u", "β": "beta", "α": "alpha", "π": "pi", "τ": "tau", "Ω": "Omega", "Σ": "sum", "χ": "chi",
+    "’": "'", "“": '"', "”": '"',
+}  # fmt: skip
+#: The name under which `codecs` knows `_spelled`.
+HANDLER = "diabolo.spelled"
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """What a stream's encoding does not have, in letters that it has: `→` as `->`, `é` as `e`, else `?`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    word = ""
+    for c in error.object[error.start : error.end]:
+        plain = SPELLED.get(c) or unicodedata.normalize("NFKD", c).encode("ascii", "ignore").decode()
+        word += plain or "?"
+    return word, error.end
+
+
+def spell_out(*streams: TextIO) -> None:
+    """Let streams of any encoding take any text: characters that the encoding lacks are spelled in ASCII."""
+    codecs.register_error(HANDLER, _spelled)
+    for stream in streams:
+        # Some that take the place of stdout (notebooks, tests) cannot be set, and take any text.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=HANDLER)
+
+
+def columns_of(stream: TextIO) -> int:
+    """Characters of one line of a terminal; of another stream those that `COLUMNS` says, or 80."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):
+        return shutil.get_terminal_size().columns
 
 
 def visible(text: str) -> str:
@@ -57,3 +99,51 @@ def console(**settings: Any) -> Console:
         made = Console(markup=False, highlight=False, **{"width": 110, **settings})
     made.push_render_hook(_Hook())  # type: ignore[arg-type]
     return made
+
+
+def print_table(
+    screen: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", left: int = 1
+) -> None:
+    """Print rows under headings; where a line of the screen is too short for a row, each row as a block of lines.
+
+    Args:
+        screen: where to.
+        headings: of the columns.
+        rows: a cell for each heading; empty ones are left out of a block.
+        title: stands above.
+        left: columns from the left whose cells are text and begin at the left; the first of them names the row.
+    """
+    from rich.cells import cell_len
+    from rich.table import Table as Grid
+
+    shown = [[visible(cell) for cell in row] for row in rows]
+    words = [max(map(cell_len, heading.split()), default=0) for heading in headings]
+    widths = [max([word, *(cell_len(row[i]) for row in shown)]) for i, word in enumerate(words)]
+    if sum(width + 3 for width in widths) + 1 > screen.width:
+        for line in [*([title] if title else []), *blocks(headings, rows)]:
+            screen.print(line)
+        return
+    grid = Grid(title=title or None)
+    for i, (heading, width) in enumerate(zip(headings, widths, strict=True)):
+        grid.add_column(heading, justify="left" if i < left else "right", overflow="fold", min_width=width)
+    for row in rows:
+        grid.add_row(*row)
+    screen.print(grid)
+
+
+def blocks(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table that is too wide for a screen: the first cell of each row, and its other cells below.
+
+    >>> blocks(("column", "seen", "p"), [("pt", "31.2", "0.01"), ("eta", "0.4", "")])
+    ['pt', '    seen  31.2', '    p     0.01', 'eta', '    seen  0.4']
+    """
+    from rich.cells import cell_len
+
+    names = max(map(cell_len, headings[1:]), default=0)
+    lines = []
+    for row in rows:
+        lines.append(visible(row[0]))
+        for heading, cell in zip(headings[1:], row[1:], strict=True):
+            if cell:
+                lines.append(f"    {heading}{' ' * (names - cell_len(heading))}  {visible(cell)}")
+    return lines

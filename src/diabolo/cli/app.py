@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import os
 import signal
 import sys
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
+from diabolo.cli.command import METAVARS, Command, InOrder
 from diabolo.cli.reading import text_options
 from diabolo.cli.verb import verbs
 from diabolo.errors import DiaboloError
-from diabolo.screen import visible
+from diabolo.screen import spell_out, visible
 from diabolo.version import __version__
 
 __all__ = ["app", "main"]
 
-
-class InOrder(TyperGroup):
-    """Verbs in the order of the work, not of the alphabet."""
-
-    def list_commands(self, ctx: object) -> list[str]:
-        return list(self.commands)
-
-    def get_help_option(self, ctx: Any) -> Any:
-        """Typer turns an absent --help to False by pydantic, which `diabolo VERB --help` would wait for."""
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.default = False
-        return option
+#: The variable by which the shell's script, of --install-completion, asks for completions.
+COMPLETE = "_DIABOLO_COMPLETE"
 
 
 app = typer.Typer(
     cls=InOrder,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -49,7 +38,8 @@ def top(ctx: typer.Context, version: bool = typer.Option(False, "--version", hel
     """One fitted autoencoder from unlabelled data: detect anomalies at a guaranteed false-alarm rate,
     cluster, generate; and compress within a guaranteed error, by a small network of its own.
 
-    Each verb has its own --help. --debug after a verb shows the traceback of a failure.
+    Each verb has its own --help, with examples. `diabolo docs` shows the pages that come with the program.
+    --debug after a verb shows the traceback of a failure.
     """
     if version:
         typer.echo(f"diabolo {__version__}")
@@ -59,8 +49,18 @@ def top(ctx: typer.Context, version: bool = typer.Option(False, "--version", hel
         raise typer.Exit
 
 
+def _add(name: str) -> None:
+    verb = verbs.get(name)
+    for parameter in inspect.signature(verb.run).parameters.values():
+        said = parameter.default
+        if said.metavar is None:
+            argument = isinstance(said, typer.models.ArgumentInfo)
+            said.metavar = parameter.name.upper() if argument else METAVARS.get(parameter.name)
+    app.command(name, cls=Command, epilog="\n".join(verb.examples))(text_options(verb.run))
+
+
 for _name in verbs:
-    app.command(_name)(text_options(verbs.get(_name).run))
+    _add(_name)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -68,10 +68,13 @@ def main(arguments: list[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # the program, not a caller of it: a batch system's SIGTERM tidies up like Ctrl-C
         signal.signal(signal.SIGTERM, _interrupt)
+        spell_out(sys.stdout, sys.stderr)
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
     try:
         command = typer.main.get_command(app)
+        if COMPLETE in os.environ:  # a shell asks for completions
+            command.main(words, "diabolo", COMPLETE)
         # Not command.main: that one turns Ctrl-C and a closed pipe into ends of its own.
         with command.make_context("diabolo", words) as context:
             status = command.invoke(context)
@@ -101,7 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
             _fail(f"there is not enough memory: {str(error)[:200] or 'the system gives no more'}")
         usage = getattr(error, "format_message", None)
         if usage is not None:
-            _fail(f"{usage()} (diabolo --help, or diabolo VERB --help)")
+            context = getattr(error, "ctx", None)
+            _fail(f"{usage()} ({'diabolo' if context is None else context.command_path} --help)")
         _fail(f"{type(error).__name__}: {error}; --debug shows where")
     else:
         sys.exit(status if isinstance(status, int) else 0)

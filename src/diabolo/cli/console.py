@@ -5,23 +5,56 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from diabolo.errors import ConfigError, OutputError
-from diabolo.screen import visible
+from diabolo.screen import columns_of, visible
 
 if TYPE_CHECKING:
     from diabolo.data.formats import Data
 
-__all__ = ["OWN_NETWORK", "TABLE", "Progress", "check_apart", "check_named", "parse_slots", "percent", "say"]
+__all__ = [
+    "OWN_NETWORK",
+    "TABLE",
+    "Progress",
+    "check_apart",
+    "check_named",
+    "parse_slots",
+    "percent",
+    "say",
+    "share",
+    "share_option",
+]
 
 #: The flag of every verb that reads a model file.
 OWN_NETWORK = typer.Option(False, "--own-network", help="Import your own network, which the model file names.")
 #: What may name a table.
-TABLE = "Table: a file, folder, 'pattern*' or URL (docs/data.md)."
+TABLE = "Table: a file, folder, 'pattern*' or URL (diabolo docs data)."
+
+
+def share(text: str) -> float:
+    """Read a share: 0.01, 1% and "1 %" are the same. Which shares are allowed is for who uses it to say.
+
+    >>> share("0.01"), share("1%"), share("0.5 %")
+    (0.01, 0.01, 0.005)
+    """
+    number = str(text).strip()
+    try:
+        # Decimal, for 7 / 100 is not the float 0.07 of every route.
+        return float(Decimal(number.removesuffix("%")) / 100) if number.endswith("%") else float(number)
+    except (ValueError, ArithmeticError):
+        raise typer.BadParameter(
+            f"{text!r} is no share; allowed are numbers and percentages, like 0.01 or 1%"
+        ) from None
+
+
+def share_option(default: float | None, *names: str, help: str, show_default: bool | str = True) -> Any:
+    """An option whose value is a share."""
+    return typer.Option(default, *names, help=help, show_default=show_default, parser=share, metavar="SHARE")
 
 
 def say(text: str = "") -> None:
@@ -65,7 +98,7 @@ def check_named(out: str, what: str) -> None:
     """
     from diabolo.data.formats import format_of, formats
 
-    if not out.lower().endswith(format_of(out).named):
+    if not out.lower().endswith(format_of(out, written=True).named):
         allowed = ", ".join(formats.get(n).named[0] for n in formats if formats.get(n).named)
         raise ConfigError(f"{out}: {what}; allowed: {allowed}")
 
@@ -100,7 +133,8 @@ class Progress:
         if self.live and now - self.last > 0.5:
             rate = self.done / (now - self.begun)
             left = f", {(self.total - self.done) / rate:.0f} s left" if self.total else ""
-            sys.stderr.write(f"\r{self.what}: {self.done:,} rows, {rate:,.0f} rows/s{left}   ")
+            said = f"{self.what}: {self.done:,} rows, {rate:,.0f} rows/s{left}"
+            sys.stderr.write(f"\r{said[: columns_of(sys.stderr) - 1]}\033[K")
             sys.stderr.flush()
             self.last = now
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diabolo.cli.console import percent
-from diabolo.errors import ConfigError
+from diabolo.errors import CalibrationError, ConfigError
 
 if TYPE_CHECKING:
     from diabolo.detect.calibrated import Calibrated
 
-__all__ = ["columns_of_split", "condition", "promised"]
+__all__ = ["advising", "columns_of_split", "condition", "promised"]
 
 #: Columns named at most whose new values are no alarm.
 MOST_REMARKS = 3
@@ -27,6 +31,39 @@ def columns_of_split(group: str | None, time: str | None) -> list[str | None]:
     if group is not None and time is not None:
         raise ConfigError("--group and --time are two splits; give one of them")
     return [None if group == "content" else group, time]
+
+
+@contextlib.contextmanager
+def advising(verb: str, model: str | Path) -> Iterator[None]:
+    """Say behind a rate that needs more calibration rows how to get them, and of how large a table.
+
+    Args:
+        verb: that runs.
+        model: the file that has the detector, or is to have it.
+
+    Raises:
+        CalibrationError: what came, with the advice.
+    """
+    from diabolo.detect.conformal import counted
+
+    try:
+        yield
+    except CalibrationError as error:
+        if error.needed is None:
+            raise
+        from diabolo.data.roles import rows_to_calibrate
+
+        needed = f"{counted(error.needed)} or more normal {error.unit}"
+        table = rows_to_calibrate(error.needed) if error.unit == "rows" else None
+        unseen = f"{needed} that the fit has not seen"
+        calibrate = f"diabolo calibrate {shlex.quote(str(model))} MORE, where MORE has {unseen}"
+        fit = [] if table is None else [f"a fit to {table:,} rows or more, of which it keeps enough apart"]
+        ways = [calibrate, *fit]
+        if verb == "calibrate":
+            ways = [f"a table of {unseen}", *fit]
+        elif verb == "fit":
+            ways = [*fit, f"a fit without --false-alarm-rate, and then {calibrate}"]
+        raise CalibrationError(f"{error}; to get more: {', or '.join(ways)}") from None
 
 
 def promised(detector: Calibrated) -> str:

@@ -13,17 +13,29 @@ import typer
 __all__ = ["text_options"]
 
 OPTIONS: dict[str, tuple[Any, Any]] = {
-    "separator": (str | None, typer.Option(None, help="Of text: between cells, like ';', or tab, pipe, space.")),
-    "decimal": (str | None, typer.Option(None, help="Of text: mark before decimals, '.' or ','; the other groups.")),
+    "separator": (
+        str | None,
+        typer.Option(None, metavar="MARK", help="Of text: between cells, like ';', or tab, pipe, space."),
+    ),
+    "decimal": (
+        str | None,
+        typer.Option(None, metavar="MARK", help="Of text: mark before decimals, '.' or ','; the other groups."),
+    ),
     "missing": (
         list[str],
-        typer.Option([], help="Of text: word for a missing cell, also COLUMN=WORD for one column; repeatable."),
+        typer.Option([], metavar="WORD", help="Of text: word for a missing cell, or COL=WORD of one; repeatable."),
     ),
-    "encoding": (str | None, typer.Option(None, help="Of text: like cp1252; by default what its bytes tell.")),
-    "header": (str | None, typer.Option(None, help="Of text: first line holds names (first), or a row (none).")),
+    "encoding": (
+        str | None,
+        typer.Option(None, metavar="NAME", help="Of text: like cp1252.", show_default="what its bytes tell"),
+    ),
+    "header": (
+        str | None,
+        typer.Option(None, metavar="first|none", help="Of text: first line holds names (first), or a row (none)."),
+    ),
     "date": (
         list[str],
-        typer.Option([], help="Of text: COLUMN=FORMAT, like day=%d/%m/%Y, t=epoch, id=none; repeatable."),
+        typer.Option([], metavar="COL=FORMAT", help="Of text: like day=%d/%m/%Y, t=epoch, id=none; repeatable."),
     ),
 }
 #: Of verbs whose `out` may be a text table.

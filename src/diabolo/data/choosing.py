@@ -9,7 +9,7 @@ from diabolo.data.formats import LIST, Data, counters, schema_of
 from diabolo.data.usable import faults_of, type_faults, unusable
 from diabolo.errors import ColumnsError, DataError, nearest
 
-__all__ = ["UNUSABLE", "choose_columns"]
+__all__ = ["UNUSABLE", "choose_columns", "without"]
 
 #: The word that stands for all columns that no model can be fitted on.
 UNUSABLE = "unusable"
@@ -59,6 +59,24 @@ def choose_columns(
     if not chosen:
         raise DataError(f"{path}: no column is left to fit; it has {', '.join(names[:10])}")
     return chosen, faults
+
+
+def without(schema: Any, exclude: Sequence[str], path: Data) -> Any:
+    """An Arrow schema without the columns that are named, and with its notes.
+
+    Raises:
+        DataError: a name that it does not have, or no column is left.
+    """
+    import pyarrow as pa
+
+    left_out = split_names(exclude, schema.names)
+    for name in left_out:
+        if name not in schema.names:
+            raise DataError(f"{path}: no column {name!r}: {nearest(name, schema.names, 'it has')}")
+    fields = [field for field in schema if field.name not in left_out]
+    if not fields:
+        raise DataError(f"{path}: no column is left; it has {', '.join(schema.names[:10])}")
+    return pa.schema(fields, schema.metadata) if left_out else schema
 
 
 def split_names(said: Sequence[str], known: Sequence[str]) -> list[str]:

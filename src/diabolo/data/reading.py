@@ -188,7 +188,7 @@ def first_cells(path: Data, schema: Any, most: int) -> Any:
     import pyarrow as pa
 
     batches, seen = [], 0
-    for batch in read_batches(path, nested=True):
+    for batch in read_batches(path, schema.names, nested=True):
         batches.append(batch)
         seen += batch.num_rows
         if seen >= most:

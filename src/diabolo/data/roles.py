@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
     "calibration_share",
     "is_seen",
     "ranked",
+    "rows_to_calibrate",
 ]
 
 #: Parts that a row can play; a row plays exactly one.
@@ -176,6 +178,20 @@ def _smallest(n: int, seed: int, ranks: Sequence[int] | np.ndarray) -> list[np.u
 def calibration_share(n: int) -> float:
     """A fifth of the rows; more of a small table, up to 40 %, for the 99 rows that a 1 % rate needs."""
     return max(0.2, min(99 / n, 0.4)) if n else 0.0
+
+
+def rows_to_calibrate(needed: int) -> int | None:
+    """The fewest rows of a table of which a fit keeps so many for the calibration; None if it never keeps as many.
+
+    >>> rows_to_calibrate(99), rows_to_calibrate(999), rows_to_calibrate(30_000)
+    (248, 4995, None)
+    """
+    if needed > MOST_CALIBRATE:
+        return None
+    rows = math.ceil(needed / 0.4)
+    while calibration_rows(rows, calibration_share(rows)) < needed:
+        rows = max(rows + 1, math.ceil(needed / calibration_share(rows)))
+    return rows
 
 
 def calibration_rows(n: int, share: float) -> int:

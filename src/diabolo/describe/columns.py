@@ -11,7 +11,7 @@ from rich.console import Console
 from diabolo.data.dtypes import is_date, is_time
 from diabolo.data.schema import Column, Schema
 from diabolo.data.times import STEPS, clock, local, moment, zone_of
-from diabolo.screen import visible
+from diabolo.screen import blocks, visible
 
 __all__ = ["print_schema"]
 
@@ -46,7 +46,11 @@ def print_schema(
         if is_date(c.dtype) and c.resolution:
             resolution = STEPS.get(c.resolution, f"{resolution} s")
         rows.append((name, c.kind, c.dtype, *_range(c), resolution, missing))
-    for line in _aligned(rows, left=3):
+    lines = _aligned(rows, left=3)
+    # Elsewhere than on a terminal a line may be as long as it needs.
+    if console.is_terminal and max(map(cell_len, lines)) + 2 > console.width:
+        lines = blocks(rows[0], rows[1:])
+    for line in lines:
         console.print(f"  {line}")
     if schema is None:
         return
@@ -60,7 +64,7 @@ def print_schema(
 def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
     """Rows of cells as lines, columns under one another, the first so many to the left.
 
-    A number that is cut off is another one, so that a wide table runs over the edge.
+    A number that is cut off is another one, so that no cell is.
     """
     shown = [[visible(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]

@@ -181,10 +181,12 @@ class Calibration:
             CalibrationError: with the number of rows or groups that it needs.
         """
         if rate < 1 / (self.units + 1) * (1 - 1e-12):
-            needed, unit = counted(rows_needed(rate)), "rows" if self.groups is None else "groups"
+            needed, unit = rows_needed(rate), "rows" if self.groups is None else "groups"
             raise CalibrationError(
-                f"a {what} of {rate:g} needs at least {needed} calibration {unit}, there are "
-                f"{self.units:,}; calibrate on more {unit}, or allow a rate of {1 / (self.units + 1):.3g} or more"
+                f"a {what} of {rate:g} needs at least {counted(needed)} calibration {unit}, there are "
+                f"{self.units:,}; calibrate on more {unit}, or allow a rate of {1 / (self.units + 1):.3g} or more",
+                needed,
+                unit,
             )
 
     def threshold(self, rate: float) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from diabolo.cli.console import OWN_NETWORK, TABLE, check_apart, percent, say
+from diabolo.cli.console import OWN_NETWORK, TABLE, check_apart, percent, say, share_option
 from diabolo.cli.promise import condition, promised
 from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError
@@ -20,15 +20,23 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 
-@verb(50)
+@verb(
+    50,
+    "diabolo calibrate my.diabolo NEWER.parquet",
+    "diabolo calibrate my.diabolo NEWER.csv -o new.diabolo --false-alarm-rate 1%",
+)
 def calibrate(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Normal rows that the model has not seen, at least 99. {TABLE}"),
-    out: Path | None = typer.Option(None, "-o", "--out", help="Model file to write; MODEL itself by default."),
-    weight: str | None = typer.Option(None, help="Column of row weights."),
-    group: str | None = typer.Option(None, help="Column of groups, or 'content'; the fit's by default."),
-    score_: str | None = typer.Option(None, "--score", help="Score to use from now on."),
-    false_alarm_rate: float | None = typer.Option(None, help="Default rate from now on."),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Model file to write.", show_default="MODEL itself"),
+    weight: str | None = typer.Option(None, help="Column of row weights.", show_default="1 each"),
+    group: str | None = typer.Option(
+        None, help="Column of groups, or 'content': equal rows.", show_default="the fit's"
+    ),
+    score_: str | None = typer.Option(None, "--score", help="Score to use from now on.", show_default="the file's"),
+    false_alarm_rate: float | None = share_option(
+        None, help="Default rate from now on, like 1%.", show_default="the file's"
+    ),
     memory: str = typer.Option("1GiB", help="Of a larger table, a uniform sample of at most this size calibrates."),
     own_network: bool = OWN_NETWORK,
 ) -> None:

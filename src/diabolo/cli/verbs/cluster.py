@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from diabolo.cluster.clusters import Clusters
 
 
-@verb(80)
+@verb(
+    80,
+    "diabolo cluster my.diabolo DATA.parquet -o labels.parquet",
+    "diabolo cluster my.diabolo DATA.csv -o labels.csv --clusters 3 --method kmeans",
+)
 def cluster(
     model: Path = typer.Argument(..., help="Model file; gets the section clusters."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
@@ -37,14 +41,14 @@ def cluster(
     from diabolo.cli.console import Progress, check_apart, say
     from diabolo.cluster.clusters import ClusterSettings
     from diabolo.cluster.dataset import LABELS, clustered, labelled
-    from diabolo.data.formats import check_writable, schema_of, write_batches
+    from diabolo.data.formats import check_table, check_writable, schema_of, write_batches
     from diabolo.data.keeping import kept_names
     from diabolo.data.reading import as_fitted
     from diabolo.file.clusters import clusters_section
     from diabolo.file.model_file import ModelFile
 
     check_apart(out, model, data)
-    check_writable(out)
+    check_table(out)
     settings = ClusterSettings(_number(clusters), _method(method, set_), embedding, random_state=seed)
     file = ModelFile(model, own_network)
     net = file.autoencoder.model

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 __all__ = ["add_codec", "compress", "compression_errors", "decompress"]
 
 
-@verb(70)
+@verb(
+    70,
+    "diabolo compress my.diabolo DATA.parquet -o DATA.dbl",
+    "diabolo compress my.diabolo DATA.csv -o DATA.dbl --max-error 0.1% --exclude id",
+)
 def compress(
     model: Path = typer.Argument(..., help="Model file of such tables."),
     data: str = typer.Argument(..., help=TABLE),
     out: Path = typer.Option(..., "-o", "--out", help="File to write, *.dbl."),
-    max_error: str | None = typer.Option(None, help="Bound of all floats, like 1e-3, or 0.1% of each; else lossless."),
+    max_error: str | None = typer.Option(
+        None, help="Bound of all floats, like 1e-3, or 0.1% of each.", show_default="lossless"
+    ),
     column_error: list[str] = typer.Option([], help="Bound of one column, like pt=0.1%; over --max-error."),
+    exclude: list[str] = typer.Option([], help="Columns to leave out of the file; repeatable."),
     external_model: bool = typer.Option(False, help="Leave the codec section in MODEL, where decompress will need it."),
     seed: int = typer.Option(0, help="Seed of the codec's fit."),
     threads: int = typer.Option(1, min=1, help="Chunks coded at the same time; the file is the same for any number."),
@@ -38,6 +45,7 @@ def compress(
     from diabolo.compress.files import compress_table
     from diabolo.compress.report import report_lines
     from diabolo.compress.rivals import of_source
+    from diabolo.data.choosing import without
     from diabolo.data.formats import check_writable, local_files, read_batches, schema_of
     from diabolo.data.reading import as_kept, notes_on
     from diabolo.errors import ConfigError
@@ -52,10 +60,11 @@ def compress(
     file = ModelFile(model)
     source = as_kept(data, file.schema.dialect) if "main" in file else data
     schema, rows = schema_of(source, nested=True)
+    schema = without(schema, exclude, source)
     plan, learnt, kept = codec_for(file, source, schema, max_error, errors, seed, external_model)
     progress = Progress("compressing", rows)
     report, beside = compress_table(
-        read_batches(source, nested=True),
+        read_batches(source, schema.names if exclude else None, nested=True),
         plan,
         out,
         external_model,
@@ -73,7 +82,9 @@ def compress(
         say(line)
     for line in [] if beside is None else beside.lines():
         say(line)
-    whole = of_source(report.bytes_out, local_files(data), not any(plan.bounds)) if beside is not None else None
+    # A source with more columns is no rival.
+    compared = beside is not None and not exclude
+    whole = of_source(report.bytes_out, local_files(data), not any(plan.bounds)) if compared else None
     for line in [] if whole is None else whole.lines():
         say(line)
 
@@ -127,22 +138,28 @@ def _pair(said: str) -> tuple[str, str | None]:
     return name, None if error == "none" else error
 
 
-@verb(71)
+@verb(
+    71,
+    "diabolo decompress DATA.dbl -o BACK.parquet",
+    "diabolo decompress DATA.dbl -o PART.csv --rows 100:200",
+)
 def decompress(
     file: Path = typer.Argument(..., help="File to read, *.dbl."),
     out: str = typer.Option(..., "-o", "--out", help="Table to write, *.parquet, *.npz, *.h5, ..."),
     model: Path | None = typer.Option(None, help="Model file with the codec section of a file written without it."),
-    rows: str | None = typer.Option(None, help="Only rows A to B−1, like 1000:2000; other chunks are not read."),
+    rows: str | None = typer.Option(
+        None, help="Only rows A to B−1, like 1000:2000; other chunks are not read.", show_default="all"
+    ),
     salvage: bool = typer.Option(False, "--salvage", help="Recover every intact chunk of a damaged file."),
     threads: int = typer.Option(1, min=1, help="Chunks decoded at the same time."),
 ) -> None:
     """Give a compressed table back: same columns, order and types."""
     from diabolo.compress.files import decompress_file
-    from diabolo.data.formats import check_writable
+    from diabolo.data.formats import check_table
     from diabolo.file.model_file import ModelFile
 
     check_apart(out, file)
-    check_writable(out)
+    check_table(out)
     external = None if model is None else ModelFile(model).codec.data
     count, lost = decompress_file(file, out, external, None if rows is None else _span(rows), salvage, threads)
     say(f"{out}: {count:,} rows")

@@ -25,7 +25,11 @@ QUIET = typer.Option(False, "-q", "--quiet", help="No progress and no summary.")
 NAMED = 5
 
 
-@verb(82)
+@verb(
+    82,
+    "diabolo encode my.diabolo NEW.parquet -o codes.parquet",
+    "diabolo encode my.diabolo NEW.parquet -o codes.csv --sigma --keep id",
+)
 def encode(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
@@ -58,7 +62,10 @@ def encode(
         _say(passed, f"{out}: {passed.rows:,} rows as {what}", "rows could not be encoded and have no code")
 
 
-@verb(84)
+@verb(
+    84,
+    "diabolo decode my.diabolo codes.parquet -o back.parquet",
+)
 def decode(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help="Codes: the columns z_0, z_1, ... of a table, as encode writes them."),
@@ -86,12 +93,18 @@ def decode(
         say(f"  ignored, as no code: {', '.join(ignored[:NAMED])}{', ...' if len(ignored) > NAMED else ''}")
 
 
-@verb(86)
+@verb(
+    86,
+    "diabolo reconstruct my.diabolo NEW.parquet -o rows.parquet",
+    "diabolo reconstruct my.diabolo NEW.parquet -o rows.parquet --draws 10",
+)
 def reconstruct(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
     out: str = OUT,
-    draws: int | None = typer.Option(None, min=1, help="Draws x ~ p(x|z), z ~ q(z|x), for each row, not the mean."),
+    draws: int | None = typer.Option(
+        None, min=1, help="Draws x ~ p(x|z), z ~ q(z|x), for each row.", show_default="the mean"
+    ),
     seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of the draws."),
     keep: list[str] = KEEP,
     own_network: bool = OWN_NETWORK,
@@ -121,10 +134,10 @@ def reconstruct(
 
 def _check(out: str, model: Path, data: str) -> None:
     from diabolo.cli.console import check_apart
-    from diabolo.data.formats import check_writable
+    from diabolo.data.formats import check_table
 
     check_apart(out, model, data)
-    check_writable(out)
+    check_table(out)
 
 
 def _written(out: str, what: str, data: Data, made: Callable[[Passed], tuple[Any, Any]]) -> Passed:

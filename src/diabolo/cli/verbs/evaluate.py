@@ -8,15 +8,21 @@ import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.cli.verb import verb
-from diabolo.screen import console
+from diabolo.screen import console, print_table
 
 
-@verb(30)
+@verb(
+    30,
+    "diabolo evaluate my.diabolo LABELLED.parquet --label label",
+    "diabolo evaluate my.diabolo LABELLED.csv --label process --normal QCD,W",
+)
 def evaluate(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Labelled. {TABLE}"),
     label: str = typer.Option(..., help="Truth column: 0 or false is normal; for text say --normal."),
-    normal: str | None = typer.Option(None, help="Values of the label that are normal, like W,QCD,Z."),
+    normal: str | None = typer.Option(
+        None, help="Values of the label that are normal, like W,QCD,Z.", show_default="0 and false"
+    ),
     seed: int = typer.Option(0, min=0, max=(1 << 32) - 1, help="Seed of split, rivals and intervals."),
     own_network: bool = OWN_NETWORK,
 ) -> None:
@@ -25,26 +31,24 @@ def evaluate(
     The rivals are fitted on a random half of the normal rows (at most 50,000); every score is then judged on
     the other rows. Rows that the model was trained on are left out.
     """
-    from rich.table import Table as Grid
-
     from diabolo.cli.console import say
     from diabolo.evaluation import compare
     from diabolo.file.model_file import ModelFile
 
     result = compare(ModelFile(model, own_network), data, label, normal.split(",") if normal else None, seed)
     screen = console()
-    for anomaly, rows in result.by_class.items():
-        grid = Grid(title=f"{anomaly}: {result.counts[anomaly]:,} anomalies among {result.normal:,} normal rows")
-        for heading in ("score", "AUROC", "95 %", "average precision", "95 %"):
-            grid.add_column(heading, justify="left" if heading == "score" else "right")
-        for r in rows:
-            grid.add_row(
+    for anomaly, scores in result.by_class.items():
+        rows = [
+            (
                 r.name,
                 f"{r.auroc:.4f}",
                 f"{r.auroc_low:.4f}–{r.auroc_high:.4f}",
                 f"{r.precision:.4f}",
                 f"{r.precision_low:.4f}–{r.precision_high:.4f}",
             )
-        screen.print(grid)
+            for r in scores
+        ]
+        title = f"{anomaly}: {result.counts[anomaly]:,} anomalies among {result.normal:,} normal rows"
+        print_table(screen, ("score", "AUROC", "95 %", "average precision", "95 %"), rows, title)
     for note in result.notes:
         say(note)

@@ -10,7 +10,7 @@ import typer
 from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError, DataError
-from diabolo.screen import console
+from diabolo.screen import console, print_table
 
 if TYPE_CHECKING:
     from diabolo.detect.calibrated import Calibrated
@@ -24,7 +24,11 @@ MOST_EXPLAINED = 1_000
 TOP = 3
 
 
-@verb(40)
+@verb(
+    40,
+    "diabolo explain my.diabolo NEW.parquet --row 12",
+    "diabolo explain my.diabolo NEW.parquet --row 12 --row 20:25 --columns 3",
+)
 def explain(
     model: Path = typer.Argument(..., help="Model file with a detector."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
@@ -109,25 +113,17 @@ def _cells(source: Any, schema: Any, wanted: list[int]) -> list[tuple[int, Any]]
 
 
 def _show(screen: Any, found: Explanation, columns: int) -> None:
-    from rich.table import Table as Grid
-
     from diabolo.detect.explaining import show
 
     screen.print(found.headline())
-    grid = Grid()
-    for heading in ("column", "seen", "expected", "contribution", "p"):
-        # Folded, not cut off: a number without its exponent is another one.
-        width = len(heading) if heading == "contribution" else None
-        grid.add_column(heading, justify="left" if heading == "column" else "right", overflow="fold", min_width=width)
     near = [f"normal row, {n.distance:.3g} away" for n in found.neighbors]
-    for heading in near:
-        grid.add_column(heading, justify="right", overflow="fold")
+    rows = []
     for part in found.columns[:columns]:
         cells = [show(n.values[part.column]) for n in found.neighbors]
         name = f"* {part.column}" if part.changed else f"  {part.column}"
         numbers = (f"{part.contribution:.4g}", f"{part.p_value:.3g}")
-        grid.add_row(name, show(part.seen), show(part.expected), *numbers, *cells)
-    screen.print(grid)
+        rows.append((name, show(part.seen), show(part.expected), *numbers, *cells))
+    print_table(screen, ("column", "seen", "expected", "contribution", "p", *near), rows)
     left = len(found.columns) - columns
     notes = ["* has to change for the row to be normal"] if found.changed else []
     notes += [f"{left} more columns: --columns"] if left > 0 else []

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 NAMED = 8
 
 
-@verb(95)
+@verb(
+    95,
+    "diabolo fill my.diabolo NEW.parquet -o filled.parquet",
+    "diabolo fill my.diabolo NEW.parquet -o five.parquet --draws 5 --seed 1",
+)
 def fill(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
     out: str = typer.Option(..., "-o", "--out", help="Table to write, in any format that is written, or to a URL."),
-    draws: int | None = typer.Option(None, min=1, help="Rows for each row, drawn, in place of the mean."),
+    draws: int | None = typer.Option(None, min=1, help="Rows for each row, drawn.", show_default="the mean"),
     seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of the draws."),
     own_network: bool = OWN_NETWORK,
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress and no summary."),
@@ -32,13 +36,13 @@ def fill(
     With --draws K each row comes K times, one after the other, with the number of the draw in a first column `draw`.
     """
     from diabolo.cli.console import Progress, check_apart, say
-    from diabolo.data.formats import check_writable, schema_of, write_batches
+    from diabolo.data.formats import check_table, schema_of, write_batches
     from diabolo.data.reading import as_fitted
     from diabolo.file.model_file import ModelFile
     from diabolo.generate.filled_table import Counts, filled_table
 
     check_apart(out, model, data)
-    check_writable(out)
+    check_table(out)
     net = ModelFile(model, own_network).autoencoder.model
     source = as_fitted(data, net.encoding.schema)
     progress, counts = Progress("filling in", schema_of(source)[1]), Counts()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from diabolo.cli.console import TABLE, check_apart, parse_slots, say
+from diabolo.cli.console import TABLE, check_apart, parse_slots, say, share, share_option
 from diabolo.cli.promise import columns_of_split, condition, promised
 from diabolo.cli.verb import verb
 from diabolo.config import METHODS, Config
@@ -24,41 +25,61 @@ __all__ = ["fit"]
 #: Training rows below which the summary warns.
 FEW = 50
 
+#: A value of --set that is a share.
+PERCENTAGE = re.compile(r"\s*[\d.]+(?:e[+-]?\d+)?\s*%\s*", re.IGNORECASE)
+
 #: What a fit with and without `robust` says of rows that look out of place.
 ROBUST = "such rows were left out, of the rows that are compared with and calibrated on too"
 NOT_ROBUST = "--set robust=trim fits without such rows, and diabolo score ranks all"
 
 
-@verb(10)
+@verb(
+    10,
+    "diabolo fit DATA.parquet -o my.diabolo",
+    "diabolo fit DATA.csv -o my.diabolo --exclude id --false-alarm-rate 1%",
+    "diabolo fit DATA.parquet -o ae.diabolo --method ae --latent 2 --set robust=trim",
+)
 def fit(
     data: str = typer.Argument(..., help=TABLE),
     out: Path = typer.Option(..., "-o", "--out", help="Model file to write, *.diabolo."),
-    method: str = typer.Option("vae", help=f"One of {', '.join(METHODS)}."),
-    latent: int | None = typer.Option(None, help="Latent dimensions K."),
-    hidden: str | None = typer.Option(None, help="Widths from input to latent, like 64,32."),
-    beta: float | None = typer.Option(None, help="Weight of the regularizer; 1 is the ELBO."),
-    epochs: int | None = typer.Option(None, help="Passes over the training rows."),
-    only: str | None = typer.Option(None, help="'main' fits no detector."),
-    for_: str | None = typer.Option(None, "--for", help="'compression' learns a codec section, and fits no detector."),
-    max_error: str | None = typer.Option(None, help="With --for compression: bound of all floats, as of compress."),
-    column_error: list[str] = typer.Option([], help="With --for compression: bound of one column, as of compress."),
-    columns: list[str] = typer.Option([], help="Columns to use, like pt,eta,phi; all by default; repeatable."),
+    method: str = typer.Option("vae", help=f"One of {', '.join(METHODS)} (diabolo docs settings)."),
+    latent: int | None = typer.Option(None, help="Latent dimensions K.", show_default="√C of C columns"),
+    hidden: str | None = typer.Option(
+        None, help="Widths from input to latent, like 64,32.", show_default="two layers, by the columns"
+    ),
+    beta: float | None = typer.Option(None, help="Weight of the regularizer; 1, the default, is the ELBO."),
+    epochs: int | None = typer.Option(
+        None, help="Passes over the training rows.", show_default="50, more for small tables"
+    ),
+    only: str | None = typer.Option(None, help="Allowed: main, which fits no detector.", show_default="a detector too"),
+    for_: str | None = typer.Option(
+        None, "--for", help="Allowed: compression, which learns a codec section and fits no detector."
+    ),
+    max_error: str | None = typer.Option(
+        None, help="With --for compression: bound of all floats, like 1e-3 or 0.1%.", show_default="lossless"
+    ),
+    column_error: list[str] = typer.Option([], help="With --for compression: bound of one column, like pt=0.1%."),
+    columns: list[str] = typer.Option([], help="Columns to use, like pt,eta,phi; repeatable.", show_default="all"),
     exclude: list[str] = typer.Option(
         [], help="Columns to leave out, or unusable for those no fit can take; repeatable."
     ),
     label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
-    weight: str | None = typer.Option(None, help="Column of row weights."),
+    weight: str | None = typer.Option(None, help="Column of row weights.", show_default="1 each"),
     group: str | None = typer.Option(None, help="Column of groups that belong together; 'content': equal rows."),
     time: str | None = typer.Option(None, help="Column of time: the last rows calibrate."),
     slots: list[str] = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10; auto finds them; repeatable."),
     take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
-    config: Path | None = typer.Option(None, help="TOML file of settings (docs/settings.md)."),
-    set_: list[str] = typer.Option([], "--set", help="One setting, like learning_rate=1e-3 or corruption.std=0.2."),
-    false_alarm_rate: float | None = typer.Option(None, help="Default rate of the detector."),
+    config: Path | None = typer.Option(None, help="TOML file of settings (diabolo docs settings)."),
+    set_: list[str] = typer.Option(
+        [], "--set", help="One setting, like learning_rate=1e-3, corruption.std=0.2 or contamination=1%."
+    ),
+    false_alarm_rate: float | None = share_option(
+        None, help="Default rate of the detector, like 0.01 or 1%.", show_default="0.01, more if its rows are fewer"
+    ),
     seed: int = typer.Option(0, help="Seed of everything random."),
     resume: bool = typer.Option(False, "--resume", help="Go on from OUT.ckpt, which a fit that was ended left."),
     memory: str = typer.Option("1GiB", help="Larger tables are fitted from a cache on disk, in bounded memory."),
-    cache: Path | None = typer.Option(None, help="Folder for that cache, as large as the table; by default OUT's."),
+    cache: Path | None = typer.Option(None, help="Folder for that cache, as large as the table.", show_default="OUT's"),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress lines."),
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
@@ -149,7 +170,7 @@ def _of_flags(settings: dict[str, Any], flags: dict[str, Any], hidden: str | Non
     """What flags set; a seed of the settings stands."""
     given = {k: v for k, v in flags.items() if v is not None and (k != "random_state" or k not in settings)}
     if hidden is not None:
-        given["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
+        given["hidden"] = tuple(_whole(w, "--hidden") for w in re.split(r"[\s,]+", hidden) if w)
     return given
 
 
@@ -195,7 +216,7 @@ def _settings(config: Path | None, pairs: list[str], method: str) -> dict[str, A
         try:
             value = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
-            value = text
+            value = share(text) if PERCENTAGE.fullmatch(text) else text
         part, dot, inner = key.strip().partition(".")
         if not dot:
             settings[part] = value

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from diabolo.cli.console import OWN_NETWORK, TABLE, percent, say
+from diabolo.cli.console import OWN_NETWORK, TABLE, percent, say, share_option
 from diabolo.cli.verb import verb
 from diabolo.errors import DataError
 
@@ -15,13 +15,21 @@ from diabolo.errors import DataError
 NAMED = 10
 
 
-@verb(60)
+@verb(
+    60,
+    "diabolo health my.diabolo TODAY.parquet",
+    "diabolo health my.diabolo TODAY.parquet --level 0.1% --json",
+)
 def health(
     model: Path = typer.Argument(..., help="Model file with a detector."),
     data: str = typer.Argument(..., help=f"New rows, in the columns of the fit. {TABLE}"),
-    level: float = typer.Option(0.01, help="Probability of an alarm where nothing has changed, at most."),
-    score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them)."),
-    false_alarm_rate: float | None = typer.Option(None, help="Rate to look after; the detector's by default."),
+    level: float = share_option(0.01, help="Probability of an alarm where nothing has changed, at most."),
+    score_: str | None = typer.Option(
+        None, "--score", help="Score (diabolo info MODEL lists them).", show_default="the file's"
+    ),
+    false_alarm_rate: float | None = share_option(
+        None, help="Rate to look after, like 1%.", show_default="the detector's"
+    ),
     json_: bool = typer.Option(False, "--json", help="One line of JSON instead of sentences."),
     own_network: bool = OWN_NETWORK,
 ) -> None:

@@ -10,7 +10,11 @@ from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.cli.verb import verb
 
 
-@verb(110)
+@verb(
+    110,
+    "diabolo info DATA.parquet",
+    "diabolo info my.diabolo",
+)
 def info(
     path: str = typer.Argument(..., help=f"Model file (*.diabolo), compressed file (*.dbl). {TABLE}"),
     take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
@@ -33,10 +37,14 @@ def info(
     describe_data(taken(path, slots), slots)
 
 
-@verb(120)
+@verb(
+    120,
+    "diabolo demo",
+    "diabolo demo -o out --epochs 3",
+)
 def demo(
     out: Path = typer.Option(Path("diabolo-demo"), "-o", "--out", help="Folder for what the demo writes."),
-    epochs: int | None = typer.Option(None, min=1, help="Passes over the training rows."),
+    epochs: int | None = typer.Option(None, min=1, help="Passes over the training rows.", show_default="25"),
 ) -> None:
     """Fit, calibrate and score the sample of simulated LHC events that ships with the package."""
     from diabolo.demo import run_demo

@@ -10,7 +10,11 @@ from diabolo.cli.console import OWN_NETWORK, TABLE
 from diabolo.cli.verb import verb
 
 
-@verb(100)
+@verb(
+    100,
+    "diabolo report my.diabolo NEW.parquet -o report.html",
+    "diabolo report my.diabolo LABELLED.parquet -o report.html --label label",
+)
 def report(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),

@@ -20,7 +20,11 @@ PIECE = 65_536
 NAMED = 5
 
 
-@verb(90)
+@verb(
+    90,
+    "diabolo sample my.diabolo -n 1000 -o drawn.parquet",
+    "diabolo sample my.diabolo -n 1000 -o red.csv --given colour=red --seed 1",
+)
 def sample(
     model: Path = typer.Argument(..., help="Model file."),
     out: str = typer.Option(..., "-o", "--out", help="Table to write, in any format that is written, or to a URL."),
@@ -29,7 +33,9 @@ def sample(
         [], "--given", metavar="COL=VALUE", help="Value of a column, COL= for a missing cell; repeat for more."
     ),
     against: str | None = typer.Option(None, help=f"Real rows to compare the drawn ones with. {TABLE}"),
-    method: str = typer.Option("auto", help="What draws: auto, trees, mixture or prior (docs/generate.md)."),
+    method: str = typer.Option(
+        "auto", help="What draws: auto, masked, trees, mixture, resampled or prior (diabolo docs generate)."
+    ),
     mean: bool = typer.Option(False, "--mean", help="Means instead of draws from p(x|z)."),
     seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of the draws."),
     own_network: bool = OWN_NETWORK,
@@ -38,7 +44,7 @@ def sample(
     import pyarrow as pa
 
     from diabolo.cli.console import Progress, check_apart, say
-    from diabolo.data.formats import check_writable, write_batches
+    from diabolo.data.formats import check_table, write_batches
     from diabolo.file.model_file import ModelFile
     from diabolo.generate.drawing import draw
 
@@ -48,7 +54,7 @@ def sample(
     if against is not None and (conditions or mean):
         raise ConfigError("--against compares draws of all rows with real ones: leave out --given and --mean")
     check_apart(out, model, *([] if against is None else [against]))
-    check_writable(out)
+    check_table(out)
     file = ModelFile(model, own_network)
     sampler = file.generator
     schema, columns_of = file.autoencoder.arrow_like_fit(mean)

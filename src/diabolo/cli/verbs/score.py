@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from diabolo.cli.console import OWN_NETWORK, TABLE
+from diabolo.cli.console import OWN_NETWORK, TABLE, share_option
 from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError, DataError
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
-@verb(20)
+@verb(
+    20,
+    "diabolo score my.diabolo NEW.parquet -o scores.parquet",
+    "diabolo score my.diabolo NEW.csv -o scores.csv --false-alarm-rate 5% --keep id",
+    "diabolo score my.diabolo NEW.parquet -o scores.parquet --fdr 10%",
+)
 def score(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
@@ -27,9 +32,13 @@ def score(
         ..., "-o", "--out", help="Scores to write: .parquet, .csv, .arrow, .root, .h5, .npz; a URL too."
     ),
     keep: list[str] = typer.Option([], help="Columns to carry beside them, like run,event; repeat for more."),
-    score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them), or all."),
-    false_alarm_rate: float | None = typer.Option(None, help="Share of normal rows that may be flagged."),
-    fdr: float | None = typer.Option(None, help="Share of flagged rows that may be normal, on average, instead."),
+    score_: str | None = typer.Option(
+        None, "--score", help="Score (diabolo info MODEL lists them), or all.", show_default="the file's"
+    ),
+    false_alarm_rate: float | None = share_option(
+        None, help="Share of normal rows that may be flagged, like 1%.", show_default="the file's"
+    ),
+    fdr: float | None = share_option(None, help="Share of flagged rows that may be normal, on average, instead."),
     accept_rate: str | None = typer.Option(None, help="The same as '30 kHz of 40 MHz', '1 of 1000' or '0.1%'."),
     explain: bool = typer.Option(False, "--explain", help="Name the first columns of every anomaly."),
     strict: bool = typer.Option(False, help="Fail at the first row that cannot be scored."),
@@ -94,11 +103,11 @@ def score(
 
 def _check_out(out: str, model: Path, data: str) -> None:
     from diabolo.cli.console import check_apart, check_named
-    from diabolo.data.formats import check_writable
+    from diabolo.data.formats import check_table
 
     check_named(out, "scores have names and a column of text")
     check_apart(out, model, data)
-    check_writable(out)
+    check_table(out)
 
 
 def _with_kept(schema: Any, source: Any, keep: list[str]) -> tuple[Any, list[str]]:

@@ -6,6 +6,7 @@ A file of this folder that registers a format is all that a new format needs.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from diabolo.data.formats.notes import left_out
 from diabolo.data.formats.ragged import LIST, Data, Taken, counters, flattened, is_list, jagged
 from diabolo.data.formats.remote import as_local, check_url, is_url, upload
 from diabolo.data.formats.writing import atomic
-from diabolo.errors import DataError
+from diabolo.errors import DataError, DiaboloError
 
 __all__ = [
     "CHUNK",
@@ -31,6 +32,7 @@ __all__ = [
     "Format",
     "Taken",
     "atomic",
+    "check_table",
     "check_writable",
     "counters",
     "format_of",
@@ -112,17 +114,52 @@ def _take(data: Data, take: Mapping[str, int] | None) -> Mapping[str, int] | Non
 def write_batches(path: str | Path, schema: Any, batches: Iterator[Any]) -> None:
     """Write batches to a file that appears only once it is whole; one at a URL is sent when it is whole."""
     text = as_local(str(path))
-    kind = format_of(text)
+    kind = _written_as(text)
     if not kind.complete:
         schema, batches = flattened(schema, batches, Source(Path(text), text), arrays=not kind.arrays)
     if not is_url(text):
-        with atomic(text) as part:
+        with atomic(text) as part, _called(text, part):
             kind.write(part, schema, batches)
         return
     with tempfile.TemporaryDirectory(prefix="diabolo-") as folder:
         local = Path(folder) / text.rpartition("/")[2]
-        kind.write(local, schema, batches)
+        with _called(text, local):
+            kind.write(local, schema, batches)
         upload(local, text)
+
+
+def _written_as(path: str) -> Format:
+    """The format of a table to write.
+
+    Raises:
+        DataError: an unknown suffix, or one of files that are only read.
+    """
+    kind = format_of(path, written=True)
+    if kind.read_only:
+        raise DataError(f"{path}: {kind.read_only}")
+    return kind
+
+
+@contextlib.contextmanager
+def _called(path: str, part: Path) -> Iterator[None]:
+    """In messages a file has the name that the person gave it, not that of its temporary part."""
+    try:
+        yield
+    except DiaboloError as error:
+        if str(part) in str(error):
+            error.args = (str(error).replace(str(part), path), *error.args[1:])
+        raise
+
+
+def check_table(path: str | Path) -> None:
+    """Fail before hours of work, not after them, where a table of this name could not be written.
+
+    Raises:
+        DataError: no such files are written.
+        OutputError: as `check_writable`.
+    """
+    _written_as(as_local(str(path)))
+    check_writable(path)
 
 
 def check_writable(path: str | Path) -> None:

@@ -77,6 +77,8 @@ class Format(Entry, abc.ABC):
     arrays: ClassVar[bool] = False
     #: Ends of the names of files that hold named columns of numbers and text.
     named: ClassVar[tuple[str, ...]] = ()
+    #: Why such files are read and not written, and what to write; empty where they are written.
+    read_only: ClassVar[str] = ""
 
     @abc.abstractmethod
     def schema(self, source: Source) -> tuple[Any, int | None]:

@@ -103,9 +103,11 @@ class Text(Csv):
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".dat", ".data", ".tab", ".txt.gz", ".dat.gz", ".data.gz")
     complete = False
+    named = ()
+    read_only = "text under this name is read only; write .csv or .tsv"
 
     def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
-        raise DataError(f"{path}: text under this name is read only; write .csv or .tsv")
+        raise DataError(f"{path}: {self.read_only}")
 
 
 def _and_one(batches: Iterator[Any], schema: Any) -> Iterator[Any]:

@@ -20,8 +20,12 @@ from diabolo.files import check_regular
 __all__ = ["Dataset", "format_of", "locate"]
 
 
-def format_of(path: str | Path) -> Format:
+def format_of(path: str | Path, written: bool = False) -> Format:
     """The format that a file's suffix names.
+
+    Args:
+        path: of the file.
+        written: whether it is to be written, for which a message names the suffixes that can be.
 
     Raises:
         DataError: an unknown suffix.
@@ -30,7 +34,7 @@ def format_of(path: str | Path) -> Format:
     found = suffix_of(name)
     if found:
         return formats.create(found[0])
-    known = [s for n in formats for s in formats.get(n).suffixes]
+    known = [s for n in formats for s in formats.get(n).suffixes if not (written and formats.get(n).read_only)]
     raise DataError(f"{path}: unknown file type {Path(name).suffix or '(no suffix)'!r}; allowed: {', '.join(known)}")
 
 

@@ -31,6 +31,7 @@ class Images(Format):
     """A folder of pictures of one size, one row each; the names of subfolders are the text column `label`."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".jpg", ".jpeg")
+    read_only = "pictures are read, not written; write .npz or .npy, which hold arrays of them"
 
     def _layout(self, source: Source) -> tuple[list[Path], list[str] | None, list[str], Any]:
         """Files, their labels, the columns of a picture, and the schema."""
@@ -72,7 +73,7 @@ class Images(Format):
             yield block_batches([(names, block)], schema, ready)
 
     def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
-        raise DataError(f"{path}: pictures are read, not written; write .npz or .npy, which hold arrays of them")
+        raise DataError(f"{path}: {self.read_only}")
 
 
 def _pixels(path: Path) -> np.ndarray:

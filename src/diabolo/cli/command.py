@@ -1,0 +1,81 @@
+"""How the program and its verbs show their help, and look at what they are given before they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+__all__ = ["METAVARS", "Command", "InOrder"]
+
+#: What stands for a value in --help, by the name of its parameter.
+METAVARS = {
+    "accept_rate": "RATE",
+    "cache": "FOLDER",
+    "clusters": "N|auto",
+    "column_error": "COL=E",
+    "columns": "COL,COL",
+    "config": "FILE",
+    "embedding": "NAME",
+    "exclude": "COL,COL",
+    "for_": "compression",
+    "group": "COL",
+    "hidden": "N,N",
+    "keep": "COL,COL",
+    "label": "COL",
+    "max_error": "E",
+    "memory": "BYTES",
+    "method": "NAME",
+    "model": "MODEL",
+    "normal": "VALUE,VALUE",
+    "only": "main",
+    "out": "OUT",
+    "row": "N|A:B",
+    "rows": "A:B",
+    "score_": "NAME",
+    "set_": "KEY=VALUE",
+    "slots": "NAME:N",
+    "take": "NAME:N",
+    "time": "COL",
+    "weight": "COL",
+}
+
+
+class InOrder(TyperGroup):
+    """Verbs in the order of the work, not of the alphabet, each with a whole sentence."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return list(self.commands)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Typer turns an absent --help to False by pydantic, which `diabolo VERB --help` would wait for."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        said = [(name, " ".join((verb.help or "").split("\n\n")[0].split())) for name, verb in self.commands.items()]
+        with formatter.section("Verbs"):
+            formatter.write_dl(said)
+
+
+class Command(TyperCommand):
+    """A verb: its help ends with examples, and a file of the wrong kind is told before any work."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Examples"):
+            for line in (self.epilog or "").splitlines():
+                formatter.write(f"{' ' * formatter.current_indent}{line}\n")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["diabolo.words"] = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        from diabolo.cli.kinds import check_kinds
+        from diabolo.cli.promise import advising
+
+        check_kinds(str(ctx.info_name), ctx.params, ctx.meta["diabolo.words"])
+        with advising(str(ctx.info_name), ctx.params.get("model") or ctx.params.get("out") or "MODEL"):
+            return super().invoke(ctx)
