@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from diabolo.errors import ConfigError, OutputError
-from diabolo.screen import visible
+from diabolo.screen import percent, visible
 
 if TYPE_CHECKING:
     from diabolo.data.formats import Data
@@ -27,15 +27,6 @@ TABLE = "Table: a file, folder, 'pattern*' or URL (docs/data.md)."
 def say(text: str = "") -> None:
     """A line for the person on stdout."""
     sys.stdout.write(visible(text) + "\n")
-
-
-def percent(share: float) -> str:
-    """A share as a person reads it.
-
-    >>> percent(0.01), percent(0.034), percent(0.000075)
-    ('1 %', '3.4 %', '0.0075 %')
-    """
-    return f"{100 * share:.3g} %"
 
 
 def check_apart(out: str | Path, *inputs: Data) -> None:
