@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SparseAutoencoder,
         VariationalAutoencoder,
     )
+    from diabolo.report.write import report
     from diabolo.version import __version__
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "load": "diabolo.estimators.faces",
     "__version__": "diabolo.version",
     "information": "diabolo",
+    "report": "diabolo",
 }
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "decompress",
     "information",
     "load",
+    "report",
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ __all__ = ["Lines", "Result", "card", "frame_of"]
 
 #: Rows of a card's table, at most.
 MOST_ROWS = 12
+#: A sentence that begins with a name, set apart by blanks.
+NAMED = re.compile(r" +(\S.{0,13}?) {2,}(.+)")
 #: Colors are those of the notebook, light or dark.
 STYLE = (
     ".diabolo{font-size:.92em;line-height:1.45;max-width:60em;margin:.4em 0}"
@@ -61,20 +64,21 @@ def frame_of(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None
 
 def card(
     title: str,
-    lines: Sequence[object] = (),
+    lines: Sequence[str] = (),
     records: Sequence[Mapping[str, Any]] = (),
     caption: str = "",
     facts: Sequence[tuple[str, str]] = (),
 ) -> Html:
-    """A title, sentences, facts by name and a table, as HTML for a notebook; every text is escaped.
+    """A title, facts by name, sentences and a table, as HTML for a notebook; every text is escaped.
 
     Args:
         records: rows of the table; the first ones are shown.
         facts: name and text.
     """
-    parts: list[object] = [tag("style", Html(STYLE)), tag("p", title, class_="title"), [tag("p", s) for s in lines]]
+    parts: list[object] = [tag("style", Html(STYLE)), tag("p", title, class_="title")]
     if facts:
         parts.append(tag("table", tag("tbody", [tag("tr", tag("th", n, scope="row"), tag("td", t)) for n, t in facts])))
+    parts.append([tag("p", line.strip()) for line in lines])
     if records:
         names = list(records[0])
         numeric = [i for i, n in enumerate(names) if all(_is_number(r[n]) for r in records)]
@@ -122,7 +126,9 @@ class Result(abc.ABC):
     def html(self) -> Html:
         """A card for a notebook."""
         first, *rest = self.sentences()
-        return card(first, rest, self.records())
+        named = [(line, NAMED.fullmatch(line)) for line in rest]
+        facts = [(found[1], found[2]) for _, found in named if found]
+        return card(first, [line for line, found in named if not found], self.records(), facts=facts)
 
     def _repr_html_(self) -> str:
         return self.html()
