@@ -227,6 +227,8 @@ def test_exported_names():
         "decompress",
         "information",
         "load",
+        "plots",
+        "report",
     }
     assert len(diabolo.__all__) == len(set(diabolo.__all__))
     for name in diabolo.__all__:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diabolo import information
+    from diabolo import information, plots
     from diabolo.estimators.autoencoder import Autoencoder
     from diabolo.estimators.clusterer import LatentClusterer
     from diabolo.estimators.compressor import Compressor, decompress
@@ -41,6 +41,7 @@ _HOMES = {
     "load": "diabolo.estimators.faces",
     "__version__": "diabolo.version",
     "information": "diabolo",
+    "plots": "diabolo",
     "report": "diabolo",
 }
 
@@ -58,6 +59,7 @@ __all__ = [
     "decompress",
     "information",
     "load",
+    "plots",
     "report",
 ]
 

@@ -26,6 +26,7 @@ from diabolo.estimators.conditionals import HasConditionals
 from diabolo.estimators.displayed import Reported
 from diabolo.estimators.faces import Face, face_of
 from diabolo.estimators.generating import Generates
+from diabolo.estimators.plotted import PlottedScores
 from diabolo.estimators.settings import HasSettings
 from diabolo.file.generator import generator_section
 from diabolo.file.main import main_section
@@ -43,7 +44,14 @@ __all__ = ["Autoencoder"]
 
 
 class Autoencoder(
-    Face, Reported, HasConditionals, Generates, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSettings
+    Face,
+    Reported,
+    PlottedScores,
+    HasConditionals,
+    Generates,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    HasSettings,
 ):
     """An autoencoder of chosen parts, fitted on unlabelled rows.
 

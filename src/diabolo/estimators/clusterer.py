@@ -21,6 +21,7 @@ from diabolo.errors import ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.displayed import Reported
 from diabolo.estimators.faces import AroundAutoencoder
+from diabolo.estimators.plotted import Plotted
 from diabolo.file.clusters import clusters_section
 from diabolo.file.model_file import ModelFile, save_sections
 from diabolo.registry import Spec
@@ -31,7 +32,7 @@ __all__ = ["LatentClusterer"]
 LATENT_DIM = 10
 
 
-class LatentClusterer(AroundAutoencoder, Reported, ClusterMixin, BaseEstimator):
+class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEstimator):
     """Clusters rows by their codes z = q(x), with a belief in each label and labels for new rows.
 
     With n_clusters="auto", groups of rows are two clusters only if the density has a valley between them (see

@@ -23,6 +23,7 @@ from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.displayed import Reported
 from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.named import VariationalAutoencoder
+from diabolo.estimators.plotted import PlottedScores
 from diabolo.estimators.promise import groups_to_calibrate, warn_of_promise
 from diabolo.estimators.score_parameter import ScoreParameter
 from diabolo.estimators.verdicts import Verdicts
@@ -35,7 +36,7 @@ from diabolo.train.robust import Suspects
 __all__ = ["AnomalyDetector"]
 
 
-class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, OutlierMixin, BaseEstimator):
+class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, OutlierMixin, BaseEstimator):
     """Flags rows at a guaranteed false-alarm rate, by split-conformal p-values.
 
     p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a row exchangeable with the calibration rows has P(p ≤ α) ≤ α,
