@@ -21,6 +21,7 @@ from diabolo.errors import ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.displayed import Reported
 from diabolo.estimators.faces import AroundAutoencoder
+from diabolo.estimators.naming import checked
 from diabolo.estimators.plotted import Plotted
 from diabolo.file.clusters import clusters_section
 from diabolo.file.model_file import ModelFile, save_sections
@@ -71,6 +72,7 @@ class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEs
     (3, True)
     """
 
+    @checked
     def __init__(
         self,
         autoencoder: Autoencoder | None = None,

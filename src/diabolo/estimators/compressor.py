@@ -25,6 +25,7 @@ from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFil
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.displayed import Displayed
 from diabolo.estimators.faces import AroundAutoencoder
+from diabolo.estimators.naming import checked
 from diabolo.file.codec import Codec, asked_bounds, codec_section
 from diabolo.file.model_file import ModelFile, save_sections
 
@@ -61,6 +62,7 @@ class Compressor(AroundAutoencoder, Displayed, BaseEstimator):
     (True, True)
     """
 
+    @checked
     def __init__(
         self,
         autoencoder: Autoencoder | None = None,

@@ -22,9 +22,11 @@ from diabolo.errors import CalibrationError, ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.displayed import Reported
 from diabolo.estimators.faces import AroundAutoencoder
-from diabolo.estimators.named import VariationalAutoencoder
+from diabolo.estimators.named import CLASSES, VariationalAutoencoder
+from diabolo.estimators.naming import checked
 from diabolo.estimators.plotted import PlottedScores
 from diabolo.estimators.promise import groups_to_calibrate, warn_of_promise
+from diabolo.estimators.pyod import PyODDetector
 from diabolo.estimators.score_parameter import ScoreParameter
 from diabolo.estimators.verdicts import Verdicts
 from diabolo.file.detector import detector_section
@@ -34,6 +36,16 @@ from diabolo.train.progress import print_epoch
 from diabolo.train.robust import Suspects
 
 __all__ = ["AnomalyDetector"]
+
+#: PyOD's names, and where a detector has what they stand for.
+PYOD = {
+    "decision_scores_": "anomaly_score(X) scores rows, and as_pyod().fit(X) has it",
+    "labels_": "predict(X) gives -1 and 1, and as_pyod().fit(X) has it",
+    "predict_proba": "p_values(X) gives calibrated p-values, and as_pyod().fit(X) has it",
+    "predict_confidence": "p_values(X) tell how sure a decision is",
+    "contamination": "false_alarm_rate is the share of normal rows that may be flagged, and as_pyod has it",
+    "plot": "plot_scores, plot_latent, plot_history, plot_columns, plot_reconstruction and plot_roc are figures",
+}
 
 
 class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, OutlierMixin, BaseEstimator):
@@ -61,6 +73,7 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
 
     score = ScoreParameter()
 
+    @checked
     def __init__(
         self,
         autoencoder: Autoencoder | None = None,
@@ -72,6 +85,22 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
         self.score = score
         self.false_alarm_rate = false_alarm_rate
         self.random_state = random_state
+
+    def found_elsewhere(self, name: str) -> dict[str, str]:
+        return {**super().found_elsewhere(name), **PYOD}
+
+    def as_pyod(self, contamination: float | None = None) -> PyODDetector:
+        """This detector under PyOD's names: `decision_scores_`, `labels_`, `threshold_`, predict as 0 and 1.
+
+        Args:
+            contamination: None for the threshold of the false-alarm rate; a share in (0, 0.5] of the fitted rows that
+                is called outliers, as PyOD's.
+
+        >>> X = np.random.default_rng(0).normal(size=(600, 4))
+        >>> AnomalyDetector(VariationalAutoencoder(epochs=2)).as_pyod().fit(X).predict(X[:3]).tolist()
+        [0, 0, 0]
+        """
+        return PyODDetector.of(self, contamination)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters by name; `score` is the score's name here, and a method on the detector."""
@@ -112,7 +141,8 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
         weights, keep = check_weights(sample_weight, len(table)), keep_of(checkpoint, resume)
         given, seed = self.autoencoder, seed_of(self.random_state)
         if given is not None and not isinstance(given, Autoencoder):
-            raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders")
+            named = f": {CLASSES[given].__name__}() is that one" if isinstance(given, str) and given in CLASSES else ""
+            raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders{named}")
         choice = Choice(self._score, self.false_alarm_rate, seed, None if self.random_state is None else seed)
         split = split_of(table.values, groups, time)
         if given is not None and hasattr(given, "model_"):
