@@ -180,7 +180,7 @@ def test_an_explanation(detector, rng):
     assert part.contribution == max(p.contribution for p in one.columns) > 0
     assert [p.column for p in one.columns] != sorted(p.column for p in one.columns)
     assert sorted(p.column for p in one.columns) == sorted(f"x{i}" for i in range(C))
-    assert one.to_frame()[0] == {
+    assert one.to_frame().to_dict("records")[0] == {
         "column": "x6", "seen": part.seen, "expected": part.expected, "contribution": part.contribution,
         "p_value": part.p_value, "changed": True,
     }  # fmt: skip

@@ -109,15 +109,15 @@ def test_the_table_of_scores_in_python():
     frame = pd.DataFrame(rows, index=pd.Index(rows["event"], name="id"))
     detector = AnomalyDetector(Autoencoder(epochs=1)).fit(frame[["x", "y"]])
     table = detector.score_table(frame, keep=["run", "name"])
-    assert list(table.columns) == ["run", "name", "score", "p_value", "is_anomaly"]
+    assert list(table.columns) == ["run", "name", "score", "p_value", "is_anomaly", "flag"]
     assert table.index.equals(frame.index)
     np.testing.assert_array_equal(table["score"], detector.anomaly_score(frame))
     np.testing.assert_array_equal(table["p_value"], detector.p_values(frame))
     np.testing.assert_array_equal(table["is_anomaly"], detector.predict(frame) == -1)
     arrow = detector.score_table(pa.Table.from_pandas(frame, preserve_index=False), keep="event")
-    assert arrow.column_names == ["event", "score", "p_value", "is_anomaly"]
+    assert arrow.column_names == ["event", "score", "p_value", "is_anomaly", "flag"]
     assert arrow["event"].to_pylist() == rows["event"].tolist()
-    assert detector.score_table(frame[["x", "y"]].to_numpy()).column_names == ["score", "p_value", "is_anomaly"]
+    assert detector.score_table(frame[["x", "y"]].to_numpy()).column_names == ["score", "p_value", "is_anomaly", "flag"]
     with pytest.raises(DataError, match="no column 'evnt' to keep: did you mean 'event'"):
         detector.score_table(frame, keep="evnt")
     with pytest.raises(DataError, match="X has no column names"):

@@ -28,7 +28,6 @@ LONGER = {
     "compress.chunk": "a chunk to bytes and back: what one direction writes the other reads",
     "compress.container": "a file to bytes and back, with the checks of each field beside its place",
     "compress.grid": "grids of floats: the choice, the way there and back, and their card",
-    "estimators.detector": "scikit-learn's face: a method a question, each with its docstring",
 }
 #: The only names of others that begin with an underscore: PyTorch has no public ones for these.
 PRIVATE = {
@@ -228,6 +227,8 @@ def test_exported_names():
         "decompress",
         "information",
         "load",
+        "plots",
+        "report",
     }
     assert len(diabolo.__all__) == len(set(diabolo.__all__))
     for name in diabolo.__all__:

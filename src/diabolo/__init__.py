@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diabolo import information
+    from diabolo import information, plots
     from diabolo.estimators.autoencoder import Autoencoder
     from diabolo.estimators.clusterer import LatentClusterer
     from diabolo.estimators.compressor import Compressor, decompress
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SparseAutoencoder,
         VariationalAutoencoder,
     )
+    from diabolo.report.write import report
     from diabolo.version import __version__
 
 _HOMES = {
@@ -40,6 +41,8 @@ _HOMES = {
     "load": "diabolo.estimators.faces",
     "__version__": "diabolo.version",
     "information": "diabolo",
+    "plots": "diabolo",
+    "report": "diabolo",
 }
 
 __all__ = [
@@ -56,6 +59,8 @@ __all__ = [
     "decompress",
     "information",
     "load",
+    "plots",
+    "report",
 ]
 
 

@@ -157,6 +157,11 @@ def build_config(settings: Mapping[str, Any], method: str | None = None) -> Conf
     if method is not None and (not isinstance(method, str) or method not in METHODS):
         raise ConfigError(f"unknown method {method!r}: {nearest(method, METHODS)}")
     merged = {**(METHODS[method] if method else {}), **settings}
+    hidden, latent = merged.get("hidden"), merged.get("latent")
+    if isinstance(hidden, int) and not isinstance(hidden, bool):
+        merged["hidden"] = (hidden,)
+    if isinstance(latent, int) and not isinstance(latent, bool):
+        raise ConfigError(f"latent = {latent}: it is the kind of code, by name; its size is latent_dim = {latent}")
     return validated(Config, merged, "the configuration")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["blocks", "columns_of", "console", "print_table", "spell_out", "visible"]
+__all__ = ["blocks", "columns_of", "console", "percent", "print_table", "spell_out", "visible"]
 
 #: Characters without a picture that lay text out, and do nothing else.
 LAYOUT = "\n\t\N{NO-BREAK SPACE}"
@@ -65,6 +65,15 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in LAYOUT else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def percent(share: float) -> str:
+    """A share as a person reads it.
+
+    >>> percent(0.01), percent(0.034), percent(0.000075)
+    ('1 %', '3.4 %', '0.0075 %')
+    """
+    return f"{100 * share:.3g} %"
 
 
 @dataclasses.dataclass(frozen=True)

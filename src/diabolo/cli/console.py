@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from diabolo.errors import ConfigError, OutputError
-from diabolo.screen import columns_of, visible
+from diabolo.screen import columns_of, percent, visible
 
 if TYPE_CHECKING:
     from diabolo.data.formats import Data
@@ -60,15 +60,6 @@ def share_option(default: float | None, *names: str, help: str, show_default: bo
 def say(text: str = "") -> None:
     """A line for the person on stdout."""
     sys.stdout.write(visible(text) + "\n")
-
-
-def percent(share: float) -> str:
-    """A share as a person reads it.
-
-    >>> percent(0.01), percent(0.034), percent(0.000075)
-    ('1 %', '3.4 %', '0.0075 %')
-    """
-    return f"{100 * share:.3g} %"
 
 
 def check_apart(out: str | Path, *inputs: Data) -> None:

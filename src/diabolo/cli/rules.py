@@ -176,18 +176,9 @@ class AtFdr:
             raise OutputError(f"{self.out}: its scores cannot be kept on the way: {error.strerror or error}") from None
 
     def said(self, rows: int) -> list[str]:
-        f, c = self.found, self.found.calibration
-        lines = [
-            f"  {self.anomalies:,} discoveries among {f.tests:,} rows: on average at most {percent(f.q)} of them are "
-            f"normal, where normal rows are exchangeable with the {c.said} (Benjamini-Hochberg)",
-            f"  nothing can be rejected before {f.needed:,} rows have the smallest p-value, 1/{c.units + 1:,}; more "
-            f"calibration rows need fewer (diabolo calibrate)",
-        ]
+        lines = [f"  {line}" for line in self.found.sentences()]
         if self.unscored:
             lines.append(
                 f"  {self.unscored:,} rows that cannot be scored are no discoveries: is_anomaly is empty there"
             )
-        if c.weights is not None:
-            what = "have weights" if c.groups is None else "come in groups"
-            lines.append(f"  the calibration rows {what}: the rate is proved for independent rows of equal weight only")
         return lines

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 
 from diabolo.data.formats import Data, format_of, schema_of
 from diabolo.data.frames import arrow_table, is_pandas, pandas_columns
+from diabolo.data.table import RowsOut
 from diabolo.errors import ConfigError, DataError, nearest
 
-__all__ = ["as_held", "kept_names", "table_of", "with_kept"]
+__all__ = ["as_held", "kept_names", "like_rows", "table_of", "with_kept"]
 
 
 def kept_names(data: Data, words: Iterable[str], own: Iterable[str]) -> list[str]:
@@ -78,6 +79,25 @@ def _filled(cells: Any) -> Any:
     return cells if blank is None or not cells.null_count else pc.fill_null(cells, blank)
 
 
+def like_rows(X: Any, told: np.ndarray, name: str) -> RowsOut:
+    """What is told of rows X, [n]: a pandas Series with X's index where X is a pandas frame, else the array.
+
+    The one rule for what a method of diabolo's own returns for each row. Methods that scikit-learn names (`predict`,
+    `decision_function`, `score_samples`, `predict_proba`) and fitted attributes are arrays, which its tools expect.
+
+    >>> import pandas as pd
+    >>> like_rows(pd.DataFrame({"a": [1.0, 2.0]}, index=["u", "v"]), np.array([0.5, 1.0]), "p_value").to_dict()
+    {'u': 0.5, 'v': 1.0}
+    >>> like_rows([[1.0], [2.0]], np.array([0.5, 1.0]), "p_value").tolist()
+    [0.5, 1.0]
+    """
+    if not is_pandas(X):
+        return told
+    import pandas as pd
+
+    return pd.Series(told, index=X.index, name=name)
+
+
 def table_of(X: Any, told: dict[str, np.ndarray], keep: str | Sequence[str] | None) -> Any:
     """What is told of rows X and the columns kept of them: a pandas frame with X's index, or else an Arrow table.
 
@@ -96,7 +116,12 @@ def table_of(X: Any, told: dict[str, np.ndarray], keep: str | Sequence[str] | No
         raise DataError(f"keep = {names!r}, but X has no column names: give a data frame")
     columns = {} if frame is None else {n: frame.column(n) for n in frame.column_names}
     _check(names, columns, told)
-    return pa.table({**{n: columns[n] for n in names}, **{n: pa.array(c) for n, c in told.items()}})
+    return pa.table({**{n: columns[n] for n in names}, **{n: _arrow(c) for n, c in told.items()}})
+
+
+def _arrow(cells: np.ndarray) -> pa.Array:
+    """Cells as Arrow's; objects are words, all of which may be missing."""
+    return pa.array(cells, pa.string()) if cells.dtype == object else pa.array(cells)
 
 
 def _check(names: Sequence[str], there: Iterable[str], own: Iterable[str]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Container",
+    "RowsOut",
     "Table",
     "TableLike",
     "TableOut",
@@ -37,6 +38,8 @@ Container = Literal["numpy", "pandas", "arrow"]
 #: A table [n, C] as a user gives it (nested lists are array-like), and in the container that a user gets back.
 TableLike: TypeAlias = "ArrayLike | pd.DataFrame | pa.Table | Table"
 TableOut: TypeAlias = "np.ndarray | pd.DataFrame | pa.Table"
+#: A value a row, [n]: a Series with the index of a pandas frame that came in, else an array.
+RowsOut: TypeAlias = "np.ndarray | pd.Series[Any]"
 
 
 @dataclasses.dataclass

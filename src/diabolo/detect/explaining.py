@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -15,99 +14,33 @@ from diabolo.data.slots import filled
 from diabolo.data.table import from_values
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.columns import column_costs
+from diabolo.detect.explanation import ColumnPart, Explanation, Explanations, Neighbor, show
 from diabolo.detect.repair import MOST_COLUMNS, Neighborhood, Repair, repairs
 from diabolo.errors import CalibrationError, ConfigError
 from diabolo.model.autoencoder import Model
 from diabolo.model.chain import judges_by_others, others_mean
 
-__all__ = ["ColumnPart", "Explanation", "Neighbor", "explain", "leading", "plain_rows", "seen_rows"]
+__all__ = [
+    "ColumnPart",
+    "Explanation",
+    "Explanations",
+    "Neighbor",
+    "explain",
+    "leading",
+    "plain_rows",
+    "seen_rows",
+    "show",
+]
 
 #: Stored rows looked at for each nearest normal one that is wanted.
 SPARE = 4
 #: An ordinary row has a score that this share of normal rows exceeds; contributions are judged there.
 ORDINARY = 0.1
-#: Columns shown of a row, at most.
-SHOWN = 8
 #: Shown for a word that no training row had.
 UNSEEN = "(not seen in the fit)"
 
 
-@dataclasses.dataclass(frozen=True)
-class ColumnPart:
-    """One column's part in a row's score."""
-
-    column: str
-    seen: Any  #: as it came
-    expected: Any  #: E[x|z] of the repaired row
-    contribution: float  #: cost of the seen value where all other columns are as expected, in the score's unit
-    p_value: float  #: conformal, of the column's −log p(x_j|z); see `diabolo.detect.columns`
-    changed: bool  #: whether it is among the columns that have to change for the row to be normal
-
-
-@dataclasses.dataclass(frozen=True)
-class Neighbor:
-    """A stored training row that the detector calls normal."""
-
-    distance: float  #: standardised units
-    values: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Explanation:
-    """Why a row has its score; `columns` come in order, those that have to change first."""
-
-    row: int
-    score: float
-    p_value: float
-    threshold: float
-    is_anomaly: bool
-    repaired_score: float  #: once the columns that are `changed` have other values
-    columns: tuple[ColumnPart, ...]
-    neighbors: tuple[Neighbor, ...]
-    flag: str | None = None  #: why the row cannot be scored
-
-    @property
-    def changed(self) -> tuple[str, ...]:
-        """The columns that have to change for the row to be normal: the smallest set that a greedy search found."""
-        return tuple(part.column for part in self.columns if part.changed)
-
-    def to_frame(self) -> list[dict[str, Any]]:
-        """One plain dict per column, in order; `pandas.DataFrame` takes the list."""
-        return [dataclasses.asdict(part) for part in self.columns]
-
-    def __str__(self) -> str:
-        lines = [self.headline()]
-        for part in self.columns[:SHOWN]:
-            mark = "*" if part.changed else " "
-            lines.append(
-                f"{mark} {part.column}: {show(part.seen)}, expected {show(part.expected)}, "
-                f"contribution {part.contribution:.4g}, p = {part.p_value:.4g}"
-            )
-        return "\n".join(lines)
-
-    def headline(self) -> str:
-        """One line on the row as a whole."""
-        verdict = "anomaly" if self.is_anomaly else "normal"
-        score = f"score {self.score:.4g} (threshold {self.threshold:.4g}), p = {self.p_value:.3g}"
-        head = f"row {self.row}: {verdict}, {score}"
-        if self.flag is not None:
-            return f"{head}; cannot be scored: {self.flag}"
-        if not self.changed:
-            return head
-        state = "normal" if self.repaired_score <= self.threshold else "still an anomaly"
-        return f"{head}; with other values of {', '.join(self.changed)} it is {state}, score {self.repaired_score:.4g}"
-
-
-def show(value: object) -> str:
-    """A cell as text."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "missing"
-    if isinstance(value, np.datetime64):
-        return str(value).replace("T", " ")
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def explain(detector: Calibrated, values: np.ndarray, neighbors: int, start: int = 0) -> list[Explanation]:
+def explain(detector: Calibrated, values: np.ndarray, neighbors: int, start: int = 0) -> Explanations:
     """Explain rows [n, C] in the schema's order, numbered from `start`.
 
     Raises:
@@ -148,7 +81,7 @@ def explain(detector: Calibrated, values: np.ndarray, neighbors: int, start: int
                 start + i, float(scores[i]), float(p[i]), threshold, verdict, repair.score, parts, nearest, flag
             )
         )
-    return out
+    return Explanations(out)
 
 
 def leading(detector: Calibrated, values: np.ndarray, count: int) -> list[list[tuple[str, float]]]:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import Any
 
 import numpy as np
 
 from diabolo.detect.conformal import Calibration
 from diabolo.errors import CalibrationError, DataError
+from diabolo.results import Result
+from diabolo.screen import percent
 
 __all__ = ["Discoveries", "benjamini_hochberg"]
 
@@ -54,7 +57,7 @@ def benjamini_hochberg(p: np.ndarray, q: float) -> np.ndarray:
     return p <= ordered[passed[-1]] if len(passed) else np.zeros(len(p), bool)
 
 
-class Discoveries:
+class Discoveries(Result):
     """Benjamini-Hochberg over a table of any length: of its rows it needs n + 1 counts alone.
 
     Among n calibration scores a row has one of n + 1 places, and its place decides its p-value. A row that cannot be
@@ -91,10 +94,39 @@ class Discoveries:
     @property
     def threshold(self) -> float:
         """t such that `score > t` is the rule; +inf where nothing is rejected."""
+        at = self._place
+        if at is None:
+            return math.inf
+        # Place a or above ⇔ at least a calibration scores lie strictly below.
+        return float(self.calibration.scores[at - 1]) if at else -math.inf
+
+    @property
+    def rejected(self) -> int:
+        """Rows that are discoveries."""
+        return 0 if self._place is None else int(self._counts[self._place :].sum())
+
+    @property
+    def _place(self) -> int | None:
+        """The first place among the calibration scores that is rejected."""
         at_or_above = np.cumsum(self._counts[::-1])[::-1]
         p = self.calibration.p_of_places()
         passed = np.flatnonzero((at_or_above > 0) & (p * self.tests <= self.q * at_or_above * ROUNDING))
-        if not len(passed):
-            return math.inf
-        # Place a or above ⇔ at least a calibration scores lie strictly below.
-        return float(self.calibration.scores[passed[0] - 1]) if passed[0] else -math.inf
+        return int(passed[0]) if len(passed) else None
+
+    def sentences(self) -> list[str]:
+        """How many rows are discoveries, what that promises, and how many rows it takes."""
+        c = self.calibration
+        lines = [
+            f"{self.rejected:,} discoveries among {self.tests:,} rows: on average at most {percent(self.q)} of them "
+            f"are normal, where normal rows are exchangeable with the {c.said} (Benjamini-Hochberg)",
+            f"nothing can be rejected before {self.needed:,} rows have the smallest p-value, 1/{c.units + 1:,}; more "
+            f"calibration rows need fewer (diabolo calibrate)",
+        ]
+        if c.weights is not None:
+            what = "have weights" if c.groups is None else "come in groups"
+            lines.append(f"the calibration rows {what}: the rate is proved for independent rows of equal weight only")
+        return lines
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dict: the rate, the number of tests, how many were rejected, and the threshold."""
+        return [{"fdr": self.q, "tests": self.tests, "discoveries": self.rejected, "threshold": self.threshold}]

@@ -10,12 +10,9 @@ the rows that cannot be scored, half for the columns, by the step-down rule of H
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,81 +24,11 @@ from diabolo.detect.marginals import Counts, Difference, Marginals, fisher, kolm
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
 from diabolo.detect.tiling import tiled
+from diabolo.detect.verdict import ColumnDrift, Health, RateNow
 from diabolo.errors import ConfigError, DataError
 from diabolo.threads import threads_for
 
 __all__ = ["ColumnDrift", "Health", "Monitor", "RateNow", "calibration_marginals"]
-
-
-@dataclasses.dataclass(frozen=True)
-class RateNow:
-    """The false-alarm rate among new rows, beside the promised one."""
-
-    promised: float
-    now: float  #: share of the new rows that is flagged
-    low: float  #: 95 % interval of the share that this detector flags where the new rows come from
-    high: float
-    usual_low: float  #: 95 % interval of `now` where nothing has changed
-    usual_high: float
-    p_value: float  #: adjusted, of a rate that has risen
-
-
-@dataclasses.dataclass(frozen=True)
-class ColumnDrift:
-    """One test of one column: a share of its cells that was `before` and is `now`."""
-
-    column: str
-    #: "values", "missing", or "cost": −log p(x_c|z), the column's relation to the others.
-    what: str
-    p_value: float  #: adjusted for all tests
-    drifted: bool
-    distance: float  #: largest difference of shares
-    of: str  #: the share is of cells "at or below", "above" or "equal to" `at`, "new" ones, or those "missing"
-    at: float | str | None
-    before: float
-    now: float
-
-    def __str__(self) -> str:
-        what = {"values": "", "missing": "", "cost": "cost given the others "}[self.what]
-        at = f"{self.at:.4g}" if isinstance(self.at, float) else str(self.at)
-        share = {"missing": "missing", "new": "of no known value"}.get(self.of, f"{what}{self.of} {at}")
-        return f"{self.column}: {share}: {self.before:.2%} → {self.now:.2%} (p = {self.p_value:.1g})"
-
-
-@dataclasses.dataclass(frozen=True)
-class Health:
-    """Whether new rows still fit a detector; p-values are adjusted, so that each may be compared with `level`."""
-
-    healthy: bool
-    level: float  #: probability of an alarm where nothing has changed, at most
-    n_rows: int
-    n_calibration: int
-    n_groups: int | None  #: of the calibration rows, where they come in groups
-    n_seen: int  #: new rows that are, by their contents, rows the autoencoder was trained on
-    n_unscorable: int
-    unscorable_p_value: float
-    score: str
-    distance: float  #: largest difference between the distributions of p-values, 0 to 1
-    p_value: float  #: adjusted, of that difference
-    rate: RateNow
-    columns: tuple[ColumnDrift, ...]  #: the clearest first
-
-    @property
-    def drifted(self) -> tuple[str, ...]:
-        """Names of the columns that have drifted, the clearest first."""
-        return tuple(dict.fromkeys(c.column for c in self.columns if c.drifted))
-
-    def to_json(self) -> str:
-        """All of it as one line of JSON; numbers that do not exist are null."""
-        return json.dumps(_plain(dataclasses.asdict(self)), allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def calibration_marginals(reference: Reference, values: np.ndarray, weights: np.ndarray | None) -> Marginals:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from diabolo.data.encoding import Encoding
 from diabolo.data.tiles import TILE
 from diabolo.detect.choice import check_score, score_of
 from diabolo.detect.reference import Reference
@@ -14,7 +15,7 @@ from diabolo.detect.scores import Score
 from diabolo.detect.tiling import tiled
 from diabolo.threads import threads_for
 
-__all__ = ["score_table"]
+__all__ = ["reasons", "score_table"]
 
 
 def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -46,6 +47,13 @@ def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) 
     for found in out.values():
         found[~np.isfinite(found)] = np.inf
     return out
+
+
+def reasons(encoding: Encoding, values: np.ndarray, scores: np.ndarray) -> dict[int, str]:
+    """Why rows [n, C] could not be scored, by position of those whose score [n] is not finite."""
+    bad = np.flatnonzero(~np.isfinite(scores))
+    found = encoding.flags(values[bad]) if len(bad) else []
+    return {int(i): why or "the score overflows" for i, why in zip(bad, found, strict=True)}
 
 
 def _score(

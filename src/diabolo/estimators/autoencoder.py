@@ -16,14 +16,17 @@ from sklearn.utils.validation import check_is_fitted
 from diabolo.artifact import Section
 from diabolo.config import RandomState, seed_of
 from diabolo.data.dtypes import mean_type
-from diabolo.data.table import TableLike, TableOut, as_table, check_weights, from_values
+from diabolo.data.keeping import like_rows
+from diabolo.data.table import RowsOut, TableLike, TableOut, as_table, check_weights, from_values
 from diabolo.detect.choice import density
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
-from diabolo.errors import ConfigError, DataError, ModelFileError
+from diabolo.errors import ModelFileError
 from diabolo.estimators.conditionals import HasConditionals
+from diabolo.estimators.displayed import Reported
 from diabolo.estimators.faces import Face, face_of
-from diabolo.estimators.promise import warn_of_draws
+from diabolo.estimators.generating import Generates
+from diabolo.estimators.plotted import PlottedScores
 from diabolo.estimators.settings import HasSettings
 from diabolo.file.generator import generator_section
 from diabolo.file.main import main_section
@@ -32,18 +35,24 @@ from diabolo.fitted.keep import keep_of
 from diabolo.fitted.online import begin, learn
 from diabolo.fitted.record import Fitted
 from diabolo.fitted.table import fit_table
-from diabolo.generate.drawing import draw, judge
-from diabolo.generate.fidelity import MOST_ROWS, Fidelity
 from diabolo.generate.filling import filled, reconstructed
 from diabolo.generate.methods import Sampler
 from diabolo.model.codes import decoded, encoded
-from diabolo.registry import Spec
 from diabolo.train.progress import print_epoch
 
 __all__ = ["Autoencoder"]
 
 
-class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, TransformerMixin, HasSettings):
+class Autoencoder(
+    Face,
+    Reported,
+    PlottedScores,
+    HasConditionals,
+    Generates,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    HasSettings,
+):
     """An autoencoder of chosen parts, fitted on unlabelled rows.
 
     loss(x) = −log p(x | z) + β Ω, with z from the encoder of a possibly corrupted x (docs/notation.md).
@@ -181,86 +190,28 @@ class Autoencoder(Face, HasConditionals, ClassNamePrefixFeaturesOutMixin, Transf
         types = table.types if only_missing else table.types.of_means
         return from_values(out[0], table.names, dtypes, table.container, schema.levels, table.shape, types)
 
-    # ── scores and samples ────────────────────────────────────────────────────────────────────────
+    # ── scores ────────────────────────────────────────────────────────────────────────
 
-    def anomaly_score(self, X: TableLike, score: str = "nll") -> np.ndarray:
+    def anomaly_score(self, X: TableLike, score: str = "nll") -> RowsOut:
         """Score rows, [n] float64, up = more anomalous; +inf for a row that cannot be scored.
 
         Raises:
             ConfigError: an unknown score, or one that needs more than the autoencoder has: a latent with a width, rows
                 or members that a detector keeps.
         """
+        return like_rows(X, self._scores(X, score), "score")
+
+    def _scores(self, X: TableLike, score: str) -> np.ndarray:
         return score_table(Reference(self.model_), self._table(X).values, [score])[score]
 
     def score_samples(self, X: TableLike) -> np.ndarray:
         """−anomaly_score, scikit-learn's sign: up = more normal."""
-        return -self.anomaly_score(X)
+        return -self._scores(X, "nll")
 
     def score(self, X: TableLike, y: object = None) -> float:
         """Mean log-density per row in nats (its lower bound for a Gaussian latent); for model selection."""
-        name = density(self.model_)
-        return -float(np.mean(score_table(Reference(self.model_), self._table(X).values, [name])[name]))
-
-    def sample(
-        self,
-        n: int = 1,
-        random_state: RandomState = 0,
-        mean: bool = False,
-        *,
-        method: Spec = "auto",
-        given: Mapping[str, Any] | None = None,
-    ) -> TableOut:
-        """Draw n rows in original units, in the container and types that fit was given (docs/generate.md).
-
-        Args:
-            random_state: seed of the draws.
-            mean: E[x|z] in place of draws.
-            method: "prior", "mixture", "resampled", "trees" or a mapping with settings; "auto" takes trees for draws of
-                a table, and the mixture for means, images and more than 128 columns.
-            given: values by column; the other columns are drawn from their law given these values.
-
-        Raises:
-            ConfigError: a column or value that training rows do not have.
-            DataError: such values exclude each other, or rows with them are too rare for the method.
-
-        Warns:
-            PromiseWarning: no training row has the given values, or drawn rows break a relation of all training rows.
-        """
         check_is_fitted(self, "model_")
-        seed = seed_of(random_state)
-        return self.fitted_.like_fit(draw(self.sampler_, n, seed, mean, method, given, tell=warn_of_draws), mean)
-
-    def fidelity(
-        self, X: TableLike, n: int = MOST_ROWS, random_state: RandomState = 0, method: Spec = "auto"
-    ) -> Fidelity:
-        """How far drawn rows are from the rows of X [m, C] that the autoencoder was not fitted on (docs/generate.md).
-
-        Args:
-            n: rows to draw, at most as many as there are real ones.
-            random_state: seed of draws, folds and classifier.
-            method: as for `sample`.
-
-        Raises:
-            DataError: fewer than ten rows of X are new to the autoencoder.
-        """
-        known, rows = self.fitted_.row_hashes, self._table(X).values
-        return judge(self.sampler_, known, rows, n, seed_of(random_state), method)
-
-    def interpolate(self, a: TableLike, b: TableLike, steps: int = 10) -> np.ndarray:
-        """E[x|z_t] on the line z_t = (1 − t) μ(a) + t μ(b), t = 0..1 in equal steps, [steps, n, C] or images, float64.
-
-        Args:
-            a, b: rows [n, C] where the lines begin and end; categories come out as positions of levels.
-            steps: points on each line, both ends too.
-        """
-        if not isinstance(steps, (int, np.integer)) or steps < 2:
-            raise ConfigError(f"steps = {steps!r}; allowed are whole numbers from 2 up: both ends count")
-        first, last = (self.transform(rows).astype(np.float64) for rows in (a, b))
-        if len(first) != len(last):
-            raise DataError(f"a has {len(first)} rows and b has {len(last)}; each row of a needs one of b")
-        t = np.linspace(0, 1, steps)[:, None, None]
-        rows = self.inverse_transform(((1 - t) * first + t * last).reshape(-1, first.shape[-1]))
-        return rows.reshape(steps, len(first), *rows.shape[1:])
+        return -float(np.mean(self._scores(X, density(self.model_))))
 
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,11 +14,15 @@ from diabolo.cluster.clusters import Clusters, ClusterSettings, find_clusters
 from diabolo.cluster.stability import most_likely
 from diabolo.config import RandomState, seed_of
 from diabolo.data.dtypes import mean_type
+from diabolo.data.keeping import like_rows, table_of
 from diabolo.data.matching import matched
-from diabolo.data.table import Container, TableLike, TableOut, as_table, from_values
+from diabolo.data.table import Container, RowsOut, TableLike, TableOut, as_table, from_values
 from diabolo.errors import ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
+from diabolo.estimators.displayed import Reported
 from diabolo.estimators.faces import AroundAutoencoder
+from diabolo.estimators.naming import checked
+from diabolo.estimators.plotted import Plotted
 from diabolo.file.clusters import clusters_section
 from diabolo.file.model_file import ModelFile, save_sections
 from diabolo.registry import Spec
@@ -28,7 +33,7 @@ __all__ = ["LatentClusterer"]
 LATENT_DIM = 10
 
 
-class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
+class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEstimator):
     """Clusters rows by their codes z = q(x), with a belief in each label and labels for new rows.
 
     With n_clusters="auto", groups of rows are two clusters only if the density has a valley between them (see
@@ -67,6 +72,7 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
     (3, True)
     """
 
+    @checked
     def __init__(
         self,
         autoencoder: Autoencoder | None = None,
@@ -144,9 +150,22 @@ class LatentClusterer(AroundAutoencoder, ClusterMixin, BaseEstimator):
         """The cluster of each row of X [n, C], [n] int32; −1 for a row of no cluster. Fitted rows keep `labels_`."""
         return most_likely(self.predict_proba(X))[0]
 
-    def confidence(self, X: TableLike) -> np.ndarray:
+    def confidence(self, X: TableLike) -> RowsOut:
         """Belief in the label of each of the rows X [n, C], [n] float32 from 0 to 1."""
-        return most_likely(self.predict_proba(X))[1]
+        return like_rows(X, most_likely(self.predict_proba(X))[1], "confidence")
+
+    def label_table(self, X: TableLike, keep: str | Sequence[str] | None = None) -> TableOut:
+        """cluster and confidence of each row: a pandas frame with X's index where X is one, else an Arrow table.
+
+        Args:
+            X: rows in the columns of the fit, others beside them.
+            keep: names of columns of X to carry into the result, like ids.
+
+        Raises:
+            DataError: X has no column of that name.
+        """
+        labels, confidence = most_likely(self.predict_proba(X))
+        return table_of(X, {"cluster": labels, "confidence": confidence}, keep)
 
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 

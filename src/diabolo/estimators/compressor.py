@@ -23,7 +23,9 @@ from diabolo.config import RandomState, seed_of
 from diabolo.data.table import TableLike, TableOut
 from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFileError, nearest
 from diabolo.estimators.autoencoder import Autoencoder
+from diabolo.estimators.displayed import Displayed
 from diabolo.estimators.faces import AroundAutoencoder
+from diabolo.estimators.naming import checked
 from diabolo.file.codec import Codec, asked_bounds, codec_section
 from diabolo.file.model_file import ModelFile, save_sections
 
@@ -33,7 +35,7 @@ __all__ = ["Compressor", "decompress"]
 Error = float | str | None
 
 
-class Compressor(AroundAutoencoder, BaseEstimator):
+class Compressor(AroundAutoencoder, Displayed, BaseEstimator):
     """Compresses tables such that |x − x̂| ≤ ε for every float cell, in original units, after decoding anywhere.
 
     Floats become integers on a grid of the bound; these are entropy-coded under the distributions of an
@@ -60,6 +62,7 @@ class Compressor(AroundAutoencoder, BaseEstimator):
     (True, True)
     """
 
+    @checked
     def __init__(
         self,
         autoencoder: Autoencoder | None = None,

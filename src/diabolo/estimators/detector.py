@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,22 +12,23 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import RandomState, seed_of
-from diabolo.data.keeping import table_of
 from diabolo.data.matching import matched
 from diabolo.data.split import split_of
-from diabolo.data.table import TableLike, TableOut, as_table, check_weights
+from diabolo.data.table import TableLike, as_table, check_weights
 from diabolo.detect.calibrated import TRAINED_SINCE, Calibrated
 from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
-from diabolo.detect.explaining import Explanation, explain
-from diabolo.detect.fdr import Discoveries
-from diabolo.detect.health import Health
 from diabolo.detect.split import unseen_rows
 from diabolo.errors import CalibrationError, ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
+from diabolo.estimators.displayed import Reported
 from diabolo.estimators.faces import AroundAutoencoder
-from diabolo.estimators.named import VariationalAutoencoder
+from diabolo.estimators.named import CLASSES, VariationalAutoencoder
+from diabolo.estimators.naming import checked
+from diabolo.estimators.plotted import PlottedScores
 from diabolo.estimators.promise import groups_to_calibrate, warn_of_promise
+from diabolo.estimators.pyod import PyODDetector
 from diabolo.estimators.score_parameter import ScoreParameter
+from diabolo.estimators.verdicts import Verdicts
 from diabolo.file.detector import detector_section
 from diabolo.file.model_file import ModelFile, save_sections
 from diabolo.fitted.keep import keep_of
@@ -37,8 +37,18 @@ from diabolo.train.robust import Suspects
 
 __all__ = ["AnomalyDetector"]
 
+#: PyOD's names, and where a detector has what they stand for.
+PYOD = {
+    "decision_scores_": "anomaly_score(X) scores rows, and as_pyod().fit(X) has it",
+    "labels_": "predict(X) gives -1 and 1, and as_pyod().fit(X) has it",
+    "predict_proba": "p_values(X) gives calibrated p-values, and as_pyod().fit(X) has it",
+    "predict_confidence": "p_values(X) tell how sure a decision is",
+    "contamination": "false_alarm_rate is the share of normal rows that may be flagged, and as_pyod has it",
+    "plot": "plot_scores, plot_latent, plot_history, plot_columns, plot_reconstruction and plot_roc are figures",
+}
 
-class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
+
+class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, OutlierMixin, BaseEstimator):
     """Flags rows at a guaranteed false-alarm rate, by split-conformal p-values.
 
     p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a row exchangeable with the calibration rows has P(p ≤ α) ≤ α,
@@ -63,6 +73,7 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
 
     score = ScoreParameter()
 
+    @checked
     def __init__(
         self,
         autoencoder: Autoencoder | None = None,
@@ -74,6 +85,22 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         self.score = score
         self.false_alarm_rate = false_alarm_rate
         self.random_state = random_state
+
+    def found_elsewhere(self, name: str) -> dict[str, str]:
+        return {**super().found_elsewhere(name), **PYOD}
+
+    def as_pyod(self, contamination: float | None = None) -> PyODDetector:
+        """This detector under PyOD's names: `decision_scores_`, `labels_`, `threshold_`, predict as 0 and 1.
+
+        Args:
+            contamination: None for the threshold of the false-alarm rate; a share in (0, 0.5] of the fitted rows that
+                is called outliers, as PyOD's.
+
+        >>> X = np.random.default_rng(0).normal(size=(600, 4))
+        >>> AnomalyDetector(VariationalAutoencoder(epochs=2)).as_pyod().fit(X).predict(X[:3]).tolist()
+        [0, 0, 0]
+        """
+        return PyODDetector.of(self, contamination)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters by name; `score` is the score's name here, and a method on the detector."""
@@ -114,7 +141,8 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
         weights, keep = check_weights(sample_weight, len(table)), keep_of(checkpoint, resume)
         given, seed = self.autoencoder, seed_of(self.random_state)
         if given is not None and not isinstance(given, Autoencoder):
-            raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders")
+            named = f": {CLASSES[given].__name__}() is that one" if isinstance(given, str) and given in CLASSES else ""
+            raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders{named}")
         choice = Choice(self._score, self.false_alarm_rate, seed, None if self.random_state is None else seed)
         split = split_of(table.values, groups, time)
         if given is not None and hasattr(given, "model_"):
@@ -189,118 +217,6 @@ class AnomalyDetector(AroundAutoencoder, OutlierMixin, BaseEstimator):
     def suspects_(self) -> Suspects | None:
         """Rows of X that the autoencoder was fitted on and that look out of place; None of a stream or a file."""
         return self.autoencoder_.suspects_
-
-    # ── decisions ─────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def score_(self) -> str:
-        """The score in use: `score`, with "auto" resolved."""
-        return self.calibrated_.score_name
-
-    @property
-    def false_alarm_rate_(self) -> float:
-        """The rate in use: `false_alarm_rate`, with None resolved."""
-        return self.calibrated_.rate
-
-    @property
-    def threshold_(self) -> float:
-        """A row is an anomaly if its score is above this."""
-        return self.calibrated_.threshold
-
-    @property
-    def offset_(self) -> float:
-        """−threshold_: decision_function = score_samples − offset_."""
-        return -self.threshold_
-
-    def anomaly_score(self, X: TableLike) -> np.ndarray:
-        """The score, [n] float64, up = more anomalous; +inf for a row that cannot be scored."""
-        detector = self.calibrated_
-        _ = detector.calibration  # refuses a score that is not calibrated
-        return detector.scores(self._values(X))
-
-    def p_values(self, X: TableLike) -> np.ndarray:
-        """Conformal p-value per row, [n] float64, from 1/(n + 1) to 1, n calibration rows or groups; small = anomalous.
-
-        NaN for a row that cannot be scored.
-        """
-        return self.calibrated_.p_values(self.anomaly_score(X))
-
-    def explain(self, X: TableLike, neighbors: int = 3) -> list[Explanation]:
-        """Why each of the rows X [n, C], or one row [C], has its score.
-
-        The columns that have to change for the row to be normal come first, then the others by contribution. Each has
-        its seen value, its expected value and a conformal p-value. The nearest normal training rows come beside (see
-        `diabolo.detect.repair`).
-
-        Raises:
-            CalibrationError: the detector was saved by a version that kept no costs or rows to explain by.
-        """
-        detector = self.calibrated_
-        if isinstance(X, np.ndarray | list | tuple) and np.ndim(X) == 1:
-            X = np.asarray(X)[None]
-        return explain(detector, self._values(X), neighbors)
-
-    def predict(self, X: TableLike) -> np.ndarray:
-        """−1 for an anomaly, +1 for a normal row."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
-    def decision_function(self, X: TableLike) -> np.ndarray:
-        """threshold_ − anomaly_score: negative for an anomaly; −inf for a row that cannot be scored."""
-        return self.threshold_ - self.anomaly_score(X)
-
-    def score_table(self, X: TableLike, keep: str | Sequence[str] | None = None) -> TableOut:
-        """score, p_value and is_anomaly of each row: a pandas frame with X's index where X is one, else an Arrow table.
-
-        Args:
-            X: rows in the columns of the fit, others beside them.
-            keep: names of columns of X to carry into the result, like ids.
-
-        Raises:
-            DataError: X has no column of that name.
-        """
-        scores = self.anomaly_score(X)
-        told = {
-            "score": scores,
-            "p_value": self.calibrated_.p_values(scores),
-            "is_anomaly": ~np.isfinite(scores) | (scores > self.threshold_),
-        }
-        return table_of(X, told, keep)
-
-    def discoveries(self, X: TableLike, fdr: float = 0.1) -> np.ndarray:
-        """Rows to report if, on average, at most a share `fdr` of those reported may be normal: [n] bool.
-
-        Benjamini-Hochberg over the table's p-values (`diabolo.detect.fdr`). A row that cannot be scored has none and
-        is never reported; `predict` flags it.
-
-        Args:
-            X: all rows that are looked at together.
-            fdr: false discovery rate q in (0, 1), at least 1/(n + 1) of n calibration rows or groups.
-
-        Raises:
-            CalibrationError: q outside (0, 1), or below what the calibration rows can show.
-        """
-        scores = self.anomaly_score(X)
-        found = Discoveries(self.calibrated_.calibration, fdr)
-        found.add(scores)
-        return np.asarray((scores > found.threshold) & np.isfinite(scores))
-
-    def health(self, X: TableLike, level: float = 0.01) -> Health:
-        """Whether new rows X still look like the calibration rows: their scores, the false-alarm rate, each column.
-
-        Args:
-            X: rows in the columns of the fit, which the autoencoder has not seen.
-            level: probability of an alarm where nothing has changed, at most.
-
-        Raises:
-            ConfigError: level outside (0, 1).
-        """
-        monitor = self.calibrated_.monitor(level)
-        monitor.add(self._values(X))
-        return monitor.report()
-
-    def score_samples(self, X: TableLike) -> np.ndarray:
-        """−anomaly_score, scikit-learn's sign: up = more normal."""
-        return -self.anomaly_score(X)
 
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 

@@ -13,12 +13,18 @@ from sklearn.utils import Tags
 
 from diabolo import estimators
 from diabolo.errors import ModelFileError
+from diabolo.estimators.naming import named_here
 from diabolo.file.model_file import ModelFile
 from diabolo.fitted.record import Fitted
 
 __all__ = ["AroundAutoencoder", "Face", "load"]
 
 
+#: Names that only a detector has.
+DETECTS = (
+    *("predict", "decision_function", "p_values", "score_table", "explain", "health", "discoveries", "calibrate"),
+    *("threshold_", "offset_", "false_alarm_rate_"),
+)
 AnyFace = TypeVar("AnyFace", bound="Face")
 
 
@@ -47,6 +53,15 @@ class Face(abc.ABC):
         tags.input_tags.allow_nan = True
         return tags
 
+    def found_elsewhere(self, name: str) -> dict[str, str]:
+        """Where a public name is found that this estimator does not have."""
+        return {n: f"a detector has it: AnomalyDetector({type(self).__name__}(...)).fit(X).{n}" for n in DETECTS}
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(type(self), name):  # a property that has raised an AttributeError, as of an unfitted estimator
+            return object.__getattribute__(self, name)
+        raise named_here(self, name, {} if name.startswith("_") else self.found_elsewhere(name))
+
     @classmethod
     @abc.abstractmethod
     def from_file(cls, file: ModelFile) -> Self:
@@ -69,13 +84,11 @@ class Face(abc.ABC):
 class AroundAutoencoder(Face):
     """An estimator around an autoencoder, `autoencoder_`, whose methods it does not have."""
 
-    def __getattr__(self, name: str) -> Any:
-        if hasattr(type(self), name):  # a property that has raised an AttributeError, as of an unfitted estimator
-            return object.__getattribute__(self, name)
-        said = f"{type(self).__name__!r} object has no attribute {name!r}"
-        if not name.startswith("_") and callable(getattr(Face.known.get("Autoencoder"), name, None)):
-            said += f"; its autoencoder has it: .autoencoder_.{name}"
-        raise AttributeError(said, name=name, obj=self)
+    def found_elsewhere(self, name: str) -> dict[str, str]:
+        found = super().found_elsewhere(name)
+        if callable(getattr(Face.known.get("Autoencoder"), name, None)):
+            found[name] = f"its autoencoder has it: .autoencoder_.{name}"
+        return found
 
 
 def face_of(path: str | Path, name: str, base: type[AnyFace]) -> type[AnyFace]:

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from diabolo.config import METHODS, Config, RandomState, build_config, seed_of
-from diabolo.errors import SettingError, nearest
+from diabolo.estimators.naming import checked
 from diabolo.registry import Spec
 
 __all__ = ["HasSettings", "Settings", "with_defaults"]
@@ -23,7 +23,7 @@ class Settings(TypedDict, total=False):
     """The keyword arguments of every autoencoder; see `diabolo.config.Config` for their meaning."""
 
     latent_dim: int | None
-    hidden: Sequence[int] | None
+    hidden: Sequence[int] | int | None
     network: Spec
     latent: Spec
     prior: Spec
@@ -62,20 +62,6 @@ class Settings(TypedDict, total=False):
     verbose: int
 
 
-def checked(init: AnyFunction) -> AnyFunction:
-    """Answer a keyword that an estimator does not have with the nearest one that it has."""
-
-    @functools.wraps(init)
-    def answering(self: object, /, *args: object, **settings: object) -> None:
-        allowed = list(inspect.signature(init).parameters)[1:]
-        for name in settings:
-            if name not in allowed:
-                raise SettingError(f"{type(self).__name__} has no setting {name!r}: {nearest(name, allowed)}")
-        init(self, *args, **settings)
-
-    return answering  # type: ignore[return-value]
-
-
 class HasSettings(BaseEstimator):
     """Holds the settings of an autoencoder, as scikit-learn wants parameters held."""
 
@@ -86,7 +72,7 @@ class HasSettings(BaseEstimator):
         self,
         *,
         latent_dim: int | None = None,
-        hidden: Sequence[int] | None = None,
+        hidden: Sequence[int] | int | None = None,
         network: Spec = "mlp",
         latent: Spec = "point",
         prior: Spec = "normal",

@@ -5,13 +5,13 @@ Real rows are rows that the model was not fitted on: beside its training rows, a
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from diabolo.data.schema import Schema
 from diabolo.errors import DataError
+from diabolo.generate.likeness import Broken, ColumnDistance, Copying, Fidelity
 from diabolo.metrics import auroc
 
 __all__ = [
@@ -32,59 +32,6 @@ FOLDS = 5
 TILE = 512
 #: An alarm needs this excess share of drawn over held-out rows near training rows, and this p-value of it.
 EXCESS, LEVEL = 0.1, 1e-3
-
-
-@dataclasses.dataclass(frozen=True)
-class ColumnDistance:
-    """One column's distance between real and drawn cells, 0 to 1, over the cells that are there."""
-
-    column: str
-    #: "Kolmogorov-Smirnov", sup |F − G|, or "total variation", ½ Σ |p − q|, of a category.
-    measure: str
-    distance: float
-    missing_real: float  #: share of missing cells
-    missing_drawn: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Copying:
-    """Distances to the nearest training row: of drawn rows, beside those of real rows that were not trained on.
-
-    A standardised number counts by its difference, a category or a missing cell that differs by 1.
-    """
-
-    drawn: float  #: median distance
-    held_out: float
-    closer: float  #: P(a drawn row is closer than a held-out one) + ½ P(equal); 0.5 where nothing is copied
-    identical_drawn: float  #: share of rows that are a training row, cell by cell
-    identical_held_out: float
-    excess: float  #: largest difference of shares within some distance, drawn minus held-out
-    p_value: float  #: of that difference, one-sided
-    alarm: bool  #: drawn rows are copies, or spread too little around training rows
-
-
-@dataclasses.dataclass(frozen=True)
-class Broken:
-    """A relation of all training rows that drawn rows break."""
-
-    relation: str  #: in words
-    share: float  #: of drawn rows that break it
-
-
-@dataclasses.dataclass(frozen=True)
-class Fidelity:
-    """Drawn rows beside real ones."""
-
-    n_real: int
-    n_drawn: int
-    columns: tuple[ColumnDistance, ...]  #: the farthest first
-    expected_distance: float  #: mean Kolmogorov-Smirnov distance of two samples of one law, of these sizes
-    correlation_error: float  #: mean |ρ_real − ρ_drawn| over pairs of columns
-    worst_pair: tuple[str, str, float, float] | None  #: two columns, and their correlation among real and drawn rows
-    auroc: float  #: of a classifier that tells drawn rows from real ones; 0.5 is perfect, 1 is told apart at once
-    auroc_spread: float  #: standard deviation over folds
-    copying: Copying | None  #: None without training rows
-    broken: tuple[Broken, ...] = ()  #: relations of training rows that drawn rows break, the most often first
 
 
 def fidelity_of(

@@ -1,4 +1,4 @@
-"""`write_report`: a model and rows in, one page out."""
+"""`report` and `write_report`: a model and rows in, one page out."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.data.dtypes import python_cells
-from diabolo.data.formats import Data, Taken, atomic
+from diabolo.data.formats import Data, Taken
 from diabolo.data.hashing import fingerprint, hash_rows
 from diabolo.data.matching import matched
 from diabolo.data.reading import as_fitted
 from diabolo.data.sample import sampled
 from diabolo.data.table import TableLike, as_table
 from diabolo.errors import ConfigError, DataError
-from diabolo.estimators.autoencoder import Autoencoder
-from diabolo.estimators.detector import AnomalyDetector
 from diabolo.file.model_file import ModelFile
 from diabolo.report.evidence import Evidence, Given, ReportRows, most_scored, spaced
 from diabolo.report.page import page
+from diabolo.report.shown import Report
 
-__all__ = ["write_report"]
+__all__ = ["report", "write_report"]
 
 #: Bytes of rows held in memory, at most.
 MOST_BYTES = 1 << 26
 
 
-def write_report(
-    model: str | Path | Autoencoder | AnomalyDetector,
+def report(
+    model: Any,
     X: TableLike | Data,
-    path: str | Path,
+    path: str | Path | None = None,
     *,
     label: str | ArrayLike | None = None,
     seed: int = 0,
     refits: bool | None = None,
     own_network: bool = False,
-) -> None:
-    """Write a page on a fitted model and its verdict on rows: one HTML file that opens offline.
+) -> Report:
+    """A page on a fitted model and its verdict on rows, which shows itself in a notebook and saves as one HTML file.
 
     The same model and rows give the same bytes, but for the date, which SOURCE_DATE_EPOCH sets.
 
     Args:
-        model: a model file, or a fitted autoencoder or detector.
+        model: a model file, or a fitted autoencoder, detector or clusterer.
         X: rows [n, C], or the path of a table; of more than 100,000 rows (40,000 for a costly score) an even
             sample is shown.
-        path: file to write, by atomic rename.
+        path: file to write too, by atomic rename.
         label: name of a column of the table with the truth on each row, or values [n]; it is shown, and never scored.
         seed: of samples, damaged rows and refits.
         refits: train the model anew for a moment at other sizes of its latent; None does where that takes seconds.
@@ -59,20 +59,34 @@ def write_report(
         ModelFileError, DataError, ConfigError: the file, the rows or the label cannot be used.
         OutputError: the page cannot be written.
 
-    >>> import tempfile
-    >>> from diabolo import AnomalyDetector, Autoencoder
+    >>> import diabolo, tempfile
     >>> X = np.random.default_rng(0).normal(size=(400, 5)) @ np.ones((5, 5))
-    >>> detector = AnomalyDetector(Autoencoder(latent_dim=1, epochs=2)).fit(X)
+    >>> detector = diabolo.AnomalyDetector(diabolo.Autoencoder(latent_dim=1, epochs=2)).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_report(detector, X, f"{folder}/report.html")
-    ...     Path(folder, "report.html").read_text()[:15]
-    '<!doctype html>'
+    ...     found = diabolo.report(detector, X, f"{folder}/report.html")
+    ...     Path(folder, "report.html").read_text() == found.html, found.html[:15]
+    (True, '<!doctype html>')
     """
     given = _given(model, own_network)
     rows = _rows(given, X, label)
-    text = page(Evidence(given, rows, seed, refits), _today())
-    with atomic(path) as part:
-        Path(part).write_text(text, encoding="utf-8")
+    made = Report(page(Evidence(given, rows, seed, refits), _today()))
+    if path is not None:
+        made.save(path)
+    return made
+
+
+def write_report(
+    model: Any,
+    X: TableLike | Data,
+    path: str | Path,
+    *,
+    label: str | ArrayLike | None = None,
+    seed: int = 0,
+    refits: bool | None = None,
+    own_network: bool = False,
+) -> None:
+    """Write the page of `report` to a file."""
+    report(model, X, path, label=label, seed=seed, refits=refits, own_network=own_network)
 
 
 def _today() -> date:
@@ -80,16 +94,19 @@ def _today() -> date:
     return datetime.fromtimestamp(int(epoch), UTC).date() if epoch.isdecimal() else date.today()
 
 
-def _given(model: str | Path | Autoencoder | AnomalyDetector, own_network: bool) -> Given:
-    if isinstance(model, AnomalyDetector):
+def _given(model: Any, own_network: bool) -> Given:
+    if isinstance(model, BaseEstimator):
+        ae = getattr(model, "autoencoder_", model)
         check_is_fitted(model)
-        ae = model.autoencoder_
-        return Given(type(ae).__name__, type(ae).__name__, ae.fitted_, ae.sampler_, model.calibrated_)
-    if isinstance(model, Autoencoder):
-        check_is_fitted(model, "model_")
-        return Given(type(model).__name__, type(model).__name__, model.fitted_, model.sampler_, None)
+        if not hasattr(ae, "fitted_"):
+            raise ConfigError(f"model = {type(model).__name__} without an autoencoder, which a report is about")
+        name = type(ae).__name__
+        detector, clusters = getattr(model, "calibrated_", None), getattr(model, "clusters_", None)
+        return Given(name, name, ae.fitted_, ae.sampler_, detector, clusters)
     if not isinstance(model, str | os.PathLike):
-        raise ConfigError(f"model = {model!r}; allowed are a model file, and a fitted autoencoder or detector")
+        raise ConfigError(
+            f"model = {model!r}; allowed are a model file, and a fitted autoencoder, detector or clusterer"
+        )
     file = ModelFile(Path(model), own_network)
     detector = file.detector if "detector" in file else None
     clusters = file.clusterer if "clusters" in file else None

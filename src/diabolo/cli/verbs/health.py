@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from diabolo.cli.console import OWN_NETWORK, TABLE, percent, say, share_option
+from diabolo.cli.console import OWN_NETWORK, TABLE, say, share_option
 from diabolo.cli.verb import verb
 from diabolo.errors import DataError
-
-#: Columns that are named at most.
-NAMED = 10
 
 
 @verb(
@@ -54,39 +50,6 @@ def health(
         found = monitor.report()
     except DataError as error:
         raise DataError(f"{data}: {error}") from None
-    say(found.to_json() if json_ else _said(data, found))
+    say(found.to_json() if json_ else f"{data}: {found}")
     if not found.healthy:
         raise typer.Exit(1)
-
-
-def _said(data: str, h: Any) -> str:
-    r = h.rate
-    verdict = "still fits" if h.healthy else "has changed"
-    beside = f"{h.n_calibration:,} calibration rows" + (f" in {h.n_groups:,} groups" if h.n_groups else "")
-    lines = [
-        f"{data}: {verdict} ({h.n_rows:,} rows beside {beside}; false-alarm level {h.level:g})",
-        f"  rate     your {percent(r.promised)} is now {percent(r.now)} [{percent(r.low)} to {percent(r.high)}]; "
-        f"unchanged rows give {percent(r.usual_low)} to {percent(r.usual_high)} (p = {r.p_value:.2g})"
-        f"{_mark(r.p_value, h)}",
-        f"  scores   {h.score}: distance {h.distance:.3f} from the calibration rows' (p = {h.p_value:.2g})"
-        f"{_mark(h.p_value, h)}",
-    ]
-    if h.n_unscorable:
-        lines.append(
-            f"  unscored {h.n_unscorable:,} rows could not be scored (p = {h.unscorable_p_value:.2g})"
-            f"{_mark(h.unscorable_p_value, h)}"
-        )
-    drifted = [c for c in h.columns if c.drifted]
-    lines.append(f"  columns  {len(h.drifted)} have drifted" if drifted else "  columns  none has drifted")
-    lines += [f"    {c}" for c in drifted[:NAMED]]
-    if len(drifted) > NAMED:
-        lines.append(f"    ... and {len(drifted) - NAMED} more findings (--json lists all)")
-    if h.n_seen:
-        lines.append(
-            f"  {h.n_seen:,} rows are ones that the autoencoder was trained on: it knows those better than new ones"
-        )
-    return "\n".join(lines)
-
-
-def _mark(p: float, h: Any) -> str:
-    return "  ALARM" if p <= h.level else ""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from diabolo.generate.fidelity import Fidelity
 
 PIECE = 65_536
-#: Columns that are named at most.
-NAMED = 5
 
 
 @verb(
@@ -74,7 +72,7 @@ def sample(
     for doubt in doubts:
         say(f"  {doubt}")
     if against is not None:
-        say(_said(against, _compared(file, against, n, seed, method)))
+        say(f"{against}: {_compared(file, against, n, seed, method)}")
 
 
 def _conditions(given: list[str]) -> dict[str, str]:
@@ -99,32 +97,3 @@ def _compared(file: ModelFile, against: str, n: int, seed: int, method: str) -> 
         return judge(file.generator, file.autoencoder.row_hashes, rows.values, n, seed, method)
     except DataError as error:
         raise DataError(f"{against}: {error}") from None
-
-
-def _said(against: str, f: Fidelity) -> str:
-    chance = "0.5 is perfect, 1 is told apart at once"
-    lines = [
-        f"{against}: {f.n_drawn:,} drawn rows beside {f.n_real:,} real ones that the model was not fitted on",
-        f"  told apart    AUROC {f.auroc:.3f} ± {f.auroc_spread:.3f} ({chance})",
-    ]
-    far = ", ".join(f"{c.column} {c.distance:.3f}" for c in f.columns[:NAMED])
-    lines.append(f"  columns       farthest: {far} (two samples of one law: {f.expected_distance:.3f})")
-    pair = ""
-    if f.worst_pair is not None:
-        a, b, real, drawn = f.worst_pair
-        pair = f"; worst: {a} and {b}, {real:.2f} is {drawn:.2f}"
-    lines.append(f"  correlations  mean error {f.correlation_error:.3f}{pair}")
-    for lost in f.broken[:NAMED]:
-        lines.append(
-            f"  broken        {lost.share:.1%} of drawn rows break {lost.relation}, which all training rows keep"
-        )
-    if len(f.broken) > NAMED:
-        lines.append(f"  broken        and {len(f.broken) - NAMED} more relations of the training rows")
-    near = f.copying
-    if near is not None:
-        lines.append(
-            f"  copies        distance to the nearest training row {near.drawn:.3g}, of real rows {near.held_out:.3g}; "
-            f"{near.identical_drawn:.1%} are training rows, of the real ones {near.identical_held_out:.1%}"
-            + ("  ALARM: closer to training rows than new rows are" if near.alarm else "")
-        )
-    return "\n".join(lines)

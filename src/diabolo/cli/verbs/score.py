@@ -134,11 +134,9 @@ def _flags(encoding: Any, values: Any, scores: Any, where: str, at: int) -> dict
     Raises:
         DataError: there is such a row, and `where` says that it must not be.
     """
-    import numpy as np
+    from diabolo.detect.scoring import reasons
 
-    bad = np.flatnonzero(~np.isfinite(scores))
-    reasons = encoding.flags(values[bad]) if len(bad) else []
-    found = {int(i): reason or "the score overflows" for i, reason in zip(bad, reasons, strict=True)}
+    found = reasons(encoding, values, scores)
     if where and found:
         raise DataError(f"{where}{at + min(found)} cannot be scored: {found[min(found)]}")
     return found
