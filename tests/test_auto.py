@@ -110,13 +110,34 @@ def test_views_are_what_they_say() -> None:
     assert (measured(views, stored[some])[0] < expected[0]).all()
 
 
-def test_the_search_finds_the_nearest_of_many_rows() -> None:
-    """Beyond 2,048 rows by groups, with the same rows as a look at all of them."""
+@pytest.mark.parametrize("rows", [1_030, 3_000])
+def test_the_search_finds_the_nearest_of_many_rows(rows: int) -> None:
+    """Beyond 1,024 rows by groups and their parts, with the same rows as a look at all of them."""
     rng = np.random.default_rng(2)
-    stored, new = rng.normal(size=(3_000, 2)), rng.normal(size=(20, 2))
+    stored, new = rng.normal(size=(rows, 2)), rng.normal(size=(20, 2))
     views = Views(plain(2), stored)
     expected = np.array([by_definition(stored, row, None)[:3] for row in new]).T
     np.testing.assert_allclose(measured(views, new)[:3], expected, rtol=2e-3, atol=1e-4)
+
+
+def test_the_shortlist_holds_the_nearest_rows_by_double_precision() -> None:
+    rng = np.random.default_rng(8)
+    far = rng.gamma(9.0, size=(500, 10_016)).astype(np.float32)
+    views = Views(plain(20), rng.normal(size=(10_000, 20)))
+    right = np.sort(views._nearest(far), axis=1) == np.sort(far.argsort(axis=1)[:, :SHORTLIST], axis=1)
+    # Distances that are equal to five digits may change places.
+    assert right.all(axis=1).mean() > 0.98
+
+
+@pytest.mark.parametrize("kin", [False, True])
+def test_rows_that_fill_a_tile_change_nothing(kin: bool) -> None:
+    rng = np.random.default_rng(9)
+    stored = rng.normal(size=(2_000, 4))
+    views, rows = Views(plain(4), stored), encoded(stored[: 2 * TILE], 4)
+    own = torch.arange(2 * TILE) if kin else None
+    whole = views(rows, own)
+    for rows.count in (1, 2, TILE - 1, TILE, TILE + 3):
+        np.testing.assert_array_equal(views(rows, own), whole[: rows.count])
 
 
 def test_a_typical_row_scores_one_and_views_count_by_their_weights() -> None:

@@ -57,6 +57,7 @@ class Encoded:
     bad: Tensor | None = None  #: [n] bool: cannot be scored
     largest: float = float("inf")  #: a bound of |x|, where it is known for free
     memory: Memory | None = None  #: what a model may compute in; set by loops over many batches
+    count: int | None = None  #: how many of the rows are asked for, the others fill a tile; None for all
     own: Tensor | None = None  #: [n] int64: which of the stored rows each is, −1 for none; set where a score asks
 
     def __len__(self) -> int:

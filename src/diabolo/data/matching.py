@@ -68,7 +68,7 @@ def _recoded(table: Table, schema: Schema) -> Table:
     for i, column in enumerate(schema.columns):
         own = levels.get(table.names[i])
         if not column.levels:
-            if column.dtype not in TEXT:
+            if column.dtype not in TEXT and table.named:
                 _check_kind(table, i, column, own)
             if own is None or column.dtype not in TEXT:
                 continue
@@ -95,11 +95,13 @@ def _recoded(table: Table, schema: Schema) -> Table:
 def _check_kind(table: Table, i: int, column: Column, own: Sequence[str] | None) -> None:
     """Refuse dates or text where the model was fitted on numbers, and so on; missing cells have no kind.
 
+    Columns without names have none of these.
+
     Raises:
         DataError: names the column, and the first word where a number should be.
     """
     known, came = meaning(column.dtype), meaning(table.dtypes[i])
-    if not table.named or (own is None and known == came) or np.isnan(table.values[:, i]).all():
+    if (own is None and known == came) or np.isnan(table.values[:, i]).all():
         return
     if own is not None and known == "numbers":
         raise _no_number(table, i, own)

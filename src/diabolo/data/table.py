@@ -77,15 +77,16 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
     """
     if isinstance(data, Table):
         return data
-    if is_pandas(data):
-        columns = pandas_columns(data)
-        return _from_columns(columns, "pandas", types_of_pandas(columns))
-    frame = arrow_table(data)
-    if frame is not None:
-        columns = {n: frame.column(i) for i, n in enumerate(frame.column_names)}
-        return _from_columns(columns, "arrow", types_of_arrow(frame.schema, _dictionaries(columns)))
-    if type(data).__module__.startswith("torch"):
-        data = data.detach().cpu().numpy()
+    if type(data) is not np.ndarray:
+        if is_pandas(data):
+            columns = pandas_columns(data)
+            return _from_columns(columns, "pandas", types_of_pandas(columns))
+        frame = arrow_table(data)
+        if frame is not None:
+            columns = {n: frame.column(i) for i, n in enumerate(frame.column_names)}
+            return _from_columns(columns, "arrow", types_of_arrow(frame.schema, _dictionaries(columns)))
+        if type(data).__module__.startswith("torch"):
+            data = data.detach().cpu().numpy()
     if isinstance(data, np.ma.MaskedArray):
         # A masked cell is a missing one, whatever lies below the mask.
         hidden, cells = np.ma.getmaskarray(data), np.asarray(data.data)
@@ -116,6 +117,8 @@ def as_numbers(data: Any) -> np.ndarray:
     from scipy.sparse import issparse
     from sklearn.utils.validation import check_array
 
+    if type(data) is np.ndarray and data.ndim == 2 and data.size and data.dtype in (np.float32, np.float64):
+        return data  # what the checks below give back as it is, after longer than a row takes to score
     allowed = "allowed are rows [n, columns] of numbers, or a data frame or Arrow table"
     mapping = isinstance(data, Mapping) and not issparse(data)  # SciPy 1.11 has a sparse array that is a dictionary
     if data is None or mapping or isinstance(data, str | bytes | os.PathLike):

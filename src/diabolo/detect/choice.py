@@ -62,15 +62,17 @@ def automatic_score(reference: Reference) -> str:
     return "auto" if there and not objects else density(reference.model)
 
 
-def check_score(reference: Reference, name: str) -> None:
-    """Refuse a score that does not exist, or whose needs are not met.
+def check_score(reference: Reference, name: str) -> Score:
+    """The score of a name; one that does not exist, or whose needs are not met, is refused.
 
     Raises:
         ConfigError: with the unmet need, and the scores that there are.
     """
     if str(name).partition(":")[0] not in scores:
         raise ConfigError(f"unknown score {name!r}: {nearest(name, applicable(reference))}")
-    lacking = sorted(score_of(name).needs - reference.offers)
+    score = score_of(name)
+    lacking = sorted(score.needs - reference.offers)
     if lacking:
         words = LACKING[lacking[0]].format(latent=reference.model.latent.name)
         raise ConfigError(f"score {name!r} {words} gives {', '.join(applicable(reference))}")
+    return score

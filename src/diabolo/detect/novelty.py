@@ -62,7 +62,6 @@ class Novelty:
         gone = {*encoding.nullable, *encoding.gappy}
         self._full = [c for c in range(len(columns)) if c not in gone]
         low, high, lone = self._ranges(stored)
-        self._low, self._high = low, high
         kinds = [
             *((c, "another value" if c in encoding.constant else "a level never seen") for c in encoding.watched),
             *((c, "a gap") for c in self._full),
@@ -70,27 +69,29 @@ class Novelty:
         ]
         events = torch.cat([self._unknown(stored), self._first_gaps(stored), lone]).double()
         share = (events / n).tolist()
-        total, self._counts = 0.0, torch.zeros(len(kinds))
+        total, counts = 0.0, torch.zeros(len(kinds), dtype=torch.bool)
         common = []
         for at in sorted(range(len(kinds)), key=share.__getitem__):
             total += share[at]
             if total <= MOST:
-                self._counts[at] = 1.0
+                counts[at] = True
             else:
                 common.append(Common(columns[kinds[at][0]].name, kinds[at][1], share[at]))
         self.common = common[::-1]
+        watched, full = len(encoding.watched), len(self._full)
+        self._novel, self._gap, beyond = torch.split(counts, [watched, full, len(scaled)])
+        self._low, self._high = torch.where(beyond, low, -torch.inf), torch.where(beyond, high, torch.inf)
 
     def __call__(self, rows: Encoded) -> Tensor:
         """Number of new facts [B]."""
-        watched, full = len(self._encoding.watched), len(self._full)
         found = torch.zeros(len(rows), dtype=torch.float32)
         if rows.changed is not None:
-            found = found + (rows.changed & (self._counts[:watched] > 0)).sum(-1)
+            found = found + (rows.changed & self._novel).sum(-1)
         if rows.missing is not None:
-            found = found + (rows.missing[:, self._full] & (self._counts[watched : watched + full] > 0)).sum(-1)
+            found = found + (rows.missing[:, self._full] & self._gap).sum(-1)
         if len(self._inputs):
             x = rows.x[:, self._inputs]
-            beyond = ((x < self._low) | (x > self._high)) & (self._counts[watched + full :] > 0)
+            beyond = (x < self._low) | (x > self._high)
             if rows.present is not None:
                 beyond &= rows.present[:, self._cells]
             found = found + beyond.sum(-1)

@@ -67,6 +67,7 @@ class NormalScores:
             scores.append(torch.special.ndtri(table / (2 * (len(values) + 1))).float())
             ends.append((unique[0], unique[-1]))
         pad = torch.nn.utils.rnn.pad_sequence
+        knots = [torch.nn.functional.pad(k, (0, 1), value=torch.inf) for k in knots]  # so that one follows the last
         self._knots = pad(knots, batch_first=True, padding_value=torch.inf) if knots else columns.new_empty(0, 1)
         self._scores = pad(scores, batch_first=True) if scores else columns.new_empty(0, 3)
         self._low, self._high = (torch.tensor([e[i] for e in ends], dtype=torch.float32) for i in (0, 1))
@@ -75,9 +76,9 @@ class NormalScores:
         """Scores of values [B, d]."""
         cells = x.T.contiguous()
         at = torch.searchsorted(self._knots, cells)
-        equal = self._knots.gather(1, at.clamp_max(self._knots.shape[1] - 1)) == cells
+        equal = self._knots.gather(1, at) == cells
         inside = self._scores.gather(1, 2 * at + equal).T
-        return inside + (x - self._high).clamp_min(0.0) - (self._low - x).clamp_min(0.0)
+        return inside + (x - x.clamp(self._low, self._high))
 
 
 class LinearResiduals:

@@ -64,6 +64,8 @@ class Stored:
         # Most rows are new, and are told without a hash.
         sums = _sums(values)
         maybe = np.flatnonzero(self._sieve[sums >> np.uint64(64 - SIEVE)])
+        if not len(maybe):
+            return out
         at = np.searchsorted(self._sums, sums[maybe]).clip(max=len(self) - 1)
         maybe = maybe[self._sums[at] == sums[maybe]]
         if len(maybe):

@@ -9,7 +9,7 @@ import torch
 
 from diabolo.data.encoding import Encoding
 from diabolo.data.tiles import TILE
-from diabolo.detect.choice import check_score, score_of
+from diabolo.detect.choice import check_score
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import Score
 from diabolo.detect.tiling import tiled
@@ -36,9 +36,7 @@ def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) 
     Raises:
         ConfigError: an unknown score, or one whose needs the reference does not meet.
     """
-    for name in names:
-        check_score(reference, name)
-    chosen = {n: score_of(n) for n in names}
+    chosen = {n: check_score(reference, n) for n in names}
     out = {n: np.empty(len(values), np.float64) for n in names}
     with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
         for multiple in dict.fromkeys(score.tile(reference) for score in chosen.values()):
@@ -67,9 +65,9 @@ def _score(
     near = any("stored" in score.needs for score in chosen.values())
     for part, rows in tiled(reference, values, near, multiple):
         for name, score in chosen.items():
-            value = score(reference, rows)
+            value = score(reference, rows)[..., : rows.count]
             if value.dim() > 1:
-                value = value.double().reshape(-1, len(rows)).mean(0)
+                value = value.double().reshape(-1, value.shape[-1]).mean(0)
             if rows.bad is not None:
-                value = torch.where(rows.bad, torch.inf, value)
-            out[name][part] = value[: part.stop - part.start].numpy()
+                value = torch.where(rows.bad[: rows.count], torch.inf, value)
+            out[name][part] = value.numpy()

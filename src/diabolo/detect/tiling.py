@@ -29,6 +29,7 @@ def tiled(
     memory = Memory(frozen=True)
     for part, tile in padded(values, multiple):
         rows = reference.model.encoding.encode(tile, memory)
+        rows.count = part.stop - part.start
         if own and reference.stored is not None:
             rows.own = torch.from_numpy(reference.stored.positions(tile.numpy()))
         yield part, rows

@@ -13,7 +13,7 @@ score is the same bit for bit alone and in a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -42,10 +42,8 @@ WEIGHTS = (1.0, 1.0, 1.0, 3.0)
 NEW = 10.0
 #: Stored rows whose own distances give the unit of each view.
 MEASURED = 1_024
-#: Bits of a position among distances.
-POSITION = 2_047
-#: Groups of this size are looked through where one of their rows is near.
-GROUP = 32
+#: Groups are looked through where one of their rows is near: first their parts, then the rows of these.
+PARTS, MEMBERS = 4, 8
 
 
 class Views:
@@ -77,15 +75,16 @@ class Views:
         self._taken = torch.full((n + 1,), -1)
         self._taken[taken] = torch.arange(len(taken))
         self._rows, self._wide = len(taken), len(wide)
-        parts = [self._places(rows.rows(block)) for block in _blocks(n)]
+        blocks = [_filled(at, min(at + BLOCK, n), n) for at in range(0, n, BLOCK)]
+        parts = [self._places(rows.rows(block)) for block in blocks]
         places, levels = (torch.cat(p)[:n][taken] for p in zip(*parts, strict=True))
         self._stored, self._levels = places.contiguous(), levels.contiguous()
         axes = self._places.shortlist(places, levels)
-        self._stride = -(-self._rows // GROUP)
+        self._groups = -(-self._rows // (PARTS * MEMBERS))
         # (−2 s, 1, |s|²) of a stored row s with (x, |x|², 1) of another gives d²; padding is infinitely far.
         square = axes.square().sum(-1, keepdim=True)
         wide_rows = torch.cat([-2 * axes, torch.ones_like(square), square], dim=-1)
-        table = torch.nn.functional.pad(wide_rows, (0, 0, 0, -self._rows % GROUP))
+        table = torch.nn.functional.pad(wide_rows, (0, 0, 0, -self._rows % (PARTS * MEMBERS)))
         table[self._rows :, -1] = torch.inf
         self._table = table.T.contiguous()
         self._shortlist = min(SHORTLIST, self._rows - 1)
@@ -102,10 +101,10 @@ class Views:
         self._top = NEW * float((self._weight @ (own / self.unit[:, None])).max().clamp_min(1.0))
 
     def __call__(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
-        """The score of rows [B]: the weighted mean of the views in their units, and what is new in the row.
+        """The score of rows: the weighted mean of the views in their units, and what is new in the row.
 
         Args:
-            rows: encoded by the encoding of the stored ones.
+            rows: [B], encoded by the encoding of the stored ones; scores are of the first `count`, where it is set.
             own: [B] which stored row a row is, −1 for none; None for none at all.
         """
         far = self.measure(rows, own) / self.unit[:, None]
@@ -113,40 +112,51 @@ class Views:
         score = far[0] * self._weight[0]
         for weight, distance in zip(self._weight[1:], far[1:], strict=True):
             score = score + weight * distance
-        return score + self._top * self.novelty(rows)
+        return score + self._top * self.novelty(rows)[: len(score)]
 
     def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
-        """Each view of rows [B], [4, B], up = farther."""
-        mine = torch.full((len(rows),), -1) if own is None else self._taken[own]
+        """Each view of rows [B] or of the first `count`, [4, B], up = farther."""
+        count = len(rows) if rows.count is None else rows.count
+        mine = None if own is None else self._taken[own].numpy()
         memory = rows.memory or Memory()
-        parts = [self._block(rows.rows(block), mine[block], memory) for block in _blocks(len(rows))]
-        return torch.cat(parts, dim=-1)[:, : len(rows)]
+        parts = []
+        for start in range(0, count, BLOCK):
+            stop = min(start + BLOCK, count)
+            kin = None if mine is None else mine[start:stop]
+            parts.append(self._block(rows.rows(_filled(start, stop, len(rows))), stop - start, kin, memory))
+        return torch.cat(parts, dim=-1)
 
-    def _block(self, rows: Encoded, own: Tensor, memory: Memory) -> Tensor:
-        """The views of a multiple of `TILE` rows."""
+    def _block(self, rows: Encoded, count: int, kin: np.ndarray | None, memory: Memory) -> Tensor:
+        """The views of the first rows of a multiple of `TILE`, [4, count]."""
         places, levels = self._places(rows)
         axes = self._places.shortlist(places, levels)
         asked = torch.cat([axes, axes.square().sum(-1, keepdim=True), axes.new_ones(len(axes), 1)], dim=-1)
-        at = torch.empty(len(axes), self._shortlist, dtype=torch.long)
-        wide = np.empty((len(axes), self._wide_count), np.float32)
-        squared = memory.get("squared", (TILE, self._table.shape[1]), axes)
-        stored = bool((own >= 0).any())
-        for start in range(0, len(axes), TILE):
-            part = slice(start, start + TILE)
-            torch.mm(asked[part], self._table, out=squared)
-            if stored:
-                kin = (own[part] >= 0).nonzero()[:, 0]
-                squared[kin, own[part][kin]] = torch.inf
-            near = np.partition(squared[:, : self._wide].numpy(), self._wide_count - 1, axis=1)
-            wide[part] = near[:, : self._wide_count]
+        at, wide = np.empty((count, self._shortlist), np.int64), np.empty((count, self._wide), np.float32)
+        product = memory.get("squared", (TILE, self._table.shape[1]), axes)
+        for start in range(0, count, TILE):
+            torch.mm(asked[start : start + TILE], self._table, out=product)
+            # Of the rows that fill a tile nothing more is asked: what follows is the same for any number of rows.
+            squared = product.numpy()[: count - start]
+            part = slice(start, start + len(squared))
+            if kin is not None:
+                there = np.flatnonzero(kin[part] >= 0)
+                squared[there, kin[part][there]] = np.inf
+            wide[part] = squared[:, : self._wide]
             at[part] = self._nearest(squared)
-        far = torch.from_numpy(wide).clamp_min_(0.0).sqrt_().mean(-1)
-        return torch.cat([self._near_ones(places, levels, at), far[None]])
+        near = self._near_ones(places[:count], levels[:count], torch.from_numpy(at))
+        return torch.cat([near, self._far(wide)[None]])
+
+    def _far(self, squared: np.ndarray) -> Tensor:
+        """Mean distance [B] to the nearest of the rows of the wide view, by squared distances [B, rows]."""
+        np.maximum(squared, 0.0, out=squared)
+        # Of numbers that are not negative the bits are in their order, and whole numbers are parted faster.
+        squared.view(np.int32).partition(self._wide_count - 1, axis=1)
+        return torch.from_numpy(squared[:, : self._wide_count]).sqrt().mean(-1)
 
     def _near_ones(self, places: Tensor, levels: Tensor, at: Tensor) -> Tensor:
         """Mean L1 distances [3, B] to the nearest of stored rows at positions [B, shortlist], in x, n and r."""
         apart = self._stored.index_select(0, at.flatten()).view(*at.shape, -1).sub_(places[:, None]).abs_()
-        x, both, n, r = (apart[..., part].sum(-1) for part in self._places.parts)
+        x, both, n, r = (apart[..., part].sum(-1) for part in self._places.parts)  # of no column it is 0
         if levels.shape[1]:
             other = self._levels.index_select(0, at.flatten()).view(*at.shape, -1) != levels[:, None]
             both = both + DIFFER * other.sum(-1)
@@ -154,25 +164,40 @@ class Views:
         found.sort(axis=-1)
         return torch.from_numpy(found)[..., : self._near].mean(-1)
 
-    def _nearest(self, squared: Tensor) -> Tensor:
-        """Positions of the shortlist in a table of distances, [TILE, ·]: they lie in as many groups at most."""
-        count = self._shortlist
-        if self._stride <= 2 * count:
+    def _nearest(self, squared: np.ndarray) -> np.ndarray:
+        """Positions of the shortlist in squared distances [B, ·], [B, shortlist].
+
+        They lie in as many groups at most, those of the least minima, and in as many parts of these.
+        """
+        count, groups = self._shortlist, self._groups
+        if groups <= count:
             return _smallest(squared, count)
-        groups = _smallest(squared.view(TILE, GROUP, self._stride).amin(1), count)
-        members = (groups.unsqueeze(-1) + self._stride * torch.arange(GROUP)).flatten(1)
-        return members.gather(-1, _smallest(squared.gather(-1, members), count))
+        parts = np.minimum.reduce(squared.reshape(-1, MEMBERS, PARTS * groups), axis=1)
+        whole = np.minimum.reduce(parts.reshape(-1, PARTS, groups), axis=1)
+        found = _among(parts, _smallest(whole, count), PARTS, groups, count)
+        return _among(squared, found, MEMBERS, PARTS * groups, count)
 
 
-def _smallest(squared: Tensor, count: int) -> Tensor:
-    """Positions of the smallest squared distances [B, up to 2,048], [B, count], equal ones told by position.
+def _among(squared: np.ndarray, groups: np.ndarray, size: int, stride: int, count: int) -> np.ndarray:
+    """Positions [B, count] of the smallest squared distances [B, ·] in groups [B, ·] of so many, a stride apart."""
+    members = (groups[..., None] + stride * np.arange(size)).reshape(len(groups), -1)
+    row = np.arange(len(groups))[:, None]
+    best = _smallest(squared.take(members + row * squared.shape[1]), count)
+    return np.asarray(members.take(best + row * members.shape[1]))
 
-    A position takes the last 11 bits of its distance, whose other bits tell distances apart down to a relative 0.0003:
-    so whole numbers are parted, without a branch, where the machine can.
+
+def _smallest(squared: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the smallest squared distances [B, n], [B, count], equal ones told by position.
+
+    A position takes the last bits of its distance, ⌈log₂ n⌉ of 23; of 256 distances they are told apart down to a
+    relative 0.00003. So whole numbers are parted, without a branch, where the machine can.
     """
-    keys = (squared.clamp_min(0.0).view(torch.int32) & ~POSITION) | torch.arange(squared.shape[1], dtype=torch.int32)
-    found = np.partition(keys.numpy(), count - 1, axis=1)[:, :count]
-    return torch.from_numpy(found & POSITION).long()
+    last = (1 << (squared.shape[1] - 1).bit_length()) - 1
+    keys = np.maximum(squared, 0.0).view(np.int32)
+    keys &= ~last
+    keys |= np.arange(squared.shape[1], dtype=np.int32)
+    keys.partition(count - 1, axis=1)
+    return np.asarray(keys[:, :count] & last, np.int64)
 
 
 def _evenly(n: int, most: int) -> np.ndarray:
@@ -180,9 +205,7 @@ def _evenly(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
 
 
-def _blocks(n: int) -> Iterator[slice | Tensor]:
-    """Positions of rows, `BLOCK` at a time; the last row fills the last tile."""
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        over = -(stop - start) % TILE
-        yield torch.arange(start, stop + over).clamp_max(n - 1) if over else slice(start, stop)
+def _filled(start: int, stop: int, rows: int) -> slice | Tensor:
+    """Positions of a block of rows; the last one fills the last tile, unless rows that follow do."""
+    full = stop + (start - stop) % TILE
+    return slice(start, full) if full <= rows else torch.arange(start, full).clamp_max(rows - 1)
