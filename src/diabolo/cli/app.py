@@ -104,8 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
             _fail(f"there is not enough memory: {str(error)[:200] or 'the system gives no more'}")
         usage = getattr(error, "format_message", None)
         if usage is not None:
-            context = getattr(error, "ctx", None)
-            _fail(f"{usage()} ({'diabolo' if context is None else context.command_path} --help)")
+            of = getattr(error, "ctx", None)
+            _fail(f"{usage()} ({'diabolo' if of is None else of.command_path} --help)")
         _fail(f"{type(error).__name__}: {error}; --debug shows where")
     else:
         sys.exit(status if isinstance(status, int) else 0)
