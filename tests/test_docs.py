@@ -16,6 +16,7 @@ from program import done
 
 from diabolo.cli.app import app
 from diabolo.demo import run_demo
+from diabolo.version import __version__
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -76,6 +77,13 @@ def test_pages_that_code_names_are_there():
                 if not (ROOT / name).exists():
                     wrong.append(f"{named(path)}: {name}")
     assert wrong == []
+
+
+def test_the_citation_has_the_version_and_the_license():
+    cited = dict(re.findall(r"^([\w-]+): (.+)$", (ROOT / "CITATION.cff").read_text(), re.M))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (cited["version"], cited["license"]) == (__version__, project["license"])
+    assert cited["cff-version"] == "1.2.0"
 
 
 def test_every_page_comes_with_the_wheel():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from program import done
+from program import done, refused
 
 from diabolo import AnomalyDetector, Autoencoder, Compressor, LatentClusterer, LinearAutoencoder, VariationalAutoencoder
 from diabolo.data.hashing import hash_rows
@@ -197,3 +197,31 @@ def test_a_file_without_kept_rows_holds_none_of_their_bytes(files, tmp_path):
         file = ModelFile(files[name])
         assert file.rows > 0
         assert found(files[name].read_bytes(), X) == file.rows
+
+
+@pytest.mark.parametrize("name", ["main", "detector", "model's score", "clusters", "codec"])
+def test_the_card_agrees_with_the_file(name, files):
+    card = json.loads(done("info", files[name], "--json"))
+    file = ModelFile(files[name])
+    assert card["library_name"] == "diabolo"
+    assert card["file"]["bytes"] == files[name].stat().st_size
+    assert set(card["file"]["sections"]) == set(file.names)
+    assert card["jobs"] == jobs(files[name])
+    limits = " ".join(card["bias_risks_limitations"])
+    assert (f"{file.rows:,} rows of the training table are in the file" in limits) == (file.rows > 0)
+    assert ("main" in file) == ("training_data" in card)
+    if "main" in file:
+        data = card["training_data"]
+        assert sum(data["rows_by_role"].values()) == 300
+        assert [c["name"] for c in data["columns"]] == file.schema.names
+        assert card["training_hyperparameters"]["latent_dim"] == 2
+    assert ("detector" in file) == ("detector" in card) == ("exchangeable" in limits)
+    if "detector" in file:
+        d, said = file.detector, card["detector"]
+        assert (said["false_alarm_rate"], said["threshold"]) == (d.rate, d.threshold)
+        assert said["calibration_rows"] == d.n_calibration == data["rows_by_role"]["calibrate"]
+
+
+def test_only_a_model_file_has_a_card(tmp_path):
+    (tmp_path / "t.csv").write_text("a\n1\n2\n")
+    assert "--json gives the card of a model file" in refused("info", tmp_path / "t.csv", "--json")

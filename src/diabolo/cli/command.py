@@ -47,12 +47,13 @@ class InOrder(TyperGroup):
     def list_commands(self, ctx: object) -> list[str]:
         return list(self.commands)
 
-    def get_help_option(self, ctx: Any) -> Any:
-        """Typer turns an absent --help to False by pydantic, which `diabolo VERB --help` would wait for."""
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.default = False
-        return option
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Typer turns an absent flag to False by pydantic, which `diabolo VERB --help` would wait for."""
+        found = list(super().get_params(ctx))
+        for option in found:
+            if option.default is None and getattr(option, "is_flag", False):
+                option.default = False
+        return found
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         said = [(name, " ".join((verb.help or "").split("\n\n")[0].split())) for name, verb in self.commands.items()]

@@ -6,21 +6,31 @@ from pathlib import Path
 
 import typer
 
-from diabolo.cli.console import OWN_NETWORK, TABLE
+from diabolo.cli.console import OWN_NETWORK, TABLE, say
+from diabolo.cli.kinds import MODEL, kind_of
 from diabolo.cli.verb import verb
+from diabolo.errors import ConfigError
 
 
 @verb(
     110,
     "diabolo info DATA.parquet",
     "diabolo info my.diabolo",
+    "diabolo info my.diabolo --json",
 )
 def info(
     path: str = typer.Argument(..., help=f"Model file (*.diabolo), compressed file (*.dbl). {TABLE}"),
     take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
+    json_: bool = typer.Option(False, "--json", help="Of a model file: its model card in JSON."),
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Show what a model or a compressed file holds, or how a table's columns would be read."""
+    if json_ and kind_of(path) != MODEL:
+        raise ConfigError(f"{path}: --json gives the card of a model file (*.diabolo), which this is not")
+    if json_:
+        from diabolo.describe.card import card_text
+
+        return say(card_text(Path(path), own_network))
     if str(path).endswith(".dbl"):
         from diabolo.describe.compressed import describe_compressed
 
