@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html.parser
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,10 @@ from diabolo import AnomalyDetector, Autoencoder, Compressor, LatentClusterer, L
 from diabolo.detect.fdr import Discoveries
 from diabolo.errors import ConfigError, MissingExtraError
 from diabolo.markup import VOID
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+import snippets  # noqa: E402
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -213,55 +219,40 @@ def test_labels_of_a_frame_as_a_table(rows):
 
 # ── a notebook ────────────────────────────────────────────────────────────────────────────────────
 
-BOOK = """
-import warnings; warnings.simplefilter("error")
-import numpy as np, pandas as pd, diabolo, diabolo.progress
-diabolo.progress.PATIENCE = 600
-rng = np.random.default_rng(0)
-X = pd.DataFrame(rng.normal(size=(500, 3)) @ rng.normal(size=(3, 3)), columns=["pt", "<script>", "phi"])
-detector = diabolo.AnomalyDetector(diabolo.Autoencoder(latent_dim=2, epochs=3)).fit(X)
----
-detector
----
-detector.summary()
----
-detector.score_table(X).head()
----
-detector.explain(X[:1])
----
-detector.report(X, refits=False)
----
-detector.plot_scores(X)
----
-diabolo.plots.HistoryDisplay.from_estimator(detector)
----
+#: Cells before and behind those of docs/notebook.md: on a busy machine a short call may last over a second.
+QUIET = "import diabolo.progress\ndiabolo.progress.PATIENCE = 600"
+BAR = """
 diabolo.progress.PATIENCE, diabolo.progress.REFRESH = 0.0, 0.02
-_ = diabolo.Autoencoder(epochs=6).fit(X)
----
-detector.labels_
+_ = diabolo.LinearAutoencoder(latent_dim=1).fit(background.iloc[:500, :3])
 """
 
 
-def test_a_notebook_from_fit_to_report():
+def test_the_guide_as_a_notebook(tmp_path):
+    """docs/notebook.md, block by block as its cells; an output is what a person sees below a cell."""
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient").NotebookClient
     pytest.importorskip("ipykernel")
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in BOOK.split("---")])
-    client(book, timeout=120, kernel_name="python3", allow_errors=True).execute()
-    first, *shown, bar, refused = (list(cell.outputs) for cell in book.cells)
-    assert first == [], "a short fit says nothing"
-    data = []
-    for outputs in shown:
-        assert [o.output_type for o in outputs] == ["execute_result"], outputs
-        data.append(outputs[0]["data"])
-    card, summary, table, explained, report, scores, history = data
-    assert "350 train, 50 stop, 100 calibrate" in card["text/html"]
-    assert summary["text/plain"].startswith("AnomalyDetector\n")
-    assert "p_value" in table["text/html"]
-    assert "&lt;script&gt;" in explained["text/html"]
-    assert "<script>" not in explained["text/html"]
-    assert report["text/html"].startswith("<iframe")
-    assert {"image/png"} <= set(scores) & set(history)
+    blocks = [block.code for block in snippets.blocks(ROOT / "docs" / "notebook.md")]
+    cells = [nbformat.v4.new_code_cell(code.strip()) for code in (QUIET, *blocks, BAR, "detector.labels_")]
+    book = nbformat.v4.new_notebook(cells=cells)
+    run = client(book, timeout=300, kernel_name="python3", allow_errors=True)
+    run.resources = {"metadata": {"path": str(tmp_path)}}
+    run.execute()
+    _, *shown, bar, refused = (list(cell.outputs) for cell in book.cells)
+    said = [(cell.source, o) for cell in book.cells[:-1] for o in cell.outputs if o.output_type in ("error", "stream")]
+    assert said == [], "no block fails, and none writes or warns"
+    seen = {}
+    for code, outputs in zip(blocks, shown, strict=True):
+        for output in outputs:
+            assert output.output_type == "execute_result", output
+            seen[code.strip().splitlines()[-1]] = output["data"]
+    assert "2,800 train, 400 stop, 800 calibrate" in seen["detector"]["text/html"]
+    assert seen["detector.report(new, label=process, refits=False)"]["text/html"].startswith("<iframe")
+    assert 'class="diabolo"' in seen["detector.explain(new[-2:])"]["text/html"]
+    figures = [data for code, data in seen.items() if "plot_" in code]
+    assert len(figures) == 4
+    assert all("image/png" in data for data in figures)
+    assert (tmp_path / "columns.png").exists()
     (line,) = bar
     assert line.output_type == "display_data", "one line, renewed in place"
     assert re.fullmatch(r"fit: \d+\.\d s", line["data"]["text/plain"])
