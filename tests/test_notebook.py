@@ -109,7 +109,7 @@ def test_frames_of_results_are_their_numbers(detector, rows):
 
 def test_long_results_are_cut_and_say_so(detector, rows):
     found = detector.explain(rows[:8])
-    assert "and 3 more rows: .to_frame() has all" in found._repr_html_()
+    assert "and 3 more rows in .to_frame()" in found._repr_html_()
     assert len(found.to_frame()) == 8 * 5
 
 
