@@ -1014,7 +1014,7 @@ CALLS = {
     "sample": (of_fitted("sample", -1), ConfigError, "n = -1; allowed are whole numbers from 1 up"),
     "score": (of_fitted("anomaly_score", ROWS, score="msee"), ConfigError, "unknown score 'msee': did you mean 'mse'"),
     "score-number": (of_fitted("anomaly_score", ROWS, score=3), ConfigError, "unknown score 3: allowed: denoise, mae"),
-    "setting": (fitted(latent=5), ConfigError, "latent = 5: input should be a valid string"),
+    "setting": (fitted(latent=5), ConfigError, "its size is latent_dim = 5"),
     "seed": (fitted(random_state="x"), ConfigError, "random_state = 'x': input should be a valid integer"),
     "load": (lambda: load("nothing.diabolo"), ModelFileError, "nothing.diabolo: no such file"),
     "load-folder": (lambda: load("."), ModelFileError, ".: is a folder"),

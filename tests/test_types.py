@@ -11,7 +11,7 @@ from mypy import api
 ROOT = Path(__file__).parents[1]
 SNIPPET = """
 import numpy as np
-from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, decompress
+from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, decompress, report
 from diabolo.report import write_report
 
 X = np.zeros((9, 2))
@@ -29,6 +29,10 @@ reveal_type(detector.predict([[0, 1]]))  # numpy.ndarray
 reveal_type(detector.explain(X)[0].p_value)  # float
 reveal_type(Autoencoder().sample(3))  # numpy.ndarray
 reveal_type(decompress(b""))  # numpy.ndarray
+reveal_type(report(detector, X))  # Report
+report(7, X)  # wrong
+reveal_type(detector.plot_scores(X))  # Axes
+reveal_type(detector.health(X).to_frame())  # DataFrame
 """
 
 

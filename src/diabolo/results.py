@@ -85,7 +85,7 @@ def card(
         shown = [[_cell(r[n]) for n in names] for r in records[:MOST_ROWS]]
         parts.append(columns_table(caption or title, names, shown, numeric=numeric, hidden_caption=not caption))
     if len(records) > MOST_ROWS:
-        parts.append(tag("p", f"and {number(len(records) - MOST_ROWS)} more rows: .to_frame() has all"))
+        parts.append(tag("p", f"and {number(len(records) - MOST_ROWS)} more in .to_frame()"))
     return tag("div", parts, class_="diabolo")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from diabolo.cluster.fitted import FittedPartition
+from diabolo.progress import tick
 
 __all__ = ["most_likely", "stability"]
 
@@ -35,6 +36,7 @@ def stability(
     out = np.empty(resamples)
     rows = rng.permutation(len(z))[:MOST_ROWS]
     for i in range(resamples):
+        tick(i, resamples, "resamples")
         drawn = rows[rng.integers(0, len(rows), len(rows))]
         again = most_likely(fit(drawn, seed + 1 + i).proba(z[rows]))[0]
         out[i] = adjusted_rand_score(labels[rows], again)

@@ -13,6 +13,7 @@ from diabolo.compress.context import Context
 from diabolo.compress.network import COSINE, LEAST, MOST, MOST_HIDDEN, ONE, SQUARINGS, STEPS, TURN, Network, basis
 from diabolo.compress.plan import Plan
 from diabolo.data.schema import ANGLE_NAME
+from diabolo.progress import tick
 
 __all__ = ["fit_autoregressive"]
 
@@ -63,7 +64,8 @@ def fit_autoregressive(
         examples.setdefault((g, f), []).append((x[:-1].T, bins))
         context.learn(column, present, full[present])
     worth = False
-    for (g, f), parts in examples.items():
+    for done, ((g, f), parts) in enumerate(examples.items()):
+        tick(done, len(examples), "networks of columns")
         x, bins = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
         family = families[g][f]
         if len(bins) >= FEWEST:

@@ -107,7 +107,7 @@ class Explanations(list[Explanation]):
 
     def _repr_html_(self) -> str:
         more = len(self) - MOST_ROWS
-        rest = card(f"and {more:,} more rows: .to_frame() has all") if more > 0 else None
+        rest = card(f"and {more:,} more rows in .to_frame()") if more > 0 else None
         return join([e.html() for e in self[:MOST_ROWS]] + [rest])
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from diabolo.data.encoding import Encoding
 from diabolo.data.slots import filled
 from diabolo.data.tiles import TILE
+from diabolo.progress import tick
 
 __all__ = ["Neighborhood", "Repair", "repairs"]
 
@@ -125,6 +126,7 @@ def repairs(
     each = (DONORS + len(QUANTILES)) * max((len(s) for s in suspects), default=1)
     step = max(1, min(ABREAST, TILE // max(1, each)))
     for start in range(0, len(rows), step):
+        tick(start, len(rows), "rows")
         part = range(start, min(start + step, len(rows)))
         out += _abreast([_Searcher(rows[i], near, level, suspects[i], ordinary).search() for i in part], score)
     return out

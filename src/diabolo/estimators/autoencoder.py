@@ -25,6 +25,7 @@ from diabolo.errors import ModelFileError
 from diabolo.estimators.conditionals import HasConditionals
 from diabolo.estimators.displayed import Reported
 from diabolo.estimators.faces import Face, face_of
+from diabolo.estimators.following import following
 from diabolo.estimators.generating import Generates
 from diabolo.estimators.plotted import PlottedScores
 from diabolo.estimators.settings import HasSettings
@@ -38,7 +39,6 @@ from diabolo.fitted.table import fit_table
 from diabolo.generate.filling import filled, reconstructed
 from diabolo.generate.methods import Sampler
 from diabolo.model.codes import decoded, encoded
-from diabolo.train.progress import print_epoch
 
 __all__ = ["Autoencoder"]
 
@@ -95,8 +95,10 @@ class Autoencoder(
         """
         table = as_table(X)
         weights = check_weights(sample_weight, len(table))
-        report = print_epoch if self.verbose else None
-        return self._adopt(fit_table(table, weights, self.settings(), report=report, keep=keep_of(checkpoint, resume)))
+        keep = keep_of(checkpoint, resume)
+        with following(self.verbose) as report:
+            fitted = fit_table(table, weights, self.settings(), report=report, keep=keep)
+        return self._adopt(fitted)
 
     def partial_fit(self, X: TableLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Step once on each of the rows X [n, C] of a stream, at a constant learning rate.

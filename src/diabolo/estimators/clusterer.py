@@ -25,6 +25,7 @@ from diabolo.estimators.naming import checked
 from diabolo.estimators.plotted import Plotted
 from diabolo.file.clusters import clusters_section
 from diabolo.file.model_file import ModelFile, save_sections
+from diabolo.progress import progress
 from diabolo.registry import Spec
 
 __all__ = ["LatentClusterer"]
@@ -49,6 +50,7 @@ class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEs
             "prior" (the Gaussians of a VAE's own prior="mixture", trained with it).
         n_resamples: bootstrap fits behind `stability_`; 0 for none.
         random_state: seed of everything random, and of the autoencoder if None was given.
+        verbose: as in `AnomalyDetector`.
 
     Attributes:
         labels_: [n] int32, clusters from 0 on by falling size; −1 for a row of no cluster, or that cannot be read.
@@ -81,6 +83,7 @@ class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEs
         embedding: Spec = "none",
         n_resamples: int = 5,
         random_state: RandomState = 0,
+        verbose: int = 0,
     ) -> None:
         self.autoencoder = autoencoder
         self.n_clusters = n_clusters
@@ -88,6 +91,7 @@ class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEs
         self.embedding = embedding
         self.n_resamples = n_resamples
         self.random_state = random_state
+        self.verbose = verbose
 
     def fit(self, X: TableLike, y: object = None) -> Self:
         """Find clusters of the rows X [n, C]; y is ignored.
@@ -107,10 +111,11 @@ class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEs
             ae = given
         else:
             columns = table.values.shape[1]
-            fresh = Autoencoder(latent_dim=min(LATENT_DIM, columns), random_state=seed)
+            fresh = Autoencoder(latent_dim=min(LATENT_DIM, columns), random_state=seed, verbose=self.verbose)
             ae = (fresh if given is None else clone(given)).fit(X)
         table = matched(table, ae.model_.encoding.schema, type(self).__name__)
-        found = find_clusters(ae.model_, table.values, settings, seed)
+        with progress("cluster", self.verbose):
+            found = find_clusters(ae.model_, table.values, settings, seed)
         self.labels_, self.confidence_ = found.labels, found.confidence
         self.codes_, self.embedded_, self.exemplars_ = found.codes, found.embedded, found.exemplars
         self.stabilities_, self.count_ = found.stabilities, found.count

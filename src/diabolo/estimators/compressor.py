@@ -28,6 +28,7 @@ from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.naming import checked
 from diabolo.file.codec import Codec, asked_bounds, codec_section
 from diabolo.file.model_file import ModelFile, save_sections
+from diabolo.progress import progress, tick
 
 __all__ = ["Compressor", "decompress"]
 
@@ -51,6 +52,7 @@ class Compressor(AroundAutoencoder, Displayed, BaseEstimator):
         column_error: bounds of single columns by name, over `max_error`; None for no loss.
         random_state: seed of the fit.
         epochs: passes over training images, from 1; None: 40, and at most 2,400 steps of 128 images.
+        verbose: as in `AnomalyDetector`.
 
     Raises:
         ConfigError: a wrong bound, or a bound of a column that is not there.
@@ -70,12 +72,14 @@ class Compressor(AroundAutoencoder, Displayed, BaseEstimator):
         column_error: Mapping[str, Error] | None = None,
         random_state: RandomState = 0,
         epochs: int | None = None,
+        verbose: int = 0,
     ) -> None:
         self.autoencoder = autoencoder
         self.max_error = max_error
         self.column_error = column_error
         self.random_state = random_state
         self.epochs = epochs
+        self.verbose = verbose
 
     def fit(self, X: TableLike, y: object = None) -> Self:
         """Learn grids and distributions from rows X [n, C]; y is ignored.
@@ -96,7 +100,8 @@ class Compressor(AroundAutoencoder, Displayed, BaseEstimator):
                 if name not in table.column_names:
                     raise DataError(f"no column {name!r} of the autoencoder: {nearest(name, table.column_names)}")
         bounds = bounds_of(table.schema, self.max_error, self.column_error)
-        plan = learned_plan(table, bounds, seed_of(self.random_state), self.epochs)
+        with progress("fit", self.verbose):
+            plan = learned_plan(table, bounds, seed_of(self.random_state), self.epochs)
         return self._adopt(Codec(plan, asked_bounds(bounds, plan.outer)), given)
 
     def _adopt(self, codec: Codec, ae: Autoencoder | None) -> Self:
@@ -121,7 +126,13 @@ class Compressor(AroundAutoencoder, Displayed, BaseEstimator):
             other = next((f"{a.name} ({a.type})" for a, b in zip(came, said, strict=False) if a != b), "their number")
             raise DataError(f"the table's columns are not those of the fit: {other}; fit a compressor on its like")
         out = io.BytesIO()
-        self.report_: Report = write_file(out, table.to_batches(), self.plan_, given, verified=verify)
+        with progress("compress", self.verbose) as bar:
+
+            def coded(rows: int) -> None:
+                tick(bar.done + rows, table.num_rows, "rows")
+
+            batches = table.to_batches()
+            self.report_: Report = write_file(out, batches, self.plan_, given, progress=coded, verified=verify)
         return out.getvalue()
 
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
@@ -132,7 +143,7 @@ class Compressor(AroundAutoencoder, Displayed, BaseEstimator):
         `decompress` needs no such file: the bytes of `compress` hold the codec.
         """
         check_is_fitted(self, "plan_")
-        own = {k: jsonable(v) for k, v in self.get_params(deep=False).items() if k != "autoencoder"}
+        own = {k: jsonable(v) for k, v in self.get_params(deep=False).items() if k not in ("autoencoder", "verbose")}
         codec = dataclasses.replace(self.codec_, parameters=own)
         ae = self.autoencoder_
         sections = {} if ae is None else ae.sections()

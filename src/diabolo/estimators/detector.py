@@ -22,6 +22,7 @@ from diabolo.errors import CalibrationError, ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.displayed import Reported
 from diabolo.estimators.faces import AroundAutoencoder
+from diabolo.estimators.following import following
 from diabolo.estimators.named import CLASSES, VariationalAutoencoder
 from diabolo.estimators.naming import checked
 from diabolo.estimators.plotted import PlottedScores
@@ -32,7 +33,7 @@ from diabolo.estimators.verdicts import Verdicts
 from diabolo.file.detector import detector_section
 from diabolo.file.model_file import ModelFile, save_sections
 from diabolo.fitted.keep import keep_of
-from diabolo.train.progress import print_epoch
+from diabolo.progress import progress
 from diabolo.train.robust import Suspects
 
 __all__ = ["AnomalyDetector"]
@@ -63,6 +64,8 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
             bound), nll for a point. Acts at once.
         false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)), n calibration rows or groups. Acts at once.
         random_state: seed of the split, and of the autoencoder if None was given.
+        verbose: 0 for a bar of calls that last over a second, on a terminal or in a notebook; from 1 up also lines in a
+            log; below 0 for nothing.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(600, 4))
@@ -80,11 +83,13 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
         score: str = "auto",
         false_alarm_rate: float | None = None,
         random_state: RandomState = 0,
+        verbose: int = 0,
     ) -> None:
         self.autoencoder = autoencoder
         self.score = score
         self.false_alarm_rate = false_alarm_rate
         self.random_state = random_state
+        self.verbose = verbose
 
     def found_elsewhere(self, name: str) -> dict[str, str]:
         return {**super().found_elsewhere(name), **PYOD}
@@ -149,9 +154,12 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
             if time is not None:
                 raise ConfigError("time splits the rows of a fit, and this autoencoder is fitted: give the last rows")
             name = type(self).__name__
-            return self._adopt(around(given.fitted_, table, weights, choice, name, 3, split.groups), given, 3)
+            with progress("fit", self.verbose):
+                found = around(given.fitted_, table, weights, choice, name, 3, split.groups)
+            return self._adopt(found, given, 3)
         ae = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
-        found = fit_detector(table, weights, ae.settings(), choice, print_epoch if ae.verbose else None, keep, split)
+        with following(self.verbose or ae.verbose) as report:
+            found = fit_detector(table, weights, ae.settings(), choice, report, keep, split)
         return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)), 3)
 
     def _adopt(self, calibrated: Calibrated, ae: Autoencoder, stacklevel: int | None = None) -> Self:
@@ -187,7 +195,8 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
         used = np.arange(len(values)) if weights is None else np.flatnonzero(weights > 0)
         values, weights = values[used], None if weights is None else weights[used]
         free = unseen_rows(before.fitted, before.reference.stored, values, stacklevel=3)
-        renewed = recalibrated(before, values, weights, free, None if keys is None else keys[used])
+        with progress("calibrate", self.verbose):
+            renewed = recalibrated(before, values, weights, free, None if keys is None else keys[used])
         return self._adopt(renewed, self.autoencoder_, 3)
 
     @property

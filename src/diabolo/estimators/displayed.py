@@ -23,6 +23,7 @@ from diabolo.describe.facts import (
 from diabolo.detect.reference import Reference
 from diabolo.errors import DiaboloError
 from diabolo.markup import Html, join, tag
+from diabolo.progress import progress
 from diabolo.report import Report, report
 from diabolo.results import Lines, card
 
@@ -56,12 +57,16 @@ class Displayed:
         return Lines("\n".join([type(self).__name__, *lines_of(facts)]))
 
     def _repr_html_inner(self) -> str:
-        return _shown(self, super()._repr_html_inner())  # type: ignore[misc]
+        try:
+            diagram = super()._repr_html_inner()  # type: ignore[misc]
+        except DiaboloError:  # the diagram asks for every attribute, which a detector to be fitted again refuses
+            diagram = tag("pre", repr(self))
+        return _shown(self, diagram)
 
     def _repr_mimebundle_(self, **settings: Any) -> dict[str, str]:
-        bundle: dict[str, str] = super()._repr_mimebundle_(**settings)  # type: ignore[misc]
-        if "text/html" in bundle and get_config()["display"] == "diagram":
-            bundle["text/html"] = _shown(self, bundle["text/html"])
+        bundle = {"text/plain": repr(self)}
+        if get_config()["display"] == "diagram":
+            bundle["text/html"] = self._repr_html_inner()
         return bundle
 
 
@@ -94,7 +99,8 @@ class Reported(Displayed):
         >>> LinearAutoencoder(latent_dim=1).fit(X).report(X, refits=False)
         Report of ... characters: it shows itself in a notebook, .save(path) writes it
         """
-        return report(self, X, path, label=label, seed=seed, refits=refits)
+        with progress("report", getattr(self, "verbose", 0)):
+            return report(self, X, path, label=label, seed=seed, refits=refits)
 
 
 def _shown(estimator: Displayed, diagram: str) -> str:

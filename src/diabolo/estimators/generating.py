@@ -17,6 +17,7 @@ from diabolo.fitted.record import Fitted
 from diabolo.generate.drawing import draw, judge
 from diabolo.generate.fidelity import MOST_ROWS, Fidelity
 from diabolo.generate.methods import Sampler
+from diabolo.progress import progress
 from diabolo.registry import Spec
 
 __all__ = ["Generates"]
@@ -27,6 +28,7 @@ class Generates(abc.ABC):
 
     fitted_: Fitted
     sampler_: Sampler
+    verbose: int
 
     @abc.abstractmethod
     def _table(self, X: TableLike) -> Table:
@@ -67,7 +69,12 @@ class Generates(abc.ABC):
         """
         check_is_fitted(self, "model_")
         seed = seed_of(random_state)
-        return self.fitted_.like_fit(draw(self.sampler_, n, seed, mean, method, given, tell=warn_of_draws), mean)
+        said: list[str] = []
+        with progress("sample", self.verbose):
+            drawn = draw(self.sampler_, n, seed, mean, method, given, tell=said.append)
+        for doubt in said:
+            warn_of_draws(doubt)
+        return self.fitted_.like_fit(drawn, mean)
 
     def fidelity(
         self, X: TableLike, n: int = MOST_ROWS, random_state: RandomState = 0, method: Spec = "auto"
@@ -83,7 +90,8 @@ class Generates(abc.ABC):
             DataError: fewer than ten rows of X are new to the autoencoder.
         """
         known, rows = self.fitted_.row_hashes, self._table(X).values
-        return judge(self.sampler_, known, rows, n, seed_of(random_state), method)
+        with progress("fidelity", self.verbose):
+            return judge(self.sampler_, known, rows, n, seed_of(random_state), method)
 
     def interpolate(self, a: TableLike, b: TableLike, steps: int = 10) -> np.ndarray:
         """E[x|z_t] on the line z_t = (1 − t) μ(a) + t μ(b), t = 0..1 in equal steps, [steps, n, C] or images, float64.

@@ -39,7 +39,7 @@ def warn_of_draws(said: str) -> None:
     Warns:
         PromiseWarning: always.
     """
-    warnings.warn(said, PromiseWarning, stacklevel=4)
+    warnings.warn(said, PromiseWarning, stacklevel=3)
 
 
 def groups_to_calibrate(before: Calibrated, values: np.ndarray, groups: Any) -> np.ndarray | None:

@@ -14,6 +14,7 @@ from diabolo.detect.explaining import Explanations, explain
 from diabolo.detect.fdr import Discoveries
 from diabolo.detect.health import Health
 from diabolo.detect.scoring import reasons
+from diabolo.progress import progress
 
 __all__ = ["Verdicts"]
 
@@ -24,6 +25,8 @@ class Verdicts(abc.ABC):
     Methods that scikit-learn names return arrays; others a Series with the index of a pandas frame that came in
     (`diabolo.data.keeping.like_rows`).
     """
+
+    verbose: int
 
     @property
     @abc.abstractmethod
@@ -67,7 +70,9 @@ class Verdicts(abc.ABC):
         detector = self.calibrated_
         if isinstance(X, np.ndarray | list | tuple) and np.ndim(X) == 1:
             X = np.asarray(X)[None]
-        return explain(detector, self._values(X), neighbors)
+        values = self._values(X)
+        with progress("explain", self.verbose):
+            return explain(detector, values, neighbors)
 
     def health(self, X: TableLike, level: float = 0.01) -> Health:
         """Whether new rows X still look like the calibration rows: their scores, the false-alarm rate, each column.
@@ -80,13 +85,16 @@ class Verdicts(abc.ABC):
             ConfigError: level outside (0, 1).
         """
         monitor = self.calibrated_.monitor(level)
-        monitor.add(self._values(X))
-        return monitor.report()
+        values = self._values(X)
+        with progress("health", self.verbose):
+            monitor.add(values)
+            return monitor.report()
 
     def _scores(self, values: np.ndarray) -> np.ndarray:
         detector = self.calibrated_
         _ = detector.calibration  # refuses a score that is not calibrated
-        return detector.scores(values)
+        with progress("score", self.verbose):
+            return detector.scores(values)
 
     # ── of each row ───────────────────────────────────────────────────────────────────────────────
 

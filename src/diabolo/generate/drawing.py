@@ -21,6 +21,7 @@ from diabolo.generate.keeping import repaired
 from diabolo.generate.methods import Method, Sampler, automatic_method, methods
 from diabolo.generate.relations.finding import keys_of
 from diabolo.generate.together import check_together
+from diabolo.progress import tick
 from diabolo.registry import Spec
 
 __all__ = ["draw", "judge"]
@@ -79,6 +80,7 @@ class _Rows:
         encoding = self.sampler.model.encoding
         out = np.empty((n, len(self.schema.columns)))
         for start in range(0, n, PIECE):
+            tick(start, n, "rows")
             piece = slice(start, min(start + PIECE, n))
             out[piece] = self.part.draw(self.sampler, piece.stop - start, self.given, self.generator, self.mean)
         if not self.mean:

@@ -18,6 +18,7 @@ from diabolo.data.slots import filled
 from diabolo.generate.adjusting import Adjustment, fit_adjustment, runs
 from diabolo.generate.alphabet import ABSENT, MISSING, Alphabet
 from diabolo.generate.fidelity import copying
+from diabolo.progress import tick
 
 if TYPE_CHECKING:
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -126,6 +127,7 @@ class Trees:
         before[:, 0] = component
         self.laws: list[_Law] = []
         for place, c in enumerate(self.order):
+            tick(place, len(self.order), "columns")
             alphabet = Alphabet(schema.columns[c], rows[:, c], empty[:, c])
             ranks = alphabet.ranks(rows[:, c], empty[:, c])
             # The first column of a slot decides whether it is filled.

@@ -9,6 +9,7 @@ from datetime import date
 from importlib.resources import files
 from typing import Any
 
+from diabolo.progress import tick
 from diabolo.report.alarms import Finding, findings
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, join, number, percent, prose, tag
@@ -24,7 +25,10 @@ STATUS = {"alarm": ("alarm", "!"), "note": ("note", "i"), "sound": ("sound", "âœ
 def page(e: Evidence, today: date) -> str:
     """The report as HTML."""
     found = findings(e)
-    parts = {name: sections.create(name)(e) for name in sections}
+    parts = {}
+    for done, name in enumerate(sections):
+        tick(done, len(list(sections)), f"sections, {sections.get(name).title.lower()}")
+        parts[name] = sections.create(name)(e)
     data = {k: v for part in parts.values() if isinstance(part, Shown) for k, v in part.data.items()}
     style, script = (_asset(f"page.{kind}") for kind in ("css", "js"))
     policy = (

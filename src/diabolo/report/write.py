@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +21,7 @@ from diabolo.data.sample import sampled
 from diabolo.data.table import TableLike, as_table
 from diabolo.errors import ConfigError, DataError
 from diabolo.file.model_file import ModelFile
+from diabolo.progress import progress
 from diabolo.report.evidence import Evidence, Given, ReportRows, most_scored, spaced
 from diabolo.report.page import page
 from diabolo.report.shown import Report
@@ -31,8 +32,14 @@ __all__ = ["report", "write_report"]
 MOST_BYTES = 1 << 26
 
 
+class Reportable(Protocol):
+    """A fitted autoencoder, detector or clusterer."""
+
+    def report(self, X: TableLike | Data) -> Report: ...
+
+
 def report(
-    model: Any,
+    model: str | Path | Reportable,
     X: TableLike | Data,
     path: str | Path | None = None,
     *,
@@ -67,16 +74,17 @@ def report(
     ...     Path(folder, "report.html").read_text() == found.html, found.html[:15]
     (True, '<!doctype html>')
     """
-    given = _given(model, own_network)
-    rows = _rows(given, X, label)
-    made = Report(page(Evidence(given, rows, seed, refits), _today()))
+    with progress("report"):
+        given = _given(model, own_network)
+        rows = _rows(given, X, label)
+        made = Report(page(Evidence(given, rows, seed, refits), _today()))
     if path is not None:
         made.save(path)
     return made
 
 
 def write_report(
-    model: Any,
+    model: str | Path | Reportable,
     X: TableLike | Data,
     path: str | Path,
     *,
@@ -94,7 +102,7 @@ def _today() -> date:
     return datetime.fromtimestamp(int(epoch), UTC).date() if epoch.isdecimal() else date.today()
 
 
-def _given(model: Any, own_network: bool) -> Given:
+def _given(model: object, own_network: bool) -> Given:
     if isinstance(model, BaseEstimator):
         ae = getattr(model, "autoencoder_", model)
         check_is_fitted(model)
