@@ -125,8 +125,9 @@ def remedies(line: str) -> list[str]:
     values = r"(?:'[^']*'|[^\s';]+)"
     names = "exclude|missing|header|decimal|date|encoding|separator"
     found = re.findall(rf"(--(?:{names})[ =]{values})", line)
-    if found and "--exclude" in found[0]:
-        return [w for f in found if "--exclude" in f and "unusable" not in f for w in shlex.split(f)]
+    for option in ("--exclude", "--missing"):
+        if found and option in found[0]:
+            return [w for f in found if option in f and "unusable" not in f for w in shlex.split(f)]
     return shlex.split(found[0]) if found else []
 
 

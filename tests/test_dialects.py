@@ -369,3 +369,72 @@ def test_the_dialect_is_plain_json():
     dialect = Dialect(forms={"x": Form("number", "%", ",")}, own={"c": ("NA",)}, names=("x", "c"))
     assert json.loads(json.dumps(dataclasses.asdict(dialect)))["forms"]["x"]["decimal"] == ","
     assert Csv.complete
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "rows"),
+    {
+        "as wide as the table": ("x,y\n1,2\n# a, b\n5,6\n", "a.csv", [(1, 2), (5, 6)]),
+        "one column": ("x\n1\n# a\n5\n", "a.csv", [(1,), (5,)]),
+        "behind the header, and at the end": ("# n\n\nx,y\n# a,b\n1,2\n#5,6\n7,8\n# c", "a.csv", [(1, 2), (7, 8)]),
+        "other signs": ("x,y\n1,2\n% a, b\n5,6\n", "a.csv", [(1, 2), (5, 6)]),
+        "between runs of blanks": ("# x y\n" + "1  2\n" * 9 + " # b c\n 5  6\n", "a.dat", [(1, 2)] * 9 + [(5, 6)]),
+        "units under names in a comment": ("# x, y\nm,s\n1,2\n3,4\n5,6\n", "a.csv", [(1, 2), (3, 4), (5, 6)]),
+        "colors": ("c,y\n#ff0000,2\n#00ff00,4\nred,3\n", "a.csv", [("#ff0000", 2), ("#00ff00", 4), ("red", 3)]),
+        "words": ("c,y\na,2\n# b,4\nc,3\n", "a.csv", [("a", 2), ("# b", 4), ("c", 3)]),
+        "in a cell of several lines": ('x,c\n1,"a\n# b"\n2,c\n', "a.csv", [(1, "a\n# b"), (2, "c")]),
+    }.values(),
+)
+def test_comments_between_rows(tmp_path, text, name, rows):
+    read = pa.Table.from_batches(read_batches(table(text, tmp_path, name)))
+    assert [tuple(row.values()) for row in read.to_pylist()] == rows
+
+
+def test_a_comment_far_behind_the_sample_is_left_out_by_the_dialect_of_the_fit(tmp_path):
+    rows = "".join(f"{i},{i % 7}\n" for i in range(3_000))
+    (tmp_path / "a.csv").write_text("x,y\n# a\n" + rows)
+    done("fit", tmp_path / "a.csv", "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q")
+    (tmp_path / "b.csv").write_text("x,y\n" + rows * 9 + "# a, b\n1,1\n")
+    done("score", tmp_path / "m.diabolo", tmp_path / "b.csv", "-o", tmp_path / "s.parquet")
+    assert len(pd.read_parquet(tmp_path / "s.parquet")) == 27_001
+
+
+@pytest.mark.parametrize("cell", ["inf", "Inf", "-Infinity"])
+def test_infinity_is_missing_once_the_printed_option_is_pasted(tmp_path, cell):
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + "".join(f"{cell if i == 7 else i % 5},{i % 3}\n" for i in range(200)))
+    line = refused("fit", path, "-o", tmp_path / "m.diabolo", "--epochs", 1)
+    option = next(w for w in (["--missing", "-inf"], ["--missing", "inf"]) if " ".join(w) in line)
+    done("fit", path, "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q", *option)
+    done("score", tmp_path / "m.diabolo", path, "-o", tmp_path / "s.parquet")
+    assert ("--missing -inf" in line) == cell.startswith("-")
+
+
+def test_what_is_said_of_a_table_holds_for_the_columns_that_are_kept(tmp_path):
+    """A first line that may be either: `--header first` says it, to score too, and to its --keep."""
+    path = tmp_path / "a.csv"
+    rows = [f"{i % 9}.5,{i % 4}.1,{i % 7}.2,{i % 3}.3,{i % 3}" for i in range(80)]
+    path.write_text("\n".join(["150,4,setosa,versicolor,virginica", *rows]) + "\n")
+    assert "--header first" in refused("info", path)
+    done("fit", path, "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q", "--header", "first")
+    words = ("score", tmp_path / "m.diabolo", path, "-o", tmp_path / "s.parquet", "--header", "first")
+    done(*words, "--keep", "virginica")
+    assert set(pd.read_parquet(tmp_path / "s.parquet")["virginica"]) == {0, 1, 2}
+
+
+def test_columns_with_two_readings_that_were_left_out_come_back_as_they_stand(tmp_path):
+    """Other verbs read them too, and have nothing to ask."""
+    states = ["NA", "CA", "TX", "NY", "AL", "WA"]
+    text = "".join(
+        f"{'NA' if i % 11 == 0 else i},{states[i % 6]},{i % 5 + 1}/{i % 6 + 1}/2019\n" for i in range(1, 200)
+    )
+    path = tmp_path / "a.csv"
+    path.write_text("x,state,day\n" + text)
+    assert set(text_of(path).questions) == {"state", "day"}
+    done("fit", path, "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q", "--exclude", "unusable")
+    done("compress", tmp_path / "m.diabolo", path, "-o", tmp_path / "a.dbl", "--no-verdict")
+    done("decompress", tmp_path / "a.dbl", "-o", tmp_path / "b.parquet")
+    back = pd.read_parquet(tmp_path / "b.parquet")
+    assert back["state"].tolist() == [line.split(",")[1] for line in text.splitlines()]
+    assert back["day"].tolist() == [line.split(",")[2] for line in text.splitlines()]
+    done("score", tmp_path / "m.diabolo", path, "-o", tmp_path / "s.parquet", "--keep", "state")

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import zipfile
@@ -26,7 +27,7 @@ from diabolo.compress.columns import ipc
 from diabolo.compress.limits import Budget, check_plain
 from diabolo.compress.stream import decompressed, opened, write_file
 from diabolo.data.dtypes import python_cells
-from diabolo.data.formats import atomic, read_batches
+from diabolo.data.formats import atomic, claims, read_batches
 from diabolo.data.times import moment
 from diabolo.data.weight import halved, weight
 from diabolo.errors import CompressedFileError, ConfigError, DataError, ModelFileError
@@ -382,3 +383,105 @@ def test_every_time_has_words():
     assert python_cells(pa.array([2**31 - 1], pa.int32()).cast(pa.date32()))[0] > np.datetime64("9999")
     assert moment(float(2**63))
     assert moment(-float(2**63))
+
+
+# ── parts of tables that claim more than they have ────────────────────────────────────────────────
+
+
+def small(table, path):
+    """Written with compression, as a file of its suffix."""
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, compression="zstd", use_dictionary=False)
+        return
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with (pa.ipc.new_stream if path.suffix == ".arrows" else pa.ipc.new_file)(
+        path, table.schema, options=options
+    ) as out:
+        out.write_table(table)
+
+
+CLAIMS = {
+    "numbers": pa.table({"x": np.zeros(1 << 19), "y": np.zeros(1 << 19)}),
+    "word": pa.table({"x": np.arange(9.0), "w": pa.array(["a" * (1 << 22)] * 9).dictionary_encode()}),
+    "nested": pa.table({"x": [1.0, 2.0], "l": pa.array([np.zeros(1 << 19), []])}),
+}
+
+
+@pytest.mark.parametrize("suffix", ["arrow", "arrows", "parquet"])
+@pytest.mark.parametrize("name", CLAIMS)
+def test_parts_that_would_unpack_to_a_multiple_that_no_table_reaches_are_refused(tmp_path, monkeypatch, name, suffix):
+    path = tmp_path / f"t.{suffix}"
+    small(CLAIMS[name], path)
+    assert path.stat().st_size < 10_000
+    assert pa.Table.from_batches(read_batches(path, nested=True)).num_rows == CLAIMS[name].num_rows
+    monkeypatch.setattr(claims, "FREE", 1 << 20)
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DataError, match=r"bytes that would unpack to \d"):
+        list(read_batches(path, nested=True))
+    assert pa.total_allocated_bytes() - before < 1 << 20
+
+
+def test_a_footer_that_claims_less_than_its_pages_helps_nobody(tmp_path, monkeypatch):
+    path = tmp_path / "t.parquet"
+    pq.write_table(CLAIMS["numbers"], path, compression="zstd", use_dictionary=False)
+    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    written = path.read_bytes()
+    length = int.from_bytes(written[-8:-4], "little")
+    pages, footer = written[: -8 - length], written[-8 - length :]
+    said = varint(2 * column.total_uncompressed_size, 4)
+    assert said in footer
+    path.write_bytes(pages + footer.replace(said, varint(2 * 1_000, 4)))
+    assert pq.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size == 1_000
+    monkeypatch.setattr(claims, "FREE", 1 << 17)
+    with pytest.raises(DataError, match="a page of column 'x'"):
+        list(read_batches(path))
+
+
+def varint(number, count):
+    """A number of Thrift's compact protocol in so many bytes, seven bits each."""
+    return bytes((number >> 7 * i) & 127 | (128 if i < count - 1 else 0) for i in range(count))
+
+
+def test_batches_of_nulls_without_end_and_offsets_beyond_the_file_are_refused(tmp_path):
+    path = tmp_path / "t.arrow"
+    small(pa.table({"n": pa.nulls(77)}), path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(struct.pack("<q", 77), struct.pack("<q", 1 << 40)))
+    with pytest.raises(DataError, match="would unpack to 8,796,093,022,208"):
+        list(read_batches(path))
+    small(CLAIMS["numbers"], path)
+    content = path.read_bytes()
+    said = []
+    for at in range(0, len(content), 3):
+        path.write_bytes(content[:at] + struct.pack("<q", 1 << 62) + content[at + 8 :])
+        try:
+            list(read_batches(path))
+        except DataError as error:
+            said.append(str(error))
+    assert len(said) > 20
+    assert not any("\n" in line for line in said)
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "PLAIN"])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "brotli", "zstd", "lz4"])
+def test_parquet_of_every_layout_is_read(tmp_path, encoding, version, compression):
+    words = pa.array(["abc", "abd", None, "x"] * 500)
+    layout = {"w": encoding, "x": "BYTE_STREAM_SPLIT", "l.list.element": "DELTA_BINARY_PACKED"}
+    made = pa.table({"w": words, "x": np.arange(2_000) / 7, "l": [[1, 2], None, [], [3]] * 500})
+    options = {"column_encoding": layout, "use_dictionary": False, "data_page_version": version}
+    pq.write_table(made, tmp_path / "t.parquet", compression=compression, data_page_size=1_000, **options)
+    assert pa.Table.from_batches(read_batches(tmp_path / "t.parquet", nested=True)).to_pylist() == made.to_pylist()
+
+
+def test_words_that_share_their_letters_are_read_some_at_a_time(tmp_path):
+    """A word of a megabyte that a few bytes repeat in each of a thousand rows."""
+    made = pa.table({"w": ["a" * 1_000_000] * 1_000, "x": np.arange(1_000.0)})
+    layout = {"w": "DELTA_BYTE_ARRAY", "x": "PLAIN"}
+    pq.write_table(made, tmp_path / "t.parquet", use_dictionary=False, column_encoding=layout, compression="zstd")
+    del made
+    before, rows = pa.total_allocated_bytes(), 0
+    for batch in read_batches(tmp_path / "t.parquet"):
+        rows += batch.num_rows
+        assert pa.total_allocated_bytes() - before < 1 << 28
+    assert rows == 1_000

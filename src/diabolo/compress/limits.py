@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-
+from diabolo.data.messages import DamagedError, of_stream
 from diabolo.errors import CompressedFileError
 
 __all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "MOST_ROWS", "Budget", "check_plain", "most_text", "most_weights"]
@@ -54,63 +53,14 @@ def most_text(size: int) -> int:
     return min(1 << 26, max(1 << 20, RATIO * size))
 
 
-# ── Arrow streams ─────────────────────────────────────────────────────────────────────────────────
-
-DICTIONARY_BATCH, RECORD_BATCH = 2, 3
-
-
 def check_plain(data: bytes) -> None:
-    """Refuse an Arrow stream with compressed buffers, whose sizes only reading would tell.
+    """Refuse an Arrow stream with compressed buffers: what they unpack to is no part of a budget.
 
     Raises:
         CompressedFileError: one of its messages says that its body is compressed, or makes no sense.
     """
-    at = 0
     try:
-        while at + 8 <= len(data):
-            mark, size = struct.unpack_from("<Ii", data, at)
-            if mark != 0xFFFFFFFF:
-                raise CompressedFileError("an Arrow stream of an old kind in it")
-            if size == 0:
-                return
-            message = _Table.root(data, at + 8)
-            kind, header, body = message.number(1, "B"), message.table(2), message.number(3, "q")
-            if header is not None and kind == DICTIONARY_BATCH:
-                header = header.table(1)
-            if header is not None and kind in (DICTIONARY_BATCH, RECORD_BATCH) and header.has(3):
-                raise CompressedFileError("an Arrow stream with compressed buffers in it")
-            if size < 0 or body < 0:
-                raise CompressedFileError("an Arrow stream of impossible lengths in it")
-            at += 8 + size + body
-    except struct.error:
-        raise CompressedFileError("an Arrow stream in it is damaged") from None
-
-
-class _Table:
-    """A table of a flatbuffer: just enough of the layout to find fields."""
-
-    def __init__(self, data: bytes, at: int) -> None:
-        self.data, self.at = data, at
-        self.fields = at - struct.unpack_from("<i", data, at)[0]
-        if self.fields < 0:
-            raise CompressedFileError("an Arrow stream in it is damaged")
-
-    @staticmethod
-    def root(data: bytes, at: int) -> _Table:
-        return _Table(data, at + struct.unpack_from("<I", data, at)[0])
-
-    def _offset(self, field: int) -> int:
-        size = struct.unpack_from("<H", self.data, self.fields)[0]
-        place = 4 + 2 * field
-        return struct.unpack_from("<H", self.data, self.fields + place)[0] if place < size else 0
-
-    def has(self, field: int) -> bool:
-        return self._offset(field) > 0
-
-    def number(self, field: int, kind: str) -> int:
-        offset = self._offset(field)
-        return int(struct.unpack_from(f"<{kind}", self.data, self.at + offset)[0]) if offset else 0
-
-    def table(self, field: int) -> _Table | None:
-        offset = self._offset(field)
-        return _Table.root(self.data, self.at + offset) if offset else None
+        if any(body.compressed for body in of_stream(data)):
+            raise CompressedFileError("an Arrow stream with compressed buffers in it")
+    except DamagedError as error:
+        raise CompressedFileError(f"an Arrow stream in it is damaged ({error})") from None

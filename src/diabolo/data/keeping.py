@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diabolo.data.formats import Data, format_of, schema_of
+from diabolo.data.formats import Data, Taken, format_of, schema_of
 from diabolo.data.frames import arrow_table, is_pandas, pandas_columns
 from diabolo.data.table import RowsOut
 from diabolo.errors import ConfigError, DataError, nearest
@@ -49,8 +50,10 @@ def with_kept(schema: Any, data: Data, names: Sequence[str], first: int = 1) -> 
 def _fields(data: Data) -> list[Any]:
     """Fields of a table: its columns, and the lists that columns are taken of."""
     flat = list(schema_of(data)[0])
+    if not isinstance(data, Taken) or not data.take:
+        return flat
     names = {f.name for f in flat}
-    return flat + [f for f in schema_of(str(data))[0] if f.name not in names]
+    return flat + [f for f in schema_of(dataclasses.replace(data, take={}))[0] if f.name not in names]
 
 
 def as_held(out: str, schema: Any, batches: Iterator[Any], unknown: Sequence[str] = ()) -> tuple[Any, Iterator[Any]]:

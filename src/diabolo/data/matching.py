@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from diabolo.data.dialect.record import Dialect
 from diabolo.data.dtypes import TEXT, meaning
 from diabolo.data.schema import Column, Schema
 from diabolo.data.table import Table
 from diabolo.errors import DataError, nearest
 
-__all__ = ["like_schema", "matched", "word_faults"]
+__all__ = ["infinite_cell", "like_schema", "matched", "word_faults"]
 
 
 def like_schema(schema: Schema, values: np.ndarray) -> Table:
@@ -127,6 +128,16 @@ def word_faults(table: Table, kinds: Mapping[str, str]) -> dict[str, str]:
             where, said = _first_word(table, i, words)
             out[name] = f"has {said}, which is not a number, {where}and its other cells are: mend it; {way}"
     return out
+
+
+def infinite_cell(row: int, name: str, cell: float, dialect: Dialect | None) -> DataError:
+    """An error that names an infinite cell, and the option that takes it for a missing one where the table is text."""
+    mark = "-inf" if cell < 0 else "inf"
+    way = "replace it by NaN" if dialect is None else f"--missing {mark} takes it"
+    return DataError(
+        f"row {row}, column {name!r}: {cell} (infinity) cannot be fitted; {way} for a missing cell, "
+        "or leave the row out"
+    )
 
 
 def _first_word(table: Table, i: int, words: Sequence[str]) -> tuple[str, str]:

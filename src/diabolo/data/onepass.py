@@ -11,6 +11,7 @@ from diabolo.config import Config
 from diabolo.data.cache import Buckets
 from diabolo.data.dtypes import TEXT
 from diabolo.data.hashing import Fingerprint, hash_rows
+from diabolo.data.matching import infinite_cell
 from diabolo.data.roles import ROLES, RoleRule, bucket_of, is_seen
 from diabolo.data.schema import MOST_LEVELS, Summary, check_names, summarise
 from diabolo.data.slots import slot_groups
@@ -159,11 +160,8 @@ class OnePass:
         infinite = np.isinf(chunk.values)
         if infinite.any():
             row, column = np.argwhere(infinite)[0]
-            name, cell = self.stream.head.names[column], chunk.values[row, column]
-            raise DataError(
-                f"row {chunk.numbers[row]}, column {name!r}: {cell} (infinity) "
-                "cannot be fitted; replace it by NaN for a missing cell, or leave the row out"
-            )
+            head, cell = self.stream.head, float(chunk.values[row, column])
+            raise infinite_cell(int(chunk.numbers[row]), head.names[column], cell, head.dialect)
 
     def _summarise(self, values: np.ndarray) -> None:
         if not len(values):

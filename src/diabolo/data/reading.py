@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from diabolo.data.dialect.record import Asked, Dialect, Reading
+from diabolo.data.dialect.record import Asked, Dialect, Form, Reading
 from diabolo.data.dtypes import TEXT, arrow_dtype, batch_values, float_type, is_date
 from diabolo.data.formats import (
     SHAPE,
@@ -89,9 +90,16 @@ def as_kept(data: Data, dialect: Dialect | None) -> Data:
 
 
 def dialect_of(data: Data) -> Dialect | None:
-    """How the text of a table is read; None where it is no text."""
+    """How the text of a table is read; None where it is no text.
+
+    A column with two readings, which no fit takes, is text as it stands, so that other verbs need not ask.
+    """
     found = text_of(data)
-    return None if found is None else found.dialect
+    if found is None:
+        return None
+    dialect, unread = found.dialect, found.questions
+    forms = {**{n: Form("text") for n in unread}, **dialect.forms}
+    return dataclasses.replace(dialect, own={**dict.fromkeys(unread, ()), **dialect.own}, forms=forms)
 
 
 def chunks(

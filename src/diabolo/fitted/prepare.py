@@ -12,7 +12,7 @@ import numpy as np
 
 from diabolo.config import Config
 from diabolo.data.encoding import LIMIT
-from diabolo.data.matching import matched, word_faults
+from diabolo.data.matching import infinite_cell, matched, word_faults
 from diabolo.data.scaling import fit_encoding
 from diabolo.data.schema import Schema, Summary, infer_schema
 from diabolo.data.slots import with_found_slots
@@ -128,11 +128,8 @@ def refuse_infinite(table: Table, used: np.ndarray) -> None:
         infinite = np.isinf(table.values[rows])
         if infinite.any():
             at, column = np.argwhere(infinite)[0]
-            row = int(rows[at])
-            raise DataError(
-                f"row {row}, column {table.names[column]!r}: {table.values[row, column]} (infinity) "
-                "cannot be fitted; replace it by NaN for a missing cell, or leave the row out"
-            )
+            cell = float(table.values[rows[at], column])
+            raise infinite_cell(int(rows[at]), table.names[column], cell, table.dialect)
 
 
 def _refuse_overflow(names: Sequence[str], seen: Summary, center: np.ndarray, scale: np.ndarray) -> None:

@@ -105,9 +105,9 @@ def layout_of(
     if before:
         notes.append(f"{before} line{'s' * (before > 1)} before the table left out: {found.rows[0][0][:40]!r}, ...")
         rows, ends = rows[before:], ends[before:]
-    comment = _comment(rows, width)
+    comment = _comment(rows, width) or (kept.comment if kept is not None else "")
     if comment:
-        at = [i for i, r in enumerate(rows) if not (len(r) != width and r and r[0].lstrip().startswith(comment))]
+        at = [i for i, r in enumerate(rows) if not (r and r[0].lstrip().startswith(comment))]
         rows, ends = [rows[i] for i in at], [ends[i] for i in at]
     if not rows:
         raise DataError(f"{where}: holds no table: only comments or empty lines")
@@ -116,7 +116,7 @@ def layout_of(
         names, header, skip = named, True, lead
         notes = notes[1:] if lead == 1 else notes
         notes.append(f"names taken from the line of comment {heading[:40]!r}")
-        rows = [tuple(named), *rows]
+        rows, ends = [tuple(named), *rows], [0, *ends]
     else:
         header = has_header(rows, asked, kept, where)
         names = [w.strip() for w in rows[0]] if header else [""] * width
@@ -157,8 +157,13 @@ def _leading(lines: Sequence[str]) -> tuple[int, str]:
 
 
 def _comment(rows: Sequence[tuple[str, ...]], width: int) -> str:
-    odd = [r[0].lstrip() for r in rows if r and len(r) != width]
-    return next((c for c in COMMENTS if any(word.startswith(c) for word in odd)), "")
+    """How lines begin that are no rows: of another width, or with a sign where the first column is one of numbers."""
+    first = [(r[0].strip(), len(r)) for r in rows[1:] if r]
+    numbers = sum(bool(NUMBERISH.fullmatch(c)) for c, _ in first)
+    strict = numbers < 0.8 * sum(not c.startswith(COMMENTS) for c, _ in first) or not numbers
+    odd = [c for c, n in first if n != width or not strict]
+    lone = [rows[0][0].lstrip()] if rows and rows[0] and len(rows[0]) != width else []
+    return next((c for c in COMMENTS if any(word.startswith(c) for word in lone + odd)), "")
 
 
 def _runs(lines: Sequence[str]) -> bool:

@@ -64,10 +64,11 @@ def open_text(
         strings_can_be_null=null_text,
     )
     source: Any = path
-    if dialect.blanks:
+    comment = dialect.comment if not dialect.newlines and not dialect.encoding.startswith(("utf-16", "utf-32")) else ""
+    if dialect.blanks or comment:
         import pyarrow as pa
 
-        source = pa.PythonFile(_Collapsed(path), mode="r")
+        source = pa.PythonFile(_Edited(path, dialect.blanks, comment.encode(), dialect.skip), mode="r")
     return pc.open_csv(source, read_options=read, parse_options=parse, convert_options=options)
 
 
@@ -142,12 +143,21 @@ def _skipper(comment: str) -> Any:
     return handle
 
 
-class _Collapsed(io.RawIOBase):
-    """A file whose runs of blanks are one blank each, as a separator; none of them stands at an end of a line."""
+class _Edited(io.RawIOBase):
+    """A file as Arrow can read it.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the file.
+        blanks: make runs of blanks one blank each, as a separator, and let none stand at an end of a line.
+        comment: drop lines that begin with it, after the first ones.
+        skip: how many these are.
+    """
+
+    def __init__(self, path: Path, blanks: bool, comment: bytes, skip: int) -> None:
         self._file = gzip.open(path) if path.name.endswith(".gz") else path.open("rb")  # noqa: SIM115  # see close
         self._name, self._left, self._ready = path, b"", b""
+        self._blanks, self._skip = blanks, skip
+        self._dropped = re.compile(rb"(?m)^[ \t]*" + re.escape(comment) + rb".*(?:\n|\Z)") if comment else None
 
     def readable(self) -> bool:
         return True
@@ -158,16 +168,25 @@ class _Collapsed(io.RawIOBase):
             lines = self._left + chunk
             at = lines.rfind(b"\n") + 1 if chunk else len(lines)
             self._left, lines = lines[at:], lines[:at]
-            if b'"' in lines:
-                raise DataError(
-                    f"{self._name}: has runs of blanks between cells, and quotes; write it with tabs between cells"
-                )
-            self._ready += re.sub(rb"(?m)^ | (?=\r?$)", b"", re.sub(rb"[ \t]+", b" ", lines))
+            self._ready += self._edited(lines)
             if not chunk:
                 break
         size = len(self._ready) if size < 0 else size
         out, self._ready = self._ready[:size], self._ready[size:]
         return out
+
+    def _edited(self, lines: bytes) -> bytes:
+        if self._dropped is not None:
+            *first, rest = lines.split(b"\n", self._skip) if self._skip else [lines]
+            self._skip -= len(first)
+            lines = b"".join(line + b"\n" for line in first) + self._dropped.sub(b"", rest)
+        if not self._blanks:
+            return lines
+        if b'"' in lines:
+            raise DataError(
+                f"{self._name}: has runs of blanks between cells, and quotes; write it with tabs between cells"
+            )
+        return re.sub(rb"(?m)^ | (?=\r?$)", b"", re.sub(rb"[ \t]+", b" ", lines))
 
     def close(self) -> None:
         self._file.close()

@@ -181,10 +181,20 @@ class Asked:
         for said in self.missing:
             name, equals, mark = said.rpartition("=")
             if equals and name in names:
-                own[name] = (*own.get(name, ()), *([mark] if mark else []))
+                own[name] = (*own.get(name, ()), *(_spelled(mark) if mark else []))
             else:
-                everywhere.append(said)
+                everywhere += _spelled(said)
         return tuple(everywhere), own
+
+
+def _spelled(mark: str) -> list[str]:
+    """Every way in which infinity is written, where one is a mark; any other mark as it is."""
+    sign = mark[0] if mark[:1] in ("+", "-") else ""
+    word = mark.removeprefix(sign).lower()
+    if word not in ("inf", "infinity"):
+        return [mark]
+    signs = ["-"] if sign == "-" else ["", "+"]
+    return [f"{s}{w}" for s in signs for w in ("inf", "Inf", "INF", "infinity", "Infinity", "INFINITY")]
 
 
 def _split(said: str) -> tuple[str, str, str]:

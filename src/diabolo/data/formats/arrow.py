@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from diabolo.data.formats.base import Format, Source, formats, known
+from diabolo.data.formats.claims import check_claim
 from diabolo.data.formats.index import index_notes, without_index
+from diabolo.data.messages import of_file, of_stream
 from diabolo.errors import DataError
 
 
@@ -34,6 +36,10 @@ class Arrow(Format):
             if head.startswith(b"FEA1"):
                 raise DataError(f"{source}: is Feather version 1; write it anew with a version of Arrow after 2020")
             seekable = head == b"ARROW1"
+            bodies = (of_file if seekable else of_stream)(memoryview(mapped.read_buffer()).cast("B"))
+            for number, body in enumerate(bodies):
+                check_claim(source, f"part {number}", body.packed, body.plain)
+            mapped.seek(0)
             yield (pa.ipc.open_file(mapped) if seekable else pa.ipc.open_stream(mapped)), seekable
 
     def schema(self, source: Source) -> tuple[Any, int | None]:

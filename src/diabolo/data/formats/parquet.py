@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from diabolo.data.formats.base import CHUNK_BYTES, Format, Source, formats, known, rows_within
+from diabolo.data.formats.claims import check_claim
 from diabolo.data.formats.index import index_notes, without_index
+from diabolo.data.formats.pages import check_pages
 from diabolo.data.weight import halved, is_varied
-from diabolo.errors import DataError
 
-#: Bytes that the pages of a column may unpack to whatever their size, and how many times their own size beyond that.
-MOST_PAGES, MOST_RATIO = 1 << 28, 1032
+#: Encodings of text that Arrow reads no dictionary from; in the first, each word may repeat all of the one before.
+SHARING, OTHERS = "DELTA_BYTE_ARRAY", ("DELTA_LENGTH_BYTE_ARRAY",)
+#: Bytes that a value of a list takes in memory, at most where it is a number.
+CELL_BYTES = 8
 
 
 @formats.register("parquet")
@@ -41,15 +44,21 @@ class Parquet(Format):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        there = self.schema(source)[0]
-        # Reading ahead would keep the whole file in memory, and a word that stands in every row would fill it.
-        text = [f.name for f in there if is_varied(f.type)]
         options = {"pre_buffer": False, "buffer_size": 1 << 16, "page_checksum_verification": True}
-        with pq.ParquetFile(source.path, read_dictionary=text, **options) as file:
-            names = known(columns, there.names, source)
-            _check_sizes(file.metadata, names, source)
+        with pq.ParquetFile(source.path, **options) as file:
+            there, metadata = without_index(file.schema_arrow), file.metadata
+        names = known(columns, there.names, source)
+        chunks = _chunks(metadata, names)
+        with pa.memory_map(str(source.path)) as mapped:
+            _check_sizes(memoryview(mapped.read_buffer()).cast("B"), chunks, source)
+        text = {f.name for f in there if is_varied(f.type)}
+        kinds = [(c, set(c.encodings)) for c in (chunks if text else []) if c.path_in_schema in text]
+        # Reading ahead would keep the whole file in memory, and a word that stands in every row would fill it.
+        words = text - {c.path_in_schema for c, kind in kinds if kind & {SHARING, *OTHERS}}
+        longest = max((c.total_uncompressed_size for c, kind in kinds if SHARING in kind), default=0)
+        with pq.ParquetFile(source.path, metadata=metadata, read_dictionary=sorted(words), **options) as file:
             kept = pa.schema([there.field(n) for n in names], there.metadata)
-            step = rows_within(rows, 8 * len(names))
+            step = rows_within(rows, 8 * len(names) + longest)
             for batch in file.iter_batches(step, columns=names, use_threads=pa.cpu_count() > 1):
                 parts = halved(batch, CHUNK_BYTES) if text else [batch]
                 yield from (part.cast(kept) if part.schema.types != kept.types else part for part in parts)
@@ -74,17 +83,24 @@ def _notes(field: Any) -> dict[bytes, bytes] | None:
     return {k: v for k, v in (field.metadata or {}).items() if k != b"encoding"} or None
 
 
-def _check_sizes(metadata: Any, names: Sequence[str], source: Source) -> None:
+def _chunks(metadata: Any, names: Sequence[str]) -> list[Any]:
+    """Columns of each row group that are to be read."""
+    wanted = set(names)
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    columns = (group.column(i) for group in groups for i in range(group.num_columns))
+    return [c for c in columns if c.path_in_schema.split(".")[0] in wanted]
+
+
+def _check_sizes(data: memoryview, chunks: Sequence[Any], source: Source) -> None:
     """Refuse columns that take a multiple of their bytes in memory that no table reaches.
 
     Raises:
         DataError: names the column.
     """
-    wanted = set(names)
-    for group in (metadata.row_group(i) for i in range(metadata.num_row_groups)):
-        for column in (group.column(i) for i in range(group.num_columns)):
-            packed, plain = column.total_compressed_size, column.total_uncompressed_size
-            if column.path_in_schema.split(".")[0] in wanted and plain > max(MOST_PAGES, MOST_RATIO * packed):
-                raise DataError(
-                    f"{source}: column {column.path_in_schema!r} has {packed:,} bytes that would unpack to {plain:,}"
-                )
+    for column in chunks:
+        packed = column.total_compressed_size
+        check_claim(source, f"column {column.path_in_schema!r}", packed, column.total_uncompressed_size)
+        check_pages(data, column, source)
+        # A row of a list is read whole, and repeated values take no bytes in a page.
+        if "." in column.path_in_schema:
+            check_claim(source, f"column {column.path_in_schema!r}", packed, CELL_BYTES * column.num_values)
