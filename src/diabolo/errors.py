@@ -10,6 +10,7 @@ DiaboloError
 ├── CheckpointError    a checkpoint that is damaged, or of another fit          (also ValueError)
 ├── CalibrationError   a rate that the calibration rows cannot guarantee         (also ValueError)
 ├── TrainingError      a fit that diverged                                       (also RuntimeError)
+├── PieceError         pieces of a table failed, and the others are done         (also RuntimeError)
 ├── OutputError        a result that could not be written                        (also OSError)
 └── MissingExtraError  an optional package is not installed                      (also ImportError)
 
@@ -35,6 +36,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "OutputError",
+    "PieceError",
     "PromiseWarning",
     "SettingError",
     "TrainingError",
@@ -97,6 +99,10 @@ class CalibrationError(DiaboloError, ValueError):
 
 class TrainingError(DiaboloError, RuntimeError):
     """A fit diverged."""
+
+
+class PieceError(DiaboloError, RuntimeError):
+    """Pieces of a table failed; the parts of the others are there."""
 
 
 class OutputError(DiaboloError, OSError):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
-__all__ = ["threads_for"]
+__all__ = ["one_thread", "threads_for"]
 
 #: Multiply-adds of one step or tile from which a second thread pays. Below, threads wait for each other longer
 #: than they work: on a busy machine a small step took 35 ms with two threads and 1.4 ms with one.
 PARALLEL = 5e8
+#: Who runs on one thread: PyTorch's number of threads is one for the whole process.
+ALONE = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -24,3 +27,17 @@ def threads_for(multiply_adds: float) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run work of any size on one thread, one caller of this process after the other."""
+    import torch
+
+    with ALONE:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

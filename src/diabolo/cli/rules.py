@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diabolo.detect.fdr import Discoveries
     from diabolo.detect.rates import AcceptRate
 
-__all__ = ["Rule", "check_one", "rule_of"]
+__all__ = ["AtRate", "Rule", "check_one", "rule_of"]
 
 
 class Rule(Protocol):
@@ -79,7 +79,7 @@ def rule_of(detector: Calibrated, fdr: float | None, accept: AcceptRate | None, 
         CalibrationError: a rate that the calibration rows cannot guarantee.
     """
     if fdr is None:
-        return AtRate(detector, detector.threshold, accept)
+        return AtRate(detector, accept)
     from diabolo.detect.fdr import Discoveries
 
     return AtFdr(Discoveries(detector.calibration, fdr), out)
@@ -90,7 +90,6 @@ class AtRate:
     """p ≤ α, row by row."""
 
     detector: Calibrated
-    threshold: float
     accept: AcceptRate | None
     anomalies: int = 0
     unscored: int = 0
@@ -98,11 +97,10 @@ class AtRate:
     def decide(self, scores: np.ndarray) -> np.ndarray:
         import numpy as np
 
-        bad = ~np.isfinite(scores)
-        found = (scores > self.threshold) | bad
+        found = self.detector.anomalies(scores)
         self.anomalies += int(found.sum())
-        self.unscored += int(bad.sum())
-        return np.asarray(found)
+        self.unscored += int((~np.isfinite(scores)).sum())
+        return found
 
     def settled(self, batches: Iterable[Any]) -> Iterator[Any]:
         return iter(batches)

@@ -144,6 +144,10 @@ class Calibrated:
         """Conformal p-values of scores [m], NaN for a row that cannot be scored."""
         return np.where(np.isfinite(scores), self.calibration.p_values(scores), np.nan)
 
+    def anomalies(self, scores: np.ndarray) -> np.ndarray:
+        """Which rows are anomalies at the rate in use, [m] bool; one that cannot be scored is."""
+        return np.asarray((scores > self.threshold) | ~np.isfinite(scores))
+
     def monitor(self, level: float) -> Monitor:
         """A monitor of rows that come to the detector.
 

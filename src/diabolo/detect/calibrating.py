@@ -19,7 +19,7 @@ from diabolo.detect.choice import automatic_score, check_score, routine
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.conformal import Calibration, by_group
 from diabolo.detect.doubts import doubts_of
-from diabolo.detect.health import calibration_marginals
+from diabolo.detect.monitored import calibration_marginals
 from diabolo.detect.reference import Reference, Stored
 from diabolo.detect.scoring import score_table
 from diabolo.detect.split import (

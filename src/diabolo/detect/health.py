@@ -12,49 +12,21 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import torch
 
 from diabolo.data.hashing import hash_rows
-from diabolo.data.tiles import TILE
 from diabolo.detect.conformal import Calibration
 from diabolo.detect.marginals import Counts, Difference, Marginals, fisher, kolmogorov
+from diabolo.detect.monitored import monitored
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
-from diabolo.detect.tiling import tiled
 from diabolo.detect.verdict import ColumnDrift, Health, RateNow
 from diabolo.errors import ConfigError, DataError
-from diabolo.threads import threads_for
 
-__all__ = ["ColumnDrift", "Health", "Monitor", "RateNow", "calibration_marginals"]
-
-
-def calibration_marginals(reference: Reference, values: np.ndarray, weights: np.ndarray | None) -> Marginals:
-    """Marginals of calibration rows [n, C] that can be scored, for a monitor."""
-    return Marginals.of(_features(reference, values), weights)
-
-
-def _features(reference: Reference, values: np.ndarray) -> np.ndarray:
-    """Cells, and their costs: [n, C + output columns] float64."""
-    return np.concatenate([values.astype(np.float64), _costs(reference, values)], axis=1)
-
-
-def _costs(reference: Reference, values: np.ndarray) -> np.ndarray:
-    """−log p(x_c|z) per column at the posterior mean, [n, output columns] nats; NaN where it overflows.
-
-    Rounded to a thousandth, so that equal costs stay equal on a machine that rounds differently.
-    """
-    model = reference.model
-    out = np.empty((len(values), len(model.encoding.schema.output_names)), np.float64)
-    with torch.inference_mode(), threads_for(TILE * model.multiply_adds):
-        for part, rows in tiled(reference, values):
-            cost = model.column_nll(model.decode(model.posterior(rows).mean, rows.memory), rows).double()
-            cost = cost[..., : part.stop - part.start, :]
-            out[part] = cost.reshape(-1, *cost.shape[-2:]).mean(0).numpy()
-    out[~np.isfinite(out)] = np.nan
-    return np.round(out, 3)
+__all__ = ["ColumnDrift", "Health", "Monitor", "RateNow"]
 
 
 class Monitor:
@@ -116,7 +88,23 @@ class Monitor:
         self._left += np.bincount(np.searchsorted(known, scores, side="left"), minlength=len(self._left))
         self._right += np.bincount(np.searchsorted(known, scores, side="right"), minlength=len(self._right))
         if len(values):
-            self._counts.add(_features(self._reference, values))
+            self._counts.add(monitored(self._reference, values))
+
+    def state(self) -> dict[str, Any]:
+        """All that was counted, as plain JSON; `join` adds it up."""
+        places = {"left": self._left.tolist(), "right": self._right.tolist()}
+        rows = {"rows": self._rows, "bad": self._bad, "seen": self._seen, "flags": self._flags}
+        return {**rows, **places, "columns": self._counts.state()}
+
+    def join(self, state: Mapping[str, Any]) -> None:
+        """Add what another monitor of this detector has counted, in whatever order: whole numbers are added."""
+        self._rows += state["rows"]
+        self._bad += state["bad"]
+        self._seen += state["seen"]
+        self._flags += state["flags"]
+        self._left += np.asarray(state["left"], np.int64)
+        self._right += np.asarray(state["right"], np.int64)
+        self._counts.join(state["columns"])
 
     def report(self) -> Health:
         """The verdict on the rows so far.

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -137,6 +139,19 @@ class Counts:
                 same = (at < len(edges)) & (cell >= nearest - 3 * ROUNDING * np.abs(nearest))
                 self.exact[f] += np.bincount(at[same], minlength=EDGES + 1)
 
+    def state(self) -> dict[str, Any]:
+        """All that was counted, as plain JSON: counts of each feature that are not 0, by place."""
+        sparse = {name: [_places(row) for row in getattr(self, name)] for name in ("within", "exact")}
+        return {"rows": self.rows, "missing": self.missing.tolist(), **sparse}
+
+    def join(self, state: Mapping[str, Any]) -> None:
+        """Add what was counted of other rows beside the same marginals."""
+        self.rows += state["rows"]
+        self.missing += np.asarray(state["missing"], np.int64)
+        for name in ("within", "exact"):
+            for f, (places, counts) in enumerate(state[name]):
+                getattr(self, name)[f, places] += np.asarray(counts, np.int64)
+
     def differ(self, f: int) -> Difference:
         """How the feature's cells that are there differ from the calibration rows'."""
         known, used = self.marginals, int(self._used[f])
@@ -157,6 +172,11 @@ class Counts:
         p = fisher(before * self.marginals.size, self.marginals.size, *counts)
         share = now / max(self.rows, 1)
         return Difference(p, abs(share - before), float("nan"), before, share, "missing")
+
+
+def _places(row: np.ndarray) -> list[list[int]]:
+    at = np.flatnonzero(row)
+    return [at.tolist(), row[at].tolist()]
 
 
 @dataclasses.dataclass(frozen=True)

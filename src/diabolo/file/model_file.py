@@ -12,7 +12,8 @@ from diabolo.artifact import MODEL, SECTIONS, Content, Section, read_content, st
 from diabolo.cluster.clusters import Clusters
 from diabolo.data.schema import Schema
 from diabolo.detect.calibrated import Calibrated
-from diabolo.errors import DiaboloError, ModelFileError
+from diabolo.detect.dataset import ALL, RowScores
+from diabolo.errors import ConfigError, DiaboloError, ModelFileError
 from diabolo.file.clusters import clusters_of
 from diabolo.file.codec import Codec, codec_of
 from diabolo.file.detector import calibrated_of
@@ -124,6 +125,28 @@ class ModelFile:
         """The calibrated detector."""
         return calibrated_of(self.path, self.section("detector"), self.autoencoder)
 
+    def row_scores(
+        self, score: str | None = None, false_alarm_rate: float | None = None, explain: bool = False
+    ) -> RowScores:
+        """What it says of rows.
+
+        Args:
+            score: name of a score, `diabolo.detect.dataset.ALL`, or None for the detector's.
+            false_alarm_rate: None for the detector's.
+            explain: name the first columns of every anomaly.
+
+        Raises:
+            ConfigError: a rate or explanations, and there is no detector.
+        """
+        if "detector" in self:
+            detector = self.detector.choosing(None if score == ALL else score, false_alarm_rate)
+            return RowScores(self.autoencoder.model, detector, score, explain)
+        if explain or false_alarm_rate is not None:
+            raise ConfigError(
+                f"{self.path} has no detector, so no false-alarm rate and no anomaly; fit without --only main"
+            )
+        return RowScores(self.autoencoder.model, None, score)
+
     @functools.cached_property
     def clusterer(self) -> Clusters:
         """The clusters."""
@@ -146,6 +169,8 @@ class ModelFile:
     def update(self, sections: Mapping[str, Section], target: str | Path | None = None) -> None:
         """Put sections into the file, or into a copy of it; its other sections stay as they are, hash for hash.
 
+        A file that has these very sections is left as it is, byte for byte.
+
         A file that another command has written to meanwhile is read again. Sections that it has added or changed are
         taken over.
 
@@ -157,6 +182,9 @@ class ModelFile:
             ModelFileError: the file is another model's now, or one of `sections` was changed meanwhile.
             OutputError: the folder cannot be written to.
         """
+        same = all(_hash(n, self._sections.get(n)) == _hash(n, s) for n, s in sections.items())
+        if target is None and same and stamp_of(self.path) == self._stamp:
+            return
         with locked(self.path if target is None else Path(target)):
             now, saved = self._now(sections)
             write_sections(target or self.path, packed({**now, **sections}), saved=saved)

@@ -24,7 +24,7 @@ from diabolo.generate.together import check_together
 from diabolo.progress import tick
 from diabolo.registry import Spec
 
-__all__ = ["draw", "judge"]
+__all__ = ["PIECE", "draw", "draw_piece", "judge"]
 
 #: Rows drawn at once, and times that rows are drawn again which break a relation that cannot be repaired.
 PIECE, AGAIN = 65_536, 8
@@ -64,6 +64,21 @@ def draw(
         if tell is not None and said is not None:
             tell(said)
     return out
+
+
+def draw_piece(
+    sampler: Sampler,
+    number: int,
+    n: int,
+    seed: int,
+    mean: bool = False,
+    method: Spec = "auto",
+    given: Mapping[str, Any] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> np.ndarray:
+    """Piece `number` of n rows, at most `PIECE` rows: they depend on its number and the seed, not on other pieces."""
+    start = number * PIECE
+    return draw(sampler, min(PIECE, n - start), seed + (number << 32), mean, method, given, start, tell)
 
 
 class _Rows:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +43,17 @@ class Counts:
         for counts, cells in ((self.filled, int(gone.sum() - left.sum())), (self.left, int(left.sum()))):
             if cells:
                 counts[name] = counts.get(name, 0) + cells
+
+    @staticmethod
+    def sum(parts: Iterable[Mapping[str, Any]]) -> Counts:
+        """Counts of several tables, each as the fields of one."""
+        out = Counts()
+        for part in parts:
+            out.rows, out.blank = out.rows + part["rows"], out.blank + part["blank"]
+            for own, more in ((out.filled, part["filled"]), (out.left, part["left"])):
+                for name, cells in more.items():
+                    own[name] = own.get(name, 0) + cells
+        return out
 
 
 def filled_table(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE
+from diabolo.cli.pieces import ADDRESS, ENGINE, RESUME, Pieces, in_pieces
 from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError
 
@@ -24,7 +25,7 @@ def cluster(
     model: Path = typer.Argument(..., help="Model file; gets the section clusters."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
     out: str = typer.Option(
-        ..., "-o", "--out", help="Labels to write: .parquet, .csv, .arrow, .root, .h5, .npz; a URL too."
+        ..., "-o", "--out", help="Labels to write: .parquet, .csv, .arrow, .root, .h5, .npz; a URL; a folder of parts."
     ),
     keep: list[str] = typer.Option([], help="Columns to carry beside them, like run,event; repeat for more."),
     clusters: str = typer.Option("auto", help="Number of clusters, or auto."),
@@ -34,26 +35,35 @@ def cluster(
     no_fit: bool = typer.Option(False, "--no-fit", help="Use the clusters that MODEL has; nothing is fitted."),
     memory: str = typer.Option("1GiB", help="Clusters of a larger table are found in a uniform sample of this size."),
     seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of everything random."),
+    engine: str | None = ENGINE,
+    address: str | None = ADDRESS,
+    resume: bool = RESUME,
     own_network: bool = OWN_NETWORK,
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress and no summary."),
 ) -> None:
     """Find clusters of rows by their codes, and keep them in MODEL; writes row, cluster (−1: none) and confidence."""
+    import pyarrow as pa
+
     from diabolo.cli.console import Progress, check_apart, say
     from diabolo.cluster.clusters import ClusterSettings
     from diabolo.cluster.dataset import LABELS, clustered, labelled
     from diabolo.data.formats import check_table, check_writable, schema_of, write_batches
-    from diabolo.data.keeping import kept_names
+    from diabolo.data.keeping import kept_names, with_kept
     from diabolo.data.reading import as_fitted
+    from diabolo.distributed import ClusterBatches
     from diabolo.file.clusters import clusters_section
     from diabolo.file.model_file import ModelFile
 
-    check_apart(out, model, data)
-    check_table(out)
+    pieces = Pieces(out, engine, address, resume) if in_pieces(out, engine, address, resume) else None
+    if pieces is None:
+        check_apart(out, model, data)
+        check_table(out)
     settings = ClusterSettings(_number(clusters), _method(method, set_), embedding, random_state=seed)
     file = ModelFile(model, own_network)
     net = file.autoencoder.model
     source = as_fitted(data, net.encoding.schema)
     kept = kept_names(source, keep, LABELS.names)
+    jobs = [] if pieces is None else pieces.jobs(source)
     if no_fit:
         found = file.clusterer
     else:
@@ -62,6 +72,14 @@ def cluster(
         found = clustered(net, source, settings, _bytes(memory), progress.add)
         progress.end()
         file.update({"clusters": clusters_section(found)})
+    if pieces is not None:
+        types = {field.name: field.type for field in with_kept(pa.schema([]), source, kept, 0)}
+        done = pieces.run("labeling", ClusterBatches(model, types, own_network), jobs, quiet)
+        sizes = [sum(o.counts["sizes"][j] for o in done) for j in range(found.n_clusters + 1)]
+        for line in [] if quiet else [*said_of(out, found, sizes, no_fit), *pieces.said(len(done))]:
+            say(line)
+        pieces.finish(len(done))
+        return
     progress, sizes = Progress("labeling", schema_of(source)[1]), [0] * (found.n_clusters + 1)
     schema, batches = labelled(found, net, source, sizes, progress.add, kept)
     write_batches(out, schema, batches)

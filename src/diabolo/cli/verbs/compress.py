@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from diabolo.cli.console import TABLE, Progress, check_apart, say
+from diabolo.cli.pieces import ADDRESS, ENGINE, RESUME, Pieces, in_pieces, joined
 from diabolo.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ __all__ = ["add_codec", "compress", "compression_errors", "decompress"]
 def compress(
     model: Path = typer.Argument(..., help="Model file of such tables."),
     data: str = typer.Argument(..., help=TABLE),
-    out: Path = typer.Option(..., "-o", "--out", help="File to write, *.dbl."),
+    out: Path = typer.Option(..., "-o", "--out", help="File to write, *.dbl; or a folder of parts."),
     max_error: str | None = typer.Option(
         None, help="Bound of all floats, like 1e-3, or 0.1% of each.", show_default="lossless"
     ),
@@ -36,6 +37,9 @@ def compress(
     threads: int = typer.Option(1, min=1, help="Chunks coded at the same time; the file is the same for any number."),
     verify: bool = typer.Option(True, help="Decode each chunk, compare every cell and tell the errors."),
     verdict: bool = typer.Option(True, help="Compare the size with other compressors', on the first rows."),
+    engine: str | None = ENGINE,
+    address: str | None = ADDRESS,
+    resume: bool = RESUME,
 ) -> None:
     """Compress a table such that every cell is within its bound after decoding; other types are exact.
 
@@ -52,11 +56,15 @@ def compress(
     from diabolo.file.compressing import codec_for
     from diabolo.file.model_file import ModelFile
 
+    errors = dict(_pair(said) for said in column_error)
+    if in_pieces(out, engine, address, resume):
+        pieces = Pieces(out, engine, address, resume)
+        _compress_pieces(pieces, model, data, max_error, errors, external_model, seed, verify)
+        return
     check_apart(out, data, model)
     if out.suffix != ".dbl":
         raise ConfigError(f"{out}: a compressed file is called *.dbl")
     check_writable(out)
-    errors = dict(_pair(said) for said in column_error)
     file = ModelFile(model)
     source = as_kept(data, file.schema.dialect) if "main" in file else data
     schema, rows = schema_of(source, nested=True)
@@ -87,6 +95,42 @@ def compress(
     whole = of_source(report.bytes_out, local_files(data), not any(plan.bounds)) if compared else None
     for line in [] if whole is None else whole.lines():
         say(line)
+
+
+def _compress_pieces(
+    pieces: Pieces,
+    model: Path,
+    data: str,
+    max_error: str | None,
+    errors: dict[str, Any],
+    external: bool,
+    seed: int,
+    verify: bool,
+) -> None:
+    """The codec is that of MODEL, or learnt from the first rows of all files and put there; workers read it there."""
+    from diabolo.data.formats import schema_of
+    from diabolo.data.reading import as_kept
+    from diabolo.distributed import CompressPieces
+    from diabolo.errors import ConfigError
+    from diabolo.file.compressing import codec_for
+    from diabolo.file.model_file import ModelFile
+
+    file = ModelFile(model)
+    source = as_kept(data, file.schema.dialect) if "main" in file else data
+    jobs = pieces.jobs(source)
+    schema = schema_of(source, nested=True)[0]
+    plan, learnt, kept = codec_for(file, source, schema, max_error, errors, seed, external)
+    if kept:
+        raise ConfigError(f"workers read the codec in {model}, and it cannot be put there: {kept}; give a copy of it")
+    if learnt:
+        say(_learnt(model, plan, learnt))
+    done = pieces.run("compressing", CompressPieces(model, external, verify), jobs)
+    came, size = joined(done, "bytes_in"), joined(done, "bytes_out")
+    ratio = f", {came / size:.2f} times smaller" if size else ""
+    say(f"{pieces.out}: {joined(done, 'rows'):,} rows, {came:,} bytes of cells in {size:,} bytes{ratio}")
+    for line in pieces.said(len(done)):
+        say(line)
+    pieces.finish(len(done))
 
 
 def compression_errors(

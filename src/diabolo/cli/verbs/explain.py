@@ -13,15 +13,12 @@ from diabolo.errors import ConfigError, DataError
 from diabolo.screen import console, print_table
 
 if TYPE_CHECKING:
-    from diabolo.detect.calibrated import Calibrated
     from diabolo.detect.explaining import Explanation
 
-__all__ = ["explain", "parse_rows", "top_columns", "with_top_columns"]
+__all__ = ["explain", "parse_rows"]
 
 #: Rows explained in one run, at most.
 MOST_EXPLAINED = 1_000
-#: Columns that `diabolo score --explain` names.
-TOP = 3
 
 
 @verb(
@@ -71,29 +68,6 @@ def parse_rows(words: list[str]) -> list[int]:
             )
         rows.update(range(int(first), stop))
     return sorted(rows)
-
-
-def with_top_columns(schema: Any) -> Any:
-    """The schema of scores with the columns that `top_columns` gives."""
-    import pyarrow as pa
-
-    for k in range(1, TOP + 1):
-        schema = schema.append(pa.field(f"top_{k}", pa.string())).append(pa.field(f"top_{k}_p", pa.float64()))
-    return schema
-
-
-def top_columns(detector: Calibrated, values: Any, anomalies: Any) -> list[Any]:
-    """top_1, top_1_p, ... of rows [n, C]: null but for the anomalies, which are given by position."""
-    import pyarrow as pa
-
-    from diabolo.detect.explaining import leading
-
-    found = dict(zip(anomalies.tolist(), leading(detector, values[anomalies], TOP), strict=True))
-    out: list[Any] = []
-    for k in range(TOP):
-        parts = [found[i][k] if i in found and k < len(found[i]) else (None, None) for i in range(len(values))]
-        out += [pa.array([name for name, _ in parts], pa.string()), pa.array([p for _, p in parts], pa.float64())]
-    return out
 
 
 def _cells(source: Any, schema: Any, wanted: list[int]) -> list[tuple[int, Any]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE
+from diabolo.cli.pieces import ADDRESS, ENGINE, RESUME, Pieces, in_pieces
 from diabolo.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -25,9 +27,14 @@ NAMED = 8
 def fill(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
-    out: str = typer.Option(..., "-o", "--out", help="Table to write, in any format that is written, or to a URL."),
+    out: str = typer.Option(
+        ..., "-o", "--out", help="Table to write, in any format that is written; a URL; a folder of parts."
+    ),
     draws: int | None = typer.Option(None, min=1, help="Rows for each row, drawn.", show_default="the mean"),
     seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of the draws."),
+    engine: str | None = ENGINE,
+    address: str | None = ADDRESS,
+    resume: bool = RESUME,
     own_network: bool = OWN_NETWORK,
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress and no summary."),
 ) -> None:
@@ -38,9 +45,22 @@ def fill(
     from diabolo.cli.console import Progress, check_apart, say
     from diabolo.data.formats import check_table, schema_of, write_batches
     from diabolo.data.reading import as_fitted
+    from diabolo.distributed.table import FillPieces
     from diabolo.file.model_file import ModelFile
     from diabolo.generate.filled_table import Counts, filled_table
 
+    if in_pieces(out, engine, address, resume):
+        pieces = Pieces(out, engine, address, resume)
+        work = FillPieces(model, draws, seed, own_network)
+        known = work.model_file.autoencoder.model.encoding.schema
+        jobs = pieces.jobs(as_fitted(data, known))
+        if draws is not None:
+            jobs = [dataclasses.replace(job, piece=(job.piece, work.own_seed(job.name))) for job in jobs]
+        done = pieces.run("filling in", work, jobs, quiet)
+        for line in [] if quiet else [*_said(out, Counts.sum(o.counts for o in done), draws), *pieces.said(len(done))]:
+            say(line)
+        pieces.finish(len(done))
+        return
     check_apart(out, model, data)
     check_table(out)
     net = ModelFile(model, own_network).autoencoder.model

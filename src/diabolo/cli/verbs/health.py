@@ -7,8 +7,9 @@ from pathlib import Path
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE, say, share_option
+from diabolo.cli.pieces import ADDRESS, ENGINE, RESUME, Pieces, in_pieces
 from diabolo.cli.verb import verb
-from diabolo.errors import DataError
+from diabolo.errors import ConfigError, DataError
 
 
 @verb(
@@ -27,6 +28,10 @@ def health(
         None, help="Rate to look after, like 1%.", show_default="the detector's"
     ),
     json_: bool = typer.Option(False, "--json", help="One line of JSON instead of sentences."),
+    out: str | None = typer.Option(None, "-o", "--out", help="Folder of what each file counts, for many files."),
+    engine: str | None = ENGINE,
+    address: str | None = ADDRESS,
+    resume: bool = RESUME,
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Say whether new rows still look like the calibration rows: scores, false-alarm rate, every column.
@@ -36,16 +41,27 @@ def health(
     from diabolo.cli.console import Progress
     from diabolo.data.formats import schema_of
     from diabolo.data.reading import as_fitted, ordered_chunks
+    from diabolo.distributed.table import HealthPieces
     from diabolo.file.model_file import ModelFile
 
     detector = ModelFile(model, own_network).detector.choosing(score_, false_alarm_rate)
     monitor, schema = detector.monitor(level), detector.reference.model.encoding.schema
     source = as_fitted(data, schema)
-    progress = Progress("looking", schema_of(source)[1])
-    for values, _ in ordered_chunks(source, schema):
-        monitor.add(values)
-        progress.add(len(values))
-    progress.end()
+    if in_pieces(out, engine, address, resume):
+        pieces = Pieces(str(out), engine, address, resume)
+        work = HealthPieces(model, score_, false_alarm_rate, own_network)
+        done = pieces.run("looking", work, pieces.jobs(source))
+        pieces.finish(len(done))  # a verdict on some of the rows would be one on other rows
+        for outcome in done:
+            monitor.join(outcome.counts["state"])
+    elif out is not None:
+        raise ConfigError(f"-o {out}: must name a folder, which keeps what each file of DATA counts")
+    else:
+        progress = Progress("looking", schema_of(source)[1])
+        for values, _ in ordered_chunks(source, schema):
+            monitor.add(values)
+            progress.add(len(values))
+        progress.end()
     try:
         found = monitor.report()
     except DataError as error:

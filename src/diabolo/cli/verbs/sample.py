@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE
+from diabolo.cli.pieces import ADDRESS, ENGINE, RESUME, Pieces, in_pieces, joined
 from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
     from diabolo.file.model_file import ModelFile
     from diabolo.generate.fidelity import Fidelity
-
-PIECE = 65_536
 
 
 @verb(
@@ -25,7 +24,9 @@ PIECE = 65_536
 )
 def sample(
     model: Path = typer.Argument(..., help="Model file."),
-    out: str = typer.Option(..., "-o", "--out", help="Table to write, in any format that is written, or to a URL."),
+    out: str = typer.Option(
+        ..., "-o", "--out", help="Table to write, in any format that is written; a URL; a folder of parts."
+    ),
     n: int = typer.Option(..., "-n", help="Rows to draw."),
     given: list[str] = typer.Option(
         [], "--given", metavar="COL=VALUE", help="Value of a column, COL= for a missing cell; repeat for more."
@@ -36,41 +37,66 @@ def sample(
     ),
     mean: bool = typer.Option(False, "--mean", help="Means instead of draws from p(x|z)."),
     seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of the draws."),
+    engine: str | None = ENGINE,
+    address: str | None = ADDRESS,
+    resume: bool = RESUME,
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Draw new rows from the model, in the columns and units of its training table."""
     import pyarrow as pa
 
-    from diabolo.cli.console import Progress, check_apart, say
+    from diabolo.cli.console import Progress, check_apart
     from diabolo.data.formats import check_table, write_batches
+    from diabolo.distributed import Sample
+    from diabolo.distributed.parts import Job
     from diabolo.file.model_file import ModelFile
-    from diabolo.generate.drawing import draw
+    from diabolo.generate.drawing import PIECE, draw_piece
 
     if n < 1:
         raise ConfigError(f"-n {n}: allowed are whole numbers from 1 up")
     conditions = _conditions(given)
     if against is not None and (conditions or mean):
         raise ConfigError("--against compares draws of all rows with real ones: leave out --given and --mean")
+    file = ModelFile(model, own_network)
+    doubts: dict[str, None] = {}
+    if in_pieces(out, engine, address, resume):
+        work = Sample(model, n, seed, method, mean, conditions, own_network)
+        jobs = [Job(f"part-{k:06d}", k) for k in range(work.parts)]
+        pieces = Pieces(out, engine, address, resume)
+        done = pieces.run("sampling", work, jobs)
+        doubts = {doubt: None for outcome in done for doubt in outcome.counts["doubts"]}
+        _tell(file, out, joined(done, "rows"), doubts, pieces.said(len(done)))
+        pieces.finish(len(done))
+        _compare(file, against, n, seed, method)
+        return
     check_apart(out, model, *([] if against is None else [against]))
     check_table(out)
-    file = ModelFile(model, own_network)
     sampler = file.generator
     schema, columns_of = file.autoencoder.arrow_like_fit(mean)
-    doubts: dict[str, None] = {}
     progress = Progress("sampling", n)
 
     def batches() -> Any:
-        for start in range(0, n, PIECE):
-            rows, from_seed = min(PIECE, n - start), seed + (start // PIECE << 32)
-            cells = draw(sampler, rows, from_seed, mean, method, conditions, start, tell=doubts.setdefault)
-            progress.add(rows)
+        for number in range(-(-n // PIECE)):
+            cells = draw_piece(sampler, number, n, seed, mean, method, conditions, doubts.setdefault)
+            progress.add(len(cells))
             yield pa.record_batch(columns_of(cells), schema=schema)
 
     write_batches(out, schema, batches())
     progress.end()
-    say(f"{out}: {n:,} rows drawn from {model}")
-    for doubt in doubts:
-        say(f"  {doubt}")
+    _tell(file, out, n, doubts, [])
+    _compare(file, against, n, seed, method)
+
+
+def _tell(file: ModelFile, out: str, n: int, doubts: dict[str, None], more: list[str]) -> None:
+    from diabolo.cli.console import say
+
+    for line in [f"{out}: {n:,} rows drawn from {file.path}", *more, *(f"  {doubt}" for doubt in doubts)]:
+        say(line)
+
+
+def _compare(file: ModelFile, against: str | None, n: int, seed: int, method: str) -> None:
+    from diabolo.cli.console import say
+
     if against is not None:
         say(f"{against}: {_compared(file, against, n, seed, method)}")
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE, share_option
+from diabolo.cli.pieces import ADDRESS, ENGINE, RESUME, Pieces, in_pieces, joined
 from diabolo.cli.verb import verb
-from diabolo.errors import ConfigError, DataError
+from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
     from diabolo.cli.rules import Rule
-    from diabolo.detect.calibrated import Calibrated
-
-#: The score's name that stands for every one.
-ALL = "all"
+    from diabolo.detect.dataset import Counts
+    from diabolo.detect.rates import AcceptRate
 
 
 @verb(
@@ -29,7 +28,7 @@ def score(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
     out: str = typer.Option(
-        ..., "-o", "--out", help="Scores to write: .parquet, .csv, .arrow, .root, .h5, .npz; a URL too."
+        ..., "-o", "--out", help="Scores to write: .parquet, .csv, .arrow, .root, .h5, .npz; a URL; a folder of parts."
     ),
     keep: list[str] = typer.Option([], help="Columns to carry beside them, like run,event; repeat for more."),
     score_: str | None = typer.Option(
@@ -42,63 +41,80 @@ def score(
     accept_rate: str | None = typer.Option(None, help="The same as '30 kHz of 40 MHz', '1 of 1000' or '0.1%'."),
     explain: bool = typer.Option(False, "--explain", help="Name the first columns of every anomaly."),
     strict: bool = typer.Option(False, help="Fail at the first row that cannot be scored."),
+    engine: str | None = ENGINE,
+    address: str | None = ADDRESS,
+    resume: bool = RESUME,
     own_network: bool = OWN_NETWORK,
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress and no summary."),
 ) -> None:
     """Score every row: score, p-value, whether it is an anomaly, and why a row could not be scored."""
-    import numpy as np
-    import pyarrow as pa
-
     from diabolo.cli.console import Progress, say
     from diabolo.cli.rules import check_one, rule_of
-    from diabolo.cli.verbs.explain import top_columns
     from diabolo.data.formats import schema_of, write_batches
-    from diabolo.data.keeping import as_held
-    from diabolo.data.reading import as_fitted, ordered_chunks
-    from diabolo.detect.choice import applicable, automatic_score
-    from diabolo.detect.reference import Reference
-    from diabolo.detect.scoring import score_table
+    from diabolo.data.keeping import as_held, kept_names
+    from diabolo.data.reading import as_fitted
+    from diabolo.detect.dataset import Counts, scored
     from diabolo.file.model_file import ModelFile
 
-    _check_out(out, model, data)
+    pieces = Pieces(out, engine, address, resume) if in_pieces(out, engine, address, resume) else None
+    if pieces is None:
+        _check_out(out, model, data)
     accept = check_one(false_alarm_rate, fdr, accept_rate, explain)
     rate = false_alarm_rate if accept is None else accept.rate
+    if pieces is not None:
+        if fdr is not None or strict:
+            raise ConfigError(f"{'--strict' if strict else '--fdr'} looks at all rows in turn: give -o FILE")
+        _score_pieces(pieces, model, data, keep, score_, rate, accept, explain, own_network, quiet)
+        return
     file = ModelFile(model, own_network)
-    if "detector" not in file and (explain or rate is not None or fdr is not None):
-        raise ConfigError(f"{model} has no detector, so no false-alarm rate and no anomaly; fit without --only main")
-    reference, rule, one = Reference(file.autoencoder.model), None, None if score_ == ALL else score_
-    name = automatic_score(reference) if one in (None, "auto") else str(one)
-    detector = None
-    if "detector" in file:
-        detector = file.detector.choosing(one, rate)
-        reference, name, rule = detector.reference, detector.score_name, rule_of(detector, fdr, accept, out)
-    more = applicable(reference) if score_ == ALL else []
-    encoding = reference.model.encoding
-    known = encoding.schema
-    source = as_fitted(data, known)
-    progress = Progress("scoring", schema_of(source)[1])
-    counts = {"rows": 0, "flagged": 0}
-    schema, kept = _with_kept(_score_schema(explain, more), source, keep)
-
-    def batches() -> Any:
-        for values, cells in ordered_chunks(source, known, kept):
-            table = score_table(reference, values, more or [name])
-            s, n, at = table[name], len(values), counts["rows"]
-            flags = _flags(encoding, values, s, f"{data}: row " if strict else "", at)
-            p, anomaly = _judged(rule, detector, s)
-            counts["rows"] += n
-            counts["flagged"] += len(flags)
-            progress.add(n)
-            why = pa.array([flags.get(i) for i in range(n)] if flags else [None] * n, pa.string())
-            first = [pa.array(np.arange(at, at + n)), *(cells[k] for k in kept), pa.array(s), p, anomaly, why]
-            beside = top_columns(detector, values, np.flatnonzero(anomaly)) if explain and detector else []
-            yield pa.record_batch([*first, *(pa.array(table[other]) for other in more), *beside], schema=schema)
-
-    found, unknown = (batches(), ["p_value", "is_anomaly"]) if rule is None else (rule.settled(batches()), [])
+    rows = file.row_scores(score_, rate, explain)
+    if fdr is not None and rows.detector is None:
+        raise ConfigError(f"{model} has no detector, so no false discovery rate; fit without --only main")
+    rule = None if rows.detector is None else rule_of(rows.detector, fdr, accept, out)
+    source = as_fitted(data, rows.reference.model.encoding.schema)
+    progress, counts = Progress("scoring", schema_of(source)[1]), Counts()
+    kept = kept_names(source, keep, ["row", *rows.schema.names])
+    schema, batches = scored(rows, source, counts, progress.add, kept, None if rule is None else rule.decide, strict)
+    found, unknown = (batches, ["p_value", "is_anomaly"]) if rule is None else (rule.settled(batches), [])
     write_batches(out, *as_held(out, schema, found, unknown))
     progress.end()
     if not quiet:
-        say(_summary(out, name, counts, rule))
+        say(_summary(out, rows.name, counts, rule))
+
+
+def _score_pieces(
+    pieces: Pieces,
+    model: Path,
+    data: str,
+    keep: list[str],
+    score_: str | None,
+    rate: float | None,
+    accept: AcceptRate | None,
+    explain: bool,
+    own_network: bool,
+    quiet: bool,
+) -> None:
+    import pyarrow as pa
+
+    from diabolo.cli.console import say
+    from diabolo.cli.rules import AtRate
+    from diabolo.data.keeping import kept_names, with_kept
+    from diabolo.data.reading import as_fitted
+    from diabolo.detect.dataset import Counts
+    from diabolo.distributed import ScoreBatches
+
+    work = ScoreBatches(model, None, score_, rate, explain, own_network)
+    rows = work.model_file.row_scores(score_, rate, explain)
+    source = as_fitted(data, rows.reference.model.encoding.schema)
+    kept = kept_names(source, keep, ["row", *rows.schema.names])
+    types = {field.name: field.type for field in with_kept(pa.schema([]), source, kept, 0)}
+    work = ScoreBatches(model, types, score_, rate, explain, own_network)
+    done = pieces.run("scoring", work, pieces.jobs(source), quiet)
+    counts = Counts(**{name: joined(done, name) for name in ("rows", "anomalies", "flagged")})
+    rule = None if rows.detector is None else AtRate(rows.detector, accept, counts.anomalies, counts.flagged)
+    if not quiet:
+        say("\n".join([_summary(pieces.out, rows.name, counts, rule), *pieces.said(len(done))]))
+    pieces.finish(len(done))
 
 
 def _check_out(out: str, model: Path, data: str) -> None:
@@ -110,61 +126,10 @@ def _check_out(out: str, model: Path, data: str) -> None:
     check_table(out)
 
 
-def _with_kept(schema: Any, source: Any, keep: list[str]) -> tuple[Any, list[str]]:
-    """The schema with the columns that are carried, and their names."""
-    from diabolo.data.keeping import kept_names, with_kept
-
-    kept = kept_names(source, keep, schema.names)
-    return with_kept(schema, source, kept), kept
-
-
-def _judged(rule: Rule | None, detector: Calibrated | None, scores: Any) -> tuple[Any, Any]:
-    """p-values and whether rows are anomalies; nothing without a detector."""
-    import pyarrow as pa
-
-    if rule is None or detector is None:
-        return pa.nulls(len(scores), pa.float64()), pa.nulls(len(scores), pa.bool_())
-    # A row without a score has no p-value.
-    return pa.array(detector.p_values(scores), from_pandas=True), pa.array(rule.decide(scores))
-
-
-def _flags(encoding: Any, values: Any, scores: Any, where: str, at: int) -> dict[int, str]:
-    """Why rows could not be scored, by position.
-
-    Raises:
-        DataError: there is such a row, and `where` says that it must not be.
-    """
-    from diabolo.detect.scoring import reasons
-
-    found = reasons(encoding, values, scores)
-    if where and found:
-        raise DataError(f"{where}{at + min(found)} cannot be scored: {found[min(found)]}")
-    return found
-
-
-def _summary(out: str, name: str, counts: dict[str, int], rule: Rule | None) -> str:
-    lines = [f"{out}: {counts['rows']:,} rows scored by {name}"]
+def _summary(out: str, name: str, counts: Counts, rule: Rule | None) -> str:
+    lines = [f"{out}: {counts.rows:,} rows scored by {name}"]
     if rule is not None:
-        lines += rule.said(counts["rows"])
-    if counts["flagged"]:
-        lines.append(f"  {counts['flagged']:,} rows could not be scored: the column flag says why")
+        lines += rule.said(counts.rows)
+    if counts.flagged:
+        lines.append(f"  {counts.flagged:,} rows could not be scored: the column flag says why")
     return "\n".join(lines)
-
-
-def _score_schema(explain: bool, more: list[str]) -> Any:
-    import pyarrow as pa
-
-    from diabolo.cli.verbs.explain import with_top_columns
-
-    # Row numbers and scores are all different: a dictionary of them costs time and gains nothing.
-    schema = pa.schema(
-        [
-            pa.field("row", pa.int64(), metadata={"encoding": "DELTA_BINARY_PACKED"}),
-            pa.field("score", pa.float64(), metadata={"encoding": "BYTE_STREAM_SPLIT"}),
-            pa.field("p_value", pa.float64()),
-            pa.field("is_anomaly", pa.bool_()),
-            pa.field("flag", pa.string()),
-            *(pa.field(f"score_{n}", pa.float64(), metadata={"encoding": "BYTE_STREAM_SPLIT"}) for n in more),
-        ]
-    )
-    return with_top_columns(schema) if explain else schema

@@ -7,6 +7,7 @@ A file of this folder that registers a format is all that a new format needs.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from diabolo.data.formats import writing
 from diabolo.data.formats.base import BESIDE, SHAPE, Format, Source, formats, shape_metadata
 from diabolo.data.formats.dataset import format_of, locate
 from diabolo.data.formats.notes import left_out
+from diabolo.data.formats.pieces import Piece, pieces_of
 from diabolo.data.formats.ragged import LIST, Data, Taken, counters, flattened, is_list, jagged
 from diabolo.data.formats.remote import as_local, check_url, is_url, upload
 from diabolo.data.formats.writing import atomic
@@ -30,6 +32,7 @@ __all__ = [
     "SHAPE",
     "Data",
     "Format",
+    "Piece",
     "Taken",
     "atomic",
     "check_table",
@@ -42,6 +45,7 @@ __all__ = [
     "left_out",
     "local_files",
     "notes_of",
+    "pieces_of",
     "read_batches",
     "schema_of",
     "taken",
@@ -99,12 +103,13 @@ def taken(data: Data, take: Mapping[str, int]) -> Data:
     """A table of whose jagged collections the first objects are columns."""
     if not take:
         return data
-    return Taken(str(data), take, data.reading if isinstance(data, Taken) else None)
+    return dataclasses.replace(data, take=take) if isinstance(data, Taken) else Taken(str(data), take)
 
 
 def with_reading(data: Data, reading: Reading) -> Taken:
     """A table with what is asked and known of how its text is read."""
-    return Taken(str(data), data.take if isinstance(data, Taken) else {}, reading)
+    given = data if isinstance(data, Taken) else Taken(str(data))
+    return dataclasses.replace(given, reading=reading)
 
 
 def _take(data: Data, take: Mapping[str, int] | None) -> Mapping[str, int] | None:

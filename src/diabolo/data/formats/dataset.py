@@ -17,7 +17,7 @@ from diabolo.data.formats.remote import as_local, fetch, is_url
 from diabolo.errors import DataError, nearest
 from diabolo.files import check_regular
 
-__all__ = ["Dataset", "format_of", "locate"]
+__all__ = ["Dataset", "format_of", "locate", "part_of"]
 
 
 def format_of(path: str | Path, written: bool = False) -> Format:
@@ -45,6 +45,8 @@ class Dataset:
     shown: str
     format: Format
     sources: tuple[Source, ...]
+    #: Schema of the files that its one file is read like.
+    agreed: Any = None
 
     def schema(self, take: Mapping[str, int] | None, nested: bool = False) -> tuple[Any, int | None]:
         """Arrow schema of all files and number of rows.
@@ -58,11 +60,29 @@ class Dataset:
         """
         sources = self._alike()
         found = [self._described(source) for source in sources]
+        if self.agreed is not None:
+            found = [(self.agreed, rows) for _, rows in found]
         flat = [Flat(schema, take, source) for (schema, _), source in zip(found, sources, strict=True)]
         schemas = [without_notes(schema) for schema, _ in found] if nested else [f.schema for f in flat]
         rows = [n for _, n in found]
         total = None if any(n is None for n in rows) else sum(n for n in rows if n is not None)
         return _agreed(schemas, sources), total
+
+    def apart(self) -> list[tuple[Source, Any, int | None]]:
+        """Each file: where it is, the schema to be read like if its own differs from it, its rows if known.
+
+        Raises:
+            DataError: two files that do not agree; names file and column.
+        """
+        sources = self._alike()
+        found = [self._described(source) for source in sources]
+        schemas = [schema for schema, _ in found]
+        agreed = _agreed(schemas, sources)
+        alike = [None if s.types == agreed.types and s.names == agreed.names else agreed for s in schemas]
+        return [
+            (source, None if a is None else a.with_metadata(schema.metadata), rows)
+            for source, a, (schema, rows) in zip(sources, alike, found, strict=True)
+        ]
 
     def text(self) -> Found | None:
         """How a table written as text is read: as its first file is; None for other formats."""
@@ -91,7 +111,8 @@ class Dataset:
         self, columns: Sequence[str] | None, take: Mapping[str, int] | None, rows: int, nested: bool = False
     ) -> Iterator[Any]:
         """Batches of all files, one after another."""
-        agreed = self.schema(take, nested)[0] if len(self.sources) > 1 else None
+        several = len(self.sources) > 1 or self.agreed is not None
+        agreed = self.schema(take, nested)[0] if several else None
         if agreed is not None and columns is None:
             columns = agreed.names
         at = 0
@@ -148,10 +169,7 @@ def locate(data: Data) -> Dataset:
     """
     reading = data.reading if isinstance(data, Taken) else None
     text = as_local(str(data))
-    if Path(text).is_file() or (not is_url(text) and Path(text).is_dir()):
-        place, inner = text, ""
-    else:
-        place, inner = _split(text)
+    place, inner = part_of(text)
     if is_url(place):
         root, copies = fetch(place)
         files = [(p, shown) for p, shown in copies if _visible(p.relative_to(root.parent))]
@@ -180,7 +198,13 @@ def locate(data: Data) -> Dataset:
         one = Source(root, str(data), inner, tuple(p for p, _ in files))
         return Dataset(str(data), formats.create(name), (one,))
     sources = tuple(Source(path, shown, inner, reading=reading) for path, shown in files)
-    return Dataset(str(data), formats.create(name), sources)
+    return Dataset(str(data), formats.create(name), sources, data.agreed if isinstance(data, Taken) else None)
+
+
+def part_of(text: str) -> tuple[str, str]:
+    """A word of the command line as what names files, and the part of each that is meant."""
+    plain = Path(text).is_file() or (not is_url(text) and Path(text).is_dir())
+    return (text, "") if plain else _split(text)
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -30,11 +30,13 @@ class Taken:
         data: a file, folder, pattern or URL.
         take: how many objects of its jagged collections are columns.
         reading: what is asked and known of a table written as text.
+        agreed: Arrow schema of the files that it is one of, where its own has narrower types.
     """
 
     data: str
     take: Mapping[str, int] = dataclasses.field(default_factory=dict)
     reading: Reading | None = None
+    agreed: Any = None
 
     def __str__(self) -> str:
         return self.data
