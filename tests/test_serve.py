@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import shutil
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -15,6 +20,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from browser import Page
 from program import FEATURES, done, refused, run, table
 
 httpx = pytest.importorskip("httpx")
@@ -454,3 +460,202 @@ def test_mutated_bodies_are_never_a_500(client, shop):
             assert status in (200, 400, 413, 422), (address, data)
     assert statuses[200] > 10
     assert statuses[400] > 10
+
+
+# ── new versions, sudden ends ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_version_is_taken_up_without_a_lost_request(shop, tmp_path):
+    """Files are exchanged by rename while four callers ask: every answer is that of one version or the other."""
+    done(
+        "fit",
+        shop / "data.parquet",
+        "--label",
+        "truth",
+        "--epochs",
+        1,
+        "--seed",
+        1,
+        "-q",
+        "-o",
+        tmp_path / "other.diabolo",
+    )
+    row, scores = exact(1)[0], set()
+    for path in (shop / "vae.diabolo", tmp_path / "other.diabolo"):
+        done("score", path, shop / "data.parquet", "-o", tmp_path / "s.parquet", "-q")
+        scores.add(pq.read_table(tmp_path / "s.parquet")["score"][0].as_py())
+    assert len(scores) == 2
+    folder = tmp_path / "models"
+    folder.mkdir()
+    shutil.copy(shop / "vae.diabolo", folder / "m.diabolo")
+    with serving(folder, watch=0.05) as client:
+        statuses, told, versions, ended = [], set(), set(), threading.Event()
+
+        def ask():
+            with httpx.Client(base_url=client.base_url, timeout=60) as own:
+                while not ended.is_set():
+                    answer = own.post("/score?model=m", json=row)
+                    statuses.append(answer.status_code)
+                    told.add(answer.json().get("score"))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for turn in range(4):
+                source = tmp_path / "other.diabolo" if turn % 2 == 0 else shop / "vae.diabolo"
+                shutil.copy(source, folder / ".new")
+                before = client.get("/v2/models/m").json()["versions"]
+                os.replace(folder / ".new", folder / "m.diabolo")
+                end = time.monotonic() + 30
+                while client.get("/v2/models/m").json()["versions"] == before:
+                    assert time.monotonic() < end
+                versions.add(client.get("/v2/models/m").json()["versions"][0])
+            # A file that is no model is refused, and the version before it goes on; a new name is a new model.
+            (folder / ".new").write_bytes(b"no model")
+            os.replace(folder / ".new", folder / "m.diabolo")
+            shutil.copy(shop / "vae.diabolo", folder / ".new")
+            os.replace(folder / ".new", folder / "second.diabolo")
+            while client.get("/v2/models/second/ready").status_code != 200:
+                assert time.monotonic() < end + 30
+                time.sleep(0.05)
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+        assert set(statuses) == {200}
+        assert told == scores
+        assert len(versions) == 2
+        assert 'diabolo_model_loads_total{model="m",result="refused"} 1.0' in client.get("/metrics").text
+        assert client.post("/score", json=row).json()["allowed"] == ["m", "second"]
+
+
+@contextlib.contextmanager
+def process(path, log, *words):
+    """`diabolo serve` in a process of its own: (process, client)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "diabolo", "serve", str(path), "--port", str(port), *words]
+    with open(log, "ab") as file:
+        child = subprocess.Popen(command, stdout=file, stderr=file)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            for _ in range(1200):
+                with contextlib.suppress(httpx.TransportError):
+                    if client.get("/v2/health/ready").status_code == 200:
+                        break
+                assert child.poll() is None, log.read_text()
+                time.sleep(0.05)
+            yield child, client
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_killed_under_load_and_ended_in_peace(shop, expected, tmp_path):
+    """After SIGKILL no answer was wrong, and a restart answers alike; SIGTERM lets what has begun end."""
+    right, log = expected["score"].to_pylist(), tmp_path / "log"
+    given, wrong, answered = exact(20), [], []
+    with process(shop / "vae.diabolo", log) as (child, client):
+
+        def ask(i):
+            with contextlib.suppress(httpx.TransportError), httpx.Client(base_url=client.base_url) as own:
+                while True:
+                    told = own.post("/score", json=given[i]).json()
+                    answered.append(i)
+                    if told["score"] != right[i]:
+                        wrong.append(told)
+
+        threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        while len(answered) < 40:
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+    with process(shop / "vae.diabolo", log) as (child, client):
+        assert [t["score"] for t in client.post("/score", json=given).json()] == right[:20]
+        client.post("/score", json={**given[0], "pt": 314159.25, "eta": "secretword"})
+        client.post("/score", json={**given[0], "pt": 1e300})
+        client.post("/score", content=b"pt,eta\nsecretword,314159.25\n", headers={"content-type": CSV})
+        found = []
+        slow = threading.Thread(target=lambda: found.append(client.post("/explain", json=exact(100))))
+        slow.start()
+        time.sleep(0.3)
+        child.send_signal(signal.SIGTERM)
+        slow.join()
+        assert found[0].status_code == 200
+        assert len(found[0].json()) == 100
+        assert child.wait(30) == 0
+    text = log.read_text()
+    assert "stopped" in text
+    assert "secretword" not in text
+    assert "314159" not in text
+
+
+# ── the page in a browser ─────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def opened(client, **more):
+    with Page(os.devnull, **more) as page:
+        page.call("Page.navigate", url=str(client.base_url))
+        page.until("document.getElementById('main') !== null && document.readyState === 'complete'")
+        yield page
+
+
+WHY = "(document.querySelector('#verdict .why') || {textContent: ''}).textContent.length > 5"
+
+
+def test_the_page(client, shop):
+    with opened(client) as page:
+        page.until(WHY)
+        assert page.run("document.querySelector('#verdict strong').textContent") == "Normal"
+        seen = client.get("/health/drift").json()["n_rows"]
+        # By the keyboard: a cell is changed, and the score follows.
+        page.run("(e => { e.focus(); e.select(); })(document.getElementById('cell-pt'))")
+        page.call("Input.insertText", text="95")
+        page.until("document.querySelector('#verdict strong').textContent === 'Anomaly'")
+        page.until("document.querySelector('[data-column=pt]').classList.contains('changed')")
+        assert "expected" in page.run("document.querySelector('[data-column=pt] .hint').textContent")
+        assert '"pt": 95' in page.run("document.getElementById('curl').textContent")
+        # Rows that are tried do not count for drift.
+        assert client.get("/health/drift").json()["n_rows"] == seen
+        # A file becomes a report.
+        text = json.dumps((shop / "data.csv").read_text())
+        page.run(
+            "(() => { const d = new DataTransfer(); d.items.add(new File([" + text + "], 'rows.csv'));"
+            "const c = document.getElementById('chosen'); c.files = d.files; c.dispatchEvent(new Event('change')); })()"
+        )
+        page.until("!document.getElementById('report').hidden")
+        report = client.get(page.run("document.querySelector('#file-said a').getAttribute('href')"))
+        assert report.text.startswith("<!doctype html>")
+        assert report.headers["content-security-policy"].startswith("sandbox")
+        page.run("document.getElementById('look').click()")
+        page.until("document.getElementById('drift-said').textContent.length > 5")
+        before = page.run("getComputedStyle(document.body).backgroundColor")
+        page.run("document.getElementById('theme').click()")
+        assert page.run("getComputedStyle(document.body).backgroundColor") != before
+        assert page.console == []
+        own = str(client.base_url)
+        assert [u for u in page.requests if not u.startswith((own, "data:", "file:", "about:"))] == []
+    policy = client.get("/").headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+
+
+def test_the_page_on_a_phone_with_a_token(shop):
+    with (
+        serving(shop / "vae.diabolo", token="b" * 32) as client,
+        opened(client, width=390, height=844, dark=True) as page,
+    ):
+        page.until("!document.getElementById('token').hidden")
+        page.run("document.getElementById('word').focus()")
+        page.call("Input.insertText", text="b" * 32)
+        page.run("document.querySelector('#token button').click()")
+        page.until(WHY)
+        assert page.run("document.documentElement.scrollWidth") <= 390
+        assert page.run("getComputedStyle(document.documentElement).colorScheme") == "dark"

@@ -137,12 +137,13 @@ class Endpoint:
 
     async def score(self, ask: Ask) -> Answer:
         served, kind, most = self._named(ask), ask.kind, self._settings.max_rows
+        watched = ask.query.get("drift") != "no"
         if kind in KINDS:
             table = await self._slowly(table_of, await ask.body(), kind, served.backend.columns, most)
-            return written(await served.batcher.table(table), kind)
+            return written(await served.batcher.table(table, watched), kind)
         _check_json(kind)
         cells, rows, alone = rows_of(await ask.body(), served.backend.columns, most)
-        return rows_answer(await served.batcher.lists(cells, rows), alone)
+        return rows_answer(await served.batcher.lists(cells, rows, watched), alone)
 
     async def explain(self, ask: Ask) -> Answer:
         served, most = self._named(ask), self._settings.neighbors

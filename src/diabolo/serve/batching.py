@@ -36,10 +36,13 @@ class Waiting:
 
     given: Lists | pa.Table
     rows: int
+    watched: bool  #: whether they count for drift
     future: asyncio.Future[Any]
 
     def joins(self, other: Waiting) -> bool:
         """Whether both can be one table."""
+        if self.watched != other.watched:
+            return False
         if isinstance(self.given, pa.Table):
             return isinstance(other.given, pa.Table) and other.given.schema == self.given.schema
         return not isinstance(other.given, pa.Table)
@@ -52,7 +55,7 @@ class Batcher:
         backend: scores.
         thread: of one worker, where long batches run.
         most_waiting: requests that may wait; more are refused.
-        tell: is called with each table that was scored, and its result.
+        tell: is called with each table that was scored, its result, and whether it counts for drift.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Batcher:
         backend: Backend,
         thread: ThreadPoolExecutor,
         most_waiting: int,
-        tell: Callable[[pa.Table, pa.Table], None],
+        tell: Callable[[pa.Table, pa.Table, bool], None],
     ) -> None:
         self._backend, self._thread, self._most, self._tell = backend, thread, most_waiting, tell
         self._waiting: deque[Waiting] = deque()
@@ -68,8 +71,13 @@ class Batcher:
         self._task: asyncio.Task[None] | None = None
         self._seconds = _seconds_of_one(backend)
 
-    async def lists(self, cells: Lists, rows: int) -> Lists:
+    async def lists(self, cells: Lists, rows: int, watched: bool = True) -> Lists:
         """What is said of rows whose cells come as lists by column.
+
+        Args:
+            cells: of each column of the model.
+            rows: how many there are.
+            watched: whether they count for drift.
 
         Raises:
             Fault: too many requests wait, or a cell cannot be read.
@@ -77,12 +85,12 @@ class Batcher:
         if not rows:
             return {name: [] for name in self._backend.score(self._backend.columns.arrow.empty_table()).column_names}
         if rows > MOST:
-            told: Lists = (await self.table(self._backend.columns.table(cells))).to_pydict()
+            told: Lists = (await self.table(self._backend.columns.table(cells), watched)).to_pydict()
             return told
-        found: Lists = await self._wait(cells, rows)
+        found: Lists = await self._wait(cells, rows, watched)
         return found
 
-    async def table(self, table: pa.Table) -> pa.Table:
+    async def table(self, table: pa.Table, watched: bool = True) -> pa.Table:
         """The scores of a table's rows.
 
         Raises:
@@ -92,13 +100,13 @@ class Batcher:
         if not table.num_rows:
             return self._backend.score(table)
         parts = [table.slice(at, MOST) for at in range(0, table.num_rows, MOST)]
-        return pa.concat_tables([await self._wait(part, part.num_rows) for part in parts])
+        return pa.concat_tables([await self._wait(part, part.num_rows, watched) for part in parts])
 
-    def _wait(self, given: Lists | pa.Table, rows: int) -> asyncio.Future[Any]:
+    def _wait(self, given: Lists | pa.Table, rows: int, watched: bool) -> asyncio.Future[Any]:
         if len(self._waiting) >= self._most:
             raise Fault(f"{self._most:,} requests are waiting; try again in a second", 429, allowed=self._most)
         loop = asyncio.get_running_loop()
-        waiting = Waiting(given, rows, loop.create_future())
+        waiting = Waiting(given, rows, watched, loop.create_future())
         self._waiting.append(waiting)
         if not self._running:
             self._running = True
@@ -145,7 +153,7 @@ class Batcher:
     def _answer(self, batch: list[Waiting], found: list[Scored]) -> None:
         for scored in found:
             if scored.table is not None:
-                self._tell(scored.table, scored.result)
+                self._tell(scored.table, scored.result, batch[0].watched)
         for waiting, answer in zip(batch, chain.from_iterable(s.answers for s in found), strict=True):
             if waiting.future.cancelled():
                 continue

@@ -136,8 +136,10 @@ class Models:
         backend = open_backend(path, s.choice)
         drift = Drift(s.window, s.level)
 
-        def tell(table: pa.Table, result: pa.Table) -> None:
+        def tell(table: pa.Table, result: pa.Table, watched: bool) -> None:
             self._metrics.scored(name, result)
+            if not watched:
+                return
             with contextlib.suppress(pa.ArrowException):  # a type that no JSON has: scored, and not counted
                 drift.window.add(backend.columns.uniform(table))
 

@@ -34,9 +34,10 @@ def openapi(models: Sequence[Served], settings: Settings, explained: int) -> dic
     table, few = _rows(row, settings.max_rows), _rows(row, explained)
     table |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS}
     neighbors = _query("neighbors", f"Normal training rows to show, up to {settings.neighbors}.", kind="integer")
+    drift = _query("drift", "no: these rows do not count for drift.")
     binary = {JSON: {"schema": {"type": "object"}}, "application/octet-stream": {}}
     paths: dict[str, Any] = {
-        "/score": {"post": _call("Score rows; the answer has the type of the request.", table, which)},
+        "/score": {"post": _call("Score rows; the answer has the type of the request.", table, [*which, drift])},
         "/explain": {"post": _call("Which columns make each row what it is.", few, [*which, neighbors])},
         "/health/drift": {"get": _call("Whether the rows of late look like the calibration rows.", None, which)},
         "/models": {"get": _call("What each model is.")},
