@@ -19,7 +19,7 @@ import pytest
 from fuzz_dbl import framed
 from program import done, left_behind, one_line, program, refused, run, table
 
-from diabolo import AnomalyDetector, Autoencoder
+from diabolo import AnomalyDetector, Autoencoder, LatentClusterer
 from diabolo.artifact import Section, read_content, write_sections
 from diabolo.compress import stream
 from diabolo.compress.bytesio import BytesWriter
@@ -485,3 +485,20 @@ def test_words_that_share_their_letters_are_read_some_at_a_time(tmp_path):
         rows += batch.num_rows
         assert pa.total_allocated_bytes() - before < 1 << 28
     assert rows == 1_000
+
+
+def test_a_group_of_clusters_beyond_all_others_is_refused_at_once(tmp_path):
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    X[100:] += 5
+    found = LatentClusterer(Autoencoder(latent_dim=2, hidden=(4,), epochs=1), n_clusters=2, n_resamples=1).fit(X)
+    found.save(tmp_path / "c.diabolo")
+
+    def far(sections):
+        group = sections["clusters"].tensors["group"].copy()
+        group[0] = 1 << 62  # as many numbers would be 37 exabytes
+        sections["clusters"].tensors["group"] = group
+
+    assert LatentClusterer.load(tmp_path / "c.diabolo").predict(X).max() == 1
+    rewritten(tmp_path / "c.diabolo", tmp_path / "x.diabolo", far)
+    with pytest.raises(ModelFileError, match="groups have no component"):
+        LatentClusterer.load(tmp_path / "x.diabolo")

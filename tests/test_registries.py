@@ -861,3 +861,22 @@ def test_score_rises_far_away(name, fitted, mixed):
 def test_unknown_score_is_named(fitted, mixed):
     with pytest.raises(ConfigError, match="did you mean 'neg_elbo'"):
         score_of(fitted["gaussian"], mixed, "neg_ello")
+
+
+@pytest.mark.parametrize(
+    ("registry", "said", "meant"),
+    [
+        (likelihoods, "mse", "gaussian"),
+        (likelihoods, "MAE", "laplace"),
+        (likelihoods, "bce", "bernoulli"),
+        (likelihoods, "cross_entropy", "categorical"),
+        (regularizers, "l1", "lp"),
+        (regularizers, "l2", "lp"),
+        (regularizers, "kld", "kl"),
+    ],
+)
+def test_names_that_people_have_are_answered_with_the_one_here(registry, said, meant):
+    with pytest.raises(ConfigError, match=f"what it is called here is '{meant}'"):
+        registry.create(said)
+    assert meant in registry.names()
+    assert not set(registry.called) & set(registry.names())

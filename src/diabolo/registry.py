@@ -103,10 +103,11 @@ class Registry(Generic[AnyPart]):
     Args:
         concept: its name in messages.
         folder: the package whose modules register the parts; they are imported when the first question comes.
+        called: other names that people have for a part, in small letters, and what to write instead.
     """
 
-    def __init__(self, concept: str, folder: str | None = None) -> None:
-        self.concept, self.folder = concept, folder
+    def __init__(self, concept: str, folder: str | None = None, called: Mapping[str, str] | None = None) -> None:
+        self.concept, self.folder, self.called = concept, folder, called or {}
         self._entries: dict[str, type[Any]] = {}
         self._complete = folder is None
 
@@ -144,7 +145,9 @@ class Registry(Generic[AnyPart]):
 
     def get(self, name: str) -> type[AnyPart]:
         if name not in self._found():
-            raise ConfigError(f"unknown {self.concept} {name!r}: {nearest(name, self._entries)}")
+            said = self.called.get(name.lower())
+            other = f"what it is called here is {said}" if said else nearest(name, self._entries)
+            raise ConfigError(f"unknown {self.concept} {name!r}: {other}")
         return self._entries[name]
 
     def create(self, spec: Spec) -> AnyPart:

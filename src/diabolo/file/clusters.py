@@ -168,7 +168,8 @@ def _partition(path: str | Path, card: ClustersCard, dims: int, tensors: dict[st
     if (
         not (weights > 0).all()
         or abs(weights.sum() - 1) > 1e-6
-        or not np.array_equal(np.unique(group), np.arange(group.max() + 1))
+        or group.min() < 0
+        or group.max() != len(np.unique(group)) - 1
     ):
         raise refuse("weights are not shares that add up to 1, or groups have no component")
     return Components(weights, means, covariances, group)

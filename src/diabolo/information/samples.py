@@ -42,8 +42,8 @@ def sample_kl(x: ArrayLike, y: ArrayLike, neighbors: int = 3, *, base: float | N
     """D_KL(p ‖ q) of x drawn from p and y drawn from q: (d/n) Σ_i log(s_i / r_i) + log(m / (n − 1)).
 
     r_i and s_i are the Euclidean distances of row i of x to its k-th neighbor in x and in y. The estimate can be
-    slightly negative; it is finite where the divergence is not, and far too low where that is much above log n. (Wang,
-    Kulkarni & Verdú 2009, doi 10.1109/TIT.2009.2016060.)
+    slightly negative. It is too low as soon as p reaches where q has few draws, also far below log n, and finite where
+    the divergence is not. (Wang, Kulkarni & Verdú 2009, doi 10.1109/TIT.2009.2016060.)
 
     Args:
         x: [n] or [n, d], continuous and finite.

@@ -45,7 +45,7 @@ class NegativeLogLikelihood(ByColumn):
 
 @scores.register("neg_elbo")
 class NegativeElbo(Score):
-    """E_q[−log p(x|z)] + KL(q(z|x) ‖ π), nats: an upper bound of −log p(x), by 16 fixed nodes of covariance 1."""
+    """E_q[−log p(x|z)] + KL(q(z|x) ‖ π), nats: an upper bound of −log p(x), estimated by 16 fixed nodes."""
 
     needs = frozenset({"stochastic"})
     costly = True

@@ -175,7 +175,15 @@ class Likelihood(Entry, abc.ABC):
         return upto, upto
 
 
-likelihoods: Registry[Likelihood] = Registry("likelihood", __package__)
+#: Losses by which people know these distributions: −log p is the loss up to its scale and a constant.
+LOSSES = {
+    **dict.fromkeys(("mse", "l2", "squared_error", "normal"), "'gaussian'"),
+    **dict.fromkeys(("mae", "l1", "absolute_error"), "'laplace'"),
+    **dict.fromkeys(("bce", "binary_crossentropy", "binary_cross_entropy"), "'bernoulli'"),
+    **dict.fromkeys(("ce", "cross_entropy", "crossentropy", "softmax"), "'categorical'"),
+}
+
+likelihoods: Registry[Likelihood] = Registry("likelihood", __package__, LOSSES)
 
 
 def default_likelihood(kind: str, stochastic: bool) -> str | dict[str, Any]:

@@ -63,7 +63,16 @@ class Regularizer(Entry, abc.ABC):
         """Ω [*lead, B], or None where it is zero."""
 
 
-regularizers: Registry[Regularizer] = Registry("regularizer", __package__)
+#: Names that people have for these penalties.
+PENALTIES = {
+    "l1": "'lp'",
+    "l2": "'lp' with p = 2",
+    **dict.fromkeys(("kld", "kl_divergence", "vae"), "'kl'"),
+    **dict.fromkeys(("wae", "mmd_loss"), "'mmd'"),
+    "cae": "'contractive'",
+}
+
+regularizers: Registry[Regularizer] = Registry("regularizer", __package__, PENALTIES)
 
 
 def normalised(z: Tensor, context: Context) -> Tensor:
