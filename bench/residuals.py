@@ -19,7 +19,7 @@ import tables
 import torch
 
 from diabolo import AnomalyDetector, MaskedAutoencoder
-from diabolo.data.encoding import SCALED, Encoded
+from diabolo.data.encoding import SCALED, Encoded, Encoding
 from diabolo.data.matching import matched
 from diabolo.data.table import as_table
 from diabolo.detect import places as learnt
@@ -51,8 +51,16 @@ def places_of(model: Model) -> type[learnt.Places]:
     """Places whose view r is of a model's residuals."""
 
     class Places(learnt.Places):
-        def _left(self, rows: Encoded, inputs: torch.Tensor) -> torch.Tensor | None:
-            return residuals(model, rows) if self._scaled else None
+        def __init__(self, encoding: Encoding, stored: Encoded) -> None:
+            self._seen = stored
+            super().__init__(encoding, stored)
+
+        def __call__(self, rows: Encoded) -> tuple[torch.Tensor, torch.Tensor]:
+            self._seen = rows
+            return super().__call__(rows)
+
+        def _left(self, inputs: torch.Tensor) -> torch.Tensor | None:
+            return residuals(model, self._seen) if self._scaled else None
 
     return Places
 

@@ -134,7 +134,7 @@ def main() -> None:
         print(common.machine_line())
         print(f"\n{len(stored):,} stored rows; one call, milliseconds of processor time: least (median)")
         truth, found = exact(rows[:4096], stored), {}
-        for count, calls in ((1, 400), (64, 60), (4_096, 4)):
+        for count, calls in ((1, 300), (64, 40), (2_048, 2)):
             times: dict[str, list[float]] = {name: [] for name in every}
             for i in range(calls // 20 or 2 if options.quick else calls):
                 at = i * count % (len(rows) - count + 1)

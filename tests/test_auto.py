@@ -14,16 +14,13 @@ from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Column, Schema
 from diabolo.detect.calibrating import recalibrated
-from diabolo.detect.choice import controls
 from diabolo.detect.places import DIFFER, TILE, LinearResiduals, NormalScores, soft_clip
-from diabolo.detect.reference import Reference
 from diabolo.detect.scores.auto import views_of
 from diabolo.detect.scoring import score_table
 from diabolo.detect.views import NEAR, SHORTLIST, WEIGHTS, Views
 from diabolo.errors import CalibrationError
 from diabolo.file.detector import calibrated_of, detector_section
 from diabolo.metrics import auroc
-from diabolo.model.autoencoder import Model
 
 
 def plain(columns: int) -> Encoding:
@@ -181,27 +178,6 @@ def test_linear_residuals_are_those_of_least_squares() -> None:
     z = rng.normal(size=(300, 4)) @ rng.normal(size=(4, 4))
     found = LinearResiduals(torch.from_numpy(z), 4)(torch.from_numpy(z[:9]).float())
     np.testing.assert_allclose(found.numpy(), residuals(z, z[:9]), atol=1e-4)
-
-
-def test_a_models_own_residuals_take_the_place_of_the_linear_ones() -> None:
-    rng = np.random.default_rng(5)
-    stored, new = rng.normal(size=(200, 2)), rng.normal(size=(5, 2))
-    linear = measured(Views(plain(2), stored), new)
-    own = measured(Views(plain(2), stored, lambda rows: rows.x[:, :1] * 3), new)
-    np.testing.assert_array_equal(own[[0, 1, 3]], linear[[0, 1, 3]])
-    assert (own[2] != linear[2]).all()
-
-
-def test_the_control_is_the_default_without_the_network(normal, detector, monkeypatch) -> None:
-    reference, values = detector.calibrated_.reference, normal[:40]
-    assert controls(reference, "auto") == []
-    plain_scores = score_table(reference, values, ["auto"])["auto"]
-    monkeypatch.setattr(Model, "residuals", lambda self, rows: rows.x[:, :2] ** 3, raising=False)
-    other = Reference(reference.model, reference.stored)
-    assert controls(other, "auto") == ["auto_plain"]
-    both = score_table(other, values, ["auto", "auto_plain"])
-    np.testing.assert_array_equal(both["auto_plain"], plain_scores)
-    assert (both["auto"] != plain_scores).all()
 
 
 @pytest.mark.parametrize("kind", ["off the arc", "far away", "in a gap", "scattered"])

@@ -14,7 +14,7 @@ from diabolo.data.hashing import hash_rows
 from diabolo.data.reading import as_fitted, ordered_chunks
 from diabolo.data.schema import Schema
 from diabolo.detect.calibrated import Calibrated
-from diabolo.detect.choice import automatic_score, controls, routine
+from diabolo.detect.choice import automatic_score, routine
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
 from diabolo.errors import DataError, nearest
@@ -99,7 +99,7 @@ def compare(file: ModelFile, data: Data, label: str, normal: Sequence[str] | Non
     detector = file.detector if "detector" in file else None
     reference = Reference(ae.model) if detector is None else detector.reference
     default = automatic_score(reference) if detector is None else detector.score_name
-    score_names = routine(reference, default, *controls(reference, default))
+    score_names = routine(reference, default)
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
     classes, seen, values_seen = list[np.ndarray](), [], set[str]()
     known, where = ae.row_hashes, f"{data}: label {label!r}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from diabolo.detect.reference import Reference, residuals_of
+from diabolo.detect.reference import Reference
 from diabolo.detect.scores import Score, scores
 from diabolo.errors import ConfigError, nearest
 from diabolo.model.autoencoder import Model
 
-__all__ = ["applicable", "automatic_score", "check_score", "controls", "density", "routine", "score_of"]
+__all__ = ["applicable", "automatic_score", "check_score", "density", "routine", "score_of"]
 
 #: Unmet needs of a score, in words.
 LACKING = {
@@ -44,11 +44,6 @@ def routine(reference: Reference, *asked: str) -> list[str]:
     always = (density(reference.model), *asked)
     plain = [n for n in applicable(reference) if not scores.get(n).costly or n in always]
     return [*plain, *(n for n in asked if ":" in n)]
-
-
-def controls(reference: Reference, name: str) -> list[str]:
-    """The score that shows what the network adds to another: the same without it, where there is such a one."""
-    return ["auto_plain"] if name == "auto" and residuals_of(reference.model) is not None else []
 
 
 def automatic_score(reference: Reference) -> str:

@@ -2,7 +2,7 @@
 
     x    (cell − mean) / spread of the stored rows; beyond eight spreads by its logarithm
     n    Φ⁻¹(F(x)) with F from the ranks of the stored rows; linear beyond the lowest and the highest of them
-    r    Φ⁻¹(F(e)) of the residual e of a column given the others: the model's if it gives any, else `LinearResiduals`
+    r    Φ⁻¹(F(e)) of the residual e of a column given the others by least squares, `LinearResiduals`
 
 A normal score does not depend on a column's unit nor on its tails, and plain units keep what ranks lose. Truth values,
 filled slots, gaps and levels have no order: a difference counts `DIFFER`, once per column, as much as two random values
@@ -12,7 +12,6 @@ of a normal column differ on average. So no rare level outweighs the numbers bes
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -114,17 +113,13 @@ class Places:
     Args:
         encoding: the main model's.
         stored: rows that it has encoded.
-        residuals: a model's own residuals of encoded rows [B, ·]; None for the linear ones.
 
     Attributes:
         parts: coordinates of the view x alone, of x and n, of n alone, and of r.
         axes: coordinates that `shortlist` gives.
     """
 
-    def __init__(
-        self, encoding: Encoding, stored: Encoded, residuals: Callable[[Encoded], Tensor] | None = None
-    ) -> None:
-        self._residuals = residuals
+    def __init__(self, encoding: Encoding, stored: Encoded) -> None:
         blocks = [(b, range(b.start, b.stop)) for b in encoding.blocks]
         scaled = [i for b, at in blocks if b.kind in SCALED for i in at]
         angles = [i for b, at in blocks if b.kind == "angle" for i in at]
@@ -151,10 +146,10 @@ class Places:
         known = None if there is None else there[:, s]
         self._normal = NormalScores(x[:, s], known)
         inputs = self._inputs(stored, x)
-        self._linear = None
-        if self._residuals is None and self._scaled and 1 < inputs.shape[1] <= MOST_INPUTS:
+        self._linear: LinearResiduals | None = None
+        if self._scaled and 1 < inputs.shape[1] <= MOST_INPUTS:
             self._linear = LinearResiduals(inputs, self._scaled)
-        left = self._left(stored, inputs)  # the last tile may be short
+        left = self._left(inputs)  # the last tile may be short
         self._of_left = NormalScores(left) if left is not None else None
         d, a, f = self._scaled, x.shape[1] - self._scaled, len(self._facts)
         r = 0 if left is None else left.shape[1]
@@ -173,7 +168,7 @@ class Places:
         if there is not None:
             scores = torch.where(there[:, : self._scaled], scores, 0.0)
         parts = [x, facts, scores]
-        left = self._left(rows, self._inputs(rows, x))
+        left = self._left(self._inputs(rows, x))
         if left is not None and self._of_left is not None:
             parts.append(self._of_left(left))
         return torch.cat(parts, dim=-1), self.levels(rows)
@@ -205,15 +200,13 @@ class Places:
         """What residuals are taken from: measured cells, facts, and levels where they are few."""
         return torch.cat([x, rows.x[:, self._facts], *(rows.x[:, a:b] for a, b in self._few)], dim=-1)
 
-    def _left(self, rows: Encoded, inputs: Tensor) -> Tensor | None:
-        of = self._residuals
-        if of is None and self._linear is None:
+    def _left(self, inputs: Tensor) -> Tensor | None:
+        if self._linear is None:
             return None
         # Products of one shape: a row has the same residuals whatever the rows beside it.
         parts = []
         for start in range(0, len(inputs), TILE):
-            part = slice(start, start + TILE)
-            parts.append(of(rows.rows(part)) if of is not None else self._linear(inputs[part]))  # type: ignore[misc]
+            parts.append(self._linear(inputs[start : start + TILE]))
         return torch.cat(parts)
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from diabolo.data.encoding import Encoded
 from diabolo.data.hashing import hash_rows
 from diabolo.detect.views import FEWEST_ROWS
 from diabolo.model.autoencoder import Model
 
-__all__ = ["Reference", "Stored", "residuals_of"]
+__all__ = ["Reference", "Stored"]
 
 #: Bits by which most new rows are told from stored ones: with 20,000 of these, one new row in fifty is looked up.
 SIEVE = 20
@@ -73,12 +70,6 @@ class Stored:
             at = np.searchsorted(self._sorted, hashes).clip(max=len(self) - 1)
             out[maybe] = np.where(self._sorted[at] == hashes, self._order[at], -1)
         return out
-
-
-def residuals_of(model: Model) -> Callable[[Encoded], Tensor] | None:
-    """What a model leaves of each column given the others, [B, ·] of encoded rows in normal units; None if it can't."""
-    found: Callable[[Encoded], Tensor] | None = getattr(model, "residuals", None)
-    return found
 
 
 @dataclasses.dataclass

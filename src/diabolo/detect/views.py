@@ -13,8 +13,6 @@ score is the same bit for bit alone and in a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -53,18 +51,15 @@ class Views:
         encoding: the main model's.
         values: [n, C] stored rows in the schema's order, at least `FEWEST_ROWS`. Of more than 10,000, or than a million
             coordinates allow, evenly spaced ones are searched.
-        residuals: a model's own residuals of encoded rows, in place of the linear ones of the view r.
 
     Attributes:
         unit: [4] the median of each view over stored rows, each without itself.
         novelty: facts that no stored row shows.
     """
 
-    def __init__(
-        self, encoding: Encoding, values: np.ndarray, residuals: Callable[[Encoded], Tensor] | None = None
-    ) -> None:
+    def __init__(self, encoding: Encoding, values: np.ndarray) -> None:
         rows = encoding.encode(torch.from_numpy(np.ascontiguousarray(values)))
-        self._places = Places(encoding, rows, residuals)
+        self._places = Places(encoding, rows)
         n = len(values)
         most = max(LEAST_ROWS, min(MOST_ROWS, MOST_CELLS // max(1, self._places.axes)))
         searched = _evenly(n, most)

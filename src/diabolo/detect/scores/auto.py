@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded
 from diabolo.detect.pictures import Pictures
 from diabolo.detect.places import TILE
-from diabolo.detect.reference import Reference, residuals_of
+from diabolo.detect.reference import Reference
 from diabolo.detect.scores.base import Score, scores
 from diabolo.detect.views import FEWEST_ROWS, Views
 from diabolo.threads import threads_for
@@ -17,20 +15,18 @@ from diabolo.threads import threads_for
 __all__ = ["views_of"]
 
 
-def views_of(reference: Reference, network: bool = True) -> Views | Pictures:
-    """The views of a reference's stored rows, worked out once; on request without the network's residuals."""
-    residuals = residuals_of(reference.model)
-    key = "views" if network or residuals is None else "views without the network"
-    if key not in reference.derived:
+def views_of(reference: Reference) -> Views | Pictures:
+    """The views of a reference's stored rows, worked out once."""
+    if "views" not in reference.derived:
         if reference.stored is None or len(reference.stored) < FEWEST_ROWS:
             raise ValueError(f"views need at least {FEWEST_ROWS} stored rows")
         encoding, values = reference.model.encoding, reference.stored.values
         # Images with missing pixels have inputs beside their pixels, and are compared as tables are.
         if encoding.shape is not None:
-            reference.derived[key] = Pictures(encoding, values)
+            reference.derived["views"] = Pictures(encoding, values)
         else:
-            reference.derived[key] = Views(encoding, values, residuals if network else None)
-    return reference.derived[key]  # type: ignore[no-any-return]
+            reference.derived["views"] = Views(encoding, values)
+    return reference.derived["views"]  # type: ignore[no-any-return]
 
 
 @scores.register("auto")
@@ -45,8 +41,6 @@ class Combined(Score):
 
     needs = frozenset({"stored", "tail"})
     judged_by = "the stored rows alone; the main autoencoder is not read"
-    #: Whether the model's own residuals take part.
-    network: ClassVar[bool] = True
 
     def tile(self, reference: Reference) -> int | None:
         return TILE if reference.model.encoding.shape is None else None
@@ -54,16 +48,5 @@ class Combined(Score):
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
         # On one thread: where threads part the work depends on their number, and last bits may depend on that.
         with threads_for(0):
-            found = views_of(reference, self.network)(rows, rows.own)
+            found = views_of(reference)(rows, rows.own)
         return found.expand(*reference.model.lead, -1)
-
-
-@scores.register("auto_plain")
-class Plain(Combined):
-    """`auto` without the network, by linear residuals: the control that shows what a model's own residuals add.
-
-    Of a model that gives none it is `auto` itself.
-    """
-
-    costly = True
-    network = False
