@@ -50,7 +50,7 @@ app = FastAPI()
 def score(row: Row):
     x = np.array([[getattr(row, n) for n in names]])
     found = float(detector.decision_function(x)[0])
-    return {{"score": found, "is_anomaly": found > detector.threshold_}}
+    return {{"score": found, "is_anomaly": bool(found > detector.threshold_)}}
 
 
 import uvicorn
@@ -78,13 +78,13 @@ def server(command, port):
     """A server on the first core: its process id."""
     child = subprocess.Popen(["taskset", "-c", "0", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(600):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=5)
-                break
+        answered = False
+        while not answered:
             if child.poll() is not None:
                 sys.exit(f"the server ended: {' '.join(command[:4])}")
             time.sleep(0.1)
+            with contextlib.suppress(OSError):
+                answered = urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=60).status == 200
         yield child.pid
     finally:
         child.kill()
@@ -95,6 +95,14 @@ def cpu(pid):
     """Processor seconds of a process so far."""
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / TICKS
+
+
+def check(port, body):
+    """Refuse a server that does not answer a row with a score."""
+    headers = {"Content-Type": "application/json"}
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/score", body.encode(), headers)
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        assert json.loads(answer.read())["is_anomaly"] in (True, False)
 
 
 def memory(pid):
@@ -110,8 +118,10 @@ def wrk(port, pid, body, seconds, connections=CONNECTIONS, pause=0.0):
         begun = cpu(pid)
         address = f"http://127.0.0.1:{port}/score"
         words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script.name, address]
-        text = subprocess.run(["taskset", "-c", "1", *words], capture_output=True, text=True).stdout
+        text = subprocess.run(["taskset", "-c", "1", *words], stdout=-1, stderr=-2, text=True).stdout
         spent = cpu(pid) - begun
+    if "requests in" not in text:
+        sys.exit(f"wrk: {text}")
     count = int(re.search(r"(\d+) requests in", text)[1])
     lost = sum(map(int, re.findall(r"(?:Non-2xx or 3xx responses|connect|read|write|timeout):? (\d+)", text)))
     told = {"rate": float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]), "per_cpu": count / max(spent, 1e-9)}
@@ -191,6 +201,7 @@ def mutated(port, frame, n, seed=0):
 def main():
     parser = common.parser(__doc__, pairs=3)
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement (default: 5)")
+    parser.add_argument("--port", type=int, default=8471, help="first of three ports (default: 8471)")
     parser.add_argument("--soak", type=int, default=300, help="seconds of the soak; 0 for none (default: 300)")
     parser.add_argument("--bodies", type=int, default=0, help="mutated bodies, in place of the measurements")
     options = parser.parse_args()
@@ -199,24 +210,27 @@ def main():
     told = {"rounds": []}
     with tempfile.TemporaryDirectory() as folder:
         AnomalyDetector(VariationalAutoencoder(epochs=10)).fit(frame).save(f"{folder}/m.diabolo")
-        ours = [sys.executable, "-m", "diabolo", "serve", f"{folder}/m.diabolo", "--port", "8471"]
+        ours = [sys.executable, "-m", "diabolo", "serve", f"{folder}/m.diabolo", "--port", str(options.port)]
         if options.bodies:
-            with server(ours, 8471):
-                told["statuses"] = mutated(8471, frame, options.bodies)
+            with server(ours, options.port):
+                told["statuses"] = mutated(options.port, frame, options.bodies)
             sys.exit(any(status >= 500 for status in told["statuses"]))
         (Path(folder) / "rival.py").write_text(RIVAL.format(columns=COLUMNS))
         files = pickled(folder, x)
-        commands = {"diabolo": (ours, 8471)}
+        commands = {"diabolo": (ours, options.port)}
         for k, (name, path) in enumerate(files.items()):
-            words = [sys.executable, f"{folder}/rival.py", str(path), str(8472 + k)]
-            commands[f"FastAPI, PyOD {name}"] = (words, 8472 + k)
+            words = [sys.executable, f"{folder}/rival.py", str(path), str(options.port + 1 + k)]
+            commands[f"FastAPI, PyOD {name}"] = (words, options.port + 1 + k)
         for _ in range(1 if options.quick else options.pairs):
             one = {}
             for name, (command, port) in commands.items():
                 with server(command, port) as pid:
+                    check(port, body)
                     wrk(port, pid, body, 1)
                     one[name] = wrk(port, pid, body, options.seconds)
                     said(name, one[name])
+                    one[f"{name}, alone"] = wrk(port, pid, body, options.seconds, 1)
+                    said(f"{name}, one caller", one[f"{name}, alone"])
                     # Half of what it can answer, from 8 connections.
                     half = one[name]["rate"] / 2
                     one[f"{name}, half"] = wrk(port, pid, body, options.seconds, 8, max(1.0, 8000 / half))
@@ -227,8 +241,8 @@ def main():
                 ratios = [r["diabolo"][unit] / r[name][unit] for r in told["rounds"]]
                 print(f"diabolo / {name}, {unit}: {np.median(ratios):.1f} [{min(ratios):.1f} to {max(ratios):.1f}]")
         if options.soak:
-            with server(ours, 8471) as pid:
-                told["soak"] = soak(8471, pid, body, options.soak)
+            with server(ours, options.port) as pid:
+                told["soak"] = soak(options.port, pid, body, options.soak)
     if options.json:
         Path(options.json).write_text(json.dumps(told, indent=1))
 

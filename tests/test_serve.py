@@ -31,7 +31,9 @@ pytest.importorskip("prometheus_client")
 
 from diabolo.errors import ConfigError  # noqa: E402
 from diabolo.file.model_file import ModelFile  # noqa: E402
-from diabolo.serve import app  # noqa: E402
+from diabolo.serve import apart, app  # noqa: E402
+from diabolo.serve.apart import Reader  # noqa: E402
+from diabolo.serve.columns import Columns  # noqa: E402
 from diabolo.serve.faults import Fault  # noqa: E402
 from diabolo.serve.settings import Settings, is_loopback, token_of  # noqa: E402
 from diabolo.serve.tensors import HEADER  # noqa: E402
@@ -448,6 +450,28 @@ def sound_bodies(shop):
         ("/score", text, {"content-type": CSV}),
         ("/score", stream.getvalue(), {"content-type": STREAM}),
     ]
+
+
+def test_a_body_that_ends_its_reader_is_the_bodys_fault(shop, monkeypatch):
+    """PyArrow aborts on some damaged Parquet; here a reader that dies stands for it, and the next body is read."""
+    columns, body = Columns(ModelFile(shop / "vae.diabolo").schema), (shop / "data.parquet").read_bytes()
+    reader = Reader()
+    try:
+        monkeypatch.setattr(apart, "table_of", dies)
+        with pytest.raises(Fault) as found:
+            reader.table(body, PARQUET, columns, 1000)
+        assert found.value.status == 400
+        monkeypatch.undo()
+        assert reader.table(body, PARQUET, columns, 1000).num_rows == 400
+        with pytest.raises(Fault) as found:
+            reader.table(body, PARQUET, columns, 10)
+        assert (found.value.status, found.value.said["allowed"]) == (413, 10)
+    finally:
+        reader.close()
+
+
+def dies(*_):
+    os.abort()
 
 
 def test_mutated_bodies_are_never_a_500(client, shop):

@@ -82,6 +82,8 @@ def run_demo(out: Path, epochs: int | None = None) -> None:
     screen.print("  diabolo fit DATA.parquet -o my.diabolo")
     screen.print("  diabolo score my.diabolo NEW.parquet -o scores.parquet --false-alarm-rate 0.01")
     screen.print("  diabolo evaluate my.diabolo LABELLED.parquet --label COLUMN")
+    screen.print("\nThis model as a page and an endpoint, on http://127.0.0.1:8000:")
+    screen.print(f"  diabolo serve {model}")
 
 
 def _read(name: str) -> Table:

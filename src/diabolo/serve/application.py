@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from diabolo.errors import DAMAGE, ConfigError, DiaboloError
+from diabolo.serve.apart import Reader
 from diabolo.serve.faults import Fault
 from diabolo.serve.guard import Guard
 from diabolo.serve.messages import Answer, Ask, Handler, json_answer
@@ -25,7 +26,7 @@ from diabolo.serve.openapi import openapi
 from diabolo.serve.page import FILES, about, page_file
 from diabolo.serve.reports import Reports
 from diabolo.serve.settings import Settings
-from diabolo.serve.tables import KINDS, rows_answer, rows_of, table_of, written
+from diabolo.serve.tables import KINDS, rows_answer, rows_of, written
 from diabolo.serve.tensors import HEADER, inference, metadata, rendered
 from diabolo.version import __version__
 
@@ -64,7 +65,7 @@ class Endpoint:
     def __init__(self, settings: Settings, reports: Path | None = None) -> None:
         self._settings, self._metrics = settings, Metrics()
         self._models = Models(settings, self._metrics)
-        self._reports = Reports(reports)
+        self._reports, self._reader = Reports(reports), Reader()
         self._slow = 0
         self._judging: dict[str, asyncio.Task[dict[str, Any]]] = {}
         routed = Starlette(
@@ -103,6 +104,7 @@ class Endpoint:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(None, self._models.close)
         self._reports.close()
+        self._reader.close()
 
     # ── the Open Inference Protocol ───────────────────────────────────────────────────────────────
 
@@ -139,7 +141,7 @@ class Endpoint:
         served, kind, most = self._named(ask), ask.kind, self._settings.max_rows
         watched = ask.query.get("drift") != "no"
         if kind in KINDS:
-            table = await self._slowly(table_of, await ask.body(), kind, served.backend.columns, most)
+            table = await self._slowly(self._reader.table, await ask.body(), kind, served.backend.columns, most)
             return written(await served.batcher.table(table, watched), kind)
         _check_json(kind)
         cells, rows, alone = rows_of(await ask.body(), served.backend.columns, most)
@@ -161,7 +163,8 @@ class Endpoint:
         suffix = KINDS.get(ask.kind)
         if suffix is None:
             raise Fault(f"a report is of a file: Content-Type is one of {', '.join(KINDS)}", 415, allowed=[*KINDS])
-        body = await ask.body()
+        body, columns = await ask.body(), served.backend.columns
+        await self._slowly(self._reader.table, body, ask.kind, columns, self._settings.max_rows)
         name = await self._slowly(self._reports.write, served.path, body, suffix, ask.query.get("name", ""))
         return json_answer({"report": f"/report/{name}"})
 
