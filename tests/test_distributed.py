@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -294,6 +297,16 @@ def test_health(many, gaps, here, within):
     assert "must name a folder" in refused(*words, gaps, "-o", "counts.json")
 
 
+def test_evaluate(many, here, within):
+    words = ("evaluate", many / "m.diabolo", many / "data", "--label", "truth")
+    whole = done(*words)
+    assert "AUROC" in whole
+    assert done(*words, "-o", "out") == whole
+    assert done(*words, "-o", "out", "--resume") == whole
+    assert "a truth column must not be a feature" in refused(*words[:-1], "pt", "-o", "other")
+    assert "must name a folder" in refused(*words, "-o", "scores.parquet")
+
+
 # ── processes, and kills ──────────────────────────────────────────────────────────────────────────
 
 DRIVER = "from diabolo.cli import main; main()"
@@ -313,7 +326,7 @@ def notes(out="out"):
     return len(list(Path(out).rglob("_diabolo/**/*.json")))
 
 
-def until(ready, seconds=120):
+def until(ready, seconds=240):
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not ready():
@@ -321,8 +334,17 @@ def until(ready, seconds=120):
         time.sleep(0.01)
 
 
-def test_a_worker_that_is_killed_after_its_first_piece(many, here, stem):
-    driver = stem.start(DRIVER, score(many, "out", "--engine", "local:3"))
+@pytest.fixture(params=["local", "dask"])
+def engine(request):
+    """Engines that the program starts itself."""
+    if request.param == "dask":
+        pytest.importorskip("distributed")
+    return request.param
+
+
+def test_a_worker_that_is_killed_after_its_first_piece(many, here, stem, engine):
+    workers = {"local": 3, "dask": 2}[engine]
+    driver = stem.start(DRIVER, score(many, "out", "--engine", f"{engine}:{workers}"))
     until(lambda: notes() > 0)
     victim = workers_of(driver.pid)[0]
     victim.kill()
@@ -330,18 +352,45 @@ def test_a_worker_that_is_killed_after_its_first_piece(many, here, stem):
     assert parts("out") == parts(many / "alone")
 
 
-def test_the_driver_is_killed_and_its_run_resumed(many, here, stem):
+def test_the_driver_is_killed_and_its_run_resumed(many, here, stem, engine):
     shutil.copytree(many / "data", "data")
     write(table(120_000, seed=9), "data/z.parquet")  # a second or two of work, so that the kill comes before its end
     words = ("score", many / "m.diabolo", "data", "-o", "out", "--keep", "truth", "--engine")
-    driver = stem.start(DRIVER, [*words, "local:1"])
+    driver = stem.start(DRIVER, [*words, f"{engine}:1"])
     until(lambda: notes() > 0)
     left = workers_of(driver.pid)
     os.kill(driver.pid, signal.SIGKILL)
     assert driver.wait() == -signal.SIGKILL
     until(lambda: not any(worker.is_running() for worker in left))  # no worker outlives its driver
     assert 0 < notes() <= PIECES
-    status, err = stem.run(DRIVER, [*words, "local:2", "--resume"])
+    status, err = stem.run(DRIVER, [*words, f"{engine}:{2 if engine == 'local' else 1}", "--resume"])
     assert status == 0, err
     done("score", many / "m.diabolo", "data/z.parquet", "-o", "z.parquet", "--keep", "truth", "-q")
     assert parts("out") == {**parts(many / "alone"), "z.parquet": Path("z.parquet").read_bytes()}
+
+
+# ── engines that call diabolo ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("package", ["ray", "pyspark"])
+@pytest.mark.slow
+def test_the_ten_lines_of_engines_that_call_diabolo(many, here, package):
+    """The page's own lines, run as a script beside the data."""
+    pytest.importorskip(package)
+    shutil.copytree(many / "data", "data")
+    for path in Path("data/more").glob("*.parquet"):
+        path.rename(Path("data") / path.name)
+    Path("data/more").rmdir()
+    shutil.copy(many / "m.diabolo", "m.diabolo")
+    page = Path(__file__).parents[1] / "docs" / "distributed.md"
+    code = next(b for b in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S) if package in b)
+    assert len([line for line in code.splitlines() if line]) <= 10
+    Path("lines.py").write_text(code)
+    ended = subprocess.run([sys.executable, "lines.py"], capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    out = {"ray": "scores-ray", "pyspark": "scores-spark"}[package]
+    found = pa.concat_tables([pq.read_table(p) for p in sorted(Path(out).glob("*.parquet"))])
+    alone = [pq.read_table(p).drop(["row"]) for p in sorted((many / "alone").rglob("*.parquet"))]
+    expected = pa.concat_tables(alone)
+    order = [(name, "ascending") for name in ("score", "p_value", "truth")]
+    assert found.select(expected.column_names).sort_by(order).to_pydict() == expected.sort_by(order).to_pydict()

@@ -21,7 +21,7 @@ from diabolo.errors import DataError, nearest
 from diabolo.file.model_file import ModelFile
 from diabolo.metrics import Ranking, lead, rank
 
-__all__ = ["Comparison", "Rivals", "compare"]
+__all__ = ["Comparison", "Judged", "Rivals", "check_label", "compare", "judged"]
 
 #: Normal rows that the rivals are fitted on at most, so that memory stays bounded.
 MOST_FIT = 50_000
@@ -78,28 +78,28 @@ class Rivals:
         }
 
 
-def compare(file: ModelFile, data: Data, label: str, normal: Sequence[str] | None, seed: int) -> Comparison:
-    """Judge every score of a model on labelled rows.
+@dataclasses.dataclass
+class Judged:
+    """What a model says of labelled rows.
 
-    Args:
-        file: the model.
-        data: table with the model's columns and the label.
-        label: truth column; 0 and False are normal, text needs `normal`.
-        normal: values of the label that count as normal.
-        seed: of the rivals' half, the rivals and the intervals.
-
-    Raises:
-        DataError: the label is missing, has one class only, or is text without `normal`.
+    Attributes:
+        scores: [n] by name.
+        truth: [n] class of anomaly, "" for a normal row.
+        seen: [n] whether the autoencoder was trained on the row.
+        values: of the label.
     """
+
+    scores: dict[str, np.ndarray]
+    truth: np.ndarray
+    seen: np.ndarray
+    values: set[str]
+
+
+def judged(file: ModelFile, data: Data, label: str, normal: Sequence[str] | None) -> Judged:
+    """Every score of a model on labelled rows; arguments as of `compare`."""
     ae = file.autoencoder
-    schema = ae.model.encoding.schema
-    if label in schema.names:
-        raise DataError(f"the model was fitted on the column {label!r}; a truth column must not be a feature")
+    schema, reference, score_names = _checked(file, label)
     data = as_fitted(data, schema, [label])
-    detector = file.detector if "detector" in file else None
-    reference = Reference(ae.model) if detector is None else detector.reference
-    default = automatic_score(reference) if detector is None else detector.score_name
-    score_names = routine(reference, default)
     found: dict[str, list[np.ndarray]] = {n: [] for n in score_names}
     classes, seen, values_seen = list[np.ndarray](), [], set[str]()
     known, where = ae.row_hashes, f"{data}: label {label!r}"
@@ -108,17 +108,62 @@ def compare(file: ModelFile, data: Data, label: str, normal: Sequence[str] | Non
             found[name].append(s)
         classes.append(_classes(apart[label], normal, where, sum(len(c) for c in classes), values_seen))
         seen.append(np.zeros(len(values), bool) if known is None else np.isin(hash_rows(values), known))
-    truth = np.concatenate(classes) if classes else np.empty(0, object)
-    if not len(truth):
+    if not sum(map(len, classes)):
         raise DataError(f"{data}: has no rows")
+    scores = {n: np.concatenate(s) for n, s in found.items()}
+    return Judged(scores, np.concatenate(classes), np.concatenate(seen), values_seen)
+
+
+def check_label(schema: Schema, label: str) -> None:
+    """Refuse a label that is a column of the model.
+
+    Raises:
+        DataError: it is one.
+    """
+    if label in schema.names:
+        raise DataError(f"the model was fitted on the column {label!r}; a truth column must not be a feature")
+
+
+def _checked(file: ModelFile, label: str) -> tuple[Schema, Reference, list[str]]:
+    """Schema, what scores are computed with, and their names."""
+    schema = file.autoencoder.model.encoding.schema
+    check_label(schema, label)
+    detector = file.detector if "detector" in file else None
+    reference = Reference(file.autoencoder.model) if detector is None else detector.reference
+    default = _default(file, reference)
+    return schema, reference, routine(reference, default)
+
+
+def _default(file: ModelFile, reference: Reference) -> str:
+    return file.detector.score_name if "detector" in file else automatic_score(reference)
+
+
+def compare(
+    file: ModelFile, data: Data, label: str, normal: Sequence[str] | None, seed: int, known: Judged | None = None
+) -> Comparison:
+    """Judge every score of a model on labelled rows.
+
+    Args:
+        data: table with the model's columns and the label.
+        label: truth column; 0 and False are normal, text needs `normal`.
+        normal: values of the label that count as normal.
+        seed: of the rivals' half, the rivals and the intervals.
+        known: the model's scores of these rows in their order, if they are known.
+
+    Raises:
+        DataError: the label is missing, has one class only, or is text without `normal`.
+    """
+    schema, reference, _ = _checked(file, label)
+    of = judged(file, data, label, normal) if known is None else known
+    data = as_fitted(data, schema, [label])
     for value in normal or ():
-        if value not in values_seen:
-            raise DataError(f"--normal {value}: not a value of {label!r}: {nearest(value, sorted(values_seen)[:20])}")
-    used = np.concatenate(seen)
-    fitted, judged = _split(truth == "", used, f"{data}:", label, seed)
+        if value not in of.values:
+            raise DataError(f"--normal {value}: not a value of {label!r}: {nearest(value, sorted(of.values)[:20])}")
+    used, truth = of.seen, of.truth
+    fitted, left = _split(truth == "", used, f"{data}:", label, seed)
     rivals = Rivals(_gather(data, schema, fitted), seed)
-    table = {n: np.concatenate(s)[judged] for n, s in found.items()} | _beside(rivals, data, schema, judged)
-    truth = truth[judged]
+    table = {n: s[left] for n, s in of.scores.items()} | _beside(rivals, data, schema, left)
+    truth = truth[left]
     kinds = sorted(set(truth) - {""})
     by_class, counts = {}, {}
     for kind in kinds if len(kinds) == 1 else [*kinds, "all"]:
@@ -126,11 +171,11 @@ def compare(file: ModelFile, data: Data, label: str, normal: Sequence[str] | Non
     notes = [f"{int(fitted.sum()):,} normal rows fitted the rivals and are not judged"]
     if used.any():
         notes.append(f"{int(used.sum()):,} rows that the model was trained on are left out")
-    elif known is None:
+    elif file.autoencoder.row_hashes is None:
         notes.append("the model file keeps no row hashes (large fit): make sure that these rows are new to it")
-    if detector is not None:
-        notes.append(_verdicts(detector, table, truth))
-    notes += _remarks(table, truth, default, by_class, seed)
+    if "detector" in file:
+        notes.append(_verdicts(file.detector, table, truth))
+    notes += _remarks(table, truth, _default(file, reference), by_class, seed)
     return Comparison(by_class, counts, int((truth == "").sum()), notes)
 
 
