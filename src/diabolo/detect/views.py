@@ -60,38 +60,45 @@ class Views:
     Attributes:
         unit: [4] the median of each view over stored rows, each without itself.
         novelty: facts that no stored row shows.
+        places: the coordinates of rows.
+        stored, levels: coordinates [rows, ·] and levels [rows, categories] of the stored rows that are searched.
+        table: [axes + 2, rows padded to groups], whose product with (x, |x|², 1) is d².
+        wide, wide_count: the first so many stored rows are those of the wide view, and so many of them are near.
+        shortlist, near: rows of the shortlist, and those of them that are near.
+        stride: groups of stored rows; a group's rows lie so far apart.
+        weight, top: weights of the views, and what a new fact adds.
     """
 
     def __init__(
         self, encoding: Encoding, values: np.ndarray, residuals: Callable[[Encoded], Tensor] | None = None
     ) -> None:
         rows = encoding.encode(torch.from_numpy(np.ascontiguousarray(values)))
-        self._places = Places(encoding, rows, residuals)
+        self.places = Places(encoding, rows, residuals)
         n = len(values)
-        most = max(LEAST_ROWS, min(MOST_ROWS, MOST_CELLS // max(1, self._places.axes)))
+        most = max(LEAST_ROWS, min(MOST_ROWS, MOST_CELLS // max(1, self.places.axes)))
         searched = _evenly(n, most)
         wide = _evenly(len(searched), WIDE_ROWS)
         rest = np.setdiff1d(np.arange(len(searched)), wide)
         taken = torch.from_numpy(searched[np.concatenate([wide, rest])])
         #: Position among the taken rows by position among all stored ones; −1 for the others, and at the end for none.
-        self._taken = torch.full((n + 1,), -1)
-        self._taken[taken] = torch.arange(len(taken))
-        self._rows, self._wide = len(taken), len(wide)
-        parts = [self._places(rows.rows(block)) for block in _blocks(n)]
+        self.taken = torch.full((n + 1,), -1)
+        self.taken[taken] = torch.arange(len(taken))
+        self.rows, self.wide = len(taken), len(wide)
+        parts = [self.places(rows.rows(block)) for block in _blocks(n)]
         places, levels = (torch.cat(p)[:n][taken] for p in zip(*parts, strict=True))
-        self._stored, self._levels = places.contiguous(), levels.contiguous()
-        axes = self._places.shortlist(places, levels)
-        self._stride = -(-self._rows // GROUP)
+        self.stored, self.levels = places.contiguous(), levels.contiguous()
+        axes = self.places.shortlist(places, levels)
+        self.stride = -(-self.rows // GROUP)
         # (−2 s, 1, |s|²) of a stored row s with (x, |x|², 1) of another gives d²; padding is infinitely far.
         square = axes.square().sum(-1, keepdim=True)
         wide_rows = torch.cat([-2 * axes, torch.ones_like(square), square], dim=-1)
-        table = torch.nn.functional.pad(wide_rows, (0, 0, 0, -self._rows % GROUP))
-        table[self._rows :, -1] = torch.inf
-        self._table = table.T.contiguous()
-        self._shortlist = min(SHORTLIST, self._rows - 1)
-        self._near = min(NEAR, self._shortlist)
-        self._wide_count = min(max(self._near, int(WIDE_SHARE * self._wide)), self._wide - 1)
-        self.unit, self._weight = torch.ones(4), torch.tensor(WEIGHTS) / sum(WEIGHTS)
+        table = torch.nn.functional.pad(wide_rows, (0, 0, 0, -self.rows % GROUP))
+        table[self.rows :, -1] = torch.inf
+        self.table = table.T.contiguous()
+        self.shortlist = min(SHORTLIST, self.rows - 1)
+        self.near = min(NEAR, self.shortlist)
+        self.wide_count = min(max(self.near, int(WIDE_SHARE * self.wide)), self.wide - 1)
+        self.unit, self.weight = torch.ones(4), torch.tensor(WEIGHTS) / sum(WEIGHTS)
         some = torch.from_numpy(_evenly(n, MEASURED))
         self.novelty = Novelty(encoding, rows)
         own = self.measure(rows.rows(some), some)
@@ -99,7 +106,7 @@ class Views:
         # Copies may put most rows at no distance, or all; then a distance of one spread is far.
         self.unit = torch.where(middle > 1e-6, middle, torch.where(mean > 1e-6, mean, 1.0))
         #: Above the score of any row without novelty: of few stored rows the largest is far below what comes.
-        self._top = NEW * float((self._weight @ (own / self.unit[:, None])).max().clamp_min(1.0))
+        self.top = NEW * float((self.weight @ (own / self.unit[:, None])).max().clamp_min(1.0))
 
     def __call__(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
         """The score of rows [B]: the weighted mean of the views in their units, and what is new in the row.
@@ -110,57 +117,57 @@ class Views:
         """
         far = self.measure(rows, own) / self.unit[:, None]
         # Added one after the other: a product's order may depend on the number of rows.
-        score = far[0] * self._weight[0]
-        for weight, distance in zip(self._weight[1:], far[1:], strict=True):
+        score = far[0] * self.weight[0]
+        for weight, distance in zip(self.weight[1:], far[1:], strict=True):
             score = score + weight * distance
-        return score + self._top * self.novelty(rows)
+        return score + self.top * self.novelty(rows)
 
     def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
         """Each view of rows [B], [4, B], up = farther."""
-        mine = torch.full((len(rows),), -1) if own is None else self._taken[own]
+        mine = torch.full((len(rows),), -1) if own is None else self.taken[own]
         memory = rows.memory or Memory()
         parts = [self._block(rows.rows(block), mine[block], memory) for block in _blocks(len(rows))]
         return torch.cat(parts, dim=-1)[:, : len(rows)]
 
     def _block(self, rows: Encoded, own: Tensor, memory: Memory) -> Tensor:
         """The views of a multiple of `TILE` rows."""
-        places, levels = self._places(rows)
-        axes = self._places.shortlist(places, levels)
+        places, levels = self.places(rows)
+        axes = self.places.shortlist(places, levels)
         asked = torch.cat([axes, axes.square().sum(-1, keepdim=True), axes.new_ones(len(axes), 1)], dim=-1)
-        at = torch.empty(len(axes), self._shortlist, dtype=torch.long)
-        wide = np.empty((len(axes), self._wide_count), np.float32)
-        squared = memory.get("squared", (TILE, self._table.shape[1]), axes)
+        at = torch.empty(len(axes), self.shortlist, dtype=torch.long)
+        wide = np.empty((len(axes), self.wide_count), np.float32)
+        squared = memory.get("squared", (TILE, self.table.shape[1]), axes)
         stored = bool((own >= 0).any())
         for start in range(0, len(axes), TILE):
             part = slice(start, start + TILE)
-            torch.mm(asked[part], self._table, out=squared)
+            torch.mm(asked[part], self.table, out=squared)
             if stored:
                 kin = (own[part] >= 0).nonzero()[:, 0]
                 squared[kin, own[part][kin]] = torch.inf
-            near = np.partition(squared[:, : self._wide].numpy(), self._wide_count - 1, axis=1)
-            wide[part] = near[:, : self._wide_count]
+            near = np.partition(squared[:, : self.wide].numpy(), self.wide_count - 1, axis=1)
+            wide[part] = near[:, : self.wide_count]
             at[part] = self._nearest(squared)
         far = torch.from_numpy(wide).clamp_min_(0.0).sqrt_().mean(-1)
         return torch.cat([self._near_ones(places, levels, at), far[None]])
 
     def _near_ones(self, places: Tensor, levels: Tensor, at: Tensor) -> Tensor:
         """Mean L1 distances [3, B] to the nearest of stored rows at positions [B, shortlist], in x, n and r."""
-        apart = self._stored.index_select(0, at.flatten()).view(*at.shape, -1).sub_(places[:, None]).abs_()
-        x, both, n, r = (apart[..., part].sum(-1) for part in self._places.parts)
+        apart = self.stored.index_select(0, at.flatten()).view(*at.shape, -1).sub_(places[:, None]).abs_()
+        x, both, n, r = (apart[..., part].sum(-1) for part in self.places.parts)
         if levels.shape[1]:
-            other = self._levels.index_select(0, at.flatten()).view(*at.shape, -1) != levels[:, None]
+            other = self.levels.index_select(0, at.flatten()).view(*at.shape, -1) != levels[:, None]
             both = both + DIFFER * other.sum(-1)
         found = torch.stack([x + both, both + n, r]).numpy()
         found.sort(axis=-1)
-        return torch.from_numpy(found)[..., : self._near].mean(-1)
+        return torch.from_numpy(found)[..., : self.near].mean(-1)
 
     def _nearest(self, squared: Tensor) -> Tensor:
         """Positions of the shortlist in a table of distances, [TILE, ·]: they lie in as many groups at most."""
-        count = self._shortlist
-        if self._stride <= 2 * count:
+        count = self.shortlist
+        if self.stride <= 2 * count:
             return _smallest(squared, count)
-        groups = _smallest(squared.view(TILE, GROUP, self._stride).amin(1), count)
-        members = (groups.unsqueeze(-1) + self._stride * torch.arange(GROUP)).flatten(1)
+        groups = _smallest(squared.view(TILE, GROUP, self.stride).amin(1), count).sort(-1).values  # a tie has one order
+        members = (groups.unsqueeze(-1) + self.stride * torch.arange(GROUP)).flatten(1)
         return members.gather(-1, _smallest(squared.gather(-1, members), count))
 
 
