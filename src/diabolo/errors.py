@@ -11,6 +11,7 @@ DiaboloError
 ├── CalibrationError   a rate that the calibration rows cannot guarantee         (also ValueError)
 ├── TrainingError      a fit that diverged                                       (also RuntimeError)
 ├── OutputError        a result that could not be written                        (also OSError)
+├── ExportError        a form for other programs that says something else        (also RuntimeError)
 └── MissingExtraError  an optional package is not installed                      (also ImportError)
 
 PromiseWarning       a rate or drawn rows that may not hold what they promise (a UserWarning)
@@ -32,6 +33,7 @@ __all__ = [
     "DataError",
     "DAMAGE",
     "DiaboloError",
+    "ExportError",
     "MissingExtraError",
     "ModelFileError",
     "OutputError",
@@ -92,6 +94,10 @@ class TrainingError(DiaboloError, RuntimeError):
 
 class OutputError(DiaboloError, OSError):
     """A result could not be written."""
+
+
+class ExportError(DiaboloError, RuntimeError):
+    """A model in a form for other programs says something else than the model."""
 
 
 #: What reading damaged or hostile content raises before anybody has said what is wrong with it. Arrow's errors that are
