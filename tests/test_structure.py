@@ -135,6 +135,8 @@ def test_imports_stand_at_the_top(name):
 def test_imports_point_down(name):
     level, wrong = LEVEL[name.split(".")[0]], []
     for target, line in imported(TREES[name]):
+        if name.split(".")[0] == "runtime" and target.startswith("."):
+            continue  # it is a distribution of its own too, under another name
         assert not target.startswith("."), f"line {line}: relative imports hide the layer"
         top = target.removeprefix("diabolo.").split(".")[0]
         if target.startswith("diabolo.") and top in LEVEL and LEVEL[top] > level:

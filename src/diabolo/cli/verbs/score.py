@@ -21,7 +21,7 @@ ALL = "all"
 
 @verb(20)
 def score(
-    model: Path = typer.Argument(..., help="Model file."),
+    model: Path = typer.Argument(..., help="Model file, or one of diabolo export: .onnx."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
     out: str = typer.Option(
         ..., "-o", "--out", help="Scores to write: .parquet, .csv, .arrow, .root, .h5, .npz; a URL too."
@@ -37,11 +37,19 @@ def score(
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress and no summary."),
 ) -> None:
     """Score every row: score, p-value, whether it is an anomaly, and why a row could not be scored."""
+    from diabolo.cli.rules import check_one, rule_of
+
+    _check_out(out, model, data)
+    accept = check_one(false_alarm_rate, fdr, accept_rate, explain)
+    rate = false_alarm_rate if accept is None else accept.rate
+    if model.suffix == ".onnx":
+        wants = {"--fdr": fdr is not None, "--explain": explain, "--score": score_ is not None}
+        _check_graph(model, [flag for flag, wanted in wants.items() if wanted])
+        return _by_graph(model, data, out, keep, rate, strict, quiet)
     import numpy as np
     import pyarrow as pa
 
     from diabolo.cli.console import Progress, say
-    from diabolo.cli.rules import check_one, rule_of
     from diabolo.cli.verbs.explain import top_columns
     from diabolo.data.formats import schema_of, write_batches
     from diabolo.data.keeping import as_held
@@ -51,9 +59,6 @@ def score(
     from diabolo.detect.scoring import score_table
     from diabolo.file.model_file import ModelFile
 
-    _check_out(out, model, data)
-    accept = check_one(false_alarm_rate, fdr, accept_rate, explain)
-    rate = false_alarm_rate if accept is None else accept.rate
     file = ModelFile(model, own_network)
     if "detector" not in file and (explain or rate is not None or fdr is not None):
         raise ConfigError(f"{model} has no detector, so no false-alarm rate and no anomaly; fit without --only main")
@@ -90,6 +95,67 @@ def score(
     progress.end()
     if not quiet:
         say(_summary(out, name, counts, rule))
+
+
+def _check_graph(model: Path, unknown: list[str]) -> None:
+    if unknown:
+        raise ConfigError(
+            f"{model}: a graph has one score and no rows to compare with, so it takes no {' and no '.join(unknown)}; "
+            "give the model file that it was exported from"
+        )
+
+
+def _by_graph(model: Path, data: str, out: str, keep: list[str], rate: float | None, strict: bool, quiet: bool) -> None:
+    """The same table by onnxruntime; PyTorch is not imported."""
+    import numpy as np
+    import pyarrow as pa
+
+    from diabolo.cli.console import Progress, percent, say
+    from diabolo.data.formats import schema_of, write_batches
+    from diabolo.data.keeping import as_held
+    from diabolo.data.reading import as_fitted, ordered_chunks
+    from diabolo.file.graph_file import graph_of
+
+    scorer, known, errors = graph_of(model)
+    if rate is not None and not scorer.has_detector:
+        raise ConfigError(f"{model} has no detector, so no false-alarm rate; fit without --only main, and export again")
+    source = as_fitted(data, known)
+    progress = Progress("scoring", schema_of(source)[1])
+    counts = {"rows": 0, "flagged": 0, "anomalies": 0}
+    schema, kept = _with_kept(_score_schema(False, []), source, keep)
+
+    def batches() -> Any:
+        for values, cells in ordered_chunks(source, known, kept):
+            with errors():
+                told = scorer.score_positions(values, rate)
+            n, at = len(values), counts["rows"]
+            flagged = np.flatnonzero(told["flag"].is_valid().to_numpy())
+            if strict and len(flagged):
+                first = int(flagged[0])
+                raise DataError(f"{data}: row {at + first} cannot be scored: {told['flag'][first]}")
+            counts["rows"] += n
+            counts["flagged"] += len(flagged)
+            counts["anomalies"] += sum(filter(None, told["is_anomaly"].to_pylist()))
+            progress.add(n)
+            found = [told[name].combine_chunks() for name in ("score", "p_value", "is_anomaly", "flag")]
+            yield pa.record_batch([pa.array(np.arange(at, at + n)), *(cells[k] for k in kept), *found], schema=schema)
+
+    unknown = [] if scorer.has_detector else ["p_value", "is_anomaly"]
+    write_batches(out, *as_held(out, schema, batches(), unknown))
+    progress.end()
+    lines = [f"{out}: {counts['rows']:,} rows scored by {scorer.score_name}"]
+    if scorer.has_detector:
+        said = scorer.metadata["calibration"]
+        share = f", {percent(counts['anomalies'] / counts['rows'])} of the rows" if counts["rows"] else ""
+        share += f" ({counts['flagged']:,} of them could not be scored)" if counts["flagged"] else ""
+        lines.append(
+            f"  {counts['anomalies']:,} anomalies{share}; of rows exchangeable with the {said['said']} at most "
+            f"{percent(rate or said['rate'])} are flagged, on average over calibrations"
+        )
+    if counts["flagged"]:
+        lines.append(f"  {counts['flagged']:,} rows could not be scored: the column flag says why")
+    if not quiet:
+        say("\n".join(lines))
 
 
 def _check_out(out: str, model: Path, data: str) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from diabolo.data.encoding import Encoding
 from diabolo.detect.novelty import Novelty
 from diabolo.detect.places import DIFFER, FEW_LEVELS, REACH, NormalScores, Places
+from diabolo.detect.reference import Stored
 from diabolo.detect.views import GROUP, Views
 from diabolo.export.onnx.encoding import Row
 from diabolo.export.onnx.graph import DOUBLE, FLOAT, INT64, Graph, ints
@@ -17,11 +18,13 @@ __all__ = ["distance_score", "novelty"]
 
 #: Candidates beyond the shortlist, among which rounded distances decide as `diabolo.detect.views` does.
 SPARE = 16
+#: L1 distance below which two rows are the same, and what puts a row beyond all others.
+SAME, FARTHEST = 1e-7, 1e30
 #: Bits of a distance that tell two apart there: 24 of single precision less those of a position.
 BITS = 13
 
 
-def distance_score(g: Graph, encoding: Encoding, views: Views, row: Row) -> str:
+def distance_score(g: Graph, encoding: Encoding, views: Views, stored: Stored, row: Row) -> str:
     """The score of `Views`, [n] float."""
     places, levels = _places(g, views.places, row)
     axes = _axes(g, views.places, places, levels)
@@ -30,9 +33,8 @@ def distance_score(g: Graph, encoding: Encoding, views: Views, row: Row) -> str:
     # Coordinates times stored rows: the stored ones that only fill the last group are left out.
     table = views.table[:, : views.rows].numpy()
     squared = g.op("MatMul", g.joined([axes, square, one]), table)
-    near = _near(g, views, squared, places, levels)
-    wide = g.smallest(g.columns(squared, range(views.wide)), views.wide_count)[0]
-    wide = g.op("ReduceMean", g.op("Sqrt", g.op("Max", wide, 0.0)), ints(1), keepdims=1)
+    near, among_wide = _near(g, views, squared, places, levels, _firsts(views, stored), row)
+    wide = _wide(g, views, squared, among_wide)
     weight = (views.weight / views.unit).numpy()[:, None]
     score = g.op("MatMul", g.joined([near, wide]), weight.astype(np.float32))
     new = novelty(g, encoding, views.novelty, row)
@@ -150,8 +152,23 @@ def _axes(g: Graph, places: Places, coordinates: str, levels: str | None) -> str
     return g.joined(parts)
 
 
-def _near(g: Graph, views: Views, squared: str, places: str, levels: str | None) -> str:
-    """Mean L1 distances to the nearest rows of the shortlist in x, n and r, [n, 3]."""
+def _firsts(views: Views, stored: Stored) -> np.ndarray:
+    """Which of the searched rows a row of the same cells is, [rows] float: the first one of equals."""
+    n = len(stored)
+    first = stored.positions(stored.values) == np.arange(n)
+    at = views.taken[:n].numpy()
+    out = np.zeros(views.rows, np.float32)
+    out[at[at >= 0]] = first[at >= 0]
+    return out
+
+
+def _near(
+    g: Graph, views: Views, squared: str, places: str, levels: str | None, firsts: np.ndarray, row: Row
+) -> tuple[str, str]:
+    """Mean L1 distances to the nearest rows of the shortlist in x, n and r, [n, 3]; a row is not its own neighbor.
+
+    Whether the row is one of the stored rows of the wide view comes beside, [n, 1] bool.
+    """
     at = _shortlist(g, views, squared)
     stored = views.stored.numpy() if views.stored.shape[1] else np.zeros((views.rows, 1), np.float32)
     apart = g.op("Sub", g.op("Gather", stored, at, axis=0), g.op("Unsqueeze", places, ints(1)))
@@ -166,19 +183,42 @@ def _near(g: Graph, views: Views, squared: str, places: str, levels: str | None)
         other = g.op("Not", g.op("Equal", known, g.op("Unsqueeze", levels, ints(1))))
         counted = g.total(g.cast(other, FLOAT), axis=2)
         far = g.op("Add", far, g.op("Mul", counted, np.array([[[DIFFER, DIFFER, 0.0]]], np.float32)))
-    return g.op("ReduceMean", g.smallest(far, views.near, axis=1)[0], ints(1), keepdims=0)
+    # The row itself leaves its place to the last one of the list.
+    same = g.op("Less", g.op("MatMul", far, np.array([[1.0], [1.0], [0.0]], np.float32)), SAME)
+    own = g.op("Mul", g.cast(same, FLOAT), g.op("Gather", firsts[:, None], at, axis=0))
+    if row.changed is not None:
+        steady = g.op("Not", g.anywhere(row.changed))
+        own = g.op("Mul", own, g.op("Unsqueeze", g.cast(steady, FLOAT), ints(2)))
+    found = g.op("ReduceMax", own, ints(1), keepdims=1)
+    last = np.zeros((1, _listed(views), 1), np.float32)
+    last[:, views.shortlist :] = 1
+    out = g.op("Add", own, g.op("Mul", g.op("Sub", 1.0, found), last))
+    far = g.op("Add", far, g.op("Mul", out, FARTHEST))
+    near = g.op("ReduceMean", g.smallest(far, views.near, axis=1)[0], ints(1), keepdims=0)
+    wide = g.op("Mul", own, g.cast(g.op("Less", g.op("Unsqueeze", at, ints(2)), ints(views.wide)), FLOAT))
+    return near, g.op("Greater", g.op("ReduceMax", wide, ints(1), keepdims=0), 0.5)
+
+
+def _wide(g: Graph, views: Views, squared: str, own: str) -> str:
+    """The mean distance to the nearest rows of the wide view, [n, 1]: without the row itself, else without the last."""
+    value = g.smallest(g.columns(squared, range(views.wide), views.rows), views.wide_count + 1)[0]
+    far = g.op("Sqrt", g.op("Max", value, 0.0))
+    ends = [g.op(kind, far, ints(1), keepdims=1) for kind in ("ReduceMin", "ReduceMax")]
+    return g.op("Div", g.op("Sub", g.total(far), g.op("Where", own, *ends)), float(views.wide_count))
+
+
+def _listed(views: Views) -> int:
+    """Rows of the shortlist, and one in the place of a row itself."""
+    return min(views.shortlist + 1, views.rows)
 
 
 def _shortlist(g: Graph, views: Views, squared: str) -> str:
-    """Positions [n, shortlist] of the nearest stored rows, ties by rounded distances and then by order.
+    """Positions [n, listed] of the nearest stored rows, nearest first: by rounded distances, then by order.
 
     The candidates are nearest by exact distances; among them distances without their last bits decide, as they do in
     `diabolo.detect.views`. x without its last bits is ⌊x / u⌋ u with u the value of its last kept bit.
     """
-    count = min(views.shortlist + SPARE, views.rows)
-    value, at = g.smallest(squared, count)
-    if count <= views.shortlist:
-        return at
+    value, at = g.smallest(squared, min(views.shortlist + SPARE, views.rows))
     value = g.op("Max", value, 1e-30)
     # Rounding to one bit: c − (c − x) with c = x (2²³ + 1) is a power of two (Dekker 1971), and one too large half the
     # time.
@@ -192,5 +232,5 @@ def _shortlist(g: Graph, views: Views, squared: str) -> str:
     place = g.cast(g.op("Gather", order, at), DOUBLE)
     # A position is worth less than the last bit.
     key = g.op("Mul", kept, g.op("Add", np.array(1.0), g.op("Mul", place, np.array(2.0**-40))))
-    best = g.smallest(key, views.shortlist)[1]
+    best = g.smallest(key, _listed(views), ordered=True)[1]
     return g.op("GatherElements", at, best, axis=1)

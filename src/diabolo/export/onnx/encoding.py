@@ -190,11 +190,11 @@ def _of_slots(g: Graph, e: Encoding, filled: list[str]) -> str:
 def _angles(g: Graph, e: Encoding, v: str, keep: str, t: type) -> list[str]:
     there = g.columns(keep, e.angle)
     phi = g.op("Where", there, g.columns(v, e.angle), np.zeros(1, t))
+    # In double precision where the cells are: of a large angle single precision loses the turn.
+    parts = [g.op(kind, phi) for kind in ("Cos", "Sin")]
     if t is np.float64:
-        # Few engines have a cosine of doubles: whole turns are taken off in double precision.
-        turns = g.op("Floor", g.op("Div", phi, np.array(2 * np.pi)))
-        phi = g.cast(g.op("Sub", phi, g.op("Mul", turns, np.array(2 * np.pi))), FLOAT)
-    return [g.op("Where", there, g.op(kind, phi), 0.0) for kind in ("Cos", "Sin")]
+        parts = [g.cast(part, FLOAT) for part in parts]
+    return [g.op("Where", there, part, 0.0) for part in parts]
 
 
 def _levels(g: Graph, e: Encoding, v: str, t: type) -> tuple[dict[int, str], dict[int, str]]:

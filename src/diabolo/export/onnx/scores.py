@@ -55,7 +55,9 @@ def _auto(g: Graph, reference: Reference, row: Row) -> str:
     views = views_of(reference)
     if isinstance(views, Pictures):
         return picture_score(g, views, row)
-    return distance_score(g, reference.model.encoding, views, row)
+    if reference.stored is None:
+        raise ConfigError("the score auto needs stored rows, and this file has none")
+    return distance_score(g, reference.model.encoding, views, reference.stored, row)
 
 
 def _reconstructed(g: Graph, reference: Reference, row: Row) -> str:
