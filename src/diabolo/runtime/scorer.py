@@ -18,8 +18,8 @@ __all__ = ["Scorer", "ScorerError"]
 
 #: Layout of the metadata that is read.
 FORMAT = "1"
-#: Rows that run at once: their distances to stored rows stay near the core.
-ROWS = 256
+#: Rows that run at once: their distances to stored rows stay near the core; of a score without such, and the like.
+ROWS, ROWS_OF_NETWORKS = 256, 2_048
 
 
 class Scorer:
@@ -65,6 +65,10 @@ class Scorer:
         self._center, self._scale = np.array(encoding["center"]), np.array(encoding["scale"])
         known = [n for n in ("score", "p_value", "is_anomaly", "flag") if n in self._outputs]
         self._judged = known
+        self._at_once = ROWS if self.score_name.startswith("auto") else ROWS_OF_NETWORKS
+        #: Of a table of numbers a row takes no look at each column.
+        self._plain = self._matrix and all(c.meaning == "numbers" for c in self.schema)
+        self._names = [c.name for c in self.schema]
 
     @property
     def columns(self) -> list[str]:
@@ -176,7 +180,10 @@ class Scorer:
         return pa.table({**columns, "flag": pa.array(flags, pa.string())})
 
     def _one(self, row: Mapping[str, Any], rate: float | None) -> dict[str, Any]:
-        cells = row_cells(self.schema, row)
+        found = [row.get(name) for name in self._names] if self._plain else []
+        # Anything else than floats is looked at, column by column.
+        plain = bool(found) and all(type(cell) is float for cell in found)
+        cells: Sequence[Any] = found if plain else row_cells(self.schema, row)
         if self._matrix:
             given = {"x": np.array([cells], self._type)}
         else:
