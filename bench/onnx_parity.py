@@ -174,7 +174,9 @@ def of_score(detector: Calibrated, name: str, parts: dict[str, np.ndarray]) -> L
 
 
 def main() -> None:
-    options = common.parser(__doc__).parse_args()
+    words = common.parser(__doc__)
+    words.add_argument("--only", default="", help="tables whose name holds this word")
+    options = words.parse_args()
     print(common.machine_line())
     print(
         "| table | kinds | score | rows | verdicts off | outside 1e-4 | over 1e-4 | largest | ranks | second engine |"
@@ -182,6 +184,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     results, total = {}, Line()
     for title, (data, settings) in tables(options.quick).items():
+        if options.only not in title:
+            continue
         rng = np.random.default_rng(1)
         count = len(data)
         train, rest = data[: 2 * count // 3], data[2 * count // 3 :]

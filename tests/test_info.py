@@ -197,3 +197,23 @@ def test_a_file_without_kept_rows_holds_none_of_their_bytes(files, tmp_path):
         file = ModelFile(files[name])
         assert file.rows > 0
         assert found(files[name].read_bytes(), X) == file.rows
+
+
+def test_a_tables_kinds_are_those_of_the_fit(tmp_path):
+    """A column of few values is ordinal to the default method, and so `info` says."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "grade": rng.choice([1, 2, 3.5, 5], 1_000),
+            "hits": rng.poisson(3, 1_000),
+            "phi": rng.uniform(-3, 3, 1_000),
+            "pt": rng.normal(size=1_000),
+            "site": rng.choice(["a", "b"], 1_000),
+        }
+    )
+    table.to_parquet(tmp_path / "t.parquet")
+    done("fit", tmp_path / "t.parquet", "-o", tmp_path / "m.diabolo", "--set", "epochs=1")
+    kinds = {c.name: c.kind for c in ModelFile(tmp_path / "m.diabolo").schema.columns}
+    said = dict(re.findall(r"^  (\w+) +(\w+) +\w+ ", done("info", tmp_path / "t.parquet"), re.MULTILINE))
+    assert kinds["grade"] == "ordinal"
+    assert {name: said[name] for name in kinds} == kinds

@@ -12,7 +12,7 @@ import typer
 from diabolo.cli.console import TABLE, check_apart, parse_slots, say
 from diabolo.cli.promise import columns_of_split, condition, promised
 from diabolo.cli.verb import verb
-from diabolo.config import METHODS, Config
+from diabolo.config import DEFAULT_METHOD, METHODS, Config
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ NOT_ROBUST = "--set robust=trim fits without such rows, and diabolo score ranks 
 def fit(
     data: str = typer.Argument(..., help=TABLE),
     out: Path = typer.Option(..., "-o", "--out", help="Model file to write, *.diabolo."),
-    method: str = typer.Option("vae", help=f"One of {', '.join(METHODS)}."),
+    method: str = typer.Option(DEFAULT_METHOD, help=f"One of {', '.join(METHODS)}."),
     latent: int | None = typer.Option(None, help="Latent dimensions K."),
     hidden: str | None = typer.Option(None, help="Widths from input to latent, like 64,32."),
     beta: float | None = typer.Option(None, help="Weight of the regularizer; 1 is the ELBO."),

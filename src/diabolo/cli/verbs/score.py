@@ -43,8 +43,7 @@ def score(
     accept = check_one(false_alarm_rate, fdr, accept_rate, explain)
     rate = false_alarm_rate if accept is None else accept.rate
     if model.suffix == ".onnx":
-        wants = {"--fdr": fdr is not None, "--explain": explain, "--score": score_ is not None}
-        _check_graph(model, [flag for flag, wanted in wants.items() if wanted])
+        _check_graph(model, {"--fdr": fdr is not None, "--explain": explain, "--score": score_ is not None})
         return _by_graph(model, data, out, keep, rate, strict, quiet)
     import numpy as np
     import pyarrow as pa
@@ -63,17 +62,14 @@ def score(
     if "detector" not in file and (explain or rate is not None or fdr is not None):
         raise ConfigError(f"{model} has no detector, so no false-alarm rate and no anomaly; fit without --only main")
     reference, rule, one = Reference(file.autoencoder.model), None, None if score_ == ALL else score_
-    name = automatic_score(reference) if one in (None, "auto") else str(one)
-    detector = None
+    name, detector = automatic_score(reference) if one in (None, "auto") else str(one), None
     if "detector" in file:
         detector = file.detector.choosing(one, rate)
         reference, name, rule = detector.reference, detector.score_name, rule_of(detector, fdr, accept, out)
     more = applicable(reference) if score_ == ALL else []
-    encoding = reference.model.encoding
-    known = encoding.schema
+    encoding, known = reference.model.encoding, reference.model.encoding.schema
     source = as_fitted(data, known)
-    progress = Progress("scoring", schema_of(source)[1])
-    counts = {"rows": 0, "flagged": 0}
+    progress, counts = Progress("scoring", schema_of(source)[1]), {"rows": 0, "flagged": 0}
     schema, kept = _with_kept(_score_schema(explain, more), source, keep)
 
     def batches() -> Any:
@@ -97,7 +93,8 @@ def score(
         say(_summary(out, name, counts, rule))
 
 
-def _check_graph(model: Path, unknown: list[str]) -> None:
+def _check_graph(model: Path, wants: dict[str, bool]) -> None:
+    unknown = [flag for flag, wanted in wants.items() if wanted]
     if unknown:
         raise ConfigError(
             f"{model}: a graph has one score and no rows to compare with, so it takes no {' and no '.join(unknown)}; "

@@ -184,8 +184,11 @@ def trial_rows(reference: Reference, kind: type, count: int = TRIED) -> np.ndarr
 
 
 def _shaken(e: Encoding, stored: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Stored rows with a tenth of a spread of noise on every number; a whole number stays one."""
+    """Stored rows with a tenth of a spread of noise on every number; a whole number stays one. Images: means of two."""
     rows = stored[rng.integers(len(stored), size=count)].astype(np.float64)
+    if e.shape is not None:
+        # An image that is nearly a stored one is nearly at distance 0, of which rounding leaves few digits.
+        return np.asarray(0.5 * (rows + stored[rng.integers(len(stored), size=count)]))
     for c in [*e.scaled, *e.angle]:
         column = e.schema.columns[c]
         if column.kind == "ordinal":
