@@ -40,8 +40,7 @@ def score(
     from diabolo.cli.rules import check_one, rule_of
 
     _check_out(out, model, data)
-    accept = check_one(false_alarm_rate, fdr, accept_rate, explain)
-    rate = false_alarm_rate if accept is None else accept.rate
+    rate = accept.rate if (accept := check_one(false_alarm_rate, fdr, accept_rate, explain)) else false_alarm_rate
     if model.suffix == ".onnx":
         _check_graph(model, {"--fdr": fdr is not None, "--explain": explain, "--score": score_ is not None})
         return _by_graph(model, data, out, keep, rate, strict, quiet)
