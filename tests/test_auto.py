@@ -343,7 +343,7 @@ def test_a_level_counts_once_per_column_however_rare_it_is() -> None:
     encoding = detector.autoencoder_.model_.encoding
     row = detector._values(pd.DataFrame({"a": [0.0] * 4, "k": ["w0", "w1", "w38", "w39"]}))
     with torch.inference_mode():
-        places, levels = views._places(encoding.encode(torch.from_numpy(row).expand(4, -1)).rows(torch.arange(4)))
+        places, levels = views.places(encoding.encode(torch.from_numpy(row).expand(4, -1)).rows(torch.arange(4)))
     assert torch.equal(places[0], places[3])
     assert len(set(levels[:, 0].tolist())) >= 2
     assert 1.1 < DIFFER < 1.2

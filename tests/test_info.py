@@ -225,3 +225,23 @@ def test_the_card_agrees_with_the_file(name, files):
 def test_only_a_model_file_has_a_card(tmp_path):
     (tmp_path / "t.csv").write_text("a\n1\n2\n")
     assert "--json gives the card of a model file" in refused("info", tmp_path / "t.csv", "--json")
+
+
+def test_a_tables_kinds_are_those_of_the_fit(tmp_path):
+    """A column of few values is ordinal to the default method, and so `info` says."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "grade": rng.choice([1, 2, 3.5, 5], 1_000),
+            "hits": rng.poisson(3, 1_000),
+            "phi": rng.uniform(-3, 3, 1_000),
+            "pt": rng.normal(size=1_000),
+            "site": rng.choice(["a", "b"], 1_000),
+        }
+    )
+    table.to_parquet(tmp_path / "t.parquet")
+    done("fit", tmp_path / "t.parquet", "-o", tmp_path / "m.diabolo", "--set", "epochs=1")
+    kinds = {c.name: c.kind for c in ModelFile(tmp_path / "m.diabolo").schema.columns}
+    said = dict(re.findall(r"^  (\w+) +(\w+) +\w+ ", done("info", tmp_path / "t.parquet"), re.MULTILINE))
+    assert kinds["grade"] == "ordinal"
+    assert {name: said[name] for name in kinds} == kinds

@@ -22,7 +22,7 @@ from diabolo.registry import validated
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["METHODS", "Config", "RandomState", "build_config", "read_toml", "seed_of"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "Config", "RandomState", "build_config", "read_toml", "seed_of"]
 
 PartSpec = str | dict[str, Any]
 #: As in scikit-learn: a seed, a generator, or None for fresh entropy.
@@ -143,6 +143,10 @@ METHODS: dict[str, dict[str, Any]] = {
         "factors": 32,
     },
 }
+
+
+#: The method of `diabolo fit` where none is named, by which `diabolo info` tells the kinds of a table's columns.
+DEFAULT_METHOD = "vae"
 
 
 def build_config(settings: Mapping[str, Any], method: str | None = None) -> Config:

@@ -12,6 +12,7 @@ DiaboloError
 ├── TrainingError      a fit that diverged                                       (also RuntimeError)
 ├── PieceError         pieces of a table failed, and the others are done         (also RuntimeError)
 ├── OutputError        a result that could not be written                        (also OSError)
+├── ExportError        a form for other programs that says something else        (also RuntimeError)
 └── MissingExtraError  an optional package is not installed                      (also ImportError)
 
 PromiseWarning       a rate or drawn rows that may not hold what they promise (a UserWarning)
@@ -33,6 +34,7 @@ __all__ = [
     "DataError",
     "DAMAGE",
     "DiaboloError",
+    "ExportError",
     "MissingExtraError",
     "ModelFileError",
     "OutputError",
@@ -107,6 +109,10 @@ class PieceError(DiaboloError, RuntimeError):
 
 class OutputError(DiaboloError, OSError):
     """A result could not be written."""
+
+
+class ExportError(DiaboloError, RuntimeError):
+    """A model in a form for other programs says something else than the model."""
 
 
 #: What reading damaged or hostile content raises before anybody has said what is wrong with it. Arrow's errors that are

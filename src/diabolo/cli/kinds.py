@@ -37,6 +37,9 @@ SUFFIXES = {
 #: The words of a verb's parameters: what it wants, and how it is called.
 WANTED = {"model": (MODEL, "MODEL"), "file": (PACKED, "FILE"), "data": (TABLE, "DATA"), "against": (TABLE, "--against")}
 
+#: Verbs whose MODEL may be an exported graph.
+TAKES_GRAPHS = ("score", "serve")
+
 
 def kind_of(path: str | Path) -> str | None:
     """The kind of a file by its first bytes, or else by the end of its name; None of what is not there or unknown."""
@@ -77,7 +80,8 @@ def check_kinds(verb: str, given: Mapping[str, Any], words: Sequence[str]) -> No
         wanted, called = WANTED[name]
         kind = kinds[name]
         # A folder of pictures is a table, so that one picture is one too.
-        if kind not in (None, wanted) and (kind, wanted) != (PICTURE, TABLE):
+        fits = (kind, wanted) == (PICTURE, TABLE) or ((kind, wanted) == (ONNX, MODEL) and verb in TAKES_GRAPHS)
+        if kind not in (None, wanted) and not fits:
             raise ConfigError(f"{path} is {kind}; {called} is {wanted}{_remedy(verb, str(kind), wanted, path, words)}")
 
 

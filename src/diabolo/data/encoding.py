@@ -132,7 +132,7 @@ class Encoding:
         self._plain &= not self.count and not self.ordinal
         constants = [schema.columns[i] for i in self.constant]
         #: NaN for one that was never there: any value is a change.
-        self._const_value = [c.low if c.missing < 1 else float("nan") for c in constants]
+        self.constant_values = [c.low if c.missing < 1 else float("nan") for c in constants]
         self._cache: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def _lay_out(self) -> list[Block]:
@@ -272,7 +272,7 @@ class Encoding:
         bad = unreadable.any(dim=1) | missing[:, modelled].all(dim=1)
         changed = None
         if self.watched:
-            constants = torch.tensor(self._const_value, dtype=torch.float64)
+            constants = torch.tensor(self.constant_values, dtype=torch.float64)
             cell = values[:, self.constant].to(torch.float64)
             # A column of single precision keeps its value however the new rows are held; any other is compared exactly.
             single = [self.schema.columns[i].dtype in ("float32", "float16") for i in self.constant]
@@ -343,7 +343,7 @@ class Encoding:
             elif block.kind == "missing":
                 gone, columns = parts[i] > 0.5, list(block.columns)
                 values[..., columns] = torch.where(gone, torch.nan, values[..., columns])
-        values[..., self.constant] = torch.tensor(self._const_value, dtype=torch.float64)
+        values[..., self.constant] = torch.tensor(self.constant_values, dtype=torch.float64)
         if self.marginals is not None:
             for column, low, high, atom in self.marginals.atoms:
                 # A value that repeats comes back as itself, not to a rounding error.

@@ -7,7 +7,7 @@ import re
 from rich.console import Console
 from rich.text import Text
 
-from diabolo.config import Config
+from diabolo.config import DEFAULT_METHOD, build_config
 from diabolo.data.dtypes import TEXT
 from diabolo.data.formats import Data, is_list, notes_of, schema_of
 from diabolo.data.reading import first_rows, notes_on
@@ -68,9 +68,8 @@ def _print_columns(
     if not names:
         print_schema(screen, None, marked, list(types))
         return
-    schema = infer_schema(
-        values, names, dtypes, Config(slots=dict(slots) if slots else None), table.levels, table.shape, constant=True
-    )
+    config = build_config({"slots": dict(slots)} if slots else {}, DEFAULT_METHOD)
+    schema = infer_schema(values, names, dtypes, config, table.levels, table.shape, constant=True)
     print_schema(screen, schema, marked, list(types))
     if schema.shape is not None:
         return

@@ -57,14 +57,14 @@ class ColumnCalibration:
         """Costs [n, C] of calibration rows, and their weights [n]; `groups` as of `Calibration`."""
         self.costs, self.weights = np.asarray(costs, np.float32), weights
         groups = None if groups is None else min(groups, len(costs))
-        self._columns = [Calibration(column, weights, groups) for column in self.costs.T]
+        self.columns = [Calibration(column, weights, groups) for column in self.costs.T]
 
     def __len__(self) -> int:
         return len(self.costs)
 
     def p_values(self, costs: np.ndarray) -> np.ndarray:
         """p per cell, [m, C] float64, from 1/(n+1) to 1."""
-        found = [c.p_values(column) for c, column in zip(self._columns, np.asarray(costs, np.float32).T, strict=True)]
+        found = [c.p_values(column) for c, column in zip(self.columns, np.asarray(costs, np.float32).T, strict=True)]
         return np.stack(found, axis=1)
 
     @staticmethod

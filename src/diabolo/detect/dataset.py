@@ -11,6 +11,7 @@ import pyarrow as pa
 from diabolo.data.formats import Data
 from diabolo.data.keeping import with_kept
 from diabolo.data.reading import ordered_chunks
+from diabolo.data.score_columns import NUMBER, ROW, TOLD
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.choice import applicable, automatic_score
 from diabolo.detect.explaining import leading
@@ -25,16 +26,6 @@ __all__ = ["ALL", "Counts", "RowScores", "scored"]
 ALL = "all"
 #: Columns of an anomaly that are named.
 TOP = 3
-#: Scores are all different: a dictionary of them costs time and gains nothing.
-NUMBER = {"encoding": "BYTE_STREAM_SPLIT"}
-#: The facts of each row.
-TOLD = [
-    pa.field("score", pa.float64(), metadata=NUMBER),
-    pa.field("p_value", pa.float64()),
-    pa.field("is_anomaly", pa.bool_()),
-    pa.field("flag", pa.string()),
-]
-ROW = pa.field("row", pa.int64(), metadata={"encoding": "DELTA_BINARY_PACKED"})
 
 
 @dataclasses.dataclass

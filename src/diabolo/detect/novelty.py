@@ -51,36 +51,39 @@ class Novelty:
 
     Attributes:
         common: kinds of facts that do not count, most frequent first.
+        counts: [watched columns, columns without gaps, scaled inputs] whether a fact counts.
+        full: columns without gaps.
+        inputs, cells, low, high: scaled inputs, their cells, and the limits beyond which they are far.
     """
 
     def __init__(self, encoding: Encoding, stored: Encoded) -> None:
         self._encoding, n = encoding, len(stored)
         columns = encoding.schema.columns
         scaled = [(c, i) for b in encoding.blocks if b.kind in SCALED for c, i in _inputs(b)]
-        self._inputs = torch.tensor([i for _, i in scaled], dtype=torch.long)
-        self._cells = encoding.cell_of_input[self._inputs] if scaled else self._inputs
+        self.inputs = torch.tensor([i for _, i in scaled], dtype=torch.long)
+        self.cells = encoding.cell_of_input[self.inputs] if scaled else self.inputs
         gone = {*encoding.nullable, *encoding.gappy}
-        self._full = [c for c in range(len(columns)) if c not in gone]
+        self.full = [c for c in range(len(columns)) if c not in gone]
         low, high, lone = self._ranges(stored)
         kinds = [
             *((c, "another value" if c in encoding.constant else "a level never seen") for c in encoding.watched),
-            *((c, "a gap") for c in self._full),
+            *((c, "a gap") for c in self.full),
             *((c, "a value far beyond all others") for c, _ in scaled),
         ]
         events = torch.cat([self._unknown(stored), self._first_gaps(stored), lone]).double()
         share = (events / n).tolist()
-        total, counts = 0.0, torch.zeros(len(kinds), dtype=torch.bool)
+        total, self.counts = 0.0, torch.zeros(len(kinds), dtype=torch.bool)
         common = []
         for at in sorted(range(len(kinds)), key=share.__getitem__):
             total += share[at]
             if total <= MOST:
-                counts[at] = True
+                self.counts[at] = True
             else:
                 common.append(Common(columns[kinds[at][0]].name, kinds[at][1], share[at]))
         self.common = common[::-1]
-        watched, full = len(encoding.watched), len(self._full)
-        self._novel, self._gap, beyond = torch.split(counts, [watched, full, len(scaled)])
-        self._low, self._high = torch.where(beyond, low, -torch.inf), torch.where(beyond, high, torch.inf)
+        watched, full = len(encoding.watched), len(self.full)
+        self._novel, self._gap, beyond = torch.split(self.counts, [watched, full, len(scaled)])
+        self.low, self.high = torch.where(beyond, low, -torch.inf), torch.where(beyond, high, torch.inf)
 
     def __call__(self, rows: Encoded) -> Tensor:
         """Number of new facts [B]."""
@@ -88,19 +91,19 @@ class Novelty:
         if rows.changed is not None:
             found = found + (rows.changed & self._novel).sum(-1)
         if rows.missing is not None:
-            found = found + (rows.missing[:, self._full] & self._gap).sum(-1)
-        if len(self._inputs):
-            x = rows.x[:, self._inputs]
-            beyond = (x < self._low) | (x > self._high)
+            found = found + (rows.missing[:, self.full] & self._gap).sum(-1)
+        if len(self.inputs):
+            x = rows.x[:, self.inputs]
+            beyond = (x < self.low) | (x > self.high)
             if rows.present is not None:
-                beyond &= rows.present[:, self._cells]
+                beyond &= rows.present[:, self.cells]
             found = found + beyond.sum(-1)
         return found
 
     def _ranges(self, stored: Encoded) -> tuple[Tensor, Tensor, Tensor]:
         """Limits of each scaled input [d], and the stored cells expected beyond those of the others [d]."""
         found = []
-        for i, cell in zip(self._inputs.tolist(), self._cells.tolist(), strict=True):
+        for i, cell in zip(self.inputs.tolist(), self.cells.tolist(), strict=True):
             x = stored.x[:, i] if stored.present is None else stored.x[stored.present[:, cell], i]
             if len(x) < 2:
                 found.append((-torch.inf, torch.inf, 0.0))
@@ -115,7 +118,7 @@ class Novelty:
     def _first_gaps(self, stored: Encoded) -> Tensor:
         """First gaps expected in each column without one: as many as columns have a single gap, in equal shares."""
         once = 0 if stored.missing is None else int((stored.missing.sum(0) == 1).sum())
-        return torch.full((len(self._full),), once / max(1, len(self._full)))
+        return torch.full((len(self.full),), once / max(1, len(self.full)))
 
     def _unknown(self, stored: Encoded) -> Tensor:
         """By watched column, rows of a value that training rows lack, and values of a single row [watched]."""
@@ -124,9 +127,9 @@ class Novelty:
         if stored.changed is not None:
             found = found + stored.changed.sum(0)
         constant = len(encoding.constant)
-        x = stored.x[:, self._inputs]
+        x = stored.x[:, self.inputs]
         # Columns of one value but for a single row would be constants without it.
-        alone = int(((x != x.median(0).values).sum(0) == 1).sum()) if constant and len(self._inputs) else 0
+        alone = int(((x != x.median(0).values).sum(0) == 1).sum()) if constant and len(self.inputs) else 0
         found[:constant] += alone / max(1, constant)
         place = {c: at for at, c in enumerate(encoding.watched)}
         for block in encoding.blocks:

@@ -53,21 +53,28 @@ class Pictures:
     Args:
         encoding: the main model's, of images.
         values: [n, C] stored rows in the schema's order.
+
+    Attributes:
+        shape: (h, w, channels).
+        stored: [n, h·w·c] normalized stored images.
+        near, local: neighbors of a row, and those whose own distances are the usual ones there.
+        usual: [n] each stored row's own distance.
+        location, scale: [1, 1] of the view.
     """
 
     def __init__(self, encoding: Encoding, values: np.ndarray) -> None:
         if encoding.shape is None:
             raise ValueError("the rows are no images")
-        self._shape = encoding.shape
+        self.shape = encoding.shape
         rows = encoding.encode(torch.from_numpy(np.array(values)))
-        self._stored = normalized(rows.x, self._shape)
-        n = len(self._stored)
-        self._near, self._local = min(NEAR, n - 1), min(LOCAL, n - 1)
+        self.stored = normalized(rows.x, self.shape)
+        n = len(self.stored)
+        self.near, self.local = min(NEAR, n - 1), min(LOCAL, n - 1)
         at = torch.arange(n)
-        pairs = [self._nearest(self._stored[s : s + HELD], at[s : s + HELD]) for s in range(0, n, HELD)]
-        distance = torch.cat([d[:, : self._near].mean(-1) for d, _ in pairs])
+        pairs = [self._nearest(self.stored[s : s + HELD], at[s : s + HELD]) for s in range(0, n, HELD)]
+        distance = torch.cat([d[:, : self.near].mean(-1) for d, _ in pairs])
         # Copies divide nothing by zero.
-        self._usual = distance + 1e-3 * distance.median() + 1e-6
+        self.usual = distance + 1e-3 * distance.median() + 1e-6
         own = torch.cat([self._beside(d, i) for d, i in pairs]).double()
         middle, high = own.quantile(0.5), own.quantile(0.95)
         self.location = middle.float().reshape(1, 1)
@@ -85,20 +92,20 @@ class Pictures:
     def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
         """The view of rows [B], [1, B], up = farther."""
         mine = torch.full((len(rows),), -1) if own is None else own
-        x, out = normalized(rows.x, self._shape), torch.empty(1, len(rows))
+        x, out = normalized(rows.x, self.shape), torch.empty(1, len(rows))
         for start in range(0, len(rows), HELD):
             part = slice(start, start + HELD)
             out[0, part] = self._beside(*self._nearest(x[part], mine[part]))
         return out
 
     def _beside(self, distance: Tensor, nearest: Tensor) -> Tensor:
-        return distance[:, : self._near].mean(-1) / self._usual[nearest].mean(-1).sqrt()
+        return distance[:, : self.near].mean(-1) / self.usual[nearest].mean(-1).sqrt()
 
     def _nearest(self, x: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """Rising distances to the nearest stored rows and their positions, [B, 20] each; a row's `own` is left out."""
-        squared = torch.addmm(self._stored.square().sum(-1), x, self._stored.T, alpha=-2.0)
+        squared = torch.addmm(self.stored.square().sum(-1), x, self.stored.T, alpha=-2.0)
         squared += x.square().sum(-1, keepdim=True)
         kin = own >= 0
         squared[kin.nonzero()[:, 0], own[kin]] = torch.inf
-        found = squared.clamp_min_(0.0).topk(self._local, largest=False)
+        found = squared.clamp_min_(0.0).topk(self.local, largest=False)
         return found.values.sqrt(), found.indices

@@ -67,17 +67,17 @@ class NormalScores:
             ends.append((unique[0], unique[-1]))
         pad = torch.nn.utils.rnn.pad_sequence
         knots = [torch.nn.functional.pad(k, (0, 1), value=torch.inf) for k in knots]  # so that one follows the last
-        self._knots = pad(knots, batch_first=True, padding_value=torch.inf) if knots else columns.new_empty(0, 1)
-        self._scores = pad(scores, batch_first=True) if scores else columns.new_empty(0, 3)
-        self._low, self._high = (torch.tensor([e[i] for e in ends], dtype=torch.float32) for i in (0, 1))
+        self.knots = pad(knots, batch_first=True, padding_value=torch.inf) if knots else columns.new_empty(0, 1)
+        self.scores = pad(scores, batch_first=True) if scores else columns.new_empty(0, 3)
+        self.low, self.high = (torch.tensor([e[i] for e in ends], dtype=torch.float32) for i in (0, 1))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Scores of values [B, d]."""
         cells = x.T.contiguous()
-        at = torch.searchsorted(self._knots, cells)
-        equal = self._knots.gather(1, at) == cells
-        inside = self._scores.gather(1, 2 * at + equal).T
-        return inside + (x - x.clamp(self._low, self._high))
+        at = torch.searchsorted(self.knots, cells)
+        equal = self.knots.gather(1, at) == cells
+        inside = self.scores.gather(1, 2 * at + equal).T
+        return inside + (x - x.clamp(self.low, self.high))
 
 
 class LinearResiduals:
@@ -90,21 +90,21 @@ class LinearResiduals:
     def __init__(self, z: Tensor, columns: int) -> None:
         """Inputs [n, D], of which residuals of the first `columns` are wanted."""
         inputs = z.double()
-        self._mean = inputs.mean(0)
+        self.mean = inputs.mean(0)
         spread = inputs.std(0, correction=0)
-        self._unit = torch.where(spread > 1e-6, 1 / spread.clamp_min(1e-6), 0.0)
-        inputs = (inputs - self._mean) * self._unit
+        self.unit = torch.where(spread > 1e-6, 1 / spread.clamp_min(1e-6), 0.0)
+        inputs = (inputs - self.mean) * self.unit
         ridge = RIDGE * torch.eye(z.shape[1], dtype=torch.float64)
         precision = torch.linalg.inv(inputs.T @ inputs / max(1, len(z)) + ridge)[:, :columns]
-        turn = (self._unit[:, None] * precision / precision.diagonal().sqrt()).float()
+        turn = (self.unit[:, None] * precision / precision.diagonal().sqrt()).float()
         # Of fewer than eight columns a product's last bits depend on where a row lies in it (MKL).
-        self._turn, self._columns = torch.nn.functional.pad(turn, (0, -columns % TILE)), columns
-        self._mean = self._mean.float()
+        self.turn, self.columns = torch.nn.functional.pad(turn, (0, -columns % TILE)), columns
+        self.mean = self.mean.float()
 
     def __call__(self, z: Tensor) -> Tensor:
         """[B, columns] of inputs [B, D]."""
-        found: Tensor = (z - self._mean) @ self._turn
-        return found[:, : self._columns]
+        found: Tensor = (z - self.mean) @ self.turn
+        return found[:, : self.columns]
 
 
 class Places:
@@ -117,96 +117,102 @@ class Places:
     Attributes:
         parts: coordinates of the view x alone, of x and n, of n alone, and of r.
         axes: coordinates that `shortlist` gives.
+        measured, facts, words: inputs that are numbers and angles, those without order, and each category's span.
+        few, signs: spans of categories of few levels, and directions of the levels of the others.
+        scaled, cells: how many of `measured` are no angles, and their cells.
+        center, unit: of `measured`.
+        normal, linear, of_left: the maps of the views n and r.
+        stretch: factors of the leading coordinates in a shortlist.
     """
 
     def __init__(self, encoding: Encoding, stored: Encoded) -> None:
         blocks = [(b, range(b.start, b.stop)) for b in encoding.blocks]
         scaled = [i for b, at in blocks if b.kind in SCALED for i in at]
         angles = [i for b, at in blocks if b.kind == "angle" for i in at]
-        self._measured = torch.tensor([*scaled, *angles], dtype=torch.long)
-        self._facts = torch.tensor(
+        self.measured = torch.tensor([*scaled, *angles], dtype=torch.long)
+        self.facts = torch.tensor(
             [i for b, at in blocks if b.kind in ("boolean", "slots", "missing") for i in at], dtype=torch.long
         )
-        self._words = [(b.start, b.stop) for b, _ in blocks if b.kind == "categorical"]
-        self._few = [w for w in self._words if w[1] - w[0] <= FEW_LEVELS]
-        self._scaled = len(scaled)
-        self._cells = encoding.cell_of_input[self._measured] if len(self._measured) else self._measured
-        self._signs = [_signs(stop - start) for start, stop in self._words if stop - start > FEW_LEVELS]
+        self.words = [(b.start, b.stop) for b, _ in blocks if b.kind == "categorical"]
+        self.few = [w for w in self.words if w[1] - w[0] <= FEW_LEVELS]
+        self.scaled = len(scaled)
+        self.cells = encoding.cell_of_input[self.measured] if len(self.measured) else self.measured
+        self.signs = [_signs(stop - start) for start, stop in self.words if stop - start > FEW_LEVELS]
         self._learn(stored)
 
     def _learn(self, stored: Encoded) -> None:
-        x, there = stored.x[:, self._measured].clamp(-20.0, 20.0).double(), self._there(stored)
+        x, there = stored.x[:, self.measured].clamp(-20.0, 20.0).double(), self._there(stored)
         weight = torch.ones_like(x) if there is None else there.double()
         count = weight.sum(0).clamp_min(1.0)
         mean = (x * weight).sum(0) / count
         spread = ((x - mean).square() * weight).sum(0).div(count).sqrt()
-        self._center, self._unit = mean.float(), torch.where(spread > 1e-6, 1 / spread.clamp_min(1e-6), 1.0).float()
+        self.center, self.unit = mean.float(), torch.where(spread > 1e-6, 1 / spread.clamp_min(1e-6), 1.0).float()
         x = self._plain(stored, there)
-        s = slice(0, self._scaled)
+        s = slice(0, self.scaled)
         known = None if there is None else there[:, s]
-        self._normal = NormalScores(x[:, s], known)
+        self.normal = NormalScores(x[:, s], known)
         inputs = self._inputs(stored, x)
-        self._linear: LinearResiduals | None = None
-        if self._scaled and 1 < inputs.shape[1] <= MOST_INPUTS:
-            self._linear = LinearResiduals(inputs, self._scaled)
+        self.linear: LinearResiduals | None = None
+        if self.scaled and 1 < inputs.shape[1] <= MOST_INPUTS:
+            self.linear = LinearResiduals(inputs, self.scaled)
         left = self._left(inputs)  # the last tile may be short
-        self._of_left = NormalScores(left) if left is not None else None
-        d, a, f = self._scaled, x.shape[1] - self._scaled, len(self._facts)
+        self.of_left = NormalScores(left) if left is not None else None
+        d, a, f = self.scaled, x.shape[1] - self.scaled, len(self.facts)
         r = 0 if left is None else left.shape[1]
         ends = [0, d, d + a + f, 2 * d + a + f, 2 * d + a + f + r]
         self.parts = [slice(*pair) for pair in itertools.pairwise(ends)]
         twice = torch.full((a + f,), 2**0.5)  # they are the same in x and in n
-        self._stretch = torch.cat([torch.ones(d), twice, torch.ones(d)])
-        self.axes = len(self._stretch) + sum(min(stop - start, FEW_LEVELS) for start, stop in self._words)
+        self.stretch = torch.cat([torch.ones(d), twice, torch.ones(d)])
+        self.axes = len(self.stretch) + sum(min(stop - start, FEW_LEVELS) for start, stop in self.words)
 
     def __call__(self, rows: Encoded) -> tuple[Tensor, Tensor]:
         """Coordinates [B, width], and levels by position [B, categories]: −1 where there is none."""
         there = self._there(rows)
         x = self._plain(rows, there)
-        facts = rows.x[:, self._facts] * DIFFER
-        scores = self._normal(x[:, : self._scaled])
+        facts = rows.x[:, self.facts] * DIFFER
+        scores = self.normal(x[:, : self.scaled])
         if there is not None:
-            scores = torch.where(there[:, : self._scaled], scores, 0.0)
+            scores = torch.where(there[:, : self.scaled], scores, 0.0)
         parts = [x, facts, scores]
         left = self._left(self._inputs(rows, x))
-        if left is not None and self._of_left is not None:
-            parts.append(self._of_left(left))
+        if left is not None and self.of_left is not None:
+            parts.append(self.of_left(left))
         return torch.cat(parts, dim=-1), self.levels(rows)
 
     def levels(self, rows: Encoded) -> Tensor:
         """The level of each category [B, categories], −1 for none or one never seen."""
-        found = [rows.x[:, start:stop].max(dim=-1) for start, stop in self._words]
+        found = [rows.x[:, start:stop].max(dim=-1) for start, stop in self.words]
         known = [torch.where(most.values > 0, most.indices, -1) for most in found]
         return torch.stack(known, dim=-1) if known else torch.empty(len(rows), 0, dtype=torch.long)
 
     def shortlist(self, places: Tensor, levels: Tensor) -> Tensor:
         """Coordinates [B, axes] whose Euclidean distance joins the views x and n."""
-        parts = [places[:, : len(self._stretch)] * self._stretch]
-        signs = iter(self._signs)
-        for at, (start, stop) in zip(levels.T, self._words, strict=True):
+        parts = [places[:, : len(self.stretch)] * self.stretch]
+        signs = iter(self.signs)
+        for at, (start, stop) in zip(levels.T, self.words, strict=True):
             code = torch.eye(stop - start) if stop - start <= FEW_LEVELS else next(signs)
             parts.append(torch.where((at >= 0)[:, None], code[at.clamp_min(0)], 0.0) * DIFFER)
         return torch.cat(parts, dim=-1)
 
     def _there(self, rows: Encoded) -> Tensor | None:
         """Which measured cells are there, [B, d]; None for all."""
-        return None if rows.present is None else rows.present[:, self._cells]
+        return None if rows.present is None else rows.present[:, self.cells]
 
     def _plain(self, rows: Encoded, there: Tensor | None) -> Tensor:
-        x = soft_clip((rows.x[:, self._measured] - self._center) * self._unit)
+        x = soft_clip((rows.x[:, self.measured] - self.center) * self.unit)
         return x if there is None else torch.where(there, x, 0.0)
 
     def _inputs(self, rows: Encoded, x: Tensor) -> Tensor:
         """What residuals are taken from: measured cells, facts, and levels where they are few."""
-        return torch.cat([x, rows.x[:, self._facts], *(rows.x[:, a:b] for a, b in self._few)], dim=-1)
+        return torch.cat([x, rows.x[:, self.facts], *(rows.x[:, a:b] for a, b in self.few)], dim=-1)
 
     def _left(self, inputs: Tensor) -> Tensor | None:
-        if self._linear is None:
+        if self.linear is None:
             return None
         # Products of one shape: a row has the same residuals whatever the rows beside it.
         parts = []
         for start in range(0, len(inputs), TILE):
-            parts.append(self._linear(inputs[start : start + TILE]))
+            parts.append(self.linear(inputs[start : start + TILE]))
         return torch.cat(parts)
 
 

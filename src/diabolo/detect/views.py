@@ -22,7 +22,7 @@ from diabolo.detect.novelty import Novelty
 from diabolo.detect.places import DIFFER, TILE, Places
 from diabolo.memory import Memory
 
-__all__ = ["FEWEST_ROWS", "Views"]
+__all__ = ["FEWEST_ROWS", "MEMBERS", "PARTS", "Views"]
 
 #: Fewer stored rows than these have no tail to measure.
 FEWEST_ROWS = 20
@@ -55,37 +55,44 @@ class Views:
     Attributes:
         unit: [4] the median of each view over stored rows, each without itself.
         novelty: facts that no stored row shows.
+        places: the coordinates of rows.
+        stored, levels: coordinates [rows, ·] and levels [rows, categories] of the stored rows that are searched.
+        table: [axes + 2, rows padded to groups], whose product with (x, |x|², 1) is d².
+        wide, wide_count: the first so many stored rows are those of the wide view, and so many of them are near.
+        shortlist, near: rows of the shortlist, and those of them that are near.
+        groups: groups of stored rows; the shortlist is looked for in those of the least minima.
+        weight, top: weights of the views, and what a new fact adds.
     """
 
     def __init__(self, encoding: Encoding, values: np.ndarray) -> None:
         rows = encoding.encode(torch.from_numpy(np.ascontiguousarray(values)))
-        self._places = Places(encoding, rows)
+        self.places = Places(encoding, rows)
         n = len(values)
-        most = max(LEAST_ROWS, min(MOST_ROWS, MOST_CELLS // max(1, self._places.axes)))
+        most = max(LEAST_ROWS, min(MOST_ROWS, MOST_CELLS // max(1, self.places.axes)))
         searched = _evenly(n, most)
         wide = _evenly(len(searched), WIDE_ROWS)
         rest = np.setdiff1d(np.arange(len(searched)), wide)
         taken = torch.from_numpy(searched[np.concatenate([wide, rest])])
         #: Position among the taken rows by position among all stored ones; −1 for the others, and at the end for none.
-        self._taken = torch.full((n + 1,), -1)
-        self._taken[taken] = torch.arange(len(taken))
-        self._rows, self._wide = len(taken), len(wide)
+        self.taken = torch.full((n + 1,), -1)
+        self.taken[taken] = torch.arange(len(taken))
+        self.rows, self.wide = len(taken), len(wide)
         blocks = [_filled(at, min(at + BLOCK, n), n) for at in range(0, n, BLOCK)]
-        parts = [self._places(rows.rows(block)) for block in blocks]
+        parts = [self.places(rows.rows(block)) for block in blocks]
         places, levels = (torch.cat(p)[:n][taken] for p in zip(*parts, strict=True))
-        self._stored, self._levels = places.contiguous(), levels.contiguous()
-        axes = self._places.shortlist(places, levels)
-        self._groups = -(-self._rows // (PARTS * MEMBERS))
+        self.stored, self.levels = places.contiguous(), levels.contiguous()
+        axes = self.places.shortlist(places, levels)
+        self.groups = -(-self.rows // (PARTS * MEMBERS))
         # (−2 s, 1, |s|²) of a stored row s with (x, |x|², 1) of another gives d²; padding is infinitely far.
         square = axes.square().sum(-1, keepdim=True)
         wide_rows = torch.cat([-2 * axes, torch.ones_like(square), square], dim=-1)
-        table = torch.nn.functional.pad(wide_rows, (0, 0, 0, -self._rows % (PARTS * MEMBERS)))
-        table[self._rows :, -1] = torch.inf
-        self._table = table.T.contiguous()
-        self._shortlist = min(SHORTLIST, self._rows - 1)
-        self._near = min(NEAR, self._shortlist)
-        self._wide_count = min(max(self._near, int(WIDE_SHARE * self._wide)), self._wide - 1)
-        self.unit, self._weight = torch.ones(4), torch.tensor(WEIGHTS) / sum(WEIGHTS)
+        table = torch.nn.functional.pad(wide_rows, (0, 0, 0, -self.rows % (PARTS * MEMBERS)))
+        table[self.rows :, -1] = torch.inf
+        self.table = table.T.contiguous()
+        self.shortlist = min(SHORTLIST, self.rows - 1)
+        self.near = min(NEAR, self.shortlist)
+        self.wide_count = min(max(self.near, int(WIDE_SHARE * self.wide)), self.wide - 1)
+        self.unit, self.weight = torch.ones(4), torch.tensor(WEIGHTS) / sum(WEIGHTS)
         some = torch.from_numpy(_evenly(n, MEASURED))
         self.novelty = Novelty(encoding, rows)
         own = self.measure(rows.rows(some), some)
@@ -93,7 +100,7 @@ class Views:
         # Copies may put most rows at no distance, or all; then a distance of one spread is far.
         self.unit = torch.where(middle > 1e-6, middle, torch.where(mean > 1e-6, mean, 1.0))
         #: Above the score of any row without novelty: of few stored rows the largest is far below what comes.
-        self._top = NEW * float((self._weight @ (own / self.unit[:, None])).max().clamp_min(1.0))
+        self.top = NEW * float((self.weight @ (own / self.unit[:, None])).max().clamp_min(1.0))
 
     def __call__(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
         """The score of rows: the weighted mean of the views in their units, and what is new in the row.
@@ -104,15 +111,15 @@ class Views:
         """
         far = self.measure(rows, own) / self.unit[:, None]
         # Added one after the other: a product's order may depend on the number of rows.
-        score = far[0] * self._weight[0]
-        for weight, distance in zip(self._weight[1:], far[1:], strict=True):
+        score = far[0] * self.weight[0]
+        for weight, distance in zip(self.weight[1:], far[1:], strict=True):
             score = score + weight * distance
-        return score + self._top * self.novelty(rows)[: len(score)]
+        return score + self.top * self.novelty(rows)[: len(score)]
 
     def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
         """Each view of rows [B] or of the first `count`, [4, B], up = farther."""
         count = len(rows) if rows.count is None else rows.count
-        mine = None if own is None else self._taken[own].numpy()
+        mine = None if own is None else self.taken[own].numpy()
         memory = rows.memory or Memory()
         parts = []
         for start in range(0, count, BLOCK):
@@ -123,20 +130,20 @@ class Views:
 
     def _block(self, rows: Encoded, count: int, kin: np.ndarray | None, memory: Memory) -> Tensor:
         """The views of the first rows of a multiple of `TILE`, [4, count]."""
-        places, levels = self._places(rows)
-        axes = self._places.shortlist(places, levels)
+        places, levels = self.places(rows)
+        axes = self.places.shortlist(places, levels)
         asked = torch.cat([axes, axes.square().sum(-1, keepdim=True), axes.new_ones(len(axes), 1)], dim=-1)
-        at, wide = np.empty((count, self._shortlist), np.int64), np.empty((count, self._wide), np.float32)
-        product = memory.get("squared", (TILE, self._table.shape[1]), axes)
+        at, wide = np.empty((count, self.shortlist), np.int64), np.empty((count, self.wide), np.float32)
+        product = memory.get("squared", (TILE, self.table.shape[1]), axes)
         for start in range(0, count, TILE):
-            torch.mm(asked[start : start + TILE], self._table, out=product)
+            torch.mm(asked[start : start + TILE], self.table, out=product)
             # Of the rows that fill a tile nothing more is asked: what follows is the same for any number of rows.
             squared = product.numpy()[: count - start]
             part = slice(start, start + len(squared))
             if kin is not None:
                 there = np.flatnonzero(kin[part] >= 0)
                 squared[there, kin[part][there]] = np.inf
-            wide[part] = squared[:, : self._wide]
+            wide[part] = squared[:, : self.wide]
             at[part] = self._nearest(squared)
         near = self._near_ones(places[:count], levels[:count], torch.from_numpy(at))
         return torch.cat([near, self._far(wide)[None]])
@@ -145,26 +152,26 @@ class Views:
         """Mean distance [B] to the nearest of the rows of the wide view, by squared distances [B, rows]."""
         np.maximum(squared, 0.0, out=squared)
         # Of numbers that are not negative the bits are in their order, and whole numbers are parted faster.
-        squared.view(np.int32).partition(self._wide_count - 1, axis=1)
-        return torch.from_numpy(squared[:, : self._wide_count]).sqrt().mean(-1)
+        squared.view(np.int32).partition(self.wide_count - 1, axis=1)
+        return torch.from_numpy(squared[:, : self.wide_count]).sqrt().mean(-1)
 
     def _near_ones(self, places: Tensor, levels: Tensor, at: Tensor) -> Tensor:
         """Mean L1 distances [3, B] to the nearest of stored rows at positions [B, shortlist], in x, n and r."""
-        apart = self._stored.index_select(0, at.flatten()).view(*at.shape, -1).sub_(places[:, None]).abs_()
-        x, both, n, r = (apart[..., part].sum(-1) for part in self._places.parts)  # of no column it is 0
+        apart = self.stored.index_select(0, at.flatten()).view(*at.shape, -1).sub_(places[:, None]).abs_()
+        x, both, n, r = (apart[..., part].sum(-1) for part in self.places.parts)  # of no column it is 0
         if levels.shape[1]:
-            other = self._levels.index_select(0, at.flatten()).view(*at.shape, -1) != levels[:, None]
+            other = self.levels.index_select(0, at.flatten()).view(*at.shape, -1) != levels[:, None]
             both = both + DIFFER * other.sum(-1)
         found = torch.stack([x + both, both + n, r]).numpy()
         found.sort(axis=-1)
-        return torch.from_numpy(found)[..., : self._near].mean(-1)
+        return torch.from_numpy(found)[..., : self.near].mean(-1)
 
     def _nearest(self, squared: np.ndarray) -> np.ndarray:
         """Positions of the shortlist in squared distances [B, ·], [B, shortlist].
 
         They lie in as many groups at most, those of the least minima, and in as many parts of these.
         """
-        count, groups = self._shortlist, self._groups
+        count, groups = self.shortlist, self.groups
         if groups <= count:
             return _smallest(squared, count)
         parts = np.minimum.reduce(squared.reshape(-1, MEMBERS, PARTS * groups), axis=1)
@@ -175,6 +182,7 @@ class Views:
 
 def _among(squared: np.ndarray, groups: np.ndarray, size: int, stride: int, count: int) -> np.ndarray:
     """Positions [B, count] of the smallest squared distances [B, ·] in groups [B, ·] of so many, a stride apart."""
+    groups = np.sort(groups, axis=1)  # a tie has one order
     members = (groups[..., None] + stride * np.arange(size)).reshape(len(groups), -1)
     row = np.arange(len(groups))[:, None]
     best = _smallest(squared.take(members + row * squared.shape[1]), count)

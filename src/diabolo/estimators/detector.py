@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import RandomState, seed_of
+from diabolo.data.formats import atomic
 from diabolo.data.matching import matched
 from diabolo.data.split import split_of
 from diabolo.data.table import TableLike, as_table, check_weights
@@ -30,6 +32,7 @@ from diabolo.estimators.promise import groups_to_calibrate, warn_of_promise
 from diabolo.estimators.pyod import PyODDetector
 from diabolo.estimators.score_parameter import ScoreParameter
 from diabolo.estimators.verdicts import Verdicts
+from diabolo.export.onnx.document import Inputs, document
 from diabolo.file.detector import detector_section
 from diabolo.file.model_file import ModelFile, save_sections
 from diabolo.fitted.keep import keep_of
@@ -238,6 +241,31 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
         _ = detector.calibration  # refuses a score that is not calibrated
         sections = {**self.autoencoder_.sections(), "detector": detector_section(detector)}
         save_sections(path, type(self).__name__, sections)
+
+    def to_onnx(self, path: str | Path | None = None, outputs: Sequence[str] = (), inputs: Inputs = "auto") -> bytes:
+        """The detector as one ONNX graph (extra `onnx`): cells in, score, p-value, verdict and reason out.
+
+        It has the score and the rate that are chosen now. The graph is run beside the detector on rows drawn from the
+        model and spoiled; the largest differences stand in its metadata (docs/export.md).
+
+        Args:
+            path: file to write, by atomic rename; None for none.
+            outputs: more of them: "z", "reconstruction", "column_p".
+            inputs: "columns" for an input [n, 1] each, "matrix" for x [n, C]; "auto" takes a matrix but for text.
+
+        Returns:
+            The file's bytes.
+
+        Raises:
+            ConfigError: a part of the model without a form in ONNX; it is named.
+            ExportError: the graph says something else than the detector; nothing is written.
+        """
+        detector = self.calibrated_
+        found = document(detector.reference, detector.score_name, detector, tuple(outputs), inputs)
+        if path is not None:
+            with atomic(path) as part:
+                part.write_bytes(found.data)
+        return found.data
 
     @classmethod
     def from_calibrated(cls, calibrated: Calibrated, ae: Autoencoder) -> Self:

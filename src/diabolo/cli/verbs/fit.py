@@ -13,7 +13,7 @@ import typer
 from diabolo.cli.console import TABLE, check_apart, parse_slots, say, share, share_option
 from diabolo.cli.promise import columns_of_split, condition, promised
 from diabolo.cli.verb import verb
-from diabolo.config import METHODS, Config
+from diabolo.config import DEFAULT_METHOD, METHODS, Config
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ NOT_ROBUST = "--set robust=trim fits without such rows, and diabolo score ranks 
 def fit(
     data: str = typer.Argument(..., help=TABLE),
     out: Path = typer.Option(..., "-o", "--out", help="Model file to write, *.diabolo."),
-    method: str = typer.Option("vae", help=f"One of {', '.join(METHODS)} (diabolo docs settings)."),
+    method: str = typer.Option(DEFAULT_METHOD, help=f"One of {', '.join(METHODS)} (diabolo docs settings)."),
     latent: int | None = typer.Option(None, help="Latent dimensions K.", show_default="√C of C columns"),
     hidden: str | None = typer.Option(
         None, help="Widths from input to latent, like 64,32.", show_default="two layers, by the columns"

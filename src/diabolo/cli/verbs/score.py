@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE, share_option
+from diabolo.cli.graph import check_graph, score_by_graph
 from diabolo.cli.pieces import ADDRESS, ENGINE, RESUME, Pieces, in_pieces, joined
 from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     "diabolo score my.diabolo NEW.parquet -o scores.parquet --fdr 10%",
 )
 def score(
-    model: Path = typer.Argument(..., help="Model file."),
+    model: Path = typer.Argument(..., help="Model file, or one of diabolo export: .onnx."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
     out: str = typer.Option(
         ..., "-o", "--out", help="Scores to write: .parquet, .csv, .arrow, .root, .h5, .npz; a URL; a folder of parts."
@@ -48,19 +49,25 @@ def score(
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress and no summary."),
 ) -> None:
     """Score every row: score, p-value, whether it is an anomaly, and why a row could not be scored."""
-    from diabolo.cli.console import Progress, say
     from diabolo.cli.rules import check_one, rule_of
-    from diabolo.data.formats import schema_of, write_batches
-    from diabolo.data.keeping import as_held, kept_names
-    from diabolo.data.reading import as_fitted
-    from diabolo.detect.dataset import Counts, scored
-    from diabolo.file.model_file import ModelFile
 
     pieces = Pieces(out, engine, address, resume) if in_pieces(out, engine, address, resume) else None
     if pieces is None:
         _check_out(out, model, data)
     accept = check_one(false_alarm_rate, fdr, accept_rate, explain)
     rate = false_alarm_rate if accept is None else accept.rate
+    if model.suffix == ".onnx":
+        wants = {"--fdr": fdr is not None, "--explain": explain, "--score": score_ is not None}
+        check_graph(model, {**wants, "parts of a folder": pieces is not None})
+        score_by_graph(model, data, out, keep, rate, strict, quiet)
+        return
+    from diabolo.cli.console import Progress, say
+    from diabolo.data.formats import schema_of, write_batches
+    from diabolo.data.keeping import as_held, kept_names
+    from diabolo.data.reading import as_fitted
+    from diabolo.detect.dataset import Counts, scored
+    from diabolo.file.model_file import ModelFile
+
     if pieces is not None:
         if fdr is not None or strict:
             raise ConfigError(f"{'--strict' if strict else '--fdr'} looks at all rows in turn: give -o FILE")

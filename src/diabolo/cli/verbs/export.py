@@ -1,0 +1,40 @@
+"""`diabolo export`: a model in a form that other programs run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from diabolo.cli.console import OWN_NETWORK
+from diabolo.cli.verb import verb
+
+
+@verb(105)
+def export(
+    model: Path = typer.Argument(..., help="Model file."),
+    out: str = typer.Option(..., "-o", "--out", help="File to write; its suffix tells the form: .onnx."),
+    to: str | None = typer.Option(None, "--to", help="Form, where the suffix does not tell it (docs/export.md)."),
+    score: str | None = typer.Option(None, "--score", help="Score; the detector's by default."),
+    rate: float | None = typer.Option(None, "--rate", help="False-alarm rate behind the verdict; the detector's own."),
+    outputs: str | None = typer.Option(None, "--outputs", help="More outputs, like z,reconstruction,column_p."),
+    inputs: str | None = typer.Option(None, "--inputs", help="columns (an input each) or matrix (one for all)."),
+    own_network: bool = OWN_NETWORK,
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="No summary."),
+) -> None:
+    """Write a model in a form that other programs run, checked against this one: an ONNX graph.
+
+    Exit status 2, and no file, where a verdict differs.
+    """
+    from diabolo.cli.console import check_apart, say
+    from diabolo.data.formats import check_writable
+    from diabolo.export.targets import target_of
+    from diabolo.file.model_file import ModelFile
+
+    target = target_of(out, to, {"score": score, "rate": rate, "outputs": outputs, "inputs": inputs})
+    check_apart(out, model)
+    check_writable(out)
+    lines = target.write(ModelFile(model, own_network), out)
+    if not quiet:
+        for line in lines:
+            say(line)

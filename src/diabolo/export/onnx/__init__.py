@@ -1,0 +1,1 @@
+"""One ONNX graph of a detector: encoding, network, score, calibration and verdict, written by walking their parts."""
