@@ -43,15 +43,14 @@ def fit(
     max_error: str | None = typer.Option(None, help="With --for compression: bound of all floats, as of compress."),
     column_error: list[str] = typer.Option([], help="With --for compression: bound of one column, as of compress."),
     columns: list[str] = typer.Option([], help="Columns to use, like pt,eta,phi; all by default; repeatable."),
-    exclude: list[str] = typer.Option(
-        [], help="Columns to leave out, or unusable for those no fit can take; repeatable."
-    ),
+    exclude: list[str] = typer.Option([], help="Columns to leave out; unusable: those no fit can take; repeatable."),
     label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
     weight: str | None = typer.Option(None, help="Column of row weights."),
     group: str | None = typer.Option(None, help="Column of groups that belong together; 'content': equal rows."),
     time: str | None = typer.Option(None, help="Column of time: the last rows calibrate."),
     slots: list[str] = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10; auto finds them; repeatable."),
     take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
+    quantize: str | None = typer.Option(None, help="Bits, for a trigger: weights=6,activations=10 (docs/trigger.md)."),
     config: Path | None = typer.Option(None, help="TOML file of settings (docs/settings.md)."),
     set_: list[str] = typer.Option([], "--set", help="One setting, like learning_rate=1e-3 or corruption.std=0.2."),
     false_alarm_rate: float | None = typer.Option(None, help="Default rate of the detector."),
@@ -77,7 +76,7 @@ def fit(
     settings = _settings(config, set_, method)
     method = settings.pop("method", method)
     flags = {"latent_dim": latent, "beta": beta, "epochs": epochs, "random_state": seed}
-    settings |= _of_flags(settings, flags, hidden) | _slots(settings, slots, take)
+    settings |= _of_flags(settings, flags, hidden) | _slots(settings, slots, take) | _bits(quantize)
     _check_choices(method, only, false_alarm_rate)
     errors = compression_errors(for_, max_error, column_error, false_alarm_rate, bool(take))
     only = only if errors is None else "main"
@@ -107,7 +106,7 @@ def _kept(history: list[dict[str, Any]]) -> str:
     best = [e["epoch"] for e in history if e["best"]]
     if not best:
         return f"none of {len(history)} epochs was better than the linear part, loss {history[-1]['linear']:.4f}"
-    return f"epoch {max(best)} of {len(history)}, loss {min(e['validation'] for e in history):.4f}"
+    return f"epoch {max(best)} of {len(history)}, loss {min(e['validation'] for e in history if e['best']):.4f}"
 
 
 def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -> str:
@@ -151,6 +150,16 @@ def _of_flags(settings: dict[str, Any], flags: dict[str, Any], hidden: str | Non
     if hidden is not None:
         given["hidden"] = tuple(_whole(w, "--hidden") for w in hidden.split(",") if w)
     return given
+
+
+def _bits(text: str | None) -> dict[str, Any]:
+    """The setting `quantize` of its flag."""
+    if text is None:
+        return {}
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(equals for _, equals, _ in pairs):
+        raise ConfigError(f"--quantize {text}: expected bits like weights=6,activations=10")
+    return {"quantize": {k.strip(): int(v) if v.strip().isdigit() else v.strip() for k, _, v in pairs}}
 
 
 def _check_choices(method: Any, only: str | None, false_alarm_rate: float | None) -> None:
