@@ -560,6 +560,19 @@ def test_the_network_handed_over_is_the_same(detector):
     assert types["input_1"]["result"] == "ap_fixed<10,4>"
 
 
+def test_a_project_that_hls4ml_reads_wrongly_is_refused(detector, tmp_path, monkeypatch):
+    hls4ml = pytest.importorskip("hls4ml")
+    read = hls4ml.utils.config_from_pytorch_model
+
+    def sideways(*words, **options):
+        return read(*words, **{**options, "channels_last_conversion": "off"})
+
+    project(trigger_of(detector.calibrated_), tmp_path / "one")
+    monkeypatch.setattr(hls4ml.utils, "config_from_pytorch_model", sideways)
+    with pytest.raises(ConfigError, match="reads layer _0 wrongly"):
+        project(trigger_of(detector.calibrated_), tmp_path / "two")
+
+
 @needs_gcc
 @pytest.mark.slow
 @pytest.mark.parametrize("score", ["mu_norm", "mse"])

@@ -90,7 +90,8 @@ def _configured(hls4ml: Any, trigger: Trigger) -> Any:
         granularity="name",
         backend="Vitis",
         default_precision=_fixed(32, 16),
-        channels_last_conversion="off",
+        # The pass that turns channels also turns the weights of plain layers, and "off" leaves them sideways.
+        channels_last_conversion="full",
     )
 
 
@@ -99,10 +100,11 @@ def project(trigger: Trigger, folder: str | Path) -> Any:
 
     Raises:
         MissingExtraError: hls4ml is not installed.
+        ConfigError: hls4ml has read other weights than it was given.
     """
     hls4ml = _hls4ml()
     with contextlib.redirect_stdout(io.StringIO()):
-        return hls4ml.converters.convert_from_pytorch_model(
+        found = hls4ml.converters.convert_from_pytorch_model(
             sequential(trigger),
             hls_config=configuration(trigger),
             output_dir=str(folder),
@@ -111,6 +113,13 @@ def project(trigger: Trigger, folder: str | Path) -> Any:
             io_type="io_parallel",
             part=PART,
         )
+    dense = [node for node in found.get_layers() if node.class_name == "Dense"]
+    for node, layer in zip(dense, trigger.layers, strict=True):
+        read = np.asarray(node.get_weights("weight").data, np.float64)
+        # [inputs, outputs], as its code takes them.
+        if not np.array_equal(read, layer.weight.T * 2.0**-layer.weight_fraction):
+            raise ConfigError(f"hls4ml {hls4ml.__version__} reads layer {node.name} wrongly; take the version 1.3.0")
+    return found
 
 
 def emulated(compiled: Any, trigger: Trigger, words: np.ndarray) -> np.ndarray:
