@@ -15,7 +15,7 @@ from program import done, refused, run, table, write
 
 from diabolo.cli.app import app
 from diabolo.cli.command import METAVARS
-from diabolo.cli.kinds import kind_of
+from diabolo.cli.kinds import TAKES_GRAPHS, kind_of
 from diabolo.cli.verb import verbs
 from diabolo.cluster.embedding import embeddings
 from diabolo.cluster.partition import partitions
@@ -80,8 +80,8 @@ def workplace(tmp_path_factory):
 def test_the_examples_run_as_they_stand(workplace, monkeypatch):
     monkeypatch.chdir(workplace)
     for verb in NAMES:
-        if verb == "demo":
-            continue  # a minute; test_cli.py runs it on part of its sample
+        if verb in ("demo", "serve"):
+            continue  # a minute, which test_cli.py cuts short; and one without end, which test_serve.py ends
         for line in verbs.get(verb).examples:
             words = shlex.split(line)[1:]
             status, _, err = run(*words, *(["--epochs", "2", "-q"] if verb == "fit" else []))
@@ -239,11 +239,13 @@ def verbs_with(*parameters):
 
 #: What a verb cannot do without.
 NEEDED = {"evaluate": ["--label", "truth"], "explain": ["--row", "0"], "sample": ["-n", "10"], "calibrate": []}
+#: Verbs without an output that they must be given.
+NO_OUT = ("evaluate", "explain", "health", "serve")
 
 
 @pytest.mark.parametrize("verb", verbs_with("model", "data"))
 def test_swapped_arguments_are_put_right(verb, kinds, here):
-    out = [] if verb in ("evaluate", "explain", "health") else ["-o", "out.csv"]
+    out = [] if verb in NO_OUT else ["-o", "out.csv"]
     line = refused(verb, kinds / "t.csv", kinds / "m.diabolo", *out, *NEEDED.get(verb, []))
     right = line.partition("MODEL comes first: diabolo ")[2]
     words = shlex.split(right)
@@ -255,8 +257,10 @@ def test_swapped_arguments_are_put_right(verb, kinds, here):
 @pytest.mark.parametrize("verb", [v for v in NAMES if v in {*verbs_with("model", "data"), *verbs_with("model")}])
 @pytest.mark.parametrize("file", ["t.csv", "t.dbl", "p.png", "n.onnx"])
 def test_another_file_in_place_of_the_model_is_recognized(verb, file, kinds, here):
+    if file == "n.onnx" and verb in TAKES_GRAPHS:
+        pytest.skip("a graph has its place there")
     data = [kinds / "t.parquet"] if verb in verbs_with("model", "data") else []
-    out = [] if verb in ("evaluate", "explain", "health") else ["-o", "out.csv"]
+    out = [] if verb in NO_OUT else ["-o", "out.csv"]
     line = refused(verb, kinds / file, *data, *out, *NEEDED.get(verb, []))
     kind = {"t.csv": "a table", "t.dbl": "a compressed table", "p.png": "a picture", "n.onnx": "a network in ONNX"}
     assert f"{file} is {kind[file]}; MODEL is a model file" in line
@@ -266,7 +270,7 @@ def test_another_file_in_place_of_the_model_is_recognized(verb, file, kinds, her
 @pytest.mark.parametrize("file", ["m.diabolo", "m.bin", "t.dbl", "n.onnx"])
 def test_another_file_in_place_of_the_table_is_recognized(verb, file, kinds, here):
     model = [kinds / "m.diabolo"] if verb in verbs_with("model", "data") else []
-    out = [] if verb in ("evaluate", "explain", "health") else ["-o", "out.csv"]
+    out = [] if verb in NO_OUT else ["-o", "out.csv"]
     line = refused(verb, *model, kinds / file, *out, *NEEDED.get(verb, []))
     assert "; DATA is a table" in line, line
     if file == "t.dbl":
@@ -303,7 +307,7 @@ WRITERS = {
 }
 
 
-@pytest.mark.parametrize("out", ["x.png", "x.dat", "x.foo", "x.jpg", "x.txt", "x"])
+@pytest.mark.parametrize("out", ["x.png", "x.dat", "x.foo", "x.jpg", "x.txt"])
 @pytest.mark.parametrize("verb", WRITERS)
 def test_a_table_that_cannot_be_written_is_called_as_it_was_typed(verb, out, kinds, here):
     (here / "z.csv").write_text("z_0,z_1\n1,2\n")

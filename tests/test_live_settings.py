@@ -137,6 +137,7 @@ CHANGES = {
     # Patience acts once the stop rows get worse.
     "patience": ({"epochs": 25, "learning_rate": 0.1}, [1]),
     "kinds": ({}, [{"hits": "count"}, {"hits": "categorical"}, {"a": "real", "b": "real", "hits": "real"}]),
+    "quantize": ({"slots": None}, [{"weights": 3}, {"activations": 5}]),
     "solver": ({"network": "linear", "hidden": None, "slots": None}, ["gradient"]),
     "device": ({}, [d for d in ("cuda", "mps") if not getattr(torch, d).is_available()]),
     "random_state": ({}, [1]),
@@ -180,7 +181,7 @@ def test_table_of_changes_names_fields_that_exist():
 @pytest.mark.parametrize("name", CONFIG)
 def test_every_field_of_config_acts(name, mixed, plane):
     base, values = CHANGES.get(name) or ({}, alternatives(CONFIG[name], HINTS[name]))
-    X = plane[1][:200] if name == "solver" else spoiled(mixed) if name == "robust" else mixed
+    X = plane[1][:200] if name in ("solver", "quantize") else spoiled(mixed) if name == "robust" else mixed
     for value in values:
         acts(X, base, {name: value}, EXPECTED.get(name, ("losses", "encoder")))
 
@@ -223,7 +224,7 @@ FROM_DATA = {
 }
 #: Concepts that come after the fit; test_cluster.py, test_embedding.py, test_scores.py, test_generate.py and
 #: test_relations.py show that their settings act.
-AFTERWARDS = {"partition", "embedding", "score", "method", "relation"}
+AFTERWARDS = {"export target", "partition", "embedding", "score", "method", "relation"}
 
 
 def registries():

@@ -23,9 +23,10 @@ from diabolo.data.hashing import fingerprint, hash_rows
 from diabolo.data.matching import matched
 from diabolo.data.table import as_table
 from diabolo.errors import ConfigError, DataError
+from diabolo.model.active import active_units
 from diabolo.report import write_report
 from diabolo.report.alarms import alarms, findings
-from diabolo.report.bottleneck import active_units, compared_sizes
+from diabolo.report.bottleneck import compared_sizes
 from diabolo.report.evidence import Evidence, Given, ReportRows
 from diabolo.report.html import join, tag
 from diabolo.report.png import png, sheet

@@ -11,7 +11,7 @@ import secrets
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
@@ -22,11 +22,26 @@ from diabolo.registry import validated
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "Config", "RandomState", "build_config", "read_toml", "seed_of"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "Config", "Quantize", "RandomState", "build_config", "read_toml", "seed_of"]
 
 PartSpec = str | dict[str, Any]
 #: As in scikit-learn: a seed, a generator, or None for fresh entropy.
 RandomState: TypeAlias = "int | np.random.Generator | np.random.RandomState | None"
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantize:
+    """How many bits a network in whole numbers has, and which score it is to give."""
+
+    #: A name that is none of these is refused.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    #: Of a weight, its sign among them.
+    weights: Annotated[int, Ge(2), Le(16)] = 6
+    #: Of an input, of a unit and of a latent number, its sign among them.
+    activations: Annotated[int, Ge(4), Le(16)] = 10
+    #: "mu_norm" takes the encoder alone, "mse" the decoder too.
+    score: Literal["mu_norm", "mse"] = "mu_norm"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +131,10 @@ class Config:
     stop_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     #: "auto" solves a linear Gaussian autoencoder (by EM where cells are missing); "gradient" always trains.
     solver: Literal["auto", "gradient"] = "auto"
+    #: Bits of a network in whole numbers, for a trigger: {"weights": 6, "activations": 10, "score": "mu_norm"}. The fit
+    #: goes on in that arithmetic after it has trained in single precision. Every column is an input of its own, a plain
+    #: number, and the detector's score is the one that the trigger makes (trigger.md).
+    quantize: Quantize | None = None
     #: "auto": CUDA where present, else CPU; "mps" on request.
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     #: Whether the model file keeps training rows that new ones are drawn from (methods trees and resampled). None: a

@@ -9,7 +9,7 @@ from typing import Any
 
 from diabolo.errors import ConfigError
 
-__all__ = ["MODEL", "check_kinds", "kind_of"]
+__all__ = ["MODEL", "TAKES_GRAPHS", "check_kinds", "kind_of"]
 
 MODEL, PACKED, TABLE, PICTURE, ONNX = "a model file", "a compressed table", "a table", "a picture", "a network in ONNX"
 #: How files of a kind begin.
@@ -38,7 +38,7 @@ SUFFIXES = {
 WANTED = {"model": (MODEL, "MODEL"), "file": (PACKED, "FILE"), "data": (TABLE, "DATA"), "against": (TABLE, "--against")}
 
 #: Verbs whose MODEL may be an exported graph.
-TAKES_GRAPHS = ("score", "serve")
+TAKES_GRAPHS = ("score",)
 
 
 def kind_of(path: str | Path) -> str | None:

@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["ADDRESS", "ENGINE", "RESUME", "Pieces", "in_pieces", "joined"]
 
 ENGINE = typer.Option(
-    None, metavar="NAME[:N]", help="What runs pieces where -o is a folder: local (all cores), local:4, dask."
+    None,
+    metavar="NAME[:N]",
+    help="What runs pieces where -o is a folder: local (all cores), local:4, dask.",
+    show_default="local",
 )
-ADDRESS = typer.Option(None, help="Of a Dask cluster, like tcp://host:8786, or the path of its scheduler file.")
+ADDRESS = typer.Option(
+    None,
+    help="Of a Dask cluster, like tcp://host:8786, or the path of its scheduler file.",
+    show_default="a cluster on this machine",
+)
 RESUME = typer.Option(False, "--resume", help="Where -o is a folder: leave parts that are done as they are.")
 #: Pieces that failed are named up to this number.
 NAMED = 20

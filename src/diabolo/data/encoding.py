@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diabolo.data.integer_inputs import IntegerInputs
 from diabolo.data.marginals import Marginals
 from diabolo.data.schema import Schema
 from diabolo.memory import Memory
@@ -104,8 +105,11 @@ class Encoding:
         clip: float,
         n_train: int,
         marginals: Marginals | None = None,
+        inputs: IntegerInputs | None = None,
     ) -> None:
         self.schema, self.clip, self.n_train, self.marginals = schema, clip, n_train, marginals
+        #: Where cells come as whole numbers.
+        self.inputs = inputs
         self.center, self.scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
         self.real, self.integer, self.count = (
             schema.positions("real", "date"),
@@ -213,6 +217,7 @@ class Encoding:
             center, inverse = self._affine(values.dtype)
             out = None if memory is None else memory.get("x", (len(values), values.shape[1]), values)
             x = torch.sub(values, center, out=out).mul_(inverse).to(torch.float32)
+            x = x if self.inputs is None else self._whole(values, self.inputs)
             low, high = (float(v) for v in torch.aminmax(x))
             if low > -LIMIT and high < LIMIT:
                 return Encoded(x, largest=max(-low, high), memory=memory)
@@ -226,6 +231,13 @@ class Encoding:
             self._cache[dtype] = pair
         return self._cache[dtype]
 
+    def _whole(self, values: Tensor, inputs: IntegerInputs) -> Tensor:
+        """Cells as the hardware of a trigger makes them; what is no number stays none."""
+        cells = values.numpy()
+        found = np.isfinite(cells)
+        x = inputs.inputs(inputs.words(np.where(found, cells, 0.0))) * 2.0**-inputs.fraction
+        return torch.from_numpy(np.where(found, x, cells).astype(np.float32))
+
     def _encode_masked(self, values: Tensor) -> Encoded:
         center, inverse = self._affine(values.dtype)
         missing = torch.isnan(values)
@@ -237,6 +249,7 @@ class Encoding:
             presences.append(filled)
             present[:, slots] &= filled[:, :, None]
         scaled = ((values - center) * inverse).to(torch.float32)
+        scaled = scaled if self.inputs is None else self._whole(values, self.inputs)
         unreadable = ~missing & ~(scaled.abs() < LIMIT)
         # A constant never enters the network, so its size is no obstacle.
         unreadable[:, self.constant] = torch.isinf(values[:, self.constant])
@@ -375,7 +388,8 @@ class Encoding:
         """Half a rounded column's spacing in standardised units, at least `SIGMA_FLOOR`."""
         # What a slot group's or an indicator's output has no spacing of, it does not ask for either.
         spacing = np.array([self.schema.columns[c].resolution for c in block.columns])
-        return np.maximum(spacing / 2 / self.scale[list(block.columns)], SIGMA_FLOOR)
+        least = SIGMA_FLOOR if self.inputs is None else max(SIGMA_FLOOR, 0.5 * 2.0**-self.inputs.fraction)
+        return np.maximum(spacing / 2 / self.scale[list(block.columns)], least)
 
     def to_json(self) -> dict[str, Any]:
         return {

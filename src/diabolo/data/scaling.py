@@ -6,6 +6,7 @@ import numpy as np
 
 from diabolo.config import Config
 from diabolo.data.encoding import Encoding
+from diabolo.data.integer_inputs import integer_inputs
 from diabolo.data.marginals import Marginals, fit_marginals
 from diabolo.data.schema import SAMPLE, Schema
 from diabolo.data.slots import filled
@@ -39,7 +40,11 @@ def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None,
         center[scaled], scale[scaled] = mean[scaled], std[scaled]
     clip = config.clip if config.scaling == "standard" else 1e30
     marginals = _own_laws(values, schema, weights) if scaled and _asks_for_laws(config) else None
-    return Encoding(schema, center, scale, clip, len(values), marginals)
+    inputs = None
+    if config.quantize is not None:
+        ranges = [(c.name, c.dtype, c.low, c.high) for c in schema.columns]
+        inputs, center, scale, clip = integer_inputs(ranges, center, scale, clip, config.quantize.activations)
+    return Encoding(schema, center, scale, clip, len(values), marginals, inputs)
 
 
 def _asks_for_laws(config: Config) -> bool:

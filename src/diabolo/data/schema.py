@@ -12,6 +12,7 @@ import numpy as np
 from diabolo.config import Config
 from diabolo.data.dialect.record import Dialect
 from diabolo.data.dtypes import TEXT, is_date, is_duration, is_time
+from diabolo.data.integer_inputs import check_fixed_inputs, input_fault
 from diabolo.data.slots import SlotGroup, filled, slot_groups
 from diabolo.data.times import step_of, zone_of
 from diabolo.errors import ColumnsError, ConfigError, DataError, nearest
@@ -161,6 +162,7 @@ def infer_schema(
         ConfigError: a setting names a column that is not there.
     """
     check_names(names, config)
+    check_fixed_inputs(config, len(names), shape)
     groups = tuple(slot_groups(values, names, config))
     seen = summarise(values, groups) if seen is None else seen
     if shape is not None:
@@ -173,12 +175,15 @@ def infer_schema(
             raise ConfigError(f"slots: column {name!r} is a category; the cells of a slot are numbers, 0 for absent")
         look = _Look(name, dtype, values[:, i], i in grouped, config, seen, i)
         try:
+            if config.quantize is not None:
+                columns.append(look.fixed())
+                continue
             columns.append(look.category((levels or {}).get(name)) if look.is_category else look.number())
         except ColumnsError as error:
             faults |= error.faults
     if faults:
         raise ColumnsError(faults)
-    if all(c.kind == "constant" for c in columns) and not constant:
+    if all(c.kind == "constant" or (config.quantize and c.low == c.high) for c in columns) and not constant:
         raise DataError(f"all {len(columns)} columns are constant on the training rows; nothing can be learnt")
     return Schema(tuple(columns), groups)
 
@@ -249,6 +254,16 @@ class _Look:
         kind: Kind = "categorical" if len(levels) > 1 else "constant"
         low, high = (0.0, float(len(levels) - 1)) if levels else (-1.0, -1.0)
         return Column(self.name, kind, self.dtype, 0.0, low, high, self.missing, levels=levels)
+
+    def fixed(self) -> Column:
+        """An input of a network in whole numbers: a plain number, and one that stays where it is constant."""
+        fault = input_fault(self.dtype, self.missing)
+        if fault:
+            raise ColumnsError({self.name: fault})
+        resolution = _resolution(
+            self.v[:: max(1, len(self.v) // SAMPLE)], "float64" if is_duration(self.dtype) else self.dtype
+        )
+        return Column(self.name, "real", self.dtype, resolution, self.low, self.high, self.missing)
 
     def number(self) -> Column:
         if not np.isfinite(self.low):

@@ -50,8 +50,10 @@ def automatic_score(reference: Reference) -> str:
     """The score behind "auto": the combined one where rows are stored, else that of the model alone.
 
     Rows of objects keep the bound of a Gaussian latent: the model has a law of the number of objects of each kind.
-    Distances between rows padded with zeros have none.
+    Distances between rows padded with zeros have none. A network in whole numbers has the score of its trigger.
     """
+    if reference.model.config.quantize is not None:
+        return reference.model.config.quantize.score
     objects = bool(reference.model.encoding.schema.groups) and reference.model.latent.stochastic
     there = scores.get("auto").needs <= reference.offers
     return "auto" if there and not objects else density(reference.model)

@@ -56,6 +56,7 @@ class Settings(TypedDict, total=False):
     patience: int
     stop_fraction: float
     solver: Literal["auto", "gradient"]
+    quantize: Mapping[str, int | str] | None
     device: Literal["auto", "cpu", "cuda", "mps"]
     keep_rows: bool | None
     random_state: RandomState
@@ -105,6 +106,7 @@ class HasSettings(BaseEstimator):
         patience: int = 10,
         stop_fraction: float = 0.1,
         solver: Literal["auto", "gradient"] = "auto",
+        quantize: Mapping[str, int | str] | None = None,
         device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
         keep_rows: bool | None = None,
         random_state: RandomState = 0,

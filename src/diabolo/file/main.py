@@ -18,6 +18,7 @@ from diabolo.config import Config, build_config
 from diabolo.data.dialect.record import Dialect
 from diabolo.data.dtypes import TEXT, is_known
 from diabolo.data.encoding import Encoding
+from diabolo.data.integer_inputs import IntegerInputs
 from diabolo.data.marginals import Marginals
 from diabolo.data.schema import Schema
 from diabolo.errors import DAMAGE, ConfigError, DiaboloError, ModelFileError
@@ -28,7 +29,7 @@ from diabolo.model.networks.permission import OwnNetworkCard, check_permission, 
 __all__ = ["EstimatorCard", "fitted_of", "main_section", "main_schema"]
 
 #: Tensors of `main` that are neither parameters nor buffers of the model.
-EXTRA = ("center", "scale", "row_hashes")
+EXTRA = ("center", "scale", "unit", "row_hashes")
 #: Tensors of the columns' own laws (`diabolo.data.marginals`), where a likelihood takes them.
 LAWS = ("edges", "group", "bounds", "anchor", "anchor_score", "slope")
 
@@ -79,6 +80,8 @@ def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) 
     encoding = model.encoding.to_json()
     tensors = {k: v.numpy() for k, v in {**model.store.views, **model.buffers}.items()}
     tensors |= {"center": model.encoding.center, "scale": model.encoding.scale}
+    if model.encoding.inputs is not None:
+        tensors["unit"] = model.encoding.inputs.unit
     laws = model.encoding.marginals
     if laws is not None:
         tensors |= {f"laws.{name}": getattr(laws, name) for name in LAWS}
@@ -129,6 +132,7 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
             card.encoding.clip,
             card.encoding.n_train,
             _laws(card.encoding.schema, tensors),
+            _inputs(card, tensors),
         )
         state = {k: v for k, v in tensors.items() if k not in EXTRA and not k.startswith("laws.")}
         model = Model(card.config, encoding, state=state)
@@ -149,6 +153,24 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
         raise ModelFileError(f"{path}: section 'main': roles by {card.roles.split[:40]!r} are unknown; upgrade diabolo")
     training = Training(card.training.device, card.training.seconds, card.training.versions)
     return Fitted(model, history, card.roles, training, card.input, hashes), card.estimator
+
+
+def _inputs(card: MainCard, tensors: Mapping[str, np.ndarray]) -> IntegerInputs | None:
+    """The map of cells to whole numbers, where the network is one of them.
+
+    Raises:
+        ConfigError: the file has units where it should have none, or none where it should; or they make no such map.
+    """
+    unit, quantize = tensors.get("unit"), card.config.quantize
+    if (unit is None) != (quantize is None):
+        raise ConfigError(f"tensor 'unit' is {'missing' if unit is None else 'left over'}")
+    if unit is None or quantize is None:
+        return None
+    if unit.dtype != np.float64 or unit.shape != tensors["center"].shape or not (unit > 0).all():
+        raise ConfigError("tensor 'unit' must be one positive F64 for each column")
+    if any(c.kind != "real" for c in card.encoding.schema.columns) or card.encoding.schema.groups:
+        raise ConfigError("a network in whole numbers has plain numbers as columns")
+    return IntegerInputs.of(tensors["center"], tensors["scale"], unit, card.encoding.clip, quantize.activations)
 
 
 def _laws(schema: Schema, tensors: Mapping[str, np.ndarray]) -> Marginals | None:

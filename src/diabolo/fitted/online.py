@@ -13,7 +13,7 @@ from diabolo.data.matching import matched
 from diabolo.data.roles import ROLES
 from diabolo.data.sources import encoded_rows
 from diabolo.data.table import Table
-from diabolo.errors import DataError
+from diabolo.errors import ConfigError, DataError
 from diabolo.fitted.prepare import prepare, refuse_infinite
 from diabolo.fitted.record import Fitted, Input, Roles, Training
 from diabolo.train.online import step_on
@@ -27,6 +27,10 @@ def begin(table: Table, weights: np.ndarray | None, config: Config) -> Fitted:
     Raises:
         DataError: fewer than two rows, an infinite cell, nothing that varies.
     """
+    if config.quantize is not None:
+        raise ConfigError(
+            "quantize: ranges of whole numbers are chosen on rows that stop a fit, and partial_fit has none: call fit"
+        )
     table, weights = _used(table, weights)
     if len(table) < 2:
         raise DataError(

@@ -27,6 +27,7 @@ from diabolo.model.latent import Posterior, latents
 from diabolo.model.masking import LINEAR, Masking, Start, variables_there
 from diabolo.model.networks import ParameterStore, has_paths, networks, parameter_shapes, path_norms, run
 from diabolo.model.prior import priors
+from diabolo.model.quantize import WholeParts
 from diabolo.model.regularizer import regularizers
 
 __all__ = ["Head", "Model"]
@@ -75,12 +76,14 @@ class Model:
                 f"regularizer {self.regularizer.name!r} measures codes by the decoder's weights, and of network "
                 f"{config.network!r} it does not know them: set code_scale='rms', or take latent='topk'"
             )
+        self.whole = WholeParts.of(self.encoder, self.decoder, encoding, config, lead)
         shapes = {**parameter_shapes("encoder", self.encoder), **parameter_shapes("decoder", self.decoder)}
         shapes |= {f"{h.prefix}.{n}": s for h in self.heads for n, s in h.likelihood.own(len(h.block.columns)).items()}
         first = self.prior.own(k)
         shapes |= {f"prior.{name}": tuple(value.shape) for name, value in first.items()}
         kept = {"latent_mean": (k,), "latent_cov": (k, k), "typical_nll": (c,), "typical_squared_error": (c,)}
         kept |= {} if self.masking is None else self.masking.kept(config.factors)
+        kept |= {} if self.whole is None else self.whole.kept()
         if state is not None:
             check_state(state, {n: (*lead, *s) for n, s in {**shapes, **kept}.items()})
         else:
@@ -99,7 +102,7 @@ class Model:
             for name, tensor in {**self.store.views, **self.buffers}.items():
                 tensor.copy_(torch.from_numpy(np.array(state[name])))
         self.use(self.store.views)
-        self._read_linear()
+        self._read_kept(state is not None)
         #: Heads of values, and their columns in this order; the others say whether cells are missing.
         self._valued = [h for h in self.heads if h.block.kind != "missing"]
         self._block_order = [column for head in self._valued for column in head.block.columns]
@@ -119,6 +122,11 @@ class Model:
             buffer[..., : value.shape[-1]] = value.to(buffer.dtype)
         self._read_linear()
 
+    def _read_kept(self, fitted: bool) -> None:
+        self._read_linear()
+        if self.whole is not None and fitted:
+            self.whole.read(self.buffers)
+
     def _read_linear(self) -> None:
         if self.masking is not None:
             self.masking.read(self.buffers)
@@ -134,6 +142,17 @@ class Model:
             head.units = head.units.to(device)
         self._read_linear()
         return self
+
+    def choose_ranges(self, x: Tensor) -> None:
+        """Go over to whole numbers, in ranges that inputs x [n, D] choose."""
+        if self.whole is None:
+            raise ConfigError("ranges of whole numbers are chosen where quantize is set")
+        self.buffers |= self.whole.choose(self._encoder, self._decoder, x)
+
+    @property
+    def encoder_parameters(self) -> list[Tensor]:
+        """Parameters of the encoder's operations, in order."""
+        return self._encoder
 
     @property
     def decoder_parameters(self) -> list[Tensor]:
@@ -159,6 +178,8 @@ class Model:
 
         An encoder that is told so sees the variables `seen` [*, B, V] alone; None for all.
         """
+        if self.whole is not None and self.whole.chosen:
+            return self.latent.posterior(self.whole.encoder(self._encoder, x))
         if self.masking is None:
             return self.latent.posterior(run(self.encoder, self._encoder, x, memory, "encoder"))
         if seen is None:
@@ -167,6 +188,8 @@ class Model:
 
     def decode(self, z: Tensor, memory: Memory | None = None) -> Tensor:
         """theta [*, B, width] for z [*, B, K]; for the k leading axes alone, [*, B, k], of a model that nests them."""
+        if self.whole is not None and self.whole.chosen and self.whole.decoder is not None:
+            return self.whole.decoder(self._decoder, z)
         if self.masking is None:
             return run(self.decoder, self._decoder, z, memory, "decoder")
         axes = torch.full((1,), z.shape[-1], device=z.device)

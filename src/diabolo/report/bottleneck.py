@@ -24,14 +24,12 @@ from diabolo.report.evidence import Evidence, share, spaced
 from diabolo.report.space import Pass, explained_variance, pass_rows
 from diabolo.train.loop import fit
 
-__all__ = ["SizePoint", "LatentSizes", "active_units", "compared_sizes"]
+__all__ = ["SizePoint", "LatentSizes", "compared_sizes"]
 
 #: Seconds that all quick refits may take together, by the pace of the model's own training, which its file tells.
 MOST_SECONDS = 4.0
 #: Rows and epochs of a quick refit.
 REFIT_ROWS, REFIT_EPOCHS, REFIT_BATCH, FEWEST_REFIT_ROWS = 2_500, 8, 64, 300
-#: Variance of a posterior mean above which a latent unit counts as active.
-ACTIVE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,19 +53,6 @@ class LatentSizes:
     why_none: str = ""
     #: What the other sizes of the model are.
     kind: str = "quick refits"
-
-
-def active_units(codes: np.ndarray) -> np.ndarray:
-    """[K] bool: Var_x(E_q[z_i]) > 0.01, in units of the prior's variance (Burda, Grosse, Salakhutdinov 2016,
-    arXiv:1509.00519, sec. 5.2, eq. 8).
-
-    Args:
-        codes: [n, K] posterior means.
-
-    >>> active_units(np.array([[0.0, 1.0], [0.0, -1.0]])).tolist()
-    [False, True]
-    """
-    return np.asarray(codes.var(axis=0) > ACTIVE)
 
 
 def compared_sizes(e: Evidence) -> LatentSizes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from diabolo.train.diverged import in_an_epoch, on_stop_rows
 from diabolo.train.engine import Engine, choose_device
 from diabolo.train.linear_start import start_linear
 from diabolo.train.robust import create_robust, reweighted
-from diabolo.train.schedule import Schedule, schedule_of
+from diabolo.train.schedule import Schedule, refinement_of, schedule_of
 from diabolo.train.state import Epoch, State
 
 __all__ = ["Epoch", "describe_codes", "fit", "run_epoch", "validate"]
@@ -67,24 +67,35 @@ def _fit(model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkp
         start_linear(model, train)
         model.to(device)
         train, stop = train.to(device), stop.to(device)
-        history = _descend(model, train, stop, report, checkpoint)
+        steps = schedule_of(model.config, len(train))
+        history = _descend(model, train, stop, steps, report, checkpoint)
+        if model.whole is not None:
+            rows = (stop if len(stop) else train.some()).rows.clipped(model.encoding.clip)
+            model.choose_ranges(rows.x)
+            history += _descend(model, train, stop, refinement_of(steps), report, None, history)
     describe_codes(model, train.some(), stop if len(stop) else train.some())
     model.to("cpu")
     return history
 
 
 def _descend(
-    model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkpoint: Checkpoint | None
+    model: Model,
+    train: Source,
+    stop: Rows,
+    steps: Schedule,
+    report: OnEpoch | None,
+    checkpoint: Checkpoint | None,
+    before: Sequence[Epoch] = (),
 ) -> list[Epoch]:
-    steps = schedule_of(model.config, len(train))
+    """Train by one schedule; `before` are the epochs of another that these weights come from."""
     engine = Engine(model, model.config)
     state = State(model, engine)
     linear = None
-    if model.masking is not None and len(stop):
-        # The linear solution that a fit begins at stands until an epoch is better than it.
+    if (model.masking is not None or before) and len(stop):
+        # What a fit begins at, the linear solution or rounded weights, stands until an epoch is better than it.
         with torch.no_grad():
             state.best = validate(model, stop)
-        linear = float(state.best.mean())
+        linear = None if before else float(state.best.mean())
     if checkpoint is not None:
         checkpoint.restore(state)
     ended = False
@@ -102,7 +113,7 @@ def _descend(
         ended = bool((state.stale >= model.config.patience).all())
         spent = state.spent
         record = Epoch(
-            epoch=state.epoch + 1,
+            epoch=len(before) + state.epoch + 1,
             distance=float(distance.mean()),
             regularizer=float(omega.mean()),
             validation=float(value.mean()),

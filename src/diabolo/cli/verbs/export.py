@@ -6,19 +6,34 @@ from pathlib import Path
 
 import typer
 
-from diabolo.cli.console import OWN_NETWORK
+from diabolo.cli.console import OWN_NETWORK, share_option
 from diabolo.cli.verb import verb
 
 
-@verb(105)
+@verb(
+    104,
+    "diabolo export my.diabolo -o my.onnx",
+    "diabolo export my.diabolo -o my.onnx --score nll --rate 0.1%",
+)
 def export(
     model: Path = typer.Argument(..., help="Model file."),
-    out: str = typer.Option(..., "-o", "--out", help="File to write; its suffix tells the form: .onnx."),
-    to: str | None = typer.Option(None, "--to", help="Form, where the suffix does not tell it (docs/export.md)."),
-    score: str | None = typer.Option(None, "--score", help="Score; the detector's by default."),
-    rate: float | None = typer.Option(None, "--rate", help="False-alarm rate behind the verdict; the detector's own."),
-    outputs: str | None = typer.Option(None, "--outputs", help="More outputs, like z,reconstruction,column_p."),
-    inputs: str | None = typer.Option(None, "--inputs", help="columns (an input each) or matrix (one for all)."),
+    out: str = typer.Option(..., "-o", "--out", help="File to write; its suffix tells the form: .onnx, .h."),
+    to: str | None = typer.Option(
+        None, "--to", help="Form: onnx, c, hls4ml or cmssw (diabolo docs export).", show_default="by the suffix"
+    ),
+    score: str | None = typer.Option(
+        None, "--score", help="Score (diabolo info MODEL lists them).", show_default="the file's"
+    ),
+    rate: float | None = share_option(
+        None, "--rate", help="False-alarm rate behind the verdict, like 1%.", show_default="the file's"
+    ),
+    accept_rate: str | None = typer.Option(None, help="The same as '30 kHz of 40 MHz', '1 of 1000' or '0.1%'."),
+    outputs: str | None = typer.Option(
+        None, "--outputs", help="More outputs, like z,reconstruction,column_p.", show_default="none"
+    ),
+    inputs: str | None = typer.Option(
+        None, "--inputs", help="columns (an input each) or matrix (one for all).", show_default="by the columns"
+    ),
     own_network: bool = OWN_NETWORK,
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No summary."),
 ) -> None:
@@ -31,6 +46,7 @@ def export(
     from diabolo.export.targets import target_of
     from diabolo.file.model_file import ModelFile
 
+    rate = _rate(rate, accept_rate)
     target = target_of(out, to, {"score": score, "rate": rate, "outputs": outputs, "inputs": inputs})
     check_apart(out, model)
     check_writable(out)
@@ -38,3 +54,19 @@ def export(
     if not quiet:
         for line in lines:
             say(line)
+
+
+def _rate(rate: float | None, accepted: str | None) -> float | None:
+    """The false-alarm rate of either option.
+
+    Raises:
+        ConfigError: both are given, or the accept rate is none.
+    """
+    from diabolo.detect.rates import accept_rate
+    from diabolo.errors import ConfigError
+
+    if accepted is None:
+        return rate
+    if rate is not None:
+        raise ConfigError("--rate and --accept-rate both set the rate; drop one of the two")
+    return accept_rate(accepted).rate

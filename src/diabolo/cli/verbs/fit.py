@@ -69,6 +69,9 @@ def fit(
     time: str | None = typer.Option(None, help="Column of time: the last rows calibrate."),
     slots: list[str] = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10; auto finds them; repeatable."),
     take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
+    quantize: str | None = typer.Option(
+        None, help="Bits, for a trigger: weights=6,activations=10 (diabolo docs trigger).", show_default="floats"
+    ),
     config: Path | None = typer.Option(None, help="TOML file of settings (diabolo docs settings)."),
     set_: list[str] = typer.Option(
         [], "--set", help="One setting, like learning_rate=1e-3, corruption.std=0.2 or contamination=1%."
@@ -98,7 +101,7 @@ def fit(
     settings = _settings(config, set_, method)
     method = settings.pop("method", method)
     flags = {"latent_dim": latent, "beta": beta, "epochs": epochs, "random_state": seed}
-    settings |= _of_flags(settings, flags, hidden) | _slots(settings, slots, take)
+    settings |= _of_flags(settings, flags, hidden) | _slots(settings, slots, take) | _bits(quantize)
     _check_choices(method, only, false_alarm_rate)
     errors = compression_errors(for_, max_error, column_error, false_alarm_rate, bool(take))
     only = only if errors is None else "main"
@@ -128,7 +131,7 @@ def _kept(history: list[dict[str, Any]]) -> str:
     best = [e["epoch"] for e in history if e["best"]]
     if not best:
         return f"none of {len(history)} epochs was better than the linear part, loss {history[-1]['linear']:.4f}"
-    return f"epoch {max(best)} of {len(history)}, loss {min(e['validation'] for e in history):.4f}"
+    return f"epoch {max(best)} of {len(history)}, loss {min(e['validation'] for e in history if e['best']):.4f}"
 
 
 def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -> str:
@@ -172,6 +175,16 @@ def _of_flags(settings: dict[str, Any], flags: dict[str, Any], hidden: str | Non
     if hidden is not None:
         given["hidden"] = tuple(_whole(w, "--hidden") for w in re.split(r"[\s,]+", hidden) if w)
     return given
+
+
+def _bits(text: str | None) -> dict[str, Any]:
+    """The setting `quantize` of its flag."""
+    if text is None:
+        return {}
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(equals for _, equals, _ in pairs):
+        raise ConfigError(f"--quantize {text}: expected bits like weights=6,activations=10")
+    return {"quantize": {k.strip(): int(v) if v.strip().isdigit() else v.strip() for k, _, v in pairs}}
 
 
 def _check_choices(method: Any, only: str | None, false_alarm_rate: float | None) -> None:

@@ -6,22 +6,32 @@ from pathlib import Path
 
 import typer
 
-from diabolo.cli.console import OWN_NETWORK, say
+from diabolo.cli.console import OWN_NETWORK, say, share_option
 from diabolo.cli.verb import verb
 
 
-@verb(105)
+@verb(
+    105,
+    "diabolo serve my.diabolo",
+    "diabolo serve MODELS/ --port 9000 --host 0.0.0.0 --token-file token.txt",
+)
 def serve(
     model: Path = typer.Argument(..., help="Model file with a detector, or a folder of them."),
     port: int = typer.Option(8000, help="Port; 0 for a free one."),
     host: str = typer.Option("127.0.0.1", help="Address; 0.0.0.0 lets other machines ask."),
     workers: int = typer.Option(1, help="Processes that answer."),
-    token_file: Path | None = typer.Option(None, help="File with the token that callers send as a bearer."),
+    token_file: Path | None = typer.Option(
+        None, help="File with the token that callers send as a bearer.", show_default="none"
+    ),
     open_: bool = typer.Option(False, "--open", help="Let other machines ask without a token."),
-    score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them)."),
-    false_alarm_rate: float | None = typer.Option(None, help="Share of normal rows that may be flagged."),
+    score_: str | None = typer.Option(
+        None, "--score", help="Score (diabolo info MODEL lists them).", show_default="the file's"
+    ),
+    false_alarm_rate: float | None = share_option(
+        None, help="Share of normal rows that may be flagged, like 1%.", show_default="the file's"
+    ),
     window: int = typer.Option(10_000, help="Rows whose drift is judged, the latest."),
-    level: float = typer.Option(0.01, help="Probability of an alarm of drift where nothing has changed, at most."),
+    level: float = share_option(0.01, help="Probability of an alarm of drift where nothing has changed, at most."),
     max_rows: int = typer.Option(65_536, help="Rows of a request, at most."),
     max_body: int = typer.Option(64 << 20, help="Bytes of a request, at most."),
     queue: int = typer.Option(1_024, help="Requests that may wait."),

@@ -23,14 +23,24 @@ class MeanSquaredError(ByColumn):
     def columns(self, reference: Reference, rows: Encoded) -> Tensor:
         return reference.model.column_squared_error(mean_theta(reference.model, rows), rows)
 
+    def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
+        model = reference.model
+        if model.whole is None or model.whole.decoder is None:
+            return super().__call__(reference, rows)
+        # Squares of whole numbers and their sum are exact in double precision.
+        error = (mean_theta(model, rows) - rows.x).double().square().sum(-1) / rows.x.shape[-1]
+        if rows.missing is None:
+            return error
+        return torch.where(rows.missing.any(dim=1), super().__call__(reference, rows).double(), error)
+
 
 @scores.register("mae")
-class MeanAbsoluteError(MeanSquaredError):
+class MeanAbsoluteError(ByColumn):
     """Mean over columns of the distance to the reconstruction, the root of a term of `mse`, standardised units."""
 
     def columns(self, reference: Reference, rows: Encoded) -> Tensor:
         # An angle's 2 − 2 cos Δ may fall below 0 by rounding.
-        return super().columns(reference, rows).clamp_min(0).sqrt()
+        return reference.model.column_squared_error(mean_theta(reference.model, rows), rows).clamp_min(0).sqrt()
 
 
 def denoised_error(model: Model, rows: Encoded, levels: tuple[float, ...] = LEVELS) -> Tensor:

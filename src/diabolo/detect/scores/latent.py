@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,4 +48,9 @@ class MeanNorm(Score):
     """|μ| = (Σ μ_i²)^½, the Euclidean norm of the posterior mean (of z for a point latent)."""
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return reference.model.posterior(rows).mean.square().sum(-1).sqrt()
+        mean = reference.model.posterior(rows).mean
+        if reference.model.whole is None:
+            return mean.square().sum(-1).sqrt()
+        # Squares of whole numbers and their sum are exact in double precision, and NumPy rounds their root correctly,
+        # which the vector library behind PyTorch does not: a trigger's integers have to give the same threshold.
+        return torch.from_numpy(np.sqrt(mean.double().square().sum(-1).numpy()))

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import torch
 
+from diabolo.model.active import active_units
 from diabolo.model.networks import Rectify, parameter_shapes
 from diabolo.report.alarms.base import Alarm, Finding, alarms
-from diabolo.report.bottleneck import active_units
 from diabolo.report.evidence import Evidence, share, spaced
 from diabolo.report.html import percent
 from diabolo.report.space import explained_variance, pass_rows

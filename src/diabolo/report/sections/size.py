@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from diabolo.report.bottleneck import ACTIVE, LatentSizes, SizePoint, active_units, compared_sizes
+from diabolo.model.active import ACTIVE, active_units
+from diabolo.report.bottleneck import LatentSizes, SizePoint, compared_sizes
 from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, prose, tag
