@@ -26,7 +26,9 @@ def evaluate(
         None, help="Values of the label that are normal, like W,QCD,Z.", show_default="0 and false"
     ),
     seed: int = typer.Option(0, min=0, max=(1 << 32) - 1, help="Seed of split, rivals and intervals."),
-    out: str | None = typer.Option(None, "-o", "--out", help="Folder of the scores of each file, for many files."),
+    out: str | None = typer.Option(
+        None, "-o", "--out", help="Folder of the scores of each file, for many files.", show_default="none"
+    ),
     engine: str | None = ENGINE,
     address: str | None = ADDRESS,
     resume: bool = RESUME,

@@ -28,7 +28,9 @@ def health(
         None, help="Rate to look after, like 1%.", show_default="the detector's"
     ),
     json_: bool = typer.Option(False, "--json", help="One line of JSON instead of sentences."),
-    out: str | None = typer.Option(None, "-o", "--out", help="Folder of what each file counts, for many files."),
+    out: str | None = typer.Option(
+        None, "-o", "--out", help="Folder of what each file counts, for many files.", show_default="none"
+    ),
     engine: str | None = ENGINE,
     address: str | None = ADDRESS,
     resume: bool = RESUME,
