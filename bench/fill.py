@@ -82,6 +82,7 @@ def main() -> None:
     args = options.parse_args()
     rivals: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
         "IterativeImputer": lambda holes: iterative(holes, holes),
+        "IterativeImputer, trees": lambda holes: iterative(holes, holes, trees=True),
         "column means, modes": lambda holes: simple(holes, holes),
     }
     print(machine_line())

@@ -363,6 +363,21 @@ def test_too_small_a_rate_is_refused_with_what_it_needs(detector, fresh):
         AnomalyDetector(LinearAutoencoder(), false_alarm_rate=1e-3).fit(fresh[:300])
 
 
+@pytest.mark.parametrize("rate", [0.001, 0.0, "1%"])
+def test_a_rate_that_no_file_may_have_is_not_saved(rate, fresh, tmp_path):
+    """`save` refuses what `load` would, in the words of the fit and of `predict`."""
+    detector = AnomalyDetector(LinearAutoencoder(latent_dim=2)).fit(rows(np.random.default_rng(0), 400, 6))
+    detector.set_params(false_alarm_rate=rate)
+    with pytest.raises(CalibrationError) as of_predict:
+        detector.predict(fresh)
+    with pytest.raises(CalibrationError) as of_save:
+        detector.save(tmp_path / "m.diabolo")
+    assert str(of_save.value) == str(of_predict.value)
+    assert not (tmp_path / "m.diabolo").exists()
+    detector.set_params(false_alarm_rate=0.05).save(tmp_path / "m.diabolo")
+    assert AnomalyDetector.load(tmp_path / "m.diabolo").false_alarm_rate_ == 0.05
+
+
 @pytest.mark.parametrize("n", [1, 9, 19, 49, 99, 199, 333, 999, 1233])
 def test_the_smallest_rate_is_allowed(n):
     """1/(n+1), however it was rounded; n rows are enough for it, and n − 1 are told that they are not."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from program import done, refused, rewrite, sections_of, table, write
 from scipy import stats
 
-from diabolo import AnomalyDetector, LinearAutoencoder, VariationalAutoencoder
+from diabolo import AnomalyDetector, LinearAutoencoder, MaskedAutoencoder, VariationalAutoencoder
 from diabolo.cli.verbs.explain import parse_rows
 from diabolo.detect.columns import ColumnCalibration
 from diabolo.detect.repair import Neighborhood, repairs
@@ -182,7 +185,7 @@ def test_an_explanation(detector, rng):
     assert sorted(p.column for p in one.columns) == sorted(f"x{i}" for i in range(C))
     assert one.to_frame().to_dict("records")[0] == {
         "column": "x6", "seen": part.seen, "expected": part.expected, "contribution": part.contribution,
-        "p_value": part.p_value, "changed": True,
+        "p_value": part.p_value, "changed": True, "low": None, "high": None, "levels": {},
     }  # fmt: skip
     assert len(one.neighbors) == 3
     assert [n.distance for n in one.neighbors] == sorted(n.distance for n in one.neighbors)
@@ -291,6 +294,139 @@ def test_wrong_arguments(detector, rng):
         detector.explain(gaussian(rng, 1), neighbors=-1)
     with pytest.raises(DataError):
         detector.explain(gaussian(rng, 1)[:, 1:])
+
+
+# ── columns that are given ────────────────────────────────────────────────────────────────────────
+
+
+def test_columns_that_are_given_are_not_judged(detector, rng):
+    row = gaussian(rng, 1)[0]
+    row[6] += 8
+    names = [f"x{i}" for i in range(C)]
+    one = detector.explain(row, context=["x6", "x2"])[0]
+    assert {part.column for part in one.columns} == set(names) - {"x6", "x2"}
+    assert not {"x6", "x2"} & set(one.changed)
+    # The row's own score and verdict stay: they are of all columns.
+    assert (one.score, one.is_anomaly) == (detector.explain(row)[0].score, True)
+    alone = detector.explain(row, context=[n for n in names if n != "x6"])[0]
+    assert alone.changed == ("x6",)
+    assert [part.column for part in alone.columns] == ["x6"]
+    assert detector.explain(row, context=())[0] == detector.explain(row)[0]
+
+
+def test_a_context_that_cannot_be(detector, rng):
+    row = gaussian(rng, 1)
+    with pytest.raises(DataError, match=r"'x66' is not in the table: did you mean 'x6'"):
+        detector.explain(row, context=["x1", "x66"])
+    with pytest.raises(ConfigError, match=r"context = 'x1'; .*\['x1'\]"):
+        detector.explain(row, context="x1")
+    with pytest.raises(ConfigError, match=r"all 10 columns; leave out"):
+        detector.explain(row, context=[f"x{i}" for i in range(C)])
+
+
+def test_a_context_by_the_program(shop, odd):
+    said = done("explain", shop / "vae.diabolo", odd, "--row", 3, "--context", "pt", "--neighbors", 0)
+    assert not re.search(r"\bpt\b", said)
+    assert "eta" in said
+    line = refused("explain", shop / "vae.diabolo", odd, "--row", 3, "--context", "eta,ptt")
+    assert "'ptt' is not in the table: did you mean 'pt'" in line
+
+
+# ── the law of a cell ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def lawful(tmp_path_factory):
+    """A folder with rows of many kinds, a masked model of them, and odd rows."""
+    rng, n, folder = np.random.default_rng(4), 500, tmp_path_factory.mktemp("lawful")
+    a = rng.normal(size=n)
+    when = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 9_999, n), unit="s")
+    p = rng.random(n)
+    frame = pd.DataFrame({
+        "a": a, "phi": rng.uniform(-3, 3, n), "whole": rng.integers(0, 9, n), "yes": p < 0.25, "when": when, "fixed": 7,
+        "hue": np.select([p < 0.1, p < 0.4], ["green", "red"], "blue"), "gap": np.where(p < 0.2, np.nan, a + p),
+    })  # fmt: skip
+    frame.to_parquet(folder / "data.parquet")
+    settings = {"epochs": 2, "hidden": (16, 16), "code_dim": 24}
+    detector = AnomalyDetector(MaskedAutoencoder(**settings)).fit(frame)
+    detector.save(folder / "m.diabolo")
+    frame.loc[[3, 8], "a"] = 50.0
+    frame.to_parquet(folder / "odd.parquet")
+    return folder, frame, detector
+
+
+def test_every_kind_of_cell_has_its_law(lawful):
+    _, frame, detector = lawful
+    for one in detector.explain(frame.head(12)):
+        parts = {part.column: part for part in one.columns}
+        for name in ("a", "whole", "gap"):
+            assert parts[name].low <= parts[name].high, name
+        # Up from low, through the expected angle, to high: most of a turn, for nothing tells of it.
+        phi = parts["phi"]
+        assert 0 < (phi.expected - phi.low) % (2 * np.pi) < (phi.high - phi.low) % (2 * np.pi) < 2 * np.pi
+        assert isinstance(parts["when"].low, datetime.datetime)
+        assert parts["when"].low < parts["when"].expected < parts["when"].high
+        assert (parts["fixed"].low, parts["fixed"].interval) == (None, "")
+        assert sum(parts["hue"].levels.values()) == pytest.approx(1)
+        assert list(parts["hue"].levels.values()) == sorted(parts["hue"].levels.values(), reverse=True)
+        assert next(iter(parts["hue"].levels)) == parts["hue"].expected
+        assert set(parts["yes"].levels) == {"false", "true"}
+        assert parts["yes"].levels["true"] == pytest.approx(parts["yes"].expected, abs=1e-6)
+        assert parts["hue"].low is None
+        assert "-0 " not in str(one)
+
+
+def test_an_interval_has_nine_cells_in_ten(lawful):
+    _, frame, detector = lawful
+    rows = frame.drop(index=[3, 8])
+    rows = rows[detector.predict(rows) == 1]
+    told = detector.explain(rows.head(150), neighbors=0).to_frame()
+    own = told[told.column == "a"].reset_index(drop=True)
+    inside = ((own.seen >= own.low) & (own.seen <= own.high)).mean()
+    assert 0.75 < inside < 0.99
+
+
+def test_frames_and_cards_have_it_and_others_none(lawful, detector, rng):
+    _, frame, masked = lawful
+    found = masked.explain(frame.iloc[[3]], neighbors=0)
+    assert {"low", "high", "levels"} <= set(found.to_frame())
+    card = found[0].html()
+    assert "interval" in card
+    assert " to " in card
+    assert f"{found[0].columns[0].low:.4g}" in str(found[0])
+    plain = detector.explain(gaussian(rng, 1), neighbors=0)[0]
+    assert {(part.low, part.high, part.interval) for part in plain.columns} == {(None, None, "")}
+    assert "interval" not in plain.html()
+
+
+@pytest.mark.parametrize("width", [50, 200])
+def test_the_program_shows_it(lawful, shop, odd, monkeypatch, width):
+    folder, *_ = lawful
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = done("explain", folder / "m.diabolo", folder / "odd.parquet", "--row", 3, "--neighbors", 0)
+    assert "likely: 5 % to 95 % of the law given the other cells" in said
+    assert re.search(r"blue \d+ %, ", said)
+    assert "likely" not in done("explain", shop / "vae.diabolo", odd, "--row", 3)
+
+
+def test_the_report_shows_it(lawful, shop, here):
+    folder, *_ = lawful
+    done("report", folder / "m.diabolo", folder / "odd.parquet", "-o", "r.html", "--no-refits")
+    page = (here / "r.html").read_text()
+    assert "5 % to 95 % of the law given the other cells" in page
+    assert re.search(r"<th[^>]*>likely</th>", page)
+    done("report", shop / "vae.diabolo", shop / "data.parquet", "-o", "vae.html", "--no-refits")
+    assert "likely" not in (here / "vae.html").read_text()
+
+
+def test_the_report_of_many_columns_shows_it(here, rng):
+    """Of more columns than are searched."""
+    rows = rng.normal(size=(300, 1)) + rng.normal(size=(300, 26))
+    settings = {"epochs": 1, "hidden": (8, 8), "code_dim": 32}
+    AnomalyDetector(MaskedAutoencoder(**settings)).fit(rows).report(rows[:60], here / "r.html")
+    page = (here / "r.html").read_text()
+    assert "searches for the fewest that would have to change" in page
+    assert re.search(r"<th[^>]*>likely</th>", page)
 
 
 # ── the program ───────────────────────────────────────────────────────────────────────────────────

@@ -531,3 +531,25 @@ def test_explanations_judge_each_column_given_the_others():
         others = [j for j in range(6) if j != i]
         mean = rows[i, others] @ np.linalg.solve(S[np.ix_(others, others)], S[others, i])
         assert abs(first.expected - mean) < 0.4
+        given = np.linalg.solve(S[np.ix_(others, others)], S[others, i])
+        spread = np.sqrt(S[i, i] - S[others, i] @ given)
+        # The values of a normal law that 5 % and 95 % lie below.
+        assert first.low == pytest.approx(mean - 1.645 * spread, abs=0.4)
+        assert first.high == pytest.approx(mean + 1.645 * spread, abs=0.4)
+        assert first.low < first.expected < first.high < first.seen
+        assert first.levels == {}
+
+
+def test_levels_of_words_and_truth_values_have_probabilities_and_numbers_none():
+    X = mixed_table()
+    laws = MaskedAutoencoder(**SMALL).fit(X).conditional(X.head(20))
+    for name, levels in (("word", ("down", "up")), ("yes", ("false", "true"))):
+        assert laws[name].levels == levels
+        p = laws[name].probabilities()
+        assert p.shape == (20, 2)
+        np.testing.assert_allclose(p.sum(1), 1)
+        # P of the row's own level, as log p has it.
+        own = np.array([levels.index(str(w).lower()) for w in X[name].head(20)])
+        np.testing.assert_allclose(np.log(p[np.arange(20), own]), laws[name].log_prob(), atol=1e-5)
+    with pytest.raises(ConfigError, match="a is a column of numbers and has no levels"):
+        laws["a"].probabilities()

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from diabolo.data.dtypes import mean_type, python_cells
-from diabolo.data.encoding import Encoding
 from diabolo.data.slots import filled
-from diabolo.data.table import from_values
 from diabolo.detect.calibrated import Calibrated
+from diabolo.detect.cells import expected_cells, plain_rows, seen_rows
 from diabolo.detect.columns import column_costs
 from diabolo.detect.explanation import ColumnPart, Explanation, Explanations, Neighbor, show
 from diabolo.detect.repair import MOST_COLUMNS, Neighborhood, Repair, repairs
-from diabolo.errors import CalibrationError, ConfigError
-from diabolo.model.autoencoder import Model
-from diabolo.model.chain import judges_by_others, others_mean
+from diabolo.errors import CalibrationError, ColumnsError, ConfigError, nearest
 
 __all__ = [
     "ColumnPart",
@@ -27,8 +23,6 @@ __all__ = [
     "Neighbor",
     "explain",
     "leading",
-    "plain_rows",
-    "seen_rows",
     "show",
 ]
 
@@ -36,15 +30,19 @@ __all__ = [
 SPARE = 4
 #: An ordinary row has a score that this share of normal rows exceeds; contributions are judged there.
 ORDINARY = 0.1
-#: Shown for a word that no training row had.
-UNSEEN = "(not seen in the fit)"
 
 
-def explain(detector: Calibrated, values: np.ndarray, neighbors: int, start: int = 0) -> Explanations:
+def explain(
+    detector: Calibrated, values: np.ndarray, neighbors: int, start: int = 0, context: Sequence[str] = ()
+) -> Explanations:
     """Explain rows [n, C] in the schema's order, numbered from `start`.
 
+    Args:
+        context: columns that are given: none of them changes, and none is judged.
+
     Raises:
-        ConfigError: the number of neighbors is no whole number from 0 up.
+        ConfigError: the number of neighbors is no whole number from 0 up; a context of columns that there are not, or
+            of all that there are.
         CalibrationError: the detector was saved by a version that kept no costs or rows to explain by.
     """
     if not isinstance(neighbors, int | np.integer) or neighbors < 0:
@@ -52,17 +50,17 @@ def explain(detector: Calibrated, values: np.ndarray, neighbors: int, start: int
     model = detector.reference.model
     encoding = model.encoding
     names = encoding.schema.names
+    given = _given(names, context)
     scores = detector.scores(values)
-    found = _repaired(detector, values, scores)
+    found = _repaired(detector, values, scores, given)
     p, p_columns = detector.p_values(scores), _column_p_values(detector, values, found)
-    wholes = np.stack([f.row for f in found])
-    expected = plain_rows(_expected(model, wholes), encoding, mean=True)
+    expected = expected_cells(model, np.stack([f.row for f in found]))
     seen = seen_rows(values, encoding)
     threshold, near = detector.threshold, _neighborhood(detector)
     out = []
     for i, repair in enumerate(found):
         parts = tuple(
-            ColumnPart(
+            ColumnPart.of(
                 names[c],
                 seen[i][names[c]],
                 expected[i][names[c]],
@@ -71,6 +69,7 @@ def explain(detector: Calibrated, values: np.ndarray, neighbors: int, start: int
                 c in repair.changed,
             )
             for c in order(repair, p_columns[i])
+            if c not in given
         )
         readable = bool(np.isfinite(scores[i]))
         flag = None if readable else encoding.flags(values[i : i + 1])[0] or "the score overflows"
@@ -82,6 +81,18 @@ def explain(detector: Calibrated, values: np.ndarray, neighbors: int, start: int
             )
         )
     return Explanations(out)
+
+
+def _given(names: Sequence[str], context: Sequence[str]) -> frozenset[int]:
+    """Positions of the columns of a context."""
+    if isinstance(context, str):
+        raise ConfigError(f"context = {context!r}; allowed are lists of columns, like [{context!r}]")
+    unknown = {c: f"is not in the table: {nearest(c, names)}" for c in context if c not in names}
+    if unknown:
+        raise ColumnsError(unknown)
+    if set(context) == set(names):
+        raise ConfigError(f"the context names all {len(names)} columns; leave out what is to be judged")
+    return frozenset(names.index(c) for c in context)
 
 
 def leading(detector: Calibrated, values: np.ndarray, count: int) -> list[list[tuple[str, float]]]:
@@ -135,8 +146,12 @@ def _neighborhood(detector: Calibrated) -> Neighborhood:
     return found
 
 
-def _repaired(detector: Calibrated, values: np.ndarray, scores: np.ndarray) -> list[Repair]:
-    """The repair of each row; a row that cannot be scored is explained by its infinite cells."""
+def _repaired(
+    detector: Calibrated, values: np.ndarray, scores: np.ndarray, given: frozenset[int] = frozenset()
+) -> list[Repair]:
+    """The repair of each row in columns that are not given; one that cannot be scored is explained by its infinite
+    cells.
+    """
     readable = np.isfinite(scores)
     infinite = np.where(np.isinf(values), np.inf, 0.0)
     at = np.flatnonzero(readable)
@@ -146,7 +161,7 @@ def _repaired(detector: Calibrated, values: np.ndarray, scores: np.ndarray) -> l
         lambda rows: detector.scores(rows.astype(like)),
         _neighborhood(detector),
         detector.threshold,
-        _suspects(detector, values[at]),
+        _suspects(detector, values[at], given),
         detector.calibration.threshold(ORDINARY) if detector.calibration.units * ORDINARY >= 1 else None,
     )
     taken = dict(zip(at.tolist(), found, strict=True))
@@ -154,7 +169,7 @@ def _repaired(detector: Calibrated, values: np.ndarray, scores: np.ndarray) -> l
     return [taken.get(i, blank[i]) for i in range(len(values))]
 
 
-def _suspects(detector: Calibrated, values: np.ndarray) -> list[np.ndarray]:
+def _suspects(detector: Calibrated, values: np.ndarray, given: frozenset[int]) -> list[np.ndarray]:
     """The columns to search: those whose cell may change; of many, the ones reconstructed worst."""
     model = detector.reference.model
     schema = model.encoding.schema
@@ -169,37 +184,10 @@ def _suspects(detector: Calibrated, values: np.ndarray) -> list[np.ndarray]:
             rows = model.encoding.encode(torch.from_numpy(np.array(values)))
             error = model.column_squared_error(model.decode(model.posterior(rows).mean), rows)
         cost = error.reshape(-1, *error.shape[-2:]).mean(0)[:, : values.shape[1]].double().numpy()
-    cost = np.where(absent | fixed, -np.inf, np.nan_to_num(cost, nan=np.inf))
+    kept = np.isin(np.arange(len(low)), list(given))
+    cost = np.where(absent | fixed | kept, -np.inf, np.nan_to_num(cost, nan=np.inf))
     first = np.argsort(-cost, axis=1, kind="stable")[:, :MOST_COLUMNS]
     return [np.sort(f[c[f] > -np.inf]) for f, c in zip(first, cost, strict=True)]
-
-
-def _expected(model: Model, values: np.ndarray) -> np.ndarray:
-    """The value of each cell that the model expects: given the others of a masked one, else the reconstruction."""
-    if judges_by_others(model):
-        return others_mean(model, values)
-    with torch.inference_mode():
-        rows = model.encoding.encode(torch.from_numpy(np.array(values)))
-        mean = model.mean_values(model.decode(model.posterior(rows).mean))
-        return np.asarray(mean.reshape(-1, *mean.shape[-2:]).mean(0).numpy())
-
-
-def seen_rows(values: np.ndarray, encoding: Encoding) -> list[dict[str, Any]]:
-    """Rows as dicts of plain values; `UNSEEN` stands for a word that no training row had."""
-    rows, schema = plain_rows(values, encoding), encoding.schema
-    for name, words in schema.levels.items():
-        for i in np.flatnonzero(values[:, schema.names.index(name)] >= len(words)):
-            rows[i][name] = UNSEEN
-    return rows
-
-
-def plain_rows(values: np.ndarray, encoding: Encoding, mean: bool = False) -> list[dict[str, Any]]:
-    """Rows as dicts of plain values in the columns' own types."""
-    schema = encoding.schema
-    dtypes = [mean_type(c.dtype) if mean else c.dtype for c in schema.columns]
-    table = from_values(np.asarray(values, np.float64), schema.names, dtypes, "arrow", schema.levels)
-    cells = [python_cells(column) for column in table.columns]
-    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
 def _nearest(

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diabolo.markup import join
+from diabolo.detect.cells import ExpectedCell
+from diabolo.markup import Html, join
 from diabolo.results import Result, card, frame_of
+from diabolo.screen import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +20,8 @@ __all__ = ["ColumnPart", "Explanation", "Explanations", "Neighbor", "show"]
 
 #: Columns shown of a row, and rows shown of several, at most.
 SHOWN, MOST_ROWS = 8, 5
+#: Columns of a card.
+CARD = ("column", "seen", "expected", "interval", "contribution", "p_value", "changed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +30,28 @@ class ColumnPart:
 
     column: str
     seen: Any  #: as it came
-    expected: Any  #: E[x|z] of the repaired row
+    expected: Any  #: of the repaired row: E[x_j | the other cells] of a masked autoencoder, else E[x_j | z]
     contribution: float  #: cost of the seen value where all other columns are as expected, in the score's unit
     p_value: float  #: conformal, of the column's −log p(x_j|z); see `diabolo.detect.columns`
     changed: bool  #: whether it is among the columns that have to change for the row to be normal
+    low: Any = None  #: 5 % of p(x_j | the other cells of the repaired row) lie below; None without such a law
+    high: Any = None  #: 95 % of it lie below; of an angle, the end of the turn upwards from `low`
+    levels: dict[str, float] = dataclasses.field(default_factory=dict)  #: the most probable ones of a category
+
+    @classmethod
+    def of(
+        cls, column: str, seen: Any, expected: ExpectedCell, contribution: float, p_value: float, changed: bool
+    ) -> ColumnPart:
+        """A part with what the model expects in place of the cell."""
+        law = expected.low, expected.high, expected.levels
+        return cls(column, seen, expected.value, contribution, p_value, changed, *law)
+
+    @property
+    def interval(self) -> str:
+        """The values that 5 % and 95 % lie below, or the most probable levels; "" without a law."""
+        if self.levels:
+            return ", ".join(f"{level} {_share(p)}" for level, p in self.levels.items())
+        return "" if self.low is None else f"{show(self.low)} to {show(self.high)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +85,12 @@ class Explanation(Result):
         """One plain dict per column, in order."""
         return [dataclasses.asdict(part) for part in self.columns]
 
+    def html(self) -> Html:
+        """A card for a notebook, without what the model has no law for."""
+        lawful = any(part.interval for part in self.columns)
+        names = [name for name in CARD if lawful or name != "interval"]
+        return card(self.headline(), records=[{n: getattr(part, n) for n in names} for part in self.columns])
+
     def sentences(self) -> list[str]:
         """The row as a whole."""
         return [self.headline()]
@@ -71,8 +99,9 @@ class Explanation(Result):
         lines = [self.headline()]
         for part in self.columns[:SHOWN]:
             mark = "*" if part.changed else " "
+            law = f" ({part.interval})" if part.interval else ""
             lines.append(
-                f"{mark} {part.column}: {show(part.seen)}, expected {show(part.expected)}, "
+                f"{mark} {part.column}: {show(part.seen)}, expected {show(part.expected)}{law}, "
                 f"contribution {part.contribution:.4g}, p = {part.p_value:.4g}"
             )
         return "\n".join(lines)
@@ -109,6 +138,11 @@ class Explanations(list[Explanation]):
         more = len(self) - MOST_ROWS
         rest = card(f"and {more:,} more rows in .to_frame()") if more > 0 else None
         return join([e.html() for e in self[:MOST_ROWS]] + [rest])
+
+
+def _share(p: float) -> str:
+    """A probability in few signs."""
+    return percent(float(f"{p:.2g}")) if 0.001 <= p < 0.995 else "> 99 %" if p > 0.5 else "< 0.1 %"
 
 
 def show(value: object) -> str:

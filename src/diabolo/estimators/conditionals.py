@@ -59,7 +59,7 @@ class HasConditionals:
     def _positions(self, columns: Sequence[str]) -> list[int]:
         names = self.model_.encoding.schema.output_names
         constant = {names[i] for i in self.model_.encoding.constant}
-        faults = {c: f"no such column: {nearest(c, names)}" for c in columns if c not in names}
+        faults = {c: f"is not in the table: {nearest(c, names)}" for c in columns if c not in names}
         faults |= {c: "is constant among training rows and has no law" for c in columns if c in constant}
         if faults:
             raise ColumnsError(faults)

@@ -236,10 +236,12 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
         """Write the autoencoder and this detector into one model file.
 
         Sections that other jobs have added to a file of this very autoencoder stay in it.
+
+        Raises:
+            CalibrationError: `false_alarm_rate` was set below what the calibration rows can guarantee.
+            ConfigError: `score` was set to one that is not calibrated.
         """
-        detector = self.calibrated_
-        _ = detector.calibration  # refuses a score that is not calibrated
-        sections = {**self.autoencoder_.sections(), "detector": detector_section(detector)}
+        sections = {**self.autoencoder_.sections(), "detector": detector_section(self.calibrated_)}
         save_sections(path, type(self).__name__, sections)
 
     def to_onnx(self, path: str | Path | None = None, outputs: Sequence[str] = (), inputs: Inputs = "auto") -> bytes:

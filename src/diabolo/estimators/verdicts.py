@@ -57,14 +57,21 @@ class Verdicts(abc.ABC):
         """−threshold_: decision_function = score_samples − offset_."""
         return -self.threshold_
 
-    def explain(self, X: TableLike, neighbors: int = 3) -> Explanations:
+    def explain(self, X: TableLike, neighbors: int = 3, context: Sequence[str] = ()) -> Explanations:
         """Why each of the rows X [n, C], or one row [C], has its score.
 
         The columns that have to change for the row to be normal come first, then the others by contribution. Each has
-        its seen value, its expected value and a conformal p-value. The nearest normal training rows come beside (see
-        `diabolo.detect.repair`).
+        its seen value, its expected value and a conformal p-value. A masked autoencoder's have the values too that 5 %
+        and 95 % of p(x_j | the other cells) lie below, or the most probable levels. The nearest normal training rows
+        come beside (see `diabolo.detect.repair`).
+
+        Args:
+            X: rows in the columns of the fit.
+            neighbors: normal training rows beside each row.
+            context: columns that are given: they stay as they are, and have no part in an explanation.
 
         Raises:
+            ConfigError: `context` names a column that there is not, or all of them.
             CalibrationError: the detector was saved by a version that kept no costs or rows to explain by.
         """
         detector = self.calibrated_
@@ -72,7 +79,7 @@ class Verdicts(abc.ABC):
             X = np.asarray(X)[None]
         values = self._values(X)
         with progress("explain", self.verbose):
-            return explain(detector, values, neighbors)
+            return explain(detector, values, neighbors, context=context)
 
     def health(self, X: TableLike, level: float = 0.01) -> Health:
         """Whether new rows X still look like the calibration rows: their scores, the false-alarm rate, each column.

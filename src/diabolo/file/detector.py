@@ -47,7 +47,13 @@ class DetectorCard:
 
 
 def detector_section(detector: Calibrated) -> Section:
-    """The detector's parameters, stored rows and calibrations as a section."""
+    """The detector's parameters, stored rows and calibrations as a section.
+
+    Raises:
+        CalibrationError: a rate that the calibration cannot guarantee: `calibrated_of` would refuse the file.
+        ConfigError: a score that is not calibrated.
+    """
+    detector.calibration.check_rate(detector.rate)
     calibrations = detector.calibrations
     tensors = {"calibration": np.stack([c.scores for c in calibrations.values()])}
     if all(c.weights is not None for c in calibrations.values()):

@@ -28,7 +28,6 @@ __all__ = [
     "laws",
     "leave_one_out",
     "orders_of",
-    "others_mean",
     "others_nll",
     "parents_first",
 ]
@@ -155,16 +154,6 @@ def others_nll(model: Model, rows: Encoded) -> Tensor:
     for v, theta in leave_one_out(model, found, rows):
         cost[:, v.number] = v.nll(theta, rows)
     return model.priced(by_head(found, torch.where(variables_there(rows, len(found)), cost, 0.0)), rows)
-
-
-def others_mean(model: Model, values: np.ndarray) -> np.ndarray:
-    """E[x_c | all other cells of the row] of rows [n, C] in the schema's order and levels, [n, C] float64."""
-    schema = model.encoding.schema
-    out = np.tile([c.low if c.kind == "constant" else np.nan for c in schema.columns], (len(values), 1))
-    for column, law in laws(model, values).items():
-        if column < out.shape[1]:
-            out[:, column] = law.mean()
-    return out
 
 
 def laws(model: Model, values: np.ndarray, columns: Iterable[int] | None = None) -> dict[int, Law]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import SCALED
+from diabolo.errors import ConfigError
 from diabolo.model.variables import Variable
 
 __all__ = ["Law"]
@@ -33,7 +34,9 @@ class Law:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """The words of a category; empty for numbers."""
+        """The words of a category, "false" and "true" of a truth value; empty for numbers."""
+        if self.variable.single.block.kind == "boolean":
+            return ("false", "true")
         schema = self.variable.model.encoding.schema
         c = self.variable.column
         return schema.levels.get(schema.columns[c].name, ()) if c < len(schema.columns) else ()
@@ -75,7 +78,16 @@ class Law:
         return low, high
 
     def probabilities(self) -> np.ndarray:
-        """P of each level of a category, [n, levels]."""
+        """P of each of the `levels`, [n, levels].
+
+        Raises:
+            ConfigError: numbers have no levels.
+        """
+        if not self.levels:
+            raise ConfigError(f"{self.name} is a column of numbers and has no levels; cdf and quantile give its law")
+        if self.variable.single.block.kind == "boolean":
+            true = self.theta.double().sigmoid()
+            return torch.cat([1 - true, true], dim=-1).numpy()
         return self.theta.double().softmax(-1).numpy()
 
     def draw(self, generator: torch.Generator) -> np.ndarray:
@@ -99,7 +111,7 @@ class Law:
         if c >= len(columns) or not columns[c].resolution or self.variable.single.block.kind not in SCALED:
             return values
         steps = 1 / columns[c].resolution
-        return np.round(values * steps) / steps
+        return np.round(values * steps) / steps + 0.0  # no negative zero
 
     def _original(self, x: Tensor) -> np.ndarray:
         v = self.variable

@@ -16,7 +16,8 @@ from diabolo.data.matching import matched
 from diabolo.data.schema import Schema
 from diabolo.data.table import Table, as_table
 from diabolo.detect.calibrated import Calibrated
-from diabolo.detect.explaining import Explanation, explain, plain_rows
+from diabolo.detect.cells import plain_rows
+from diabolo.detect.explaining import Explanation, explain
 from diabolo.detect.health import Health
 from diabolo.errors import DiaboloError
 from diabolo.file.model_file import ModelFile

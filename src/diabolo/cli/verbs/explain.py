@@ -19,22 +19,29 @@ __all__ = ["explain", "parse_rows"]
 
 #: Rows explained in one run, at most.
 MOST_EXPLAINED = 1_000
+#: What is said below a table with laws.
+LIKELY = "likely: 5 % to 95 % of the law given the other cells, or the most probable levels"
 
 
 @verb(
     40,
     "diabolo explain my.diabolo NEW.parquet --row 12",
     "diabolo explain my.diabolo NEW.parquet --row 12 --row 20:25 --columns 3",
+    "diabolo explain my.diabolo NEW.parquet --row 12 --context run,detector",
 )
 def explain(
     model: Path = typer.Argument(..., help="Model file with a detector."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
     row: list[str] = typer.Option(..., "--row", help="Row number from 0, or a range A:B without B; repeatable."),
     columns: int = typer.Option(8, min=1, help="Columns to show of each row, the first ones."),
+    context: list[str] = typer.Option(
+        [], help="Columns that are given and not judged, like run,detector; repeat for more."
+    ),
     neighbors: int = typer.Option(3, min=0, max=50, help="Nearest normal rows to show."),
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Say which columns make a row what it is: seen and expected value, contribution to the score, p-value."""
+    from diabolo.data.choosing import split_names
     from diabolo.data.reading import as_fitted
     from diabolo.detect.explaining import explain as explained
     from diabolo.file.model_file import ModelFile
@@ -42,10 +49,11 @@ def explain(
     wanted = parse_rows(row)
     detector = ModelFile(model, own_network).detector
     schema = detector.reference.model.encoding.schema
+    given = split_names(context, schema.names)
     source = as_fitted(data, schema)
     screen = console()
     for at, values in _cells(source, schema, wanted):
-        (found,) = explained(detector, values, neighbors, at)
+        (found,) = explained(detector, values, neighbors, at, given)
         _show(screen, found, columns)
 
 
@@ -90,16 +98,20 @@ def _show(screen: Any, found: Explanation, columns: int) -> None:
     from diabolo.detect.explaining import show
 
     screen.print(found.headline())
+    lawful = any(part.interval for part in found.columns)
     near = [f"normal row, {n.distance:.3g} away" for n in found.neighbors]
     rows = []
     for part in found.columns[:columns]:
         cells = [show(n.values[part.column]) for n in found.neighbors]
         name = f"* {part.column}" if part.changed else f"  {part.column}"
         numbers = (f"{part.contribution:.4g}", f"{part.p_value:.3g}")
-        rows.append((name, show(part.seen), show(part.expected), *numbers, *cells))
-    print_table(screen, ("column", "seen", "expected", "contribution", "p", *near), rows)
+        law = (part.interval,) if lawful else ()
+        rows.append((name, show(part.seen), show(part.expected), *law, *numbers, *cells))
+    law = ("likely",) if lawful else ()
+    print_table(screen, ("column", "seen", "expected", *law, "contribution", "p", *near), rows)
     left = len(found.columns) - columns
     notes = ["* has to change for the row to be normal"] if found.changed else []
+    notes += [LIKELY] if lawful else []
     notes += [f"{left} more columns: --columns"] if left > 0 else []
     if notes:
         screen.print("; ".join(notes))

@@ -95,6 +95,8 @@ class Source:
     def donors(self, column: int, cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Training rows, by chance, that have given cells in a column, [n]; -1 where none has."""
         values, code = self.distinct[column]
+        if not len(values):
+            return np.full(len(cells), -1)
         order = np.argsort(code, kind="stable")
         ends = np.searchsorted(code[order], np.arange(len(values) + 1))
         at = np.clip(np.searchsorted(values, cells), 0, len(values) - 1)

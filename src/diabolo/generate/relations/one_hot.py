@@ -56,7 +56,7 @@ class OneHot(Relation):
     def repair(self, rows: np.ndarray, free: Collection[int], source: Source, rng: np.random.Generator) -> None:
         wrong = np.flatnonzero(self.broken(rows, source.schema))
         members = list(self.members)
-        share = source.rows[:, members].mean(axis=0)
+        share = source.rows[:, members].mean(axis=0) if len(source.rows) else np.ones(len(members))
         cells = rows[wrong][:, members]
         # Among those that are on, or among all if none is, as often as in training rows; given ones stay.
         weight = np.where(cells.any(axis=1, keepdims=True), cells, 1.0) * share

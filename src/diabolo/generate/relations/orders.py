@@ -80,7 +80,8 @@ class Order(Relation):
         there = ~np.isnan(low) & ~np.isnan(high)
         low, high = low[there], high[there]
         moved, other, sign = (self.upper, self.lower, 1) if self.upper in free else (self.lower, self.upper, -1)
-        if moved not in free:
+        if moved not in free or not len(low):
+            # Without training rows there is no law of distances: such rows are drawn anew.
             return
         # The distance is that of a training row whose other cell is near: the law of distances stays.
         beside = low if sign > 0 else high

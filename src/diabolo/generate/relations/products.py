@@ -102,7 +102,10 @@ class Product(Relation):
                 return
             # The finer one fits another value of the coarser one, if not this one.
             known = source.rows[:, able[-1]]
-            rows[at, able[-1]] = rng.choice(known[~np.isnan(known)], len(at))
+            known = known[~np.isnan(known)]
+            if not len(known):
+                return
+            rows[at, able[-1]] = rng.choice(known, len(at))
             self._move(rows, at, able[0], source)
 
     def _move(self, rows: np.ndarray, at: np.ndarray, moved: int, source: Source) -> None:

@@ -161,11 +161,11 @@ class Sum(Relation):
             return
         able = [i for i, c in enumerate(self.addends) if c in free]
         # The addend that varies most takes the difference with the least harm.
-        able.sort(key=lambda i: -abs(self.factors[i]) * np.nanstd(source.rows[:, self.addends[i]]))
+        able.sort(key=lambda i: -abs(self.factors[i]) * _spread(source, self.addends[i]))
         at = self._moved(rows, np.flatnonzero(self.broken(rows, source.schema)), able, source)
-        if len(at) and able:
+        some = source.rows[~np.isnan(source.rows[:, list(self.columns)]).any(axis=1)]
+        if len(at) and able and len(some):
             # Addends together are those of a training row whose total is near.
-            some = source.rows[~np.isnan(source.rows[:, list(self.columns)]).any(axis=1)]
             order = np.argsort(some[:, self.total], kind="stable")
             near = np.searchsorted(some[order, self.total], rows[at, self.total]) + rng.integers(-NEAR, NEAR, len(at))
             columns = [self.addends[i] for i in able]
@@ -292,3 +292,8 @@ def _plain(factor: float) -> float:
 
 def _written(factor: float) -> str:
     return f"{factor:.10g}"
+
+
+def _spread(source: Source, c: int) -> float:
+    column = source.schema.columns[c]
+    return float(np.nanstd(source.rows[:, c])) if len(source.rows) else column.high - column.low

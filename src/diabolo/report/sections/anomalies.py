@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 
 from diabolo.detect.calibrated import Calibrated
+from diabolo.detect.cells import expected_cells, seen_rows
 from diabolo.detect.columns import column_costs
-from diabolo.detect.explaining import ColumnPart, Explanation, explain, plain_rows, seen_rows, show
+from diabolo.detect.explaining import ColumnPart, Explanation, explain, show
 from diabolo.errors import CalibrationError, DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, tag
@@ -22,6 +23,8 @@ __all__ = ["AnomaliesSection"]
 ROWS, COLUMNS = 8, 6
 #: Columns up to which the fewest that have to change are searched for: some seconds.
 MOST_SEARCHED = 24
+#: Said where the model has a law of each cell.
+LAWFUL = ", and what is likely there: 5 % to 95 % of the law given the other cells, or the most probable levels."
 
 
 @sections.register("anomalies")
@@ -55,8 +58,10 @@ class AnomaliesSection(PageSection):
             else "Columns come by what they cost the model beside calibration rows; diabolo explain MODEL DATA --row N "
             "searches for the fewest that would have to change."
         )
+        by_law = any(part.interval for x in found for part in x.columns)
         lead = (
-            f"The {len(found)} rows of the highest scores, with what the code of the rest of the row lets expect. {how}"
+            f"The {len(found)} rows of the highest scores, with what the code of the rest of the row lets expect"
+            f"{LAWFUL if by_law else '.'} {how}"
         )
         return Shown(lead, [tag("div", [_card(x) for x in found], class_="grid rows")])
 
@@ -69,8 +74,8 @@ def _by_columns(e: Evidence, detector: Calibrated, rows: np.ndarray) -> list[Exp
     costs = column_costs(e.model, values)
     p = detector.columns.p_values(costs)
     typical = np.median(detector.columns.costs, axis=0)
-    hat = pass_rows(e.model, np.nan_to_num(values, nan=np.nan, posinf=np.nan, neginf=np.nan)).values
-    seen, expected = seen_rows(values, e.encoding), plain_rows(hat, e.encoding, mean=True)
+    finite = np.nan_to_num(values, nan=np.nan, posinf=np.nan, neginf=np.nan)
+    seen, expected = seen_rows(values, e.encoding), expected_cells(e.model, finite)
     there = e.present(values)
     whole = e.detector.p_values(e.scores[rows]) if e.detector is not None else np.ones(len(rows))
     out = []
@@ -79,7 +84,7 @@ def _by_columns(e: Evidence, detector: Calibrated, rows: np.ndarray) -> list[Exp
         order = np.lexsort((-excess, np.where(there[k], p[k], 2.0)))[:COLUMNS]
         names = e.schema.names
         parts = tuple(
-            ColumnPart(names[c], seen[k][names[c]], expected[k][names[c]], float(excess[c]), float(p[k, c]), False)
+            ColumnPart.of(names[c], seen[k][names[c]], expected[k][names[c]], float(excess[c]), float(p[k, c]), False)
             for c in order
         )
         score = float(e.scores[i])
@@ -97,13 +102,15 @@ def _shown(value: object) -> str:
 
 def _card(x: Explanation) -> Html:
     rows = []
+    lawful = any(part.interval for part in x.columns)
     for part in x.columns[:COLUMNS]:
         mark = tag("span", "●", class_="mark", title="has to change") if part.changed else None
         name = tag("span", mark, tag("span", " has to change: ", class_="sr") if part.changed else None, part.column)
-        rows.append((name, _shown(part.seen), _shown(part.expected), _p(part.p_value)))
-    table = columns_table(
-        f"Row {x.row}", ("column", "seen", "expected", "p"), rows, numeric=(1, 2, 3), hidden_caption=True
-    )
+        law = (part.interval,) if lawful else ()
+        rows.append((name, _shown(part.seen), _shown(part.expected), *law, _p(part.p_value)))
+    headings = ("column", "seen", "expected", *(("likely",) if lawful else ()), "p")
+    numeric = range(1, len(headings))
+    table = columns_table(f"Row {x.row}", headings, rows, numeric=numeric, hidden_caption=True)
     state = "flagged" if x.is_anomaly else "not flagged"
     head = f"score {number(x.score)}, p = {_p(x.p_value)}, {state}"
     if x.flag is not None:
