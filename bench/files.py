@@ -44,6 +44,7 @@ SOURCES = {
     "palmerpenguins": ("**/*.csv",),
     "gapminder": ("**/*.csv", "**/*.tsv"),
     "matplotlib": ("mpl-data/sample_data/*.csv",),
+    "plotnine": ("data/*.csv",),
 }
 #: Larger files are cut to their first bytes, at the end of a line: the question is how they are read.
 LARGEST = 1 << 20

@@ -21,7 +21,9 @@ def serve(
     score_: str | None = typer.Option(None, "--score", help="Score (diabolo info MODEL lists them)."),
     false_alarm_rate: float | None = typer.Option(None, help="Share of normal rows that may be flagged."),
     window: int = typer.Option(10_000, help="Rows whose drift is judged, the latest."),
-    level: float = typer.Option(0.01, help="Probability of an alarm of drift where nothing has changed, at most."),
+    level: float = typer.Option(
+        0.01, help="Probability that one verdict on drift is an alarm where nothing has changed, at most."
+    ),
     max_rows: int = typer.Option(65_536, help="Rows of a request, at most."),
     max_body: int = typer.Option(64 << 20, help="Bytes of a request, at most."),
     queue: int = typer.Option(1_024, help="Requests that may wait."),
