@@ -33,6 +33,9 @@ import pyarrow.parquet
 from diabolo.cli import main
 from diabolo.data.dialect.record import Asked, Reading
 from diabolo.data.formats import read_batches, with_reading
+from diabolo.data.reading import as_kept
+from diabolo.errors import DataError
+from diabolo.file.model_file import ModelFile
 
 #: Package → patterns of its files.
 SOURCES = {
@@ -44,6 +47,7 @@ SOURCES = {
     "palmerpenguins": ("**/*.csv",),
     "gapminder": ("**/*.csv", "**/*.tsv"),
     "matplotlib": ("mpl-data/sample_data/*.csv",),
+    "plotnine": ("data/*.csv",),
 }
 #: Larger files are cut to their first bytes, at the end of a line: the question is how they are read.
 LARGEST = 1 << 20
@@ -125,14 +129,17 @@ def remedies(line: str) -> list[str]:
     values = r"(?:'[^']*'|[^\s';]+)"
     names = "exclude|missing|header|decimal|date|encoding|separator"
     found = re.findall(rf"(--(?:{names})[ =]{values})", line)
-    for option in ("--exclude", "--missing"):
-        if found and option in found[0]:
-            return [w for f in found if option in f and "unusable" not in f for w in shlex.split(f)]
+    if found and "--exclude" in found[0]:
+        return [w for f in found if "--exclude" in f and "unusable" not in f for w in shlex.split(f)]
+    if found and "--missing" in found[0]:  # of two readings of a column the first
+        words = [shlex.split(f.replace("--missing=", "--missing ", 1))[1] for f in found if "--missing" in f]
+        first = {w.partition("=")[0]: w for w in reversed(words)}
+        return [part for w in reversed(first.values()) for part in ("--missing", w)]
     return shlex.split(found[0]) if found else []
 
 
-def rows_of(path: Path, options: list[str]) -> list[dict[str, object]]:
-    """A table as it is read."""
+def rows_of(path: Path, options: list[str], model: Path) -> list[dict[str, object]]:
+    """A table as it is read; by the model's reading where a column that is left out has two readings."""
     given: dict[str, list[str]] = {}
     for word, value in zip(options[::2], options[1::2], strict=False):
         given.setdefault(word.lstrip("-"), []).append(value)
@@ -141,7 +148,10 @@ def rows_of(path: Path, options: list[str]) -> list[dict[str, object]]:
         missing=tuple(given.get("missing", ())),
         dates=tuple(given.get("date", ())),
     )
-    table = pa.Table.from_batches(list(read_batches(with_reading(path, Reading(asked)))))
+    try:
+        table = pa.Table.from_batches(list(read_batches(with_reading(path, Reading(asked)))))
+    except DataError:
+        table = pa.Table.from_batches(list(read_batches(as_kept(path, ModelFile(model).schema.dialect))))
     return table.to_pylist()
 
 
@@ -179,7 +189,7 @@ def chain(path: Path, folder: Path) -> dict[str, object]:
         status, said, seconds[verb] = run(*words)
         if status:
             return found | {"failed": verb, "line": said.strip()[:300], "seconds": seconds}
-    came, back = rows_of(path, reading), pa.parquet.read_table(folder / "b.parquet").to_pylist()
+    came, back = rows_of(path, reading, model), pa.parquet.read_table(folder / "b.parquet").to_pylist()
     found["rows"], found["same"] = len(came), str(came) == str(back)
     return found | {"seconds": seconds}
 

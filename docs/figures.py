@@ -342,11 +342,12 @@ def rates(plt: Any, n: dict[str, Any]) -> Any:
         yscale="log", xlabel="rate: KL (nats per row)", ylabel="lost share of variance", xlim=(-2, 34), ylim=(0.002, 3)
     )
     values = list(n["elbos"].values())
-    right.barh(names, values, color=(RED, BLUE, YELLOW), height=0.6)
+    right.hlines(names, min(values) - 2, values, color=GREY, lw=1)
+    right.scatter(values, names, color=(RED, BLUE, YELLOW), s=45, zorder=3)
     for y, value in enumerate(values):
-        right.annotate(f" {value:.1f}", (max(value, 0), y), va="center", fontsize=8.5)
-    right.axvline(0, color="black", lw=0.8)
-    right.set(xlabel="ELBO of new rows (nats per row), right is better")
+        right.annotate(f"{value:.1f}", (value, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5)
+    right.set(xlabel="ELBO of new rows (nats per row), right is better", xlim=(min(values) - 2, max(values) + 4))
+    right.margins(y=0.2)
     right.invert_yaxis()
     return fig
 
@@ -432,4 +433,28 @@ def overcomplete(plt: Any, n: dict[str, Any]) -> Any:
         ax.set(xlim=(0.4, 1.08), xlabel="AUROC")
         ax.axvline(0.5, color=GREY, lw=0.8, ls="--")
     axes[0].invert_yaxis()
+    return fig
+
+
+@figure("20-blur")
+def blur(plt: Any, n: dict[str, Any]) -> Any:
+    fig = plt.figure(figsize=(7.2, 2.8))
+    pictures, right = fig.subfigures(1, 2, width_ratios=(1.25, 1))
+    rows = {"new": n["new_images"], "decoded": n["shown"]["decoded"], "from π": n["shown"]["decoded from the prior"]}
+    axes = pictures.subplots(3, 7)
+    for row, (name, images) in zip(axes, rows.items(), strict=True):
+        for ax, image in zip(row, np.asarray(images), strict=False):
+            _picture(ax, image)
+        row[0].set_ylabel(name)
+    ax = right.subplots()
+    edges = np.array([0.1, 0.2, 0.3, 0.4, 0.48, 0.6, 0.72])
+    place = np.digitize(n["cycles"], edges)
+    middles = [n["cycles"][place == i].mean() for i in range(1, 7)]
+    for (name, images), color in zip(n["shown"].items(), (BLUE, YELLOW, RED), strict=True):
+        spectra = [(abs(np.fft.fft2(np.reshape(X, (-1, 8, 8)))) ** 2).mean(axis=0) for X in (images, n["new_images"])]
+        kept = [np.divide(*(s[place == i].sum() for s in spectra)) for i in range(1, 7)]
+        ax.plot(middles, kept, "o-", ms=4, lw=1.2, color=color, label=name)
+    ax.axhline(1, color=GREY, lw=0.8, ls="--")
+    ax.set(xlabel="cycles per pixel", ylabel="power, of the new digits'", ylim=(0, 1.1))
+    ax.legend(loc="lower left")
     return fig

@@ -121,7 +121,8 @@ SAID = {
         "a.csv",
         f'"City, State",x,y\n{NAMES}',
         "info {f}",
-        "  'City, State' has 60 different values among 60 rows; a category has at most 1,000, each more than once",
+        "  'City, State' has 60 different values among 60 rows; a category has at most 1,000, "
+        "and from 20 on at most half as many as cells",
     ),
     "remedy": (
         "a.csv",

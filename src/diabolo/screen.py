@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import decimal
 import os
 import shutil
 import unicodedata
@@ -13,7 +14,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["blocks", "columns_of", "console", "percent", "print_table", "spell_out", "visible"]
+__all__ = [
+    "at_most",
+    "at_most_percent",
+    "blocks",
+    "columns_of",
+    "console",
+    "percent",
+    "print_table",
+    "spell_out",
+    "visible",
+]
 
 #: Characters without a picture that lay text out, and do nothing else.
 LAYOUT = "\n\t\N{NO-BREAK SPACE}"
@@ -74,6 +85,30 @@ def percent(share: float) -> str:
     ('1 %', '3.4 %', '0.0075 %')
     """
     return f"{100 * share:.3g} %"
+
+
+def at_most(value: float) -> str:
+    """A number in three digits that is not below it: what "at most" may be followed by.
+
+    >>> at_most(0.001), at_most(0.0012341), at_most(12344.0)
+    ('0.001', '0.00124', '1.24e+04')
+    """
+    return f"{_up(value, 0):.3g}"
+
+
+def at_most_percent(share: float) -> str:
+    """A share as `percent`, in three digits that are not below it.
+
+    >>> at_most_percent(0.07), at_most_percent(0.012341)
+    ('7 %', '1.24 %')
+    """
+    return f"{_up(share, 2):.3g} %"
+
+
+def _up(value: float, power: int) -> float:
+    """Times 10^power, rounded up to three digits, by the decimal digits that the number is written with."""
+    exact = decimal.Decimal(repr(float(value))).scaleb(power)
+    return float(decimal.Context(prec=3, rounding=decimal.ROUND_CEILING).plus(exact))
 
 
 @dataclasses.dataclass(frozen=True)

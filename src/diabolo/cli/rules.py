@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from diabolo.cli.console import percent
 from diabolo.errors import ConfigError, OutputError
+from diabolo.screen import at_most_percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +54,7 @@ def check_one(
     flags = {"--false-alarm-rate": false_alarm_rate, "--fdr": fdr, "--accept-rate": accept_rate}
     given = [name for name, value in flags.items() if value is not None]
     if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)} are different rules; give exactly one of {', '.join(flags)}")
+        raise ConfigError(f"{' and '.join(given)} are different rules; give one of {', '.join(flags)}")
     if explain and fdr is not None:
         raise ConfigError(
             "--explain names columns as rows come, --fdr knows its anomalies at the end; drop one of them"
@@ -110,15 +111,16 @@ class AtRate:
         rate = d.rate
         share = f", {percent(self.anomalies / rows)} of the rows" if rows else ""
         share += f" ({self.unscored:,} of them could not be scored)" if self.unscored else ""
+        those = "rows that can be scored and are exchangeable" if self.unscored else "rows exchangeable"
         lines = [
-            f"  {self.anomalies:,} anomalies{share}; of rows exchangeable with the {d.calibration.said} at most "
-            f"{percent(rate)} are flagged, on average over calibrations"
+            f"  {self.anomalies:,} anomalies{share}; of {those} with the {d.calibration.said} at most "
+            f"{at_most_percent(rate)} are flagged, on average over calibrations"
         ]
         found, scored = self.anomalies - self.unscored, rows - self.unscored
         if scored and found / scored > (most := d.calibration.most_flagged(rate, scored)):
             lines.append(
-                f"  of so many exchangeable rows at most {percent(most)} are flagged (99 %): these hold anomalies, or "
-                "are not exchangeable; diabolo health MODEL DATA tells how they differ"
+                f"  of so many exchangeable rows at most {at_most_percent(most)} are flagged (99 %): these hold "
+                "anomalies, or are not exchangeable; diabolo health MODEL DATA tells how they differ"
             )
         if self.accept is not None:
             low, high = d.calibration.realised(rate)

@@ -12,6 +12,7 @@ from diabolo.compress.columns import is_coded_list
 from diabolo.compress.pixels import pixel_columns
 from diabolo.compress.plan import Plan, Tally
 from diabolo.errors import CompressedFileError
+from diabolo.screen import at_most
 
 __all__ = ["Report", "report_lines", "summary", "summary_read"]
 
@@ -97,7 +98,7 @@ def report_lines(name: str, r: Report) -> list[str]:
         else:
             root = np.sqrt(tally.squares[i] / values)
             kind = " of the value" if bound.relative else ""
-            line += f", error at most {tally.worst[i]:.3g}{kind} (bound {bound}), RMS {root:.3g}"
+            line += f", error at most {at_most(tally.worst[i])}{kind} (bound {bound}), RMS {root:.3g}"
         if bound is not None and tally.escapes[i]:
             line += f", {int(tally.escapes[i]):,} cells exact"
         lines.append(line + (", by the codec's network" if tally.by_model[i] else ""))

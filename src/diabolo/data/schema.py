@@ -201,7 +201,7 @@ def category_fault(cells: np.ndarray, rows: str) -> str:
         return ""
     return (
         f"has {levels:,} different values among {len(there):,} {rows}; a category has at most {MOST_LEVELS:,}, "
-        "each more than once"
+        "and from 20 on at most half as many as cells"
     )
 
 

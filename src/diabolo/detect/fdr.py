@@ -17,7 +17,7 @@ import numpy as np
 from diabolo.detect.conformal import Calibration
 from diabolo.errors import CalibrationError, DataError
 from diabolo.results import Result
-from diabolo.screen import percent
+from diabolo.screen import at_most_percent
 
 __all__ = ["Discoveries", "benjamini_hochberg"]
 
@@ -117,8 +117,8 @@ class Discoveries(Result):
         """How many rows are discoveries, what that promises, and how many rows it takes."""
         c = self.calibration
         lines = [
-            f"{self.rejected:,} discoveries among {self.tests:,} rows: on average at most {percent(self.q)} of them "
-            f"are normal, where normal rows are exchangeable with the {c.said} (Benjamini-Hochberg)",
+            f"{self.rejected:,} discoveries among {self.tests:,} rows: on average at most {at_most_percent(self.q)} of "
+            f"them are normal, where normal rows are exchangeable with the {c.said} (Benjamini-Hochberg)",
             f"nothing can be rejected before {self.needed:,} rows have the smallest p-value, 1/{c.units + 1:,}; more "
             f"calibration rows need fewer (diabolo calibrate)",
         ]

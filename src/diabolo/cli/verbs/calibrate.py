@@ -37,7 +37,9 @@ def calibrate(
     false_alarm_rate: float | None = share_option(
         None, help="Default rate from now on, like 1%.", show_default="the file's"
     ),
-    memory: str = typer.Option("1GiB", help="Of a larger table, a uniform sample of at most this size calibrates."),
+    memory: str = typer.Option(
+        "1GiB", help="Of a larger table, a uniform sample calibrates: cells of at most this size, or 1,000 rows."
+    ),
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Renew the calibration of a model's detector, or give a model its detector; nothing is trained.

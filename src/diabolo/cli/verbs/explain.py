@@ -69,12 +69,13 @@ def parse_rows(words: list[str]) -> list[int]:
         if not first.isdecimal() or (colon and not last.isdecimal()) or (colon and int(last) <= int(first)):
             raise ConfigError(f"--row {word}: allowed are a row number from 0, like 12, or a range, like 10:20")
         stop = int(last) if colon else int(first) + 1
-        if stop - int(first) + len(rows) > MOST_EXPLAINED:
+        if stop - int(first) <= MOST_EXPLAINED:
+            rows.update(range(int(first), stop))
+        if stop - int(first) > MOST_EXPLAINED or len(rows) > MOST_EXPLAINED:
             raise ConfigError(
                 f"--row {word}: at most {MOST_EXPLAINED:,} rows are explained at once; diabolo score --explain names "
                 "the first columns of every anomaly"
             )
-        rows.update(range(int(first), stop))
     return sorted(rows)
 
 

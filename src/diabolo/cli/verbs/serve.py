@@ -31,7 +31,9 @@ def serve(
         None, help="Share of normal rows that may be flagged, like 1%.", show_default="the file's"
     ),
     window: int = typer.Option(10_000, help="Rows whose drift is judged, the latest."),
-    level: float = share_option(0.01, help="Probability of an alarm of drift where nothing has changed, at most."),
+    level: float = share_option(
+        0.01, help="Probability that one verdict on drift is an alarm where nothing has changed, at most."
+    ),
     max_rows: int = typer.Option(65_536, help="Rows of a request, at most."),
     max_body: int = typer.Option(64 << 20, help="Bytes of a request, at most."),
     queue: int = typer.Option(1_024, help="Requests that may wait."),

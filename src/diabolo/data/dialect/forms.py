@@ -198,8 +198,8 @@ def said(form: Form) -> str:
 
 def check_cell(error: BadCell, form: Form, name: str, row: int) -> DataError:
     """The one line for a cell that has not the form that its column had until there."""
-    if form.kind == "number" and re.fullmatch(r"-?\d{16,}", error.text):
-        what = "exceeds what a double holds exactly"
+    if form.kind == "number" and re.fullmatch(r"-?\d{16,4000}", error.text) and abs(int(error.text)) >= EXACT:
+        what = "is not below 2⁵³: doubles hold every whole number exactly only up to there"
     else:
         what = f"is not one of {said(form)}, as those before are"
     return DataError(f"row {row}, column {name!r}: {error.text[:40]!r} {what}")

@@ -13,6 +13,7 @@ from diabolo.errors import DataError, DiaboloError
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, Sorted, columns_table, number, tag
 from diabolo.report.sections.base import Missing, PageSection, Shown, bar, sections
+from diabolo.screen import at_most
 
 #: Rows coded.
 CODED = 8_192
@@ -64,7 +65,7 @@ def _table(r: Report) -> Html:
     for i, field in enumerate(r.plan.schema):
         bits = float(tally.bits[i]) / max(float(tally.values[i]), 1.0)
         bound = r.plan.bounds[i]
-        worst = "exact" if bound is None else f"{number(float(tally.worst[i]), 3)} of {bound}"
+        worst = "exact" if bound is None else f"{number(float(at_most(float(tally.worst[i]))), 3)} of {bound}"
         rows.append(
             (
                 field.name,

@@ -9,6 +9,7 @@ from diabolo.report.charts import Axis, Chart, figure
 from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent
 from diabolo.report.sections.base import PageSection, Shown, grid, sections
+from diabolo.screen import at_most_percent
 
 BINS = 60
 
@@ -37,8 +38,8 @@ class ScoresSection(PageSection):
         whose = _whose(e)
         lead = (
             f"Of {number(n)} {whose}, {number(int(flags.sum()))} ({percent(share, 2)}) score above the threshold, "
-            f"which promises at most {percent(d.rate, 2)} of rows exchangeable with the {d.counted}, on average over "
-            f"calibrations. Scored by {e.score_name}."
+            f"which promises at most {at_most_percent(d.rate)} of rows exchangeable with the {d.counted}, on average "
+            f"over calibrations. Scored by {e.score_name}."
         )
         return Shown(lead, [grid(_histogram(e), _rates(e), *_by_truth(e))])
 
