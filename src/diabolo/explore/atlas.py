@@ -55,6 +55,7 @@ def atlas_schema(m: Measured) -> tuple[pa.Schema, dict[str, str]]:
 def write_atlas(m: Measured, out: str) -> dict[str, str]:
     """Write the file, whole or not at all; gives the names of our columns in it."""
     schema, names = atlas_schema(m)
+    m.name_columns()
     near = _neighbors(m) if "neighbors" in names else None
     write_batches(out, schema, _batches(m, schema, near))
     return names

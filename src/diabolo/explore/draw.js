@@ -31,12 +31,14 @@ const Draw = (() => {
 
   // ── the map ─────────────────────────────────────────────────────────────────────────────────────
   class Map {
-    constructor(canvas) { this.canvas = canvas; this.image = null; this.resize(); }
+    constructor(canvas) { this.canvas = canvas; this.w = this.h = 0; this.inner = { w: 300, h: 300 }; this.resize(); }
     resize() {
       const ratio = window.devicePixelRatio || 1, box = this.canvas.getBoundingClientRect();
+      if (box.width < 100 || (box.width === this.w && box.height === this.h && ratio === this.ratio)) return false;
       this.canvas.width = Math.round(box.width * ratio); this.canvas.height = Math.round(box.height * ratio);
       this.w = box.width; this.h = box.height; this.ratio = ratio;
-      this.inner = { w: Math.max(40, box.width - PAD.left - PAD.right), h: Math.max(40, box.height - PAD.top - PAD.bottom) };
+      this.inner = { w: box.width - PAD.left - PAD.right, h: Math.max(40, box.height - PAD.top - PAD.bottom) };
+      return true;
     }
     cells() { return [Math.min(300, Math.max(20, Math.round(this.inner.w / 4))), Math.min(300, Math.max(20, Math.round(this.inner.h / 4)))]; }
     x(v, view) { return PAD.left + (v - view[0]) / (view[1] - view[0]) * this.inner.w; }

@@ -24,12 +24,12 @@ from diabolo.explore.projection import projected
 from diabolo.file.model_file import ModelFile
 from diabolo.model.codes import encoded
 
-__all__ = ["MOST_ROWS", "Measured", "measure"]
+__all__ = ["MOST_NAMED", "MOST_ROWS", "NAMED", "Measured", "measure"]
 
 #: Rows of a map; of more, a uniform sample.
 MOST_ROWS = 5_000_000
-#: Anomalies whose first columns are named, those of the highest scores, and columns of each.
-MOST_NAMED, NAMED = 500, 3
+#: Anomalies whose first columns are named, and columns of each. One takes up to a fifth of a second.
+MOST_NAMED, NAMED = 200, 3
 #: A row is in the sample while the hash of its place lies below a limit.
 HASHES, SEED = 1 << 30, 0x5A3D
 
@@ -48,7 +48,7 @@ class Measured:
         is_anomaly: [n] bool.
         flags: why rows cannot be scored, by position.
         cluster: [n] int32, −1 for none; None where the model has no clusters.
-        named: the first columns of the most anomalous rows, by position.
+        named: columns that make anomalies what they are, by position, where `name_columns` has looked for them.
         codes: [n, K] float32, memory-mapped.
         detector: that says it.
     """
@@ -77,6 +77,14 @@ class Measured:
         row = self.cells.slice(position, 1).select(schema.names)
         return matched(as_table(row), schema, "the model").values
 
+    def name_columns(self) -> None:
+        """Look for the first columns of the anomalies, of many those of the highest scores."""
+        found = np.flatnonzero(self.is_anomaly & np.isfinite(self.score))
+        found = found[np.argsort(-self.score[found], kind="stable")[:MOST_NAMED]]
+        if len(found):
+            first = leading(self.detector, np.concatenate([self.values(int(i)) for i in found]), NAMED)
+            self.named |= {int(i): [name for name, _ in one] for i, one in zip(found, first, strict=True)}
+
 
 def measure(
     file: ModelFile,
@@ -99,7 +107,7 @@ def measure(
     Raises:
         DataError: no row.
     """
-    told, first = _Pass(file, detector), _Leaders(detector)
+    told = _Pass(file, detector)
     total, limit = _count(data), HASHES
     if total > most:
         limit = HASHES * most // total
@@ -116,14 +124,13 @@ def measure(
             at += read
             values, rows = values[keep], rows[keep]
             part, code = told(values, rows)
-            first.add(values, part, sum(len(p.rows) for p in parts))
             parts.append(part)
             codes.write(np.ascontiguousarray(code, np.float32).tobytes())
             writer.write_batch(pa.record_batch(list(_kept(cells, schema, keep)), schema=schema))
             report(read)
     if not parts or not sum(len(p.rows) for p in parts):
         raise DataError(f"{data}: has a header but no rows")
-    return _joined(parts, first, folder, at, detector)
+    return _joined(parts, folder, at, detector)
 
 
 @dataclasses.dataclass
@@ -161,31 +168,6 @@ class _Pass:
         return part, encoded(self._model, values).mean
 
 
-class _Leaders:
-    """The anomalies of the highest scores so far, with their cells."""
-
-    def __init__(self, detector: Calibrated) -> None:
-        self._detector = detector
-        self._values: np.ndarray | None = None
-        self._score, self._at = np.empty(0), np.empty(0, np.int64)
-
-    def add(self, values: np.ndarray, part: _Part, start: int) -> None:
-        found = np.flatnonzero(part.is_anomaly & np.isfinite(part.score))
-        if not len(found):
-            return
-        score, at = np.concatenate([self._score, part.score[found]]), np.concatenate([self._at, start + found])
-        rows = values[found] if self._values is None else np.concatenate([self._values, values[found]])
-        best = np.argsort(-score, kind="stable")[:MOST_NAMED]
-        self._values, self._score, self._at = rows[best], score[best], at[best]
-
-    def named(self) -> dict[int, list[str]]:
-        """Names of their first columns, by position."""
-        if self._values is None:
-            return {}
-        found = leading(self._detector, self._values, NAMED)
-        return {int(i): [name for name, _ in one] for i, one in zip(self._at, found, strict=True)}
-
-
 def _count(data: Data) -> int:
     schema, rows = schema_of(data)
     return rows if rows is not None else sum(b.num_rows for b in read_batches(data, schema.names[:1]))
@@ -204,7 +186,7 @@ def _kept(cells: dict[str, Any], schema: Any, keep: Any) -> Iterator[Any]:
         yield column if isinstance(keep, slice) else column.filter(pa.array(keep))
 
 
-def _joined(parts: list[_Part], first: _Leaders, folder: Path, total: int, detector: Calibrated) -> Measured:
+def _joined(parts: list[_Part], folder: Path, total: int, detector: Calibrated) -> Measured:
     def whole(name: str) -> np.ndarray:
         return np.concatenate([getattr(part, name) for part in parts])
 
@@ -230,7 +212,7 @@ def _joined(parts: list[_Part], first: _Leaders, folder: Path, total: int, detec
         whole("is_anomaly"),
         flags,
         None if parts[0].cluster is None else whole("cluster"),
-        first.named(),
+        {},
         codes,
         detector,
     )

@@ -163,7 +163,7 @@
     take(rows[Math.max(0, Math.min(rows.length - 1, at + by))], true);
   };
   const letGo = () => { state.current = state.row = null; state.box = null; rowNote(); changed(false); };
-  new ResizeObserver(() => { if (!state.about) return; map.resize(); paint(); loadMap(); }).observe($("map"));
+  new ResizeObserver(() => { if (state.about && map.resize()) { paint(); loadMap(); } }).observe($("map"));
 
   // ── columns ─────────────────────────────────────────────────────────────────────────────────────
   const end = (field, v) => field.kind === "date" ? new Date(1000 * v).toISOString().slice(0, 16).replace("T", " ") : number(v);
@@ -324,7 +324,7 @@
       make("p", { class: "fine" }, facts), make("p", { class: "fine" }, why), make("div", { class: "tools" }, mark),
       make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines)),
       ...(r.columns.length > 14 ? [make("p", { class: "fine" }, `${r.columns.length - 14} more columns: diabolo explain shows them`)] : []),
-      ...(others.length ? [make("h3", {}, "Columns that the model does not see"), make("dl", {}, ...others.slice(0, 30).map(([k, v]) => make("div", {}, make("dt", {}, k), make("dd", {}, number(v)))))] : []),
+      ...(others.length ? [make("h3", { class: "apart" }, "Columns that the model does not see"), make("dl", {}, ...others.slice(0, 30).map(([k, v]) => make("div", {}, make("dt", {}, k), make("dd", {}, number(v)))))] : []),
       ...(r.neighbors.length ? [make("p", { class: "fine" }, `The nearest normal training rows lie ${r.neighbors.map((n) => number(n.distance)).join(", ")} away, in standardised units.`)] : []),
     );
   };
@@ -365,7 +365,7 @@
     const dot = (name, text, kind = "") => { const i = make("i", { class: kind }); i.style.setProperty("--c", `var(${name})`); return make("li", {}, i, text); };
     $("legend").replaceChildren(dot("--r1", "few to many rows", "ramp"), dot("--s1", "a row"), dot("--s4", "an anomaly"), dot("--ink", "marked", "ring"));
     $("commands").textContent = Object.values(a.commands).join("\n");
-    const own = a.fields.map((f, i) => i).filter((i) => a.fields[i].own && a.fields[i].name !== "p_value");
+    const own = a.fields.map((f, i) => i).filter((i) => a.fields[i].own && a.fields[i].name !== "p_value" && a.fields[i].counts.length > 1);
     const rest = a.fields.map((f, i) => i).filter((i) => !a.fields[i].own && a.fields[i].counts.length > 1).sort((i, j) => a.fields[j].apart - a.fields[i].apart);
     state.fields = [...own, ...rest].slice(0, SHOWN);
     state.view = [...a.first];
