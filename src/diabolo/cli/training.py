@@ -57,10 +57,12 @@ class Fit:
 @contextlib.contextmanager
 def naming(data: Data) -> Iterator[None]:
     """Put the dataset's name before an error of its rows, and the remedy behind one of its columns."""
+    from diabolo.data.row_list import renumbered
     from diabolo.data.usable import faults_of
 
     try:
-        yield
+        with renumbered(data):
+            yield
     except ColumnsError as error:
         raise faults_of(error, data) from error
     except DataError as error:

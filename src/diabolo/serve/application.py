@@ -30,7 +30,7 @@ from diabolo.serve.tables import KINDS, rows_answer, rows_of, written
 from diabolo.serve.tensors import HEADER, inference, metadata, rendered
 from diabolo.version import __version__
 
-__all__ = ["Endpoint", "app"]
+__all__ = ["Endpoint", "app", "no_route"]
 
 #: Rows that are explained in one request.
 EXPLAINED = 100
@@ -68,9 +68,7 @@ class Endpoint:
         self._reports, self._reader = Reports(reports), Reader()
         self._slow = 0
         self._judging: dict[str, asyncio.Task[dict[str, Any]]] = {}
-        routed = Starlette(
-            routes=self._routes(), lifespan=self._lifespan, exception_handlers={HTTPException: _no_route}
-        )
+        routed = Starlette(routes=self._routes(), lifespan=self._lifespan, exception_handlers={HTTPException: no_route})
         self.asgi = Guard(routed, settings, self._metrics)
 
     def _routes(self) -> list[Route]:
@@ -252,7 +250,7 @@ def _check_json(kind: str) -> None:
         raise Fault(f"the body's Content-Type is not known; allowed are {', '.join(allowed)}", 415, allowed=allowed)
 
 
-async def _no_route(request: Any, error: Exception) -> Any:
+async def no_route(request: Any, error: Exception) -> Any:
     """What Starlette says of an address that leads nowhere, as JSON."""
     status = getattr(error, "status_code", 404)
     said = "no such address; /openapi.json lists them" if status == 404 else "not by this method; see /openapi.json"

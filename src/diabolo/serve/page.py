@@ -9,10 +9,11 @@ from diabolo.serve.columns import Field
 from diabolo.serve.messages import Answer
 from diabolo.serve.models import Served
 
-__all__ = ["FILES", "about", "page_file"]
+__all__ = ["FILES", "about", "page_file", "static"]
 
-#: Media types of the page's files, by address.
-FILES = {"/": "text/html", "/page.js": "text/javascript", "/page.css": "text/css"}
+#: The page's files, by address.
+FILES = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
+TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 #: The page loads what this endpoint serves, and nothing else; its script stands in a file of its own.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -21,12 +22,18 @@ POLICY = (
 
 
 def page_file(address: str) -> Answer:
-    """A file of the page; its style continues the report's."""
-    name = address.lstrip("/") or "page.html"
-    body = (files("diabolo.serve") / name).read_bytes()
+    """A file of the page at `/`."""
+    return static("diabolo.serve", FILES[address])
+
+
+def static(package: str, name: str) -> Answer:
+    """A file of a page that lies in a package; its style continues the report's, and that of the page at `/`."""
+    body = (files(package) / name).read_bytes()
     if name == "page.css":
-        body = (files("diabolo.report") / name).read_bytes() + body
-    return Answer(body, 200, {"content-type": f"{FILES[address]}; charset=utf-8", "content-security-policy": POLICY})
+        packages = dict.fromkeys(("diabolo.report", "diabolo.serve", package))
+        body = b"".join((files(p) / name).read_bytes() for p in packages)
+    kind = TYPES[name.rpartition(".")[2]]
+    return Answer(body, 200, {"content-type": f"{kind}; charset=utf-8", "content-security-policy": POLICY})
 
 
 def about(served: Served, typical: dict[str, Any]) -> dict[str, Any]:

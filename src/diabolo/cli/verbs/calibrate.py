@@ -29,6 +29,9 @@ def calibrate(
     model: Path = typer.Argument(..., help="Model file."),
     data: str = typer.Argument(..., help=f"Normal rows that the model has not seen, at least 99. {TABLE}"),
     out: Path | None = typer.Option(None, "-o", "--out", help="Model file to write.", show_default="MODEL itself"),
+    exclude_rows: Path | None = typer.Option(
+        None, metavar="FILE", help="List of rows to leave out, as explore saves it.", show_default="no row"
+    ),
     weight: str | None = typer.Option(None, help="Column of row weights.", show_default="1 each"),
     group: str | None = typer.Option(
         None, help="Column of groups, or 'content': equal rows.", show_default="the fit's"
@@ -50,6 +53,7 @@ def calibrate(
     from diabolo.cli.training import byte_count
     from diabolo.data.formats import check_writable
     from diabolo.data.reading import as_fitted
+    from diabolo.data.row_list import left_out_of, renumbered, rows_left_out
     from diabolo.data.sample import sampled
     from diabolo.data.split import split_by
     from diabolo.detect.calibrating import Choice, renewed
@@ -67,14 +71,17 @@ def calibrate(
         raise ConfigError(f"--weight {weight}: is a column that the model was fitted on; weights are no such column")
     split = _split(group, fitted, before)
     beside = [split.partition(" ")[2]] if split.startswith("group ") else []
-    source = as_fitted(data, known, [*([weight] if weight else []), *beside])
+    source = as_fitted(left_out_of(data, exclude_rows), known, [*([weight] if weight else []), *beside])
     progress = Progress("reading", None)
-    sample = sampled(source, known, weight, most, progress.add, beside)
+    with renumbered(source):
+        sample = sampled(source, known, weight, most, progress.add, beside)
     progress.end()
     groups = split_by(split, sample.values, sample.more[beside[0]] if beside else None).groups
     detector = renewed(fitted, before, sample, Choice(score_ or "auto", false_alarm_rate), groups)
     file.update({"detector": detector_section(detector)}, target)
-    say(_summary(target, detector, sample, split))
+    without = rows_left_out(source)
+    listed = [] if without is None else [f"  {len(without):,} rows were left out: {without.shown} lists them"]
+    say("\n".join([_summary(target, detector, sample, split), *listed]))
 
 
 def _split(group: str | None, fitted: Fitted, before: Calibrated | None) -> str:

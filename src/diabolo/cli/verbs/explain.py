@@ -32,7 +32,10 @@ LIKELY = "likely: 5 % to 95 % of the law given the other cells, or the most prob
 def explain(
     model: Path = typer.Argument(..., help="Model file with a detector."),
     data: str = typer.Argument(..., help=f"Columns in any order. {TABLE}"),
-    row: list[str] = typer.Option(..., "--row", help="Row number from 0, or a range A:B without B; repeatable."),
+    row: list[str] = typer.Option([], "--row", help="Row number from 0, or a range A:B without B; repeatable."),
+    rows_: Path | None = typer.Option(
+        None, "--rows", metavar="FILE", help="List of rows, as explore saves it.", show_default="--row alone"
+    ),
     columns: int = typer.Option(8, min=1, help="Columns to show of each row, the first ones."),
     context: list[str] = typer.Option(
         [], help="Columns that are given and not judged, like run,detector; repeat for more."
@@ -46,11 +49,14 @@ def explain(
     from diabolo.detect.explaining import explain as explained
     from diabolo.file.model_file import ModelFile
 
+    if not row and rows_ is None:
+        raise ConfigError("no row is named: give --row N, or --rows FILE with a column of row numbers")
     wanted = parse_rows(row)
     detector = ModelFile(model, own_network).detector
     schema = detector.reference.model.encoding.schema
     given = split_names(context, schema.names)
     source = as_fitted(data, schema)
+    wanted = wanted if rows_ is None else _with_listed(wanted, rows_, source)
     screen = console()
     for at, values in _cells(source, schema, wanted):
         (found,) = explained(detector, values, neighbors, at, given)
@@ -77,6 +83,25 @@ def parse_rows(words: list[str]) -> list[int]:
                 "the first columns of every anomaly"
             )
     return sorted(rows)
+
+
+def _with_listed(wanted: list[int], path: Path, source: Any) -> list[int]:
+    """Row numbers, and those that a file lists, each once, rising."""
+    from diabolo.data.formats import read_batches, schema_of
+    from diabolo.data.row_list import read_row_list
+
+    listed = read_row_list(path)
+    schema, count = schema_of(source)
+    if count is None:
+        count = sum(batch.num_rows for batch in read_batches(source, schema.names[:1]))
+    listed.check(count, str(source))
+    rows = sorted({*wanted, *listed.rows.tolist()})
+    if len(rows) > MOST_EXPLAINED:
+        raise ConfigError(
+            f"--rows {path}: at most {MOST_EXPLAINED:,} rows are explained at once, and these are {len(rows):,}; "
+            "diabolo score --explain names the first columns of every anomaly"
+        )
+    return rows
 
 
 def _cells(source: Any, schema: Any, wanted: list[int]) -> list[tuple[int, Any]]:

@@ -17,6 +17,7 @@ from diabolo.config import DEFAULT_METHOD, METHODS, Config
 from diabolo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from diabolo.data.formats import Data
     from diabolo.detect.calibrated import Calibrated
     from diabolo.fitted.record import Fitted
 
@@ -63,6 +64,9 @@ def fit(
     exclude: list[str] = typer.Option(
         [], help="Columns to leave out, or unusable for those no fit can take; repeatable."
     ),
+    exclude_rows: Path | None = typer.Option(
+        None, metavar="FILE", help="List of rows to leave out, as explore saves it.", show_default="no row"
+    ),
     label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
     weight: str | None = typer.Option(None, help="Column of row weights.", show_default="1 each"),
     group: str | None = typer.Option(None, help="Column of groups that belong together; 'content': equal rows."),
@@ -93,6 +97,7 @@ def fit(
     from diabolo.data.choosing import choose_columns
     from diabolo.data.formats import check_writable, taken
     from diabolo.data.look import look_lines
+    from diabolo.data.row_list import left_out_of
     from diabolo.detect.calibrating import Choice
     from diabolo.estimators.named import CLASSES
     from diabolo.file.detector import detector_section
@@ -109,13 +114,13 @@ def fit(
     chosen = build_config(settings, method)  # every wrong setting is named before the table is read
     check_apart(out, data)
     check_writable(out)
-    source = taken(data, parse_slots(take, "--take"))
+    source = left_out_of(taken(data, parse_slots(take, "--take")), exclude_rows)
     apart = [label, weight, *columns_of_split(group, time)]
     names, unfit = choose_columns(source, columns, exclude, apart, settings.get("kinds"))
     ae = CLASSES[method](**settings)
     wanted = partial(Fit, chosen, None if only else Choice("auto", false_alarm_rate, seed, seed), quiet, group, time)
     with kept(out, resume) as keep:
-        with naming(data):
+        with naming(source):
             fitted, detector, rows = train(source, out, names, weight, wanted(keep), most, cache)
         sections = ae.from_fitted(fitted, ae.get_params(deep=False)).sections()
         if detector is not None:
@@ -123,7 +128,7 @@ def fit(
         save_sections(out, type(ae).__name__ if detector is None else "AnomalyDetector", sections)
     if errors is not None:
         add_codec(out, source, *errors, seed)
-    say("\n".join([summary(out, fitted, detector, rows), *look_lines(source, names, unfit)]))
+    say("\n".join([summary(out, fitted, detector, rows, source), *look_lines(source, names, unfit)]))
 
 
 def _kept(history: list[dict[str, Any]]) -> str:
@@ -134,8 +139,10 @@ def _kept(history: list[dict[str, Any]]) -> str:
     return f"epoch {max(best)} of {len(history)}, loss {min(e['validation'] for e in history if e['best']):.4f}"
 
 
-def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -> str:
+def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int, source: Data) -> str:
     """What was fitted on what, in three lines."""
+    from diabolo.data.row_list import rows_left_out
+
     model, history, counts = fitted.model, fitted.history, fitted.roles.counts
     schema = model.encoding.schema
     widths = "→".join(str(w) for w in (model.encoding.width, *(model.config.hidden or ()), model.latent_dim))
@@ -154,10 +161,14 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int) -
             f"  {counts['train']:,} training rows are few: with less than {FEW}, a score says little; give more if "
             "there are any"
         )
+    without = rows_left_out(source)
+    if without is not None:
+        lines.append(f"  {len(without):,} rows were left out: {without.shown} lists them")
     suspects = fitted.suspects
     if suspects:
+        first = suspects.rows[0] if without is None else without.number(int(suspects.rows[0]))
         lines.append(
-            f"  {len(suspects):,} of these rows look out of place, row {suspects.rows[0]} most; "
+            f"  {len(suspects):,} of these rows look out of place, row {first} most; "
             + (ROBUST if fitted.limit is not None else NOT_ROBUST)
         )
     skipped = sum(e["skipped"] for e in history)

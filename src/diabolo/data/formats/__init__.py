@@ -18,6 +18,7 @@ from diabolo.data.dialect.record import Reading
 from diabolo.data.formats import writing
 from diabolo.data.formats.base import BESIDE, SHAPE, Format, Source, formats, shape_metadata
 from diabolo.data.formats.dataset import format_of, locate
+from diabolo.data.formats.listed import RowList
 from diabolo.data.formats.notes import left_out
 from diabolo.data.formats.pieces import Piece, pieces_of
 from diabolo.data.formats.ragged import LIST, Data, Taken, counters, flattened, is_list, jagged
@@ -33,6 +34,7 @@ __all__ = [
     "Data",
     "Format",
     "Piece",
+    "RowList",
     "Taken",
     "atomic",
     "check_table",
@@ -77,7 +79,9 @@ def read_batches(
     Raises:
         DataError: no such file, an unreadable one, an unknown column, files that do not agree.
     """
-    yield from locate(data).read(columns, _take(data, take), CHUNK, nested)
+    found = locate(data).read(columns, _take(data, take), CHUNK, nested)
+    without = data.without if isinstance(data, Taken) else None
+    yield from found if without is None else without.without(found, str(data))
 
 
 def schema_of(data: Data, take: Mapping[str, int] | None = None, nested: bool = False) -> tuple[Any, int | None]:
@@ -86,7 +90,11 @@ def schema_of(data: Data, take: Mapping[str, int] | None = None, nested: bool = 
     The metadata `SHAPE` of the schema is the shape of an image, like b"28,28", whose cells are the columns x0, x1, ...;
     the metadata `LIST` of a field is the jagged column that it was taken from.
     """
-    return locate(data).schema(_take(data, take), nested)
+    schema, rows = locate(data).schema(_take(data, take), nested)
+    without = data.without if isinstance(data, Taken) else None
+    if without is not None and rows is not None:
+        rows = without.left(rows, str(data))
+    return schema, rows
 
 
 def text_of(data: Data) -> Found | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from diabolo.data.dialect.record import Reading
 from diabolo.data.formats.base import Source, numbered
+from diabolo.data.formats.listed import RowList
 from diabolo.data.formats.notes import counted_by
 from diabolo.errors import DataError, nearest
 
@@ -31,12 +32,14 @@ class Taken:
         take: how many objects of its jagged collections are columns.
         reading: what is asked and known of a table written as text.
         agreed: Arrow schema of the files that it is one of, where its own has narrower types.
+        without: rows that are left out; the others are numbered anew.
     """
 
     data: str
     take: Mapping[str, int] = dataclasses.field(default_factory=dict)
     reading: Reading | None = None
     agreed: Any = None
+    without: RowList | None = None
 
     def __str__(self) -> str:
         return self.data
