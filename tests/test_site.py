@@ -104,6 +104,9 @@ def test_the_site_has_every_page_and_the_names_of_the_api(site):
     assert 'id="diabolo.estimators.detector.AnomalyDetector.fit"' in text
     assert '<span class="gp">&gt;&gt;&gt; </span>' in text, "examples are code"
     assert "found_elsewhere" not in text
+    derived = (site / "docs" / "api" / "LinearAutoencoder.html").read_text()
+    assert 'id="diabolo.estimators.named.LinearAutoencoder"' in derived
+    assert 'id="diabolo.estimators.named.LinearAutoencoder.' not in derived, "its methods stand on the base's page"
 
 
 @pytest.mark.parametrize("size", [(1400, 900), (390, 844)], ids=["desk", "phone"])
