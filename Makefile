@@ -8,7 +8,7 @@ SUITE = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist w
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slowest soak test-oldest test-newest fuzz check lint bench docs clean
+.PHONY: help install demo test slowest soak test-oldest test-newest fuzz check lint bench docs site clean
 
 help: ## Show these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -78,6 +78,10 @@ bench: install ## Run the benchmarks (needs DIABOLO_DATA for real tables; instal
 
 docs: install ## Write the pages that come from the code, run docs/lecture.md, draw its figures
 	$(BIN)/python docs/build.py
+
+site: install ## Build the site of docs/ into out/site, with the gallery run and every link checked
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[site]'
+	$(BIN)/python docs/website.py
 
 clean: ## Remove what make made
 	rm -rf $(VENV) .venv-oldest .venv-newest out .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Write docs/settings.md and the modules of docs/architecture.md from the code, and run docs/lecture.md.
+"""Write docs/settings.md, docs/api.md and the modules of docs/architecture.md from the code; run docs/lecture.md.
 
     docs/build.py          everything; `make docs` (a minute or two)
     docs/build.py --pages  what is written from the code alone (a second)
@@ -35,6 +35,7 @@ from diabolo.model.regularizer import regularizers
 from diabolo.train.robust import robusts
 
 sys.path.insert(0, str(Path(__file__).parent))
+import api
 import figures
 import snippets
 
@@ -42,6 +43,7 @@ DOCS = Path(__file__).parent
 SOURCE = DOCS.parent / "src" / "diabolo"
 SETTINGS = DOCS / "settings.md"
 ARCHITECTURE = DOCS / "architecture.md"
+API = DOCS / "api.md"
 LECTURE = DOCS / "lecture.md"
 #: Pages whose printed numbers come from a run, and are compared within the tolerance of `snippets`.
 MEASURED = (LECTURE, DOCS.parent / "README.md")
@@ -176,7 +178,7 @@ def modules() -> str:
 def written() -> dict[Path, str]:
     """The pages that are written from the code alone."""
     before = ARCHITECTURE.read_text().split(f"\n{MODULES}\n")[0] + "\n"
-    return {SETTINGS: settings(), ARCHITECTURE: before + modules()}
+    return {SETTINGS: settings(), ARCHITECTURE: before + modules(), API: api.page()}
 
 
 def lecture() -> None:

@@ -66,6 +66,8 @@ class Autoencoder(
     >>> ae = Autoencoder(latent_dim=1, epochs=5).fit(X)
     >>> ae.transform(X).shape, ae.reconstruct(X).shape, ae.anomaly_score(X).dtype
     ((200, 1), (200, 6), dtype('float64'))
+    >>> bool(np.isclose(ae.score(X), ae.score_samples(X).mean()))
+    True
     """
 
     # ── fitting ───────────────────────────────────────────────────────────────────────────────────
@@ -112,6 +114,10 @@ class Autoencoder(
         Raises:
             DataError: an infinite cell, other columns than those of the first call.
             TrainingError: no step had a finite loss; the autoencoder is as it was.
+
+        >>> X, ae = np.random.default_rng(0).normal(size=(200, 3)), Autoencoder(latent_dim=1)
+        >>> [len(ae.partial_fit(part).history_) for part in (X[:100], X[100:])]
+        [1, 2]
         """
         table = as_table(X)
         weights = check_weights(sample_weight, len(table))
@@ -162,6 +168,10 @@ class Autoencoder(
         """E[x|z] in original units, [n, C] or images, float64, for codes [n, K]; NaN for a code that is not finite.
 
         A category comes out as its level's position.
+
+        >>> X = np.random.default_rng(0).normal(size=(200, 3))
+        >>> Autoencoder(latent_dim=1, epochs=1).fit(X).inverse_transform([[0.0], [np.nan]]).shape
+        (2, 3)
         """
         check_is_fitted(self, "model_")
         out = decoded(self.model_, as_table(X).values)
@@ -207,11 +217,11 @@ class Autoencoder(
         return score_table(Reference(self.model_), self._table(X).values, [score])[score]
 
     def score_samples(self, X: TableLike) -> np.ndarray:
-        """−anomaly_score, scikit-learn's sign: up = more normal."""
+        """−anomaly_score of rows X [n, C], [n] float64, scikit-learn's sign: up = more normal."""
         return -self._scores(X, "nll")
 
     def score(self, X: TableLike, y: object = None) -> float:
-        """Mean log-density per row in nats (its lower bound for a Gaussian latent); for model selection."""
+        """Mean log-density of rows X [n, C] in nats (its lower bound for a Gaussian latent); for model selection."""
         check_is_fitted(self, "model_")
         return -float(np.mean(self._scores(X, density(self.model_))))
 
@@ -228,6 +238,17 @@ class Autoencoder(
         """Write the model file (docs/format.md), by atomic rename.
 
         Sections that other jobs have added to a file of this very autoencoder stay in it.
+
+        Raises:
+            OutputError: the file cannot be written.
+
+        >>> import tempfile
+        >>> X = np.random.default_rng(0).normal(size=(200, 3))
+        >>> ae = Autoencoder(latent_dim=1, epochs=1).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ae.save(f"{folder}/my.diabolo")
+        ...     bool(np.array_equal(Autoencoder.load(f"{folder}/my.diabolo").transform(X), ae.transform(X)))
+        True
         """
         save_sections(path, type(self).__name__, self.sections())
 

@@ -72,6 +72,10 @@ class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEs
     >>> clusterer = LatentClusterer().fit(X)
     >>> clusterer.n_clusters_, bool(clusterer.predict([[9, 0, 0]])[0] == clusterer.labels_[200])
     (3, True)
+    >>> clusterer.method_name_, clusterer.predict_proba(X).shape, clusterer.confidence(X).shape
+    ('mixture', (600, 3), (600,))
+    >>> clusterer.prototypes_.shape, clusterer.label_table(X).column_names
+    ((3, 3), ['cluster', 'confidence'])
     """
 
     @checked
@@ -130,7 +134,7 @@ class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEs
 
     @property
     def prototypes_(self) -> TableOut:
-        """E[x|z] at each cluster's center, in original units and X's container; NaN for a cluster without rows."""
+        """E[x|z] at each cluster's center, [clusters, C], in original units and X's container; NaN without rows."""
         check_is_fitted(self, "clusters_")
         model = self.autoencoder_.model_
         schema, values = model.encoding.schema, self.clusters_.decoded_centers(model)
@@ -175,7 +179,19 @@ class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEs
     # ── the file ──────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: str | Path) -> None:
-        """Write the autoencoder and the section `clusters`; its file keeps its other sections."""
+        """Write the autoencoder and the section `clusters`; its file keeps its other sections.
+
+        Raises:
+            OutputError: the file cannot be written.
+
+        >>> import tempfile
+        >>> X = np.random.default_rng(0).normal(size=(300, 3))
+        >>> clusterer = LatentClusterer(Autoencoder(latent_dim=1, epochs=1), n_clusters=2, n_resamples=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clusterer.save(f"{folder}/my.diabolo")
+        ...     LatentClusterer.load(f"{folder}/my.diabolo").n_clusters_
+        2
+        """
         check_is_fitted(self, "clusters_")
         sections = {**self.autoencoder_.sections(), "clusters": clusters_section(self.clusters_)}
         save_sections(path, type(self).__name__, sections)

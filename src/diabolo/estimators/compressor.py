@@ -141,6 +141,16 @@ class Compressor(AroundAutoencoder, Displayed, BaseEstimator):
         """Write the section `codec`, and the autoencoder if there is one, whose file keeps its other sections.
 
         `decompress` needs no such file: the bytes of `compress` hold the codec.
+
+        Raises:
+            OutputError: the file cannot be written.
+
+        >>> import tempfile, numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(500, 3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Compressor(max_error=0.01).fit(X).save(f"{folder}/my.diabolo")
+        ...     Compressor.load(f"{folder}/my.diabolo").max_error
+        0.01
         """
         check_is_fitted(self, "plan_")
         own = {k: jsonable(v) for k, v in self.get_params(deep=False).items() if k not in ("autoencoder", "verbose")}
@@ -173,6 +183,12 @@ def decompress(data: bytes, model: bytes | None = None) -> TableOut:
 
     Raises:
         CompressedFileError: the bytes are damaged, cut off, or another's; names the chunk.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(500, 3))
+    >>> back = decompress(Compressor(max_error=0.01).fit(X).compress(X))
+    >>> back.shape, bool(np.abs(back - X).max() <= 0.01)
+    ((500, 3), True)
     """
     reader = opened(data)
     batches = list(decompressed(reader, model))

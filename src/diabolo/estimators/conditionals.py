@@ -93,6 +93,12 @@ class HasConditionals:
 
         Raises:
             ConfigError: the autoencoder was fitted without hidden cells.
+
+        >>> from diabolo import MaskedAutoencoder
+        >>> x = np.random.default_rng(0).normal(size=(300, 1)) * [1.0, 2.0]
+        >>> ae = MaskedAutoencoder(epochs=1).fit(x)
+        >>> ae.nll(x[:5]).shape, ae.nll(x[:5], context=["x0"]).shape
+        ((5,), (5,))
         """
         if not isinstance(orders, (int, np.integer)) or orders < 1:
             raise ConfigError(f"orders = {orders!r}; allowed are whole numbers from 1 up")

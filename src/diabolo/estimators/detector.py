@@ -75,6 +75,8 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
     >>> detector = AnomalyDetector(VariationalAutoencoder(epochs=5)).fit(X)
     >>> detector.predict([[0, 0, 0, 0], [9, -9, 9, -9]]).tolist()
     [1, -1]
+    >>> detector.false_alarm_rate_, detector.score_, detector.suspects_ is None
+    (0.01, 'auto', False)
     """
 
     score = ScoreParameter()
@@ -111,7 +113,11 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
         return PyODDetector.of(self, contamination)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters by name; `score` is the score's name here, and a method on the detector."""
+        """Parameters by name; `score` is the score's name here, and a method on the detector.
+
+        >>> AnomalyDetector(false_alarm_rate=0.05).get_params()["false_alarm_rate"]
+        0.05
+        """
         own = {name: vars(self)[name] for name in self._get_param_names()}
         if deep and isinstance(self.autoencoder, Autoencoder):
             own |= {f"autoencoder__{k}": v for k, v in self.autoencoder.get_params().items()}
@@ -192,6 +198,11 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
         Raises:
             CalibrationError: fewer than 99 rows are left, `false_alarm_rate` needs more than there are, or groups are
                 missing.
+
+        >>> X = np.random.default_rng(0).normal(size=(900, 3))
+        >>> detector = AnomalyDetector(Autoencoder(latent_dim=1, epochs=1)).fit(X[:600])
+        >>> detector.n_calibration_, detector.calibrate(X[600:]).n_calibration_, detector.calibrated_.n_calibration
+        (120, 300, 300)
         """
         before, values = self.calibrated_, self._values(X)
         weights, keys = check_weights(sample_weight, len(values)), groups_to_calibrate(before, values, groups)
@@ -240,6 +251,15 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
         Raises:
             CalibrationError: `false_alarm_rate` was set below what the calibration rows can guarantee.
             ConfigError: `score` was set to one that is not calibrated.
+            OutputError: the file cannot be written.
+
+        >>> import tempfile
+        >>> X = np.random.default_rng(0).normal(size=(600, 3))
+        >>> detector = AnomalyDetector(Autoencoder(latent_dim=1, epochs=1)).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     detector.save(f"{folder}/my.diabolo")
+        ...     AnomalyDetector.load(f"{folder}/my.diabolo").threshold_ == detector.threshold_
+        True
         """
         sections = {**self.autoencoder_.sections(), "detector": detector_section(self.calibrated_)}
         save_sections(path, type(self).__name__, sections)

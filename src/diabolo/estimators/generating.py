@@ -66,6 +66,12 @@ class Generates(abc.ABC):
 
         Warns:
             PromiseWarning: no training row has the given values, or drawn rows break a relation of all training rows.
+
+        >>> import pandas as pd
+        >>> from diabolo import Autoencoder
+        >>> X = pd.DataFrame({"a": np.arange(300.0), "b": np.arange(300) % 2})
+        >>> Autoencoder(latent_dim=1, epochs=1).fit(X).sample(3, given={"b": 1})["b"].tolist()
+        [1, 1, 1]
         """
         check_is_fitted(self, "model_")
         seed = seed_of(random_state)
@@ -88,6 +94,12 @@ class Generates(abc.ABC):
 
         Raises:
             DataError: fewer than ten rows of X are new to the autoencoder.
+
+        >>> from diabolo import Autoencoder
+        >>> X = np.random.default_rng(0).normal(size=(500, 2))
+        >>> found = Autoencoder(latent_dim=1, epochs=1).fit(X[:400]).fidelity(X[400:], method="prior")
+        >>> found.n_real, 0 <= found.auroc <= 1
+        (100, True)
         """
         known, rows = self.fitted_.row_hashes, self._table(X).values
         with progress("fidelity", self.verbose):
@@ -99,6 +111,15 @@ class Generates(abc.ABC):
         Args:
             a, b: rows [n, C] where the lines begin and end; categories come out as positions of levels.
             steps: points on each line, both ends too.
+
+        Raises:
+            ConfigError: steps is not a whole number from 2 up.
+            DataError: a and b have not the same number of rows.
+
+        >>> from diabolo import Autoencoder
+        >>> X = np.random.default_rng(0).normal(size=(200, 3))
+        >>> Autoencoder(latent_dim=1, epochs=1).fit(X).interpolate(X[:2], X[2:4], steps=5).shape
+        (5, 2, 3)
         """
         if not isinstance(steps, (int, np.integer)) or steps < 2:
             raise ConfigError(f"steps = {steps!r}; allowed are whole numbers from 2 up: both ends count")

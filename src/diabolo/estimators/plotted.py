@@ -27,6 +27,15 @@ class Plotted:
 
     Each method draws into the axes `ax`, or into those of a new figure, which a notebook shows and pyplot does not
     know; `.figure.savefig(path)` saves it. It needs `pip install 'diabolo[plot]'`.
+
+    >>> import numpy as np
+    >>> from diabolo import Autoencoder
+    >>> X = np.random.default_rng(0).normal(size=(300, 3))
+    >>> ae = Autoencoder(latent_dim=2, epochs=2).fit(X)
+    >>> ae.plot_history().get_xlabel(), ae.plot_latent(X, color=X[:, 0]).get_title()
+    ('epoch', 'Codes of 300 rows')
+    >>> len(ae.plot_columns(X).patches), ae.plot_reconstruction(X).get_title()
+    (3, 'Reconstruction, the worst column on top')
     """
 
     def plot_history(self, *, ax: Axes | None = None) -> Axes:
@@ -47,7 +56,15 @@ class Plotted:
 
 
 class PlottedScores(Plotted):
-    """Figures of an estimator that scores rows."""
+    """Figures of an estimator that scores rows.
+
+    >>> import numpy as np
+    >>> from diabolo import Autoencoder
+    >>> X = np.random.default_rng(0).normal(size=(300, 3))
+    >>> ae, odd = Autoencoder(latent_dim=1, epochs=2).fit(X), np.arange(300) % 2
+    >>> ae.plot_scores(X, odd).get_title().split(";")[0], ae.plot_roc(X, odd).get_title()
+    ('Anomaly scores', 'ROC')
+    """
 
     def plot_scores(self, X: TableLike, y: ArrayLike | None = None, *, bins: int = 50, ax: Axes | None = None) -> Axes:
         """Histogram of the scores of rows X [n, C], of each kind y [n] if given; see `diabolo.plots.ScoreDisplay`."""

@@ -73,6 +73,12 @@ class Verdicts(abc.ABC):
         Raises:
             ConfigError: `context` names a column that there is not, or all of them.
             CalibrationError: the detector was saved by a version that kept no costs or rows to explain by.
+
+        >>> from diabolo import AnomalyDetector, LinearAutoencoder
+        >>> X = np.random.default_rng(0).normal(size=(600, 3))
+        >>> found = AnomalyDetector(LinearAutoencoder(latent_dim=1)).fit(X).explain([0.0, 30.0, 0.0])[0]
+        >>> found.columns[0].column, found.columns[0].seen
+        ('x1', 30.0)
         """
         detector = self.calibrated_
         if isinstance(X, np.ndarray | list | tuple) and np.ndim(X) == 1:
@@ -90,6 +96,12 @@ class Verdicts(abc.ABC):
 
         Raises:
             ConfigError: level outside (0, 1).
+
+        >>> from diabolo import AnomalyDetector, LinearAutoencoder
+        >>> X = np.random.default_rng(0).normal(size=(900, 3))
+        >>> detector = AnomalyDetector(LinearAutoencoder(latent_dim=1)).fit(X[:600])
+        >>> detector.health(X[600:]).healthy, "x1" in detector.health(X[600:] + [0, 2, 0]).drifted
+        (True, True)
         """
         monitor = self.calibrated_.monitor(level)
         values = self._values(X)
@@ -106,26 +118,43 @@ class Verdicts(abc.ABC):
     # ── of each row ───────────────────────────────────────────────────────────────────────────────
 
     def anomaly_score(self, X: TableLike) -> RowsOut:
-        """The score, [n] float64, up = more anomalous; +inf for a row that cannot be scored."""
+        """The score of rows X [n, C], [n] float64, up = more anomalous; +inf for a row that cannot be scored.
+
+        >>> from diabolo import AnomalyDetector, LinearAutoencoder
+        >>> X = np.random.default_rng(0).normal(size=(700, 3))
+        >>> detector = AnomalyDetector(LinearAutoencoder(latent_dim=1)).fit(X[:600])
+        >>> score = detector.anomaly_score(X[600:])
+        >>> bool(((score > detector.threshold_) == (detector.decision_function(X[600:]) < 0)).all())
+        True
+        >>> bool((detector.score_samples(X[600:]) == -score).all()), detector.offset_ == -detector.threshold_
+        (True, True)
+        """
         return like_rows(X, self._scores(self._values(X)), "score")
 
     def p_values(self, X: TableLike) -> RowsOut:
         """Conformal p-value per row, [n] float64, from 1/(n + 1) to 1, n calibration rows or groups; small = anomalous.
 
         NaN for a row that cannot be scored.
+
+        >>> from diabolo import AnomalyDetector, LinearAutoencoder
+        >>> X = np.random.default_rng(0).normal(size=(600, 3))
+        >>> detector = AnomalyDetector(LinearAutoencoder(latent_dim=1)).fit(X)
+        >>> p = detector.p_values([[0, 0, 0], [0, 30, 0], [0, np.inf, 0]])
+        >>> bool(p[0] > 0.05), bool(p[1] < 0.01), bool(np.isnan(p[2]))
+        (True, True, True)
         """
         return like_rows(X, self.calibrated_.p_values(self._scores(self._values(X))), "p_value")
 
     def score_samples(self, X: TableLike) -> np.ndarray:
-        """−anomaly_score, scikit-learn's sign: up = more normal; an array."""
+        """−anomaly_score of rows X [n, C], [n] float64, scikit-learn's sign: up = more normal."""
         return -self._scores(self._values(X))
 
     def decision_function(self, X: TableLike) -> np.ndarray:
-        """threshold_ − anomaly_score: negative for an anomaly; −inf for a row that cannot be scored. An array."""
+        """threshold_ − anomaly_score, [n] float64: below 0 for an anomaly; −inf for a row that cannot be scored."""
         return self.threshold_ + self.score_samples(X)
 
     def predict(self, X: TableLike) -> np.ndarray:
-        """−1 for an anomaly, +1 for a normal row; an array."""
+        """−1 for an anomaly, +1 for a normal row, [n] int64."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def score_table(self, X: TableLike, keep: str | Sequence[str] | None = None) -> TableOut:
@@ -171,6 +200,12 @@ class Verdicts(abc.ABC):
 
         Raises:
             CalibrationError: q outside (0, 1), or below what the calibration rows can show.
+
+        >>> from diabolo import AnomalyDetector, LinearAutoencoder
+        >>> X = np.random.default_rng(0).normal(size=(700, 3))
+        >>> detector = AnomalyDetector(LinearAutoencoder(latent_dim=1)).fit(X[:600])
+        >>> detector.discoveries(np.r_[X[600:690], X[690:] + 30], fdr=0.2)[90:].tolist() == [True] * 10
+        True
         """
         scores = self._scores(self._values(X))
         found = Discoveries(self.calibrated_.calibration, fdr)

@@ -37,6 +37,12 @@ class Display(abc.ABC):
     Attributes:
         ax_: the axes drawn into.
         figure_: their figure.
+
+    >>> from diabolo import LinearAutoencoder, plots
+    >>> X = np.random.default_rng(0).normal(size=(300, 3))
+    >>> display = plots.ColumnsDisplay.from_estimator(LinearAutoencoder(latent_dim=1).fit(X), X)
+    >>> display.figure_ is display.ax_.figure
+    True
     """
 
     ax_: Axes

@@ -12,7 +12,7 @@ from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError, nearest
 
 #: Folders of pages below docs/.
-FOLDERS = ("", "benchmarks", "decisions")
+FOLDERS = ("", "gallery", "benchmarks", "decisions")
 
 
 @verb(130, "diabolo docs", "diabolo docs detect", "diabolo docs benchmarks/detect")
