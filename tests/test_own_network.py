@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,8 +20,8 @@ from diabolo.cli.app import main
 from diabolo.data.formats import write_batches
 from diabolo.errors import CheckpointError, ConfigError, ModelFileError
 from diabolo.model.networks import networks
-from diabolo.model.networks.own import source_of
 from diabolo.model.objective import objective
+from diabolo.model.own import source_of
 from diabolo.train.engine import Engine
 
 HEAD = """
@@ -323,7 +324,7 @@ def test_a_checkpoint_of_another_source_is_not_resumed(module, plane, tmp_path, 
         def stop(epoch):
             raise KeyboardInterrupt
 
-        patch.setattr("diabolo.estimators.autoencoder.print_epoch", stop)
+        patch.setattr("diabolo.estimators.autoencoder.following", lambda verbose: contextlib.nullcontext(stop))
         with pytest.raises(KeyboardInterrupt):
             ae.set_params(verbose=1).fit(plane[1], checkpoint=kept)
     ae.set_params(verbose=0)

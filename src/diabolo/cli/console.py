@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 #: The flag of every verb that reads a model file.
-OWN_NETWORK = typer.Option(False, "--own-network", help="Import your own network, which the model file names.")
+OWN_NETWORK = typer.Option(False, "--own-network", help="Import your own parts, like a network, which MODEL names.")
 #: What may name a table.
 TABLE = "Table: a file, folder, 'pattern*' or URL (diabolo docs data)."
 

@@ -24,7 +24,7 @@ from diabolo.data.schema import Schema
 from diabolo.errors import DAMAGE, ConfigError, DiaboloError, ModelFileError
 from diabolo.fitted.record import Fitted, Input, Roles, Training
 from diabolo.model.autoencoder import Model
-from diabolo.model.networks.permission import OwnNetworkCard, check_permission, own_network_card
+from diabolo.model.permission import OwnPartCard, check_permission, own_network_card, own_part_cards
 
 __all__ = ["EstimatorCard", "fitted_of", "main_section", "main_schema"]
 
@@ -65,7 +65,8 @@ class MainCard:
     input: Input
     roles: Roles
     training: TrainingCard
-    own_network: OwnNetworkCard | None = None
+    own_network: OwnPartCard | None = None
+    own_parts: list[OwnPartCard] = dataclasses.field(default_factory=list)
     dialect: Dialect | None = None
 
 
@@ -89,7 +90,7 @@ def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) 
         tensors["row_hashes"] = fitted.row_hashes
     plain = {k: jsonable(v) for k, v in parameters.items()} | {"random_state": model.config.random_state}
     history = [{k: finite(v) for k, v in epoch.items()} for epoch in fitted.history]
-    card = {
+    card: dict[str, Any] = {
         "estimator": {"type": estimator, "parameters": plain},
         "config": model.config.to_json(),
         "encoding": {k: encoding[k] for k in ("schema", "clip", "n_train")},
@@ -99,9 +100,11 @@ def main_section(fitted: Fitted, estimator: str, parameters: Mapping[str, Any]) 
     }
     if model.encoding.schema.dialect is not None:
         card["dialect"] = dataclasses.asdict(model.encoding.schema.dialect)
-    own = own_network_card(model.network)
+    own = own_network_card(model)
     if own is not None:
         card["own_network"] = dataclasses.asdict(own)
+    if parts := own_part_cards(model):
+        card["own_parts"] = [dataclasses.asdict(p) for p in parts]
     return Section(card, tensors)
 
 
@@ -109,13 +112,14 @@ def fitted_of(path: str | Path, section: Section, own_network: bool) -> tuple[Fi
     """The fitted autoencoder of the section, and the card of its estimator.
 
     Args:
-        own_network: import the user's own network that the file names; without, such a file is refused.
+        own_network: import the user's own parts that the file names; without, such a file is refused.
 
     Raises:
         ModelFileError: the first fault of the section, in one line; nothing in it is ever run.
     """
     card: MainCard = card_of(path, MainCard, _with_old_scale(section.card))
-    check_permission(path, card.config.network, card.estimator.parameters, card.own_network, own_network)
+    parameters = card.estimator.parameters
+    check_permission(path, card.config, parameters, card.own_network, card.own_parts, own_network)
     tensors = section.tensors
     columns = len(card.encoding.schema.columns)
     for name in ("center", "scale"):

@@ -14,7 +14,7 @@ from diabolo.data.roles import GivenRoles
 from diabolo.errors import ConfigError
 from diabolo.fitted.record import Roles
 from diabolo.model.autoencoder import Model
-from diabolo.model.networks.permission import own_network_card
+from diabolo.model.permission import own_network_card, own_part_cards
 from diabolo.train.checkpoint import Checkpoint
 from diabolo.version import versions
 
@@ -60,7 +60,7 @@ def checkpoint_of(
         return None
     # The fingerprint is of single precision; scaling and schema, or the table itself, cover the other digits.
     encoding = json.dumps(model.encoding.to_json(), sort_keys=True)
-    own = own_network_card(model.network)
+    own, parts = own_network_card(model), own_part_cards(model)
     identity = {
         "versions": {name: version for name, version in versions().items() if name != "python"},
         "columns": model.encoding.schema.names,
@@ -73,6 +73,8 @@ def checkpoint_of(
         "weights": None if weights is None else _digest(weights.tobytes()),
         "encoding": _digest(encoding.encode()),
     }
+    if parts:
+        identity["own_parts"] = [p.sha256 for p in parts]
     if given is not None:
         identity["split"] = [roles.split, _digest(given.roles.tobytes())]
     if buckets:

@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from diabolo.errors import ConfigError
 from diabolo.memory import Memory
 from diabolo.model.knots import Knots
+from diabolo.model.own import OwnParts
 from diabolo.registry import Entry, Registry
 
 __all__ = ["Likelihood", "Own", "Units", "default_likelihood", "likelihoods"]
@@ -183,7 +185,33 @@ LOSSES = {
     **dict.fromkeys(("ce", "cross_entropy", "crossentropy", "softmax"), "'categorical'"),
 }
 
-likelihoods: Registry[Likelihood] = Registry("likelihood", __package__, LOSSES)
+
+def _try(part: Likelihood, where: str) -> None:
+    """Refuse a user's own likelihood that would train or score wrongly in silence: on three rows of two columns."""
+    if "real" not in part.kinds:
+        return
+    generator = torch.Generator().manual_seed(0)
+    units, x = Units.plain(2), torch.randn(3, 2, generator=generator)
+    own = {name: torch.zeros(shape) for name, shape in part.own(2).items()}
+    theta = torch.randn(3, part.width(2, 2), generator=generator).requires_grad_()
+    nll = part.nll(theta, own, x, units)
+    given = {"nll": nll, "mean": part.mean(theta, units), "sample": part.sample(theta, own, units, generator)}
+    wrong = [f"{n} gave {list(t.shape)}" for n, t in given.items() if t.shape != (3, 2)]
+    if wrong:
+        raise ConfigError(f"{where}: {', '.join(wrong)}; expected [3, 2] of three rows and two columns")
+    if not nll.isfinite().all():
+        raise ConfigError(f"{where}: nll is not finite for standard normal numbers")
+    if not nll.requires_grad or not torch.autograd.grad(nll.sum(), theta)[0].any():
+        raise ConfigError(f"{where}: nll has no gradient towards the decoder's numbers")
+    fewer = part.nll(theta[:-1], own, x[:-1], units)
+    several = part.nll(torch.stack([theta, theta]), own, x, units)
+    if not torch.allclose(fewer, nll[:-1], rtol=1e-4, atol=1e-5):
+        raise ConfigError(f"{where}: nll makes a row depend on the other rows of its batch")
+    if several.shape != (2, 3, 2):
+        raise ConfigError(f"{where}: nll gave {list(several.shape)} for two draws; keep leading axes, [2, 3, 2]")
+
+
+likelihoods: Registry[Likelihood] = OwnParts("likelihood", __package__, LOSSES, Likelihood, _try)
 
 
 def default_likelihood(kind: str, stochastic: bool) -> str | dict[str, Any]:

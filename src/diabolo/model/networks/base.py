@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from diabolo.model.networks.own import OwnNetwork, is_own, own_network
+from diabolo.model.networks.own import OwnNetwork, own_network
 from diabolo.model.networks.protocol import Network
+from diabolo.model.own import is_own
 from diabolo.registry import Registry, Spec
 
 __all__ = ["networks"]

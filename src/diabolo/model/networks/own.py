@@ -8,9 +8,6 @@ the module's source, never code. Only a fit, or a load that asks for it, imports
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import importlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,23 +15,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from diabolo.errors import ConfigError, nearest
+from diabolo.errors import ConfigError
 from diabolo.model.networks.execution import run
 from diabolo.model.networks.module import Module, Still
 from diabolo.model.networks.operations import Operation
 from diabolo.model.networks.protocol import Shape
-from diabolo.registry import Spec, validated
+from diabolo.model.own import imported, said
+from diabolo.registry import validated
 
-__all__ = ["OwnNetwork", "is_own", "own_network", "source_of"]
+__all__ = ["OwnNetwork", "own_network"]
 
 #: Rows of the trial that a network passes before it is trained.
 TRIAL = 3
-
-
-def is_own(spec: Spec | Any) -> bool:
-    """Whether a network is named by import path."""
-    name = spec.get("name") if isinstance(spec, Mapping) else spec
-    return isinstance(name, str) and ":" in name
 
 
 def own_network(spec: str | Mapping[str, Any]) -> OwnNetwork:
@@ -45,16 +37,7 @@ def own_network(spec: str | Mapping[str, Any]) -> OwnNetwork:
     """
     spec = {"name": spec} if isinstance(spec, str) else spec
     name, settings = spec["name"], {k: v for k, v in spec.items() if k != "name"}
-    module, _, attribute = name.partition(":")
-    path, digest = source_of(name)
-    try:
-        found = importlib.import_module(module)
-    except Exception as error:
-        raise ConfigError(f"network {name!r}: importing {path} raised {_said(error)}") from error
-    if not hasattr(found, attribute):
-        public = [n for n, v in vars(found).items() if isinstance(v, type) and v.__module__ == module]
-        raise ConfigError(f"network {name!r}: {path} has no {attribute!r}; {nearest(attribute, public)}")
-    cls = getattr(found, attribute)
+    cls, path, digest = imported(name, "network")
     methods = [m for m in ("encoder", "decoder") if not callable(getattr(cls, m, None))]
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls) or methods:
         lacks = f", without {' and '.join(methods)}" if methods else ""
@@ -63,37 +46,6 @@ def own_network(spec: str | Mapping[str, Any]) -> OwnNetwork:
             "a network is a dataclass of its settings with the methods encoder and decoder (docs/networks.md)"
         )
     return OwnNetwork(name, validated(cls, settings, f"network {name!r}"), path, digest)
-
-
-def source_of(name: str) -> tuple[Path, str]:
-    """The file of a network's module and its SHA-256, found without running anything.
-
-    Raises:
-        ConfigError: there is no such module, or no file of it.
-    """
-    module, _, attribute = name.partition(":")
-    parts = module.split(".")
-    if not all(p.isidentifier() for p in parts) or not attribute.isidentifier():
-        raise ConfigError(f"network {name!r}: an import path is 'package.module:Class'")
-    if module == "__main__":
-        raise ConfigError(f"network {name!r}: a script cannot be imported again; move the class into a module")
-    # importlib.util.find_spec would import the packages on the way.
-    places: Any = None
-    origin = ""
-    for i in range(1, len(parts) + 1):
-        inner = ".".join(parts[:i])
-        finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
-        found = next((s for s in (find(inner, places) for find in finders if find) if s is not None), None)
-        if found is None or (found.submodule_search_locations is None and i < len(parts)):
-            raise ConfigError(
-                f"network {name!r}: there is no module {module!r} on the import path; install it, or name its folder "
-                "in PYTHONPATH"
-            )
-        places, origin = found.submodule_search_locations, found.origin or ""
-    try:
-        return Path(origin), hashlib.sha256(Path(origin).read_bytes()).hexdigest()
-    except OSError:
-        raise ConfigError(f"network {name!r}: the module {module!r} is not a file that can be read") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +78,7 @@ class OwnNetwork:
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError(f"network {self.name!r}: {method} raised {_said(error)}") from error
+            raise ConfigError(f"network {self.name!r}: {method} raised {said(error)}") from error
 
     def _operations(
         self, side: str, inputs: int, hidden: Sequence[int], outputs: int, shape: Shape | None
@@ -166,7 +118,3 @@ def _try(operations: list[Operation], inputs: int, outputs: int, where: str) -> 
         raise ConfigError(f"{where} changes the rows that it is given, in place; begin with an operation that does not")
     if not torch.allclose(fewer, out[:-1], rtol=1e-3, atol=1e-5, equal_nan=True):
         raise ConfigError(f"{where} makes a row's output depend on the other rows of its batch")
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -10,8 +10,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from diabolo.model.latent import Posterior
-from diabolo.model.prior import Prior
+from diabolo.errors import ConfigError
+from diabolo.model.latent import Posterior, latents
+from diabolo.model.own import OwnParts
+from diabolo.model.prior import Prior, priors
 from diabolo.registry import Entry, Registry
 
 __all__ = ["Context", "Regularizer", "normalised", "regularizers"]
@@ -72,7 +74,25 @@ PENALTIES = {
     "cae": "'contractive'",
 }
 
-regularizers: Registry[Regularizer] = Registry("regularizer", __package__, PENALTIES)
+
+def _try(part: Regularizer, where: str) -> None:
+    """Refuse a user's own regularizer that would train wrongly in silence: on three rows of two codes."""
+    generator = torch.Generator().manual_seed(0)
+    latent = latents.create("gaussian" if part.needs_stochastic else "point")
+    h = torch.randn(3, latent.width(2), generator=generator).requires_grad_()
+    context = Context(priors.create("normal"), h, latent.posterior, generator, None, torch.ones(2))
+    omega = part(latent.posterior(h), context)
+    if omega is None:
+        return
+    if omega.shape != (3,):
+        raise ConfigError(f"{where} gave {list(omega.shape)} for three rows; expected [3], one number for each row")
+    if not omega.isfinite().all():
+        raise ConfigError(f"{where} is not finite for standard normal codes")
+    if not omega.requires_grad or not torch.autograd.grad(omega.sum(), h)[0].any():
+        raise ConfigError(f"{where} has no gradient towards the codes")
+
+
+regularizers: Registry[Regularizer] = OwnParts("regularizer", __package__, PENALTIES, Regularizer, _try)
 
 
 def normalised(z: Tensor, context: Context) -> Tensor:
