@@ -281,6 +281,12 @@ def test_the_map_counts_what_histogram2d_counts(view, measured, monkeypatch):
         assert told["rows"] == counts.sum()
         assert np.abs(told["density"] - counts).sum() <= 2, "single precision may move a row over an edge"
         assert set(told["points"]["row"]) <= set(np.flatnonzero(measured.is_anomaly))
+        assert told["odd"] == len(told["points"]["row"]) == told["points"]["is_anomaly"].sum()
+    normal = int(np.flatnonzero(~measured.is_anomaly & good)[0])
+    view.mark([normal], True)
+    told = view.map(Selection(), view.whole, (20, 12))
+    assert normal in told["points"]["row"]
+    assert told["points"]["marked"].sum() == 1
 
 
 def test_few_rows_come_as_points(view, measured):
