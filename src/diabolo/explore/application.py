@@ -48,7 +48,7 @@ class Explorer:
         self, measured: Measured, fields: list[Field], codes: Any, model: Path, data: str, hosts: tuple[str, ...]
     ) -> None:
         self._m, self._model, self._data = measured, model, data
-        self._view = View(measured, fields, codes)
+        self.view = View(measured, fields, codes)
         self._one = asyncio.Lock()
         table: list[tuple[str, str, Callable[[Ask], Awaitable[Answer]]]] = [
             ("GET", "/about", self.about),
@@ -68,7 +68,7 @@ class Explorer:
         return static("diabolo.explore", FILES[ask.scope["path"]])
 
     async def about(self, ask: Ask) -> Answer:
-        m, detector, view = self._m, self._m.detector, self._view
+        m, detector, view = self._m, self._m.detector, self.view
         return json_answer(
             {
                 "model": str(self._model),
@@ -95,20 +95,20 @@ class Explorer:
     async def map(self, ask: Ask) -> Answer:
         said = await _json(ask)
         view, size = box_of(said.get("view"), "view"), size_of(said)
-        return json_answer(self._view.map(selection_of(said, self._view.fields), view, size))
+        return json_answer(self.view.map(selection_of(said, self.view.fields), view, size))
 
     async def histograms(self, ask: Ask) -> Answer:
         said = await _json(ask)
-        chosen, fields = selection_of(said, self._view.fields), fields_of(said, self._view.fields)
-        return json_answer({"rows": self._view.count(chosen), "bars": self._view.histograms(chosen, fields)})
+        chosen, fields = selection_of(said, self.view.fields), fields_of(said, self.view.fields)
+        return json_answer({"rows": self.view.count(chosen), "bars": self.view.histograms(chosen, fields)})
 
     async def table(self, ask: Ask) -> Answer:
         said = await _json(ask)
-        chosen, fields = selection_of(said, self._view.fields), fields_of(said, self._view.fields)
+        chosen, fields = selection_of(said, self.view.fields), fields_of(said, self.view.fields)
         start = said.get("start", 0)
         if type(start) is not int or not 0 <= start <= len(self._m):
             raise Fault(f"start: allowed are whole numbers from 0 to {len(self._m):,}", 400)
-        return json_answer({"rows": self._view.table(chosen, fields, start, PAGE)})
+        return json_answer({"rows": self.view.table(chosen, fields, start, PAGE)})
 
     async def mark(self, ask: Ask) -> Answer:
         said = await _json(ask)
@@ -116,14 +116,14 @@ class Explorer:
         if type(on) is not bool or (rows is not None and not isinstance(rows, list)):
             raise Fault("allowed are on: true or false, and rows: a list of row numbers, or a selection", 400)
         if rows is None:
-            self._view.mark(selection_of(said, self._view.fields), on)
+            self.view.mark(selection_of(said, self.view.fields), on)
         else:
-            self._view.mark([self._position(row) for row in rows], on)
-        return json_answer({"marked": int(self._view.marked.sum())})
+            self.view.mark([self._position(row) for row in rows], on)
+        return json_answer({"marked": int(self.view.marked.sum())})
 
     async def rows(self, ask: Ask) -> Answer:
         """The marked rows as the list that other verbs read."""
-        lines = "".join(f"{row},{self._m.total}\n" for row in self._m.rows[self._view.marked])
+        lines = "".join(f"{row},{self._m.total}\n" for row in self._m.rows[self.view.marked])
         headers = {"content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="rows.csv"'}
         return Answer(f"row,table_rows\n{lines}".encode(), 200, headers)
 
@@ -142,15 +142,15 @@ class Explorer:
             for n in told["neighbors"]
         ]
         known = {c["column"] for c in told["columns"]}
-        others = {n: self._view.cell(i, n) for n in m.cells.column_names if n not in known}
+        others = {n: self.view.cell(i, n) for n in m.cells.column_names if n not in known}
         cluster = None if m.cluster is None else int(m.cluster[i])
-        place = self._view.place(i)
+        place = self.view.place(i)
         return json_answer(
-            {**told, "place": place, "others": others, "cluster": cluster, "marked": bool(self._view.marked[i])}
+            {**told, "place": place, "others": others, "cluster": cluster, "marked": bool(self.view.marked[i])}
         )
 
     def _position(self, row: Any) -> int:
-        found = self._view.position(row) if type(row) is int else None
+        found = self.view.position(row) if type(row) is int else None
         if found is None:
             where = "the table" if len(self._m) == self._m.total else "the sample"
             raise Fault(f"row {row!r:.40}: {where} has no such row", 404)

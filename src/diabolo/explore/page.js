@@ -49,8 +49,9 @@
     const view = [...state.view];
     const told = await ask("/map", { ...selection(false), view, size: map.cells() });
     state.shown = { view, ...told, image: told.density && map.shade(told.density) };
-    const outside = told.of - told.rows, n = told.points.row.length;
-    const what = told.density ? `${whole(told.rows)} rows as a density` + (n ? `, the ${whole(n)} most anomalous of them as points` : "") : `${whole(told.rows)} rows, each a point`;
+    const outside = told.of - told.rows, more = told.points.row.length - told.odd;
+    const above = [told.odd ? `the ${whole(told.odd)} most anomalous` : "", more > 0 ? `${whole(more)} other marked ones` : ""].filter(Boolean).join(" and ");
+    const what = told.density ? `${whole(told.rows)} rows as a density` + (above ? `, ${above} as points` : "") : `${whole(told.rows)} rows, each a point`;
     $("map-said").textContent = what + (outside ? `; ${whole(outside)} outside this view` : "");
     paint();
   });

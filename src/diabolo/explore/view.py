@@ -16,7 +16,7 @@ from diabolo.explore.measuring import Measured
 
 __all__ = ["MOST_POINTS", "Selection", "View"]
 
-#: Rows of a view that are drawn one by one; of more the density is, with the most anomalous rows above it.
+#: Rows of a view that are drawn one by one; of more the density is, with some anomalies and marked rows above it.
 MOST_POINTS, MOST_ODD = 3_000, 400
 #: Masks of rows that are kept: brushes change one at a time.
 MASKS = 8
@@ -125,7 +125,9 @@ class View:
             return {**told, "density": None, "points": self._points(at)}
         at = np.flatnonzero(shown)
         counts = _histogram(m.x[at], m.y[at], view, size)
-        return {**told, "density": counts, "points": self._points(self._odd[shown[self._odd]][:MOST_ODD])}
+        odd = self._odd[shown[self._odd]][:MOST_ODD]
+        marked = np.setdiff1d(np.flatnonzero(shown & self.marked)[:MOST_ODD], odd)
+        return {**told, "odd": len(odd), "density": counts, "points": self._points(np.concatenate([marked, odd]))}
 
     def _points(self, at: np.ndarray) -> dict[str, Any]:
         m = self._m
