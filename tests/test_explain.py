@@ -399,10 +399,8 @@ def test_frames_and_cards_have_it_and_others_none(lawful, detector, rng):
     assert "interval" not in plain.html()
 
 
-@pytest.mark.parametrize("width", [50, 200])
-def test_the_program_shows_it(lawful, shop, odd, monkeypatch, width):
+def test_the_program_shows_it(lawful, shop, odd):
     folder, *_ = lawful
-    monkeypatch.setenv("COLUMNS", str(width))
     said = done("explain", folder / "m.diabolo", folder / "odd.parquet", "--row", 3, "--neighbors", 0)
     assert "likely: 5 % to 95 % of the law given the other cells" in said
     assert re.search(r"blue \d+ %, ", said)

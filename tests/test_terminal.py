@@ -10,6 +10,8 @@ import struct
 import sys
 import threading
 
+import numpy as np
+import pandas as pd
 import pytest
 from program import done
 
@@ -81,6 +83,20 @@ def test_wide_tables_become_blocks_on_a_narrow_terminal(shop, here, monkeypatch)
         assert len(re.findall(rf"^    {word}", said, re.M)) >= 5, said
     about = on_terminal(monkeypatch, 50, "info", shop / "vae.diabolo")
     assert re.search(r"^ +pt\r?\n +kind +real\r?\n", about, re.M), about
+
+
+def test_what_is_likely_in_a_cell_fits_a_narrow_terminal(here, monkeypatch):
+    rng = np.random.default_rng(0)
+    when = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 9_999, 400), unit="s")
+    words = rng.choice(["a level of a long name", "another one of them", "a third"], 400)
+    pd.DataFrame({"x": rng.normal(size=400), "words": words, "when": when}).to_parquet("x.parquet")
+    small = ("--method", "masked", "--epochs", 1, "--hidden", "8,8", "-q")
+    done("fit", "x.parquet", "-o", "m.diabolo", *small)
+    for width in (30, 50, 200):
+        said = on_terminal(monkeypatch, width, "explain", "m.diabolo", "x.parquet", "--row", 0)
+        assert max(map(len, said.splitlines())) <= width
+        assert len(re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d to", " ".join(said.split()))) == 1, said
+        assert "most probable levels" in " ".join(said.split())
 
 
 def test_no_cell_of_a_table_is_cut_at_any_width():
