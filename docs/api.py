@@ -107,7 +107,8 @@ def told(name: str) -> str:
     found = getattr(diabolo, name)
     own = [n for n, f in members(name).items() if name == BASE or members(BASE).get(n) is not f]
     chosen = ", ".join(own)
-    options = f"    options:\n      heading_level: 1\n      members: {f'[{chosen}]' if chosen else 'false'}\n"
+    shown = f"members: [{chosen}]" if chosen else "members: false\n      inherited_members: false"
+    options = f"    options:\n      heading_level: 1\n      {shown}\n"
     more = f"\nAll other methods are those of [{BASE}]({BASE}.md).\n" if issubclass(found, diabolo.Autoencoder) else ""
     return f"::: {found.__module__}.{name}\n{options}" + (more if name != BASE else "")
 
