@@ -271,6 +271,16 @@ def test_other_refusals_name_the_part(detector):
     masked.to_onnx()
     with pytest.raises(ConfigError, match="masked autoencoder"):
         document(masked.calibrated_.reference, "nll")
+    whole = VariationalAutoencoder(
+        latent_dim=2,
+        epochs=2,
+        warmup=2,
+        likelihood={"name": "gaussian", "sigma": 0.2},
+        quantize={"weights": 6, "activations": 10},
+    ).fit(x)
+    said = r"network in whole numbers has no form in ONNX: export it by -o model\.h"
+    with pytest.raises(ConfigError, match=said):
+        document(Reference(whole.model_), "mu_norm")
     model = ae.model_
     operation = type("Strange", (Operation,), {"shapes": lambda self: {}})()
     model.encoder[0], kept = operation, model.encoder[0]
@@ -417,7 +427,11 @@ def test_tables_of_another_kind_are_refused(files):
     wrong = table.set_column(0, "pt", pa.array(["x"] * 5)).set_column(7, "score", pa.array([1.0] * 5))
     with pytest.raises(ScorerError, match=r"column 'pt' holds text.*; column 'score' holds numbers"):
         scorer.score(wrong)
-    with pytest.raises(ScorerError, match="rows of type int"):
+    with pytest.raises(ScorerError, match="duplicate column names: eta; rename"):
+        scorer.score(table.append_column("eta", table["eta"]))
+    with pytest.raises(ScorerError, match=r"no Arrow table: .*eta"):
+        scorer.score(pd.concat([table.to_pandas(), table.to_pandas()[["eta"]]], axis=1))
+    with pytest.raises(ScorerError, match=r"^rows of type int"):
         scorer.score(3)
     empty = scorer.score(table.slice(0, 0))
     assert (empty.num_rows, empty.column_names) == (0, ["score", "p_value", "is_anomaly", "flag"])

@@ -114,6 +114,13 @@ def test_a_row_without_a_score_is_told_and_counts_as_found(detector, mixed):
         detector.plot_latent(X[-1:])
 
 
+def test_one_row_lies_at_its_own_code(rows):
+    ae = Autoencoder(latent_dim=3, epochs=1).fit(rows)
+    display = plots.LatentDisplay.from_estimator(ae, rows[:1])
+    assert np.array_equal(display.points, ae.transform(rows[:1])[:, :2])
+    assert display.labels[0].startswith("latent z1")
+
+
 def test_explained_variance_of_a_linear_autoencoder_is_that_of_principal_components():
     rng = np.random.default_rng(1)
     X = rng.normal(size=(2000, 2)) @ np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) + 0.1 * rng.normal(size=(2000, 3))

@@ -392,9 +392,15 @@ def test_from_the_command_line(pages, here):
     assert "r.html" in said
     assert (here / "r.html").read_text().startswith("<!doctype html>")
     model, data = pages / "m.diabolo", pages / "frame.parquet"
-    assert "no column" in refused("report", model, data, "-o", "x.html", "--label", "nope") or True
+    assert "'nope'" in refused("report", model, data, "-o", "x.html", "--label", "nope")
     assert "choose another name" in refused("report", model, data, "-o", model)
     assert not (here / "x.html").exists()
+
+
+def test_one_row_has_a_page(pages, here):
+    pd.read_parquet(pages / "frame.parquet")[:1].to_parquet("one.parquet")
+    done("report", pages / "m.diabolo", "one.parquet", "-o", "one.html", "--no-refits")
+    assert "One row has no principal components" in (here / "one.html").read_text()
 
 
 def test_bad_calls(flat, sound, tmp_path):

@@ -45,8 +45,9 @@ def in_pieces(out: str | Path | None, engine: str | None, address: str | None, r
     given = {"--engine": engine is not None, "--address": address is not None, "--resume": resume}
     used = [flag for flag, said in given.items() if said]
     if used and not folder:
+        need = "needs" if len(used) == 1 else "need"
         said = "-o" if out is None else f"-o {out}"
-        raise ConfigError(f"{' and '.join(used)} need a folder of parts, one for each file: {said} must name one")
+        raise ConfigError(f"{' and '.join(used)} {need} a folder of parts, one for each file: {said} must name one")
     return folder
 
 

@@ -77,6 +77,8 @@ def doubts_of(
 def equal_by_chance(values: np.ndarray, rows: int) -> float:
     """Share of rows that would equal another of so many, were the columns independent."""
     n, log = len(values), 0.0
+    if n < 2:
+        return 0.0  # no pair shows that values repeat
     for column in values.T:
         times = np.unique(column, return_counts=True, equal_nan=True)[1].astype(float)
         alike = float((times * (times - 1)).sum()) / (n * (n - 1))

@@ -105,8 +105,8 @@ class LatentDisplay(Display):
 def _flat(codes: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     if codes.shape[1] == 1:
         return codes, ("latent z1 (its own unit)", "rows per bar")
-    if codes.shape[1] == 2:
-        return codes, ("latent z1 (its own unit)", "latent z2 (its own unit)")
+    if codes.shape[1] == 2 or len(codes) == 1:  # one row has no principal components
+        return codes[:, :2], ("latent z1 (its own unit)", "latent z2 (its own unit)")
     centered = codes - codes.mean(axis=0)
     _, size, axes = np.linalg.svd(centered, full_matrices=False)
     axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]

@@ -229,7 +229,20 @@ def _read(text: str) -> Any:
 
 
 def _table(data: Any) -> pa.Table:
-    """Arrow's table of a frame."""
+    """Arrow's table of a frame, no name twice."""
+    try:
+        table = _converted(data)
+    except ScorerError:
+        raise
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        raise ScorerError(f"the data frame is no Arrow table: {error}") from error
+    twice = sorted({n for n in table.column_names if table.column_names.count(n) > 1})
+    if twice:
+        raise ScorerError(f"duplicate column names: {', '.join(twice)}; rename them")
+    return table
+
+
+def _converted(data: Any) -> pa.Table:
     if isinstance(data, pa.Table):
         return data
     if isinstance(data, pa.RecordBatch):

@@ -76,6 +76,11 @@ def document(
 ) -> Document:
     """One graph of a score, and of the verdict where there is a detector."""
     check_score(reference, name)
+    if reference.model.config.quantize is not None:
+        raise ConfigError(
+            "a network in whole numbers has no form in ONNX: export it by -o model.h, --to hls4ml or --to cmssw, or "
+            "fit without --quantize"
+        )
     for word in more:
         if word not in MORE:
             raise ConfigError(f"unknown output {word!r}: {nearest(word, MORE)}")

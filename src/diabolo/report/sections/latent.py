@@ -53,6 +53,8 @@ def _axes(codes: np.ndarray) -> tuple[list[dict[str, Any]], str]:
         return [*own], "The latent is one number; the score is the other axis."
     if k == 2:
         return own, "The latent has two numbers, and these are they."
+    if len(codes) == 1:
+        return own, f"One row has no principal components: the axes are some of its {k} latent numbers."
     flat, size = _principal(codes)
     part = np.square(size) / max(float(np.square(size).sum()), 1e-30)
     first = [_numbers(f"principal {i + 1}", flat[:, i], "axis") for i in range(2)]
@@ -162,7 +164,7 @@ def _thumbs(e: Evidence) -> dict[str, Any] | None:
 
 def _card(e: Evidence, codes: np.ndarray, axes: list[dict[str, Any]]) -> Html:
     """The map as it is without a script, which replaces it by one that answers."""
-    flat = _principal(codes)[0] if codes.shape[1] > 2 else codes
+    flat = _principal(codes)[0] if codes.shape[1] > 2 and len(codes) > 1 else codes
     if codes.shape[1] == 1:
         flat = np.stack([codes[:, 0], e.scores[e.mapped]], axis=1)
     names = [axes[0]["name"], axes[1]["name"] if len(axes) > 1 else "score"]
