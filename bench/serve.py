@@ -4,10 +4,11 @@
     bench/serve.py --soak SECONDS   length of the soak; memory is read at its ends
     bench/serve.py --bodies N       N mutated bodies; counts the statuses
 
-The endpoint and its rivals run in processes of their own, pinned to one core with wrk on the other one. Every rival is
-what its documentation shows: FastAPI with a pydantic model of the row, and `decision_function` of the unpickled
-detector. Requests per second of the server's own processor time stand beside those of the clock: other work on the
-machine slows the clock alone. FastAPI has to be importable (pip install fastapi), and PyOD.
+The endpoint, of a model file and of its graph, and its rivals run in processes of their own, pinned to one core
+with wrk on the other one. Every rival is what its documentation shows: FastAPI with a pydantic model of the row, and
+`decision_function` of the unpickled detector. Requests per second of the server's own processor time stand beside those
+of the clock: other work on the machine slows the clock alone. FastAPI has to be importable (pip install fastapi), and
+PyOD.
 """
 
 from __future__ import annotations
@@ -201,7 +202,7 @@ def mutated(port, frame, n, seed=0):
 def main():
     parser = common.parser(__doc__, pairs=3)
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement (default: 5)")
-    parser.add_argument("--port", type=int, default=8471, help="first of three ports (default: 8471)")
+    parser.add_argument("--port", type=int, default=8471, help="first of four ports (default: 8471)")
     parser.add_argument("--soak", type=int, default=300, help="seconds of the soak; 0 for none (default: 300)")
     parser.add_argument("--bodies", type=int, default=0, help="mutated bodies, in place of the measurements")
     options = parser.parse_args()
@@ -209,7 +210,8 @@ def main():
     body = json.dumps({name: frame[name][0].as_py() for name in frame.column_names})
     told = {"rounds": []}
     with tempfile.TemporaryDirectory() as folder:
-        AnomalyDetector(VariationalAutoencoder(epochs=10)).fit(frame).save(f"{folder}/m.diabolo")
+        detector = AnomalyDetector(VariationalAutoencoder(epochs=10)).fit(frame)
+        detector.save(f"{folder}/m.diabolo")
         ours = [sys.executable, "-m", "diabolo", "serve", f"{folder}/m.diabolo", "--port", str(options.port)]
         if options.bodies:
             with server(ours, options.port):
@@ -217,7 +219,9 @@ def main():
             sys.exit(any(status >= 500 for status in told["statuses"]))
         (Path(folder) / "rival.py").write_text(RIVAL.format(columns=COLUMNS))
         files = pickled(folder, x)
-        commands = {"diabolo": (ours, options.port)}
+        detector.to_onnx(f"{folder}/g.onnx")
+        graph = [sys.executable, "-m", "diabolo", "serve", f"{folder}/g.onnx", "--port", str(options.port + 3)]
+        commands = {"diabolo": (ours, options.port), "diabolo, .onnx": (graph, options.port + 3)}
         for k, (name, path) in enumerate(files.items()):
             words = [sys.executable, f"{folder}/rival.py", str(path), str(options.port + 1 + k)]
             commands[f"FastAPI, PyOD {name}"] = (words, options.port + 1 + k)
@@ -236,10 +240,12 @@ def main():
                     one[f"{name}, half"] = wrk(port, pid, body, options.seconds, 8, max(1.0, 8000 / half))
                     said(f"{name}, half load", one[f"{name}, half"])
             told["rounds"].append(one)
-        for name in list(commands)[1:]:
-            for unit in ("rate", "per_cpu"):
-                ratios = [r["diabolo"][unit] / r[name][unit] for r in told["rounds"]]
-                print(f"diabolo / {name}, {unit}: {np.median(ratios):.1f} [{min(ratios):.1f} to {max(ratios):.1f}]")
+        for own in list(commands)[:2]:
+            for name in files:
+                for unit in ("rate", "per_cpu"):
+                    ratios = [r[own][unit] / r[f"FastAPI, PyOD {name}"][unit] for r in told["rounds"]]
+                    spread = f"{np.median(ratios):.1f} [{min(ratios):.1f} to {max(ratios):.1f}]"
+                    print(f"{own} / {name}, {unit}: {spread}")
         if options.soak:
             with server(ours, options.port) as pid:
                 told["soak"] = soak(options.port, pid, body, options.soak)

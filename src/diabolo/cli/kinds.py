@@ -38,7 +38,7 @@ SUFFIXES = {
 WANTED = {"model": (MODEL, "MODEL"), "file": (PACKED, "FILE"), "data": (TABLE, "DATA"), "against": (TABLE, "--against")}
 
 #: Verbs whose MODEL may be an exported graph.
-TAKES_GRAPHS = ("score",)
+TAKES_GRAPHS = ("score", "serve")
 
 
 def kind_of(path: str | Path) -> str | None:

@@ -17,6 +17,8 @@ class Target(Entry, abc.ABC):
 
     #: Endings of a file that mean this form where none is named; empty for one that is only named.
     suffixes: ClassVar[tuple[str, ...]] = ()
+    #: Whether it is a folder.
+    folder: ClassVar[bool] = False
 
     @abc.abstractmethod
     def write(self, file: ModelFile, out: str) -> list[str]:

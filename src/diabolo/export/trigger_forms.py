@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import io
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -18,7 +14,7 @@ from annotated_types import Gt, Lt
 from safetensors.torch import save_file
 
 from diabolo.data.formats.writing import atomic
-from diabolo.errors import OutputError
+from diabolo.export.folder import new_folder
 from diabolo.export.targets import Target, targets
 from diabolo.export.trigger.c import header
 from diabolo.export.trigger.cmssw import emulator, makefile
@@ -66,9 +62,11 @@ class CHeader(WholeNumbers):
 class Hls4ml(WholeNumbers):
     """A folder with a project of hls4ml, its network and types, the input map, and golden events."""
 
+    folder: ClassVar[bool] = True
+
     def write(self, file: ModelFile, out: str) -> list[str]:
         trigger, golden = self.read(file)
-        with _folder(out) as part:
+        with new_folder(out) as part:
             project(trigger, part / "project").write()
             save_file(dict(sequential(trigger).state_dict()), part / "network.safetensors")
             types = {name: layer["Precision"] for name, layer in configuration(trigger)["LayerName"].items()}
@@ -87,11 +85,13 @@ class Hls4ml(WholeNumbers):
 class Cmssw(WholeNumbers):
     """A folder with an emulator class of CMSSW, named like the folder, around the C header."""
 
+    folder: ClassVar[bool] = True
+
     def write(self, file: ModelFile, out: str) -> list[str]:
         trigger, golden = self.read(file)
         name = Path(out).name
         texts = {f"{name}.cc": emulator(trigger, name), "Makefile": makefile(name), "model.h": header(trigger)}
-        with _folder(out) as part:
+        with new_folder(out) as part:
             for file_name, text in {**texts, "golden.csv": _golden(trigger, golden)}.items():
                 (part / file_name).write_text(text)
         return [f"{out}: {_said(trigger)}", f"  class {name}: hls4mlEmulator::Model, in {name}.cc"]
@@ -125,27 +125,3 @@ def _table(names: list[str], rows: list[list[object]]) -> str:
     writer.writerow(names)
     writer.writerows(rows)
     return text.getvalue()
-
-
-@contextlib.contextmanager
-def _folder(out: str) -> Iterator[Path]:
-    """Yield a folder beside `out` that takes its name on success and vanishes on failure.
-
-    Raises:
-        OutputError: there is something of that name, or no folder can be made there.
-    """
-    target = Path(out)
-    if target.exists():
-        raise OutputError(f"cannot write {target}: it is there already; choose the name of a new folder")
-    try:
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}; choose a folder that exists") from None
-    try:
-        yield part
-        part.chmod(0o755)
-        part.rename(target)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}; nothing was left behind") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

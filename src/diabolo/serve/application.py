@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from diabolo.errors import DAMAGE, ConfigError, DiaboloError
 from diabolo.serve.apart import Reader
+from diabolo.serve.backends import Diagnosing
 from diabolo.serve.faults import Fault
 from diabolo.serve.guard import Guard
 from diabolo.serve.messages import Answer, Ask, Handler, json_answer
@@ -147,17 +148,19 @@ class Endpoint:
 
     async def explain(self, ask: Ask) -> Answer:
         served, most = self._named(ask), self._settings.neighbors
+        served.diagnosing()
         _check_json(ask.kind)
         neighbors = ask.number("neighbors", 0, most)
         cells, rows, alone = rows_of(await ask.body(), served.backend.columns, EXPLAINED)
         if not rows:
             return json_answer([])
-        found = await self._slowly(served.backend.explain, served.backend.columns.table(cells), neighbors)
+        found = await self._slowly(served.diagnosing().explain, served.backend.columns.table(cells), neighbors)
         said = [dataclasses.asdict(e) for e in found]
         return json_answer(said[0] if alone else said)
 
     async def report(self, ask: Ask) -> Answer:
         served = self._named(ask)
+        served.diagnosing()
         suffix = KINDS.get(ask.kind)
         if suffix is None:
             raise Fault(f"a report is of a file: Content-Type is one of {', '.join(KINDS)}", 415, allowed=[*KINDS])
@@ -173,7 +176,7 @@ class Endpoint:
 
     async def drift(self, ask: Ask) -> Answer:
         served = self._named(ask)
-        drift = served.drift
+        drift = served.drifting()
         said = await self._judged(served) if drift.stale else drift.latest
         if said is None:
             said = {"alarm": False, "n_rows": 0, "level": drift.level}
@@ -187,8 +190,8 @@ class Endpoint:
         return await asyncio.shield(running)
 
     async def _judge(self, served: Served) -> dict[str, Any]:
-        window = served.drift.window
-        found: dict[str, Any] = await self._slowly(served.drift.judge, served.backend, window.table(), window.seen)
+        drift, window = served.drifting(), served.drifting().window
+        found: dict[str, Any] = await self._slowly(drift.judge, served.diagnosing(), window.table(), window.seen)
         self._metrics.judged(served.name, found)
         return found
 
@@ -196,7 +199,7 @@ class Endpoint:
         while True:
             await asyncio.sleep(self._settings.every)
             for served in self._models:
-                if served.drift.stale:
+                if served.drift is not None and served.drift.stale:
                     try:
                         await self._judged(served)
                     except (DiaboloError, *DAMAGE) as error:
@@ -210,6 +213,8 @@ class Endpoint:
         return json_answer({"diabolo": __version__, "limits": limits, "models": found})
 
     async def _typical(self, served: Served) -> dict[str, Any]:
+        if not isinstance(served.backend, Diagnosing):
+            return {}
         if served.typical is None:
             served.typical = await self._slowly(served.backend.typical)
         return served.typical

@@ -10,7 +10,7 @@ import orjson
 import pyarrow as pa
 
 from diabolo.detect.health import Health
-from diabolo.serve.backends import Backend
+from diabolo.serve.backends import Diagnosing
 
 __all__ = ["Drift", "Window"]
 
@@ -70,7 +70,7 @@ class Drift:
         """Whether rows have come since the latest verdict."""
         return len(self.window) > 0 and self._judged != self.window.seen
 
-    def judge(self, backend: Backend, table: pa.Table, seen: int) -> dict[str, Any]:
+    def judge(self, backend: Diagnosing, table: pa.Table, seen: int) -> dict[str, Any]:
         """A verdict on a window's table, when so many rows had been seen; runs in a thread."""
         found = backend.health(table, self.level)
         self._judged = seen

@@ -20,11 +20,12 @@ import pyarrow as pa
 
 from diabolo.artifact import stamp_of
 from diabolo.errors import DAMAGE, ConfigError, DiaboloError
-from diabolo.serve.backends import SUFFIXES, Backend, open_backend
+from diabolo.serve.backends import Backend, Diagnosing
 from diabolo.serve.batching import Batcher
 from diabolo.serve.drift import Drift
 from diabolo.serve.faults import Fault
 from diabolo.serve.metrics import Metrics
+from diabolo.serve.opening import SUFFIXES, open_backend
 from diabolo.serve.settings import Settings
 
 __all__ = ["LOG", "Models", "Served"]
@@ -42,7 +43,7 @@ class Served:
     path: Path
     backend: Backend
     batcher: Batcher
-    drift: Drift
+    drift: Drift | None  #: None of a model that does not judge it
     typical: dict[str, Any] | None = None
     since: float = dataclasses.field(default_factory=time.time)
 
@@ -50,6 +51,33 @@ class Served:
     def version(self) -> str:
         """The first digits of the file's SHA-256."""
         return self.backend.digest[:12]
+
+    def diagnosing(self) -> Diagnosing:
+        """The backend, which explains and judges drift.
+
+        Raises:
+            Fault: it scores alone.
+        """
+        if not isinstance(self.backend, Diagnosing):
+            raise self._scores_alone()
+        return self.backend
+
+    def drifting(self) -> Drift:
+        """The drift of its rows.
+
+        Raises:
+            Fault: it scores alone.
+        """
+        if self.drift is None:
+            raise self._scores_alone()
+        return self.drift
+
+    def _scores_alone(self) -> Fault:
+        return Fault(
+            f"{self.path.name} is a graph, which scores alone; explanations, drift and reports need the model file "
+            "(.diabolo) that it was exported from",
+            404,
+        )
 
 
 class Models:
@@ -70,7 +98,10 @@ class Models:
         self.thread, self.slow = ThreadPoolExecutor(1, "score"), ThreadPoolExecutor(1, "slow")
         self._stamps: dict[str, Stamp] = {}
         self._served: dict[str, Served] = {}
-        files = dict(self._files())
+        #: The file of each name, and files that are left out since another one has their name.
+        self._places: dict[str, Path] = {}
+        self._left_out: set[Path] = set()
+        files = self._files()
         if not files:
             raise ConfigError(f"{settings.path}: no model file here; allowed are {', '.join(SUFFIXES)}, and a folder")
         for name, path in files.items():
@@ -103,7 +134,7 @@ class Models:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._settings.watch)
-            for name, path in self._files():
+            for name, path in self._files().items():
                 stamp = _stamp(path)
                 if stamp is None or stamp == self._stamps.get(name):
                     continue
@@ -120,25 +151,28 @@ class Models:
         for pool in (self.thread, self.slow):
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _files(self) -> Iterator[tuple[str, Path]]:
-        """Model files by name."""
+    def _files(self) -> dict[str, Path]:
+        """Model files by name; a name stays with the file that it was first given to."""
         path = self._settings.path
         if not path.is_dir():
-            yield _name(path), path
-            return
+            return {_name(path): path}
         with contextlib.suppress(OSError):
-            for file in sorted(path.iterdir()):
-                if file.suffix in SUFFIXES and not file.name.startswith("."):
-                    yield _name(file), file
+            for suffix in SUFFIXES:
+                for file in sorted(path.glob(f"[!.]*{suffix}")):
+                    first = self._places.setdefault(_name(file), file)
+                    if first != file and file not in self._left_out:
+                        self._left_out.add(file)
+                        LOG.warning("%s is not served: %s has its name; rename one of the two", file, first)
+        return self._places
 
     def _opened(self, name: str, path: Path) -> Served:
         s = self._settings
         backend = open_backend(path, s.choice)
-        drift = Drift(s.window, s.level)
+        drift = Drift(s.window, s.level) if isinstance(backend, Diagnosing) else None
 
         def tell(table: pa.Table, result: pa.Table, watched: bool) -> None:
             self._metrics.scored(name, result)
-            if not watched:
+            if drift is None or not watched:
                 return
             with contextlib.suppress(pa.ArrowException):  # a type that no JSON has: scored, and not counted
                 drift.window.add(backend.columns.uniform(table))

@@ -59,15 +59,16 @@
     document.title = `${model.name}: diabolo`;
     $("model").textContent = model.name;
     $("version").textContent = `version ${model.version}`;
-    $("lead").textContent = `${card.fitted_by}, ${card.parameters.toLocaleString("en")} parameters, ${card.latent} latent dimensions. ${(card.remarks || []).join(" ")}`;
+    $("lead").textContent = `${[card.fitted_by, card.parameters && `${card.parameters.toLocaleString("en")} parameters`, card.latent && `${card.latent} latent dimensions`].filter(Boolean).join(", ")}. ${(card.remarks || []).join(" ")}`;
     const role = { train: "trained", stop: "decided when to stop", calibrate: "calibrated" };
-    const rows = Object.keys(role).filter((r) => card.rows[r]).map((r) => `${card.rows[r].toLocaleString("en")} ${role[r]}`).join(", ");
+    const used = card.rows || {};
+    const rows = Object.keys(role).filter((r) => used[r]).map((r) => `${used[r].toLocaleString("en")} ${role[r]}`).join(", ");
     const tiles = [
       ["false-alarm rate", percent(card.false_alarm_rate), `promised by ${card.calibration}`],
-      ["score", card.score, `above ${number(card.threshold)} is an anomaly`],
+      ["score", card.score, card.threshold === null ? `p at most ${percent(card.false_alarm_rate)} is an anomaly` : `above ${number(card.threshold)} is an anomaly`],
       ["columns", card.columns, "of a row"],
-      ["rows", Object.values(card.rows).reduce((a, b) => a + b, 0).toLocaleString("en"), rows],
     ];
+    if (rows) tiles.push(["rows", Object.values(used).reduce((a, b) => a + b, 0).toLocaleString("en"), rows]);
     $("tiles").replaceChildren(...tiles.map(([name, value, note]) => make("div", {}, make("dt", {}, name), make("dd", {}, make("strong", {}, String(value)), make("span", {}, note)))));
     form();
     drift(false);
@@ -118,7 +119,7 @@
   const verdict = (told) => {
     const box = $("verdict"), odd = told.is_anomaly;
     box.className = `card verdict${odd ? " odd" : ""}`;
-    const facts = told.score === null ? told.flag : `p = ${number(told.p_value)} · score ${number(told.score)}, threshold ${number(state.model.card.threshold)}`;
+    const facts = told.score === null ? told.flag : `p = ${number(told.p_value)} · score ${number(told.score)}${state.model.card.threshold === null ? "" : `, threshold ${number(state.model.card.threshold)}`}`;
     box.replaceChildren(make("strong", {}, odd ? "Anomaly" : "Normal"), make("span", { class: "facts" }, facts), make("p", { class: "why" }, ""));
   };
   const failed = (error) => {
@@ -207,12 +208,12 @@
     return svg;
   };
   const drift = async () => {
+    $("drift-chart").replaceChildren();
+    $("drift-columns").replaceChildren();
     try {
       const told = await ask(named("/health/drift"));
       $("drift-lead").textContent = `Whether the last ${told.window.toLocaleString("en")} rows look like the calibration rows, as diabolo health says it.`;
       $("drift-card").classList.toggle("alarm", told.alarm);
-      $("drift-chart").replaceChildren();
-      $("drift-columns").replaceChildren();
       if (!told.n_rows) { $("drift-said").textContent = "No rows have come yet."; return; }
       const rate = told.rate;
       $("drift-said").replaceChildren(make("b", {}, told.alarm ? "Alarm. " : "No alarm. "),
@@ -221,7 +222,7 @@
         (told.unscorable_p_value <= told.level ? "; more rows cannot be scored" : "") +
         (told.drifted.length ? `; drifted: ${told.drifted.slice(0, 5).join(", ")}${told.drifted.length > 5 ? ` and ${told.drifted.length - 5} more` : ""}.` : "."));
       if (told.history.length) $("drift-chart").replaceChildren(chart(told.history, rate.promised), make("p", { class: "fine" }, "Each point is a verdict on the rows of its time: the share flagged with its 95 % interval; the dashed line is the promise."));
-    } catch (error) { $("drift-said").textContent = error.message; }
+    } catch (error) { $("drift-card").classList.remove("alarm"); $("drift-said").textContent = error.message; }
   };
   $("look").addEventListener("click", drift);
 

@@ -14,12 +14,18 @@ from diabolo.cli.verb import verb
     104,
     "diabolo export my.diabolo -o my.onnx",
     "diabolo export my.diabolo -o my.onnx --score nll --rate 0.1%",
+    "diabolo export my.diabolo -o REPOSITORY --to triton",
 )
 def export(
     model: Path = typer.Argument(..., help="Model file."),
-    out: str = typer.Option(..., "-o", "--out", help="File to write; its suffix tells the form: .onnx, .h."),
+    out: str = typer.Option(
+        ..., "-o", "--out", help="File to write, whose suffix tells the form (.onnx, .h), or folder."
+    ),
     to: str | None = typer.Option(
-        None, "--to", help="Form: onnx, c, hls4ml or cmssw (diabolo docs export).", show_default="by the suffix"
+        None,
+        "--to",
+        help="Form: onnx, triton, kserve, mlflow, hub, c, hls4ml or cmssw (diabolo docs export).",
+        show_default="by the suffix",
     ),
     score: str | None = typer.Option(
         None, "--score", help="Score (diabolo info MODEL lists them).", show_default="the file's"
@@ -43,13 +49,14 @@ def export(
     """
     from diabolo.cli.console import check_apart, say
     from diabolo.data.formats import check_writable
+    from diabolo.export.folder import check_folder
     from diabolo.export.targets import target_of
     from diabolo.file.model_file import ModelFile
 
     rate = _rate(rate, accept_rate)
     target = target_of(out, to, {"score": score, "rate": rate, "outputs": outputs, "inputs": inputs})
     check_apart(out, model)
-    check_writable(out)
+    (check_folder if target.folder else check_writable)(out)
     lines = target.write(ModelFile(model, own_network), out)
     if not quiet:
         for line in lines:

@@ -16,7 +16,7 @@ from diabolo.cli.verb import verb
     "diabolo serve MODELS/ --port 9000 --host 0.0.0.0 --token-file token.txt",
 )
 def serve(
-    model: Path = typer.Argument(..., help="Model file with a detector, or a folder of them."),
+    model: Path = typer.Argument(..., help="Model file with a detector, exported graph (.onnx), or a folder of them."),
     port: int = typer.Option(8000, help="Port; 0 for a free one."),
     host: str = typer.Option("127.0.0.1", help="Address; 0.0.0.0 lets other machines ask."),
     workers: int = typer.Option(1, help="Processes that answer."),

@@ -25,7 +25,7 @@ from diabolo.export.onnx.verify import Expected, verified
 from diabolo.file.model_file import ModelFile
 from diabolo.version import __version__
 
-__all__ = ["MORE", "Document", "document", "exported"]
+__all__ = ["MORE", "Document", "Tensor", "document", "exported"]
 
 #: Number of the metadata's layout.
 FORMAT = "1"
@@ -35,13 +35,29 @@ MORE = ("z", "reconstruction", "column_p")
 Inputs = Literal["auto", "columns", "matrix"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """What goes into a graph or comes out: its name, ONNX's number of its elements' type, -1 for the axis of rows."""
+
+    name: str
+    kind: int
+    dims: tuple[int, ...]
+
+
 @dataclasses.dataclass
 class Document:
-    """An ONNX file's bytes, and what a person is told of it."""
+    """An ONNX file's bytes, and what a person is told of it.
+
+    Attributes:
+        inputs: those that have to be given.
+        outputs: all.
+    """
 
     data: bytes
     nodes: int
     said: list[str]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
 
 
 def exported(file: ModelFile, score: str | None, rate: float | None, outputs: str, inputs: Inputs) -> Document:
@@ -75,6 +91,11 @@ def document(
     origin: Mapping[str, str] | None = None,
 ) -> Document:
     """One graph of a score, and of the verdict where there is a detector."""
+    if reference.model.config.quantize is not None:
+        raise ConfigError(
+            "a network in whole numbers (quantize) has no form in ONNX; export it as a C header (-o model.h) or for "
+            "hls4ml (--to hls4ml)"
+        )
     check_score(reference, name)
     if reference.model.config.quantize is not None:
         raise ConfigError(
@@ -102,7 +123,9 @@ def document(
     model = g.model(_metadata(reference, name, detector, given, origin or {}))
     found = verified(model, Expected(reference, name, detector, given, more))
     _note(model, "diabolo.parity", found.to_json())
-    return Document(model.SerializeToString(), len(g.nodes), [found.said])
+    free = {tensor.name for tensor in g.defaults}
+    needed = [_tensor(v) for v in g.inputs if v.name not in free]
+    return Document(model.SerializeToString(), len(g.nodes), [found.said], needed, [_tensor(v) for v in g.outputs])
 
 
 def _more(g: Graph, reference: Reference, detector: Calibrated | None, row: Row, more: tuple[str, ...]) -> None:
@@ -124,6 +147,12 @@ def _more(g: Graph, reference: Reference, detector: Calibrated | None, row: Row,
             column_nll(g, model, row, decoded(g, model, z)), range(c), len(model.encoding.schema.output_names)
         )
         g.output("column_p", column_p_values(g, detector.columns, costs), DOUBLE, c)
+
+
+def _tensor(value: Any) -> Tensor:
+    found = value.type.tensor_type
+    dims = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in found.shape.dim)
+    return Tensor(value.name, found.elem_type, dims)
 
 
 def _metadata(
