@@ -1,18 +1,21 @@
 """Many files by two workers: overhead over the sum of single pieces, memory, and 1e9 rows on 100 cores on paper.
 
-Overhead is processor time of the driver and all its workers, over that of the same pieces scored one after the other in
-one process that had loaded the model before; both rounds of a pair run on the same files. Memory is the sum of each
-worker's private memory at its highest, sampled ten times a second, above that of a worker with the model and no piece.
+Overhead is processor time of a driver in a process of its own, its imports and all its workers, over that of the same
+pieces scored one after the other, at the same time, in a process that had loaded the model before. Memory is a worker's
+private memory at its highest, sampled five times a second, above that of a worker with the model and 1,000 rows.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import resource
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +46,14 @@ def written(folder: Path, pieces: int, rows: int) -> Path:
 
 
 def used() -> float:
-    """Processor seconds of this process and of those of its children that have ended."""
-    own, ended = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+    """Processor seconds of this process, its children and theirs; those of workers once they have ended."""
+    import psutil
+
+    me = psutil.Process()
+    for child in me.children():
+        while [p for p in child.children() if p.status() != psutil.STATUS_ZOMBIE]:
+            time.sleep(0.01)
+    return sum(sum(p.cpu_times()[:4]) for p in (me, *me.children()))
 
 
 class Memory:
@@ -64,12 +72,12 @@ class Memory:
 
         me = psutil.Process()
         while self._going:
-            for child in me.children(recursive=True):
-                try:
-                    self.most[child.pid] = max(self.most.get(child.pid, 0), child.memory_full_info().uss)
-                except psutil.Error:
-                    continue
-            time.sleep(0.1)
+            try:  # a worker's parent is the process that workers are forked from
+                for one in [worker for child in me.children() for worker in child.children()]:
+                    self.most[one.pid] = max(self.most.get(one.pid, 0), one.memory_full_info().uss)
+            except psutil.Error:
+                pass
+            time.sleep(0.2)
         self.cost = time.thread_time()
 
     def __exit__(self, *_: object) -> None:
@@ -81,21 +89,25 @@ class Memory:
         return max(self.most.values(), default=0)
 
 
-def together(folder: Path, jobs: list[Job], said: str, out: str) -> dict[str, Any]:
-    """All pieces by an engine: processor and wall seconds, and the largest worker."""
-    engine, workers = engine_of(said)
-    before, wall = used(), time.perf_counter()
+def drive(folder: Path, out: str) -> None:
+    """All pieces by the engine: processor seconds of all processes and of the pieces alone, and the largest worker."""
+    jobs = [Job.of(piece) for piece in pieces_of(folder / "data")]
+    engine, workers = engine_of(f"local:{WORKERS}")
     with Memory() as memory:
         found: list[Outcome] = run(ScoreBatches(folder / "m.diabolo"), jobs, str(folder / out), engine, workers)
     failed = [o.failed for o in found if o.failed]
     if failed:
         raise SystemExit(failed[0])
-    return {
-        "seconds": used() - before - memory.cost,
-        "wall": time.perf_counter() - wall,
-        "pieces": sum(o.seconds for o in found),
-        "bytes": memory.largest,
-    }
+    seconds = used() - memory.cost
+    print(json.dumps({"seconds": seconds, "pieces": sum(o.seconds for o in found), "bytes": memory.largest}))
+
+
+def together(folder: Path, out: str) -> dict[str, Any]:
+    """What `drive` tells in a new process, and its wall seconds."""
+    wall = time.perf_counter()
+    words = [sys.executable, __file__, "--drive", str(folder), out]
+    said = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {**json.loads(said), "wall": time.perf_counter() - wall}
 
 
 def single(folder: Path, jobs: list[Job]) -> float:
@@ -111,26 +123,24 @@ def single(folder: Path, jobs: list[Job]) -> float:
 def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     pieces, rows = (4, 2_000) if options.quick else (options.pieces, options.rows)
     written(folder, pieces, rows)
-    jobs = [Job.of(piece) for piece in pieces_of(folder / "data")]
-    one = jobs[:WORKERS]
-    empty = together(folder, one, f"local:{WORKERS}", "empty")  # what starting workers costs, with a piece for each
-    alone = single(folder, jobs)
-    whole = together(folder, jobs, f"local:{WORKERS}", "out")
     small = folder / "small"
     small.mkdir()
     written(small, WORKERS, 1_000)
-    idle = together(small, [Job.of(p) for p in pieces_of(small / "data")], f"local:{WORKERS}", "out")
-    piece = rows * COLUMNS * np.dtype(np.float32).itemsize
-    begin = empty["seconds"] - empty["pieces"]
+    begin = time.process_time()
+    jobs = [Job.of(piece) for piece in pieces_of(folder / "data")]
+    footer = (time.process_time() - begin) / pieces
+    idle = together(small, "out")  # what starting costs, with the model loaded by each worker
+    with ThreadPoolExecutor(1) as aside:  # at the same time, so that both feel the same load
+        whole = aside.submit(together, folder, "out")
+        alone = single(folder, jobs)
     return {
         "pieces": pieces,
         "rows": rows,
-        "alone": alone,
-        "whole": whole,
-        "begin": begin,
+        "footer": footer,
+        "piece": rows * COLUMNS * np.dtype(np.float32).itemsize,
         "idle": idle,
-        "piece": piece,
-        "again": whole["seconds"] - alone,
+        "whole": whole.result(),
+        "alone": alone,
     }
 
 
@@ -141,7 +151,7 @@ def show(m: dict[str, Any]) -> None:
     print(f"  one process, files one after the other   {alone:8.2f} s of processor, {rows / alone:,.0f} rows/s")
     print(f"  driver and workers, all of it            {whole['seconds']:8.2f} s, wall {whole['wall']:.1f} s")
     print(f"    of which the pieces themselves         {whole['pieces']:8.2f} s")
-    print(f"    starting {WORKERS} workers, and the driver      {m['begin']:8.2f} s")
+    print(f"    driver, imports, {WORKERS} models, no pieces    {m['idle']['seconds']:8.2f} s")
     verdict = "reached" if over <= 0.15 else f"missed by {100 * (over - 0.15):.1f} points"
     print(f"  overhead {over:.1%}   target <= 15 %: {verdict}")
     used_up = (whole["bytes"] - m["idle"]["bytes"]) / m["piece"]
@@ -152,15 +162,15 @@ def show(m: dict[str, Any]) -> None:
         f"target <= 3: {verdict}"
     )
     cores, total = 100, 1e9
-    each, start = alone / rows, m["begin"] / WORKERS
-    per_piece = max(0.0, whole["seconds"] - alone - m["begin"]) / m["pieces"]
+    each, start = alone / rows, m["idle"]["seconds"]
+    per_piece = max(0.0, whole["seconds"] - alone - start) / m["pieces"]
     count = total / m["rows"]
     print(f"on paper, {total:.0e} rows on {cores} cores in {count:,.0f} files of this size:")
     print(f"  rows        {total * each / cores:10,.0f} s on each core ({total * each / 3600:.2f} core-hours)")
     print(
         f"  pieces      {count * per_piece / cores:10,.1f} s ({1000 * per_piece:.0f} ms a piece: hash, note, sending)"
     )
-    print(f"  start       {start:10,.1f} s on each core")
+    print(f"  start       {start:10,.1f} s on each core, were each one its own machine")
     print(f"  the driver reads every file's footer itself, one after the other: {m['footer'] * count:,.1f} s")
     print(f"  input       {total * COLUMNS * 4 / 1e9:,.0f} GB, read twice (hash, rows)")
 
@@ -168,16 +178,15 @@ def show(m: dict[str, Any]) -> None:
 def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--pieces", type=int, default=20, help="files (default: 20)")
-    parser.add_argument("--rows", type=int, default=200_000, help="rows of each (default: 200,000)")
+    parser.add_argument("--rows", type=int, default=75_000, help="rows of each (default: 75,000)")
+    parser.add_argument("--drive", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.drive:
+        return drive(Path(options.drive[0]), options.drive[1])
     print(common.machine_line())
     os.environ["PYTHONWARNINGS"] = "ignore"
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        found = measured(options, folder)
-        before = time.process_time()
-        pieces_of(folder / "data")
-        found["footer"] = (time.process_time() - before) / found["pieces"]
+        found = measured(options, Path(name))
     show(found)
     common.write_json(options.json, "cluster_scale", options, found)
 

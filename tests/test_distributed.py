@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import pickle
 import re
@@ -309,30 +310,6 @@ def test_evaluate(many, here, within):
 
 # ── processes, and kills ──────────────────────────────────────────────────────────────────────────
 
-DRIVER = "from diabolo.cli import main; main()"
-
-
-def workers_of(pid):
-    """The processes that a driver has made for pieces."""
-    psutil = pytest.importorskip("psutil")
-    found = []
-    for child in psutil.Process(pid).children():
-        with contextlib.suppress(psutil.Error):
-            found += [child] if any("spawn_main" in word for word in child.cmdline()) else []
-    return found
-
-
-def notes(out="out"):
-    return len(list(Path(out).rglob("_diabolo/**/*.json")))
-
-
-def until(ready, seconds=240):
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
 
 @pytest.fixture(params=["local", "dask"])
 def engine(request):
@@ -342,31 +319,132 @@ def engine(request):
     return request.param
 
 
-def test_a_worker_that_is_killed_after_its_first_piece(many, here, stem, engine):
-    workers = {"local": 3, "dask": 2}[engine]
-    driver = stem.start(DRIVER, score(many, "out", "--engine", f"{engine}:{workers}"))
-    until(lambda: notes() > 0)
-    victim = workers_of(driver.pid)[0]
-    victim.kill()
-    assert driver.wait() == 0
+def driver(engine, then):
+    """The program, with a line that is run when the first piece is done, and only then.
+
+    Nothing waits for a time: under Dask, which sends all pieces at once, a worker keeps the others back until then.
+    """
+    return f"""
+import multiprocessing, os, signal, time
+from pathlib import Path
+from diabolo.cli import main
+from diabolo.distributed.engines import engines
+Engine = type(engines.create({engine!r}))
+plain = Engine.run
+
+def run(self, work, jobs, workers, address):
+    first, told = jobs[0].name, os.path.abspath("told")
+
+    def held(job):
+        while job.name != first and not os.path.exists(told):
+            time.sleep(0.01)
+        return work(job)
+
+    for outcome in plain(self, held if {engine == "dask"} else work, jobs, workers, address):
+        if not os.path.exists(told):
+            made = multiprocessing.active_children()
+            Path("workers").write_text(" ".join(str(process.pid) for process in made))
+            {then}
+            Path(told).touch()
+        yield outcome
+
+Engine.run = run
+main()
+"""
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and is not collected does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def workers():
+    """The process ids that a driver left in writing."""
+    return [int(pid) for pid in Path("workers").read_text().split()]
+
+
+def notes(out="out"):
+    return len(list(Path(out).rglob("_diabolo/**/*.json")))
+
+
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
+
+
+@LINUX
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_processes_of_any_number_give_the_same_bits(many, here, monkeypatch, workers):
+    run = Local.run
+    monkeypatch.setattr(
+        Local, "run", lambda self, work, jobs, *more: run(self, work, [*jobs[workers:], *jobs[:workers]], *more)
+    )
+    done(*score(many, "out", "--engine", f"local:{workers}"))
     assert parts("out") == parts(many / "alone")
 
 
-def test_the_driver_is_killed_and_its_run_resumed(many, here, stem, engine):
-    shutil.copytree(many / "data", "data")
-    write(table(120_000, seed=9), "data/z.parquet")  # a second or two of work, so that the kill comes before its end
-    words = ("score", many / "m.diabolo", "data", "-o", "out", "--keep", "truth", "--engine")
-    driver = stem.start(DRIVER, [*words, f"{engine}:1"])
-    until(lambda: notes() > 0)
-    left = workers_of(driver.pid)
-    os.kill(driver.pid, signal.SIGKILL)
-    assert driver.wait() == -signal.SIGKILL
-    until(lambda: not any(worker.is_running() for worker in left))  # no worker outlives its driver
-    assert 0 < notes() <= PIECES
-    status, err = stem.run(DRIVER, [*words, f"{engine}:{2 if engine == 'local' else 1}", "--resume"])
+@LINUX
+def test_workers_are_forked_from_a_process_without_threads_that_wait(many, here, monkeypatch):
+    """A lock that another thread holds during a fork is held for ever in the child; Arrow's allocator frees its own."""
+    seen, run = [], Local.run
+
+    def watched(self, *more):
+        for outcome in run(self, *more):
+            seen.extend(_threads(worker.pid) for worker in multiprocessing.active_children())
+            yield outcome
+
+    monkeypatch.setattr(Local, "run", watched)
+    Path("code.py").write_text("raise SystemExit('taken for a module of Python')")
+    done(*score(many, "out", "--engine", "local:1"))
+    assert seen
+    assert all(names - {"jemalloc_bg_thd"} == {"python"} and count <= 2 for names, count in seen)
+
+
+def _threads(pid):
+    """Names and number of the threads of the process that made another."""
+    parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    assert int(parent) != os.getpid()
+    names = [(task / "comm").read_text().strip() for task in Path(f"/proc/{parent}/task").iterdir()]
+    return {"python" if name.startswith("python") else name for name in names}, len(names)
+
+
+@LINUX
+def test_a_worker_that_is_killed_after_its_first_piece(many, here, stem, engine):
+    kill = "for process in made: process.kill(); process.join()"
+    count = {"local": 2, "dask": 1}[engine]
+    status, err = stem.run(driver(engine, kill), score(many, "out", "--engine", f"{engine}:{count}"))
     assert status == 0, err
-    done("score", many / "m.diabolo", "data/z.parquet", "-o", "z.parquet", "--keep", "truth", "-q")
-    assert parts("out") == {**parts(many / "alone"), "z.parquet": Path("z.parquet").read_bytes()}
+    assert len(workers()) == count
+    assert not any(alive(pid) for pid in workers())
+    assert parts("out") == parts(many / "alone")
+
+
+@LINUX
+def test_the_driver_is_killed_and_its_run_resumed(many, here, stem, engine, within):
+    words = score(many, "out", "--engine", f"{engine}:{ {'local': 2, 'dask': 1}[engine] }")
+    status, err = stem.run(driver(engine, "os.kill(os.getpid(), signal.SIGKILL)"), words)
+    assert status == -signal.SIGKILL, err
+    end = time.monotonic() + 240
+    while any(alive(pid) for pid in workers()):  # no worker outlives its driver
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    ready = notes()
+    assert 1 <= ready <= 2  # what was under way has ended too
+    assert f"{ready} of them before" in done(*score(many, "out", "--resume"))
+    assert parts("out") == parts(many / "alone")
+
+
+def test_what_a_killed_worker_left_is_swept(many, here, within):
+    """By the next run, also beside parts that are done, which it does not write again."""
+    done(*score(many, "out"))
+    half, note = Path("out/.p0.parquet.abcdefgh.part.parquet"), Path("out/_diabolo/.p1.parquet.json.abcdefgh.part.json")
+    for path in (half, note):
+        path.touch()
+        os.utime(path, (1, 1))
+    assert f"{PIECES} of them before" in done(*score(many, "out", "--resume"))
+    assert not half.exists()
+    assert not note.exists()
+    assert parts("out") == parts(many / "alone")
 
 
 # ── engines that call diabolo ─────────────────────────────────────────────────────────────────────

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from diabolo.data.formats import sweep
 from diabolo.distributed.engines import Engine, engines
 from diabolo.distributed.engines.base import cores
 from diabolo.distributed.parts import NOTES, Job, Outcome, attempted, part_name
@@ -107,6 +109,8 @@ def run(
         raise OutputError(
             f"cannot write into {out}: {error.strerror or error}; choose a folder for the parts"
         ) from None
+    for place, _, _ in os.walk(folder):
+        sweep(Path(place))
     found: dict[str, Outcome] = {}
     do = functools.partial(_one, work, str(folder), resume)
     coming: Iterator[Outcome] = engine.run(do, jobs, min(workers, len(jobs)), address)

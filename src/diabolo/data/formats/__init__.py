@@ -23,7 +23,7 @@ from diabolo.data.formats.notes import left_out
 from diabolo.data.formats.pieces import Piece, pieces_of
 from diabolo.data.formats.ragged import LIST, Data, Taken, counters, flattened, is_list, jagged
 from diabolo.data.formats.remote import as_local, check_url, is_url, upload
-from diabolo.data.formats.writing import atomic
+from diabolo.data.formats.writing import atomic, sweep
 from diabolo.errors import DataError, DiaboloError
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "text_of",
     "with_reading",
     "shape_metadata",
+    "sweep",
     "write_batches",
 ]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from diabolo.data.formats.base import suffix_of
 from diabolo.errors import OutputError
 
-__all__ = ["SAFE", "atomic", "check_writable"]
+__all__ = ["SAFE", "atomic", "check_writable", "sweep"]
 
 #: Whether names and cells of text that a spreadsheet would run are made harmless in text tables.
 SAFE: ContextVar[bool] = ContextVar("safe_csv", default=False)
@@ -36,7 +36,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     # A link stays one, and what it leads to is replaced.
     target = target.resolve() if target.is_symlink() else target
     ending = (suffix_of(target.name) or ("", target.suffix))[1]
-    _sweep(target)
+    sweep(target.parent, target.name)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=f".part{ending}", dir=target.parent)
     except OSError as error:
@@ -70,12 +70,16 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def _sweep(target: Path) -> None:
-    """Remove what writers of `target` left behind that were killed: parts that nobody has locked any more."""
-    name = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.part[^/]*")
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what writers left behind that were killed: parts that nobody has locked any more.
+
+    Args:
+        name: of the file that they wrote; None for every file of the folder.
+    """
+    left = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.[a-z0-9_]{{8}}\.part[^/]*")
     with contextlib.suppress(OSError):
-        for entry in os.scandir(target.parent):
-            if not name.fullmatch(entry.name) or not entry.is_file(follow_symlinks=False):
+        for entry in os.scandir(folder):
+            if not left.fullmatch(entry.name) or not entry.is_file(follow_symlinks=False):
                 continue
             with contextlib.suppress(OSError):
                 handle = os.open(entry.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
@@ -97,7 +101,7 @@ def check_writable(path: str | Path) -> None:
     """
     target = Path(path)
     _check_place(target)
-    _sweep(target)
+    sweep(target.parent, target.name)
     try:
         with tempfile.NamedTemporaryFile(prefix=f".{target.name}.", dir=target.parent):
             pass
