@@ -13,7 +13,7 @@ from diabolo.cli.verb import verb
 @verb(
     104,
     "diabolo export my.diabolo -o my.onnx",
-    "diabolo export my.diabolo -o my.onnx --score nll --rate 0.1%",
+    "diabolo export my.diabolo -o my.onnx --score nll --rate 5%",
     "diabolo export my.diabolo -o REPOSITORY --to triton",
 )
 def export(
