@@ -276,7 +276,11 @@ TABLES = {
         r"a.parquet: column 'y' holds lists; --take y:10 makes columns",
         arrow("a.parquet", x=NORMAL[:, 0], y=[[1, 2]] * 60),
     ),
-    "infinity": fit("a.csv", r"a.csv: row 5, column 'pt': inf .*replace it by NaN", frame("a.csv", pt=(5, np.inf))),
+    "infinity": fit(
+        "a.csv",
+        r"a.csv: row 5, column 'pt': inf .*--missing inf takes it for a missing cell",
+        frame("a.csv", pt=(5, np.inf)),
+    ),
     "overflow": fit(
         "a.csv",
         r"a.csv: row \d+ cannot be fitted: overflow: x",
@@ -699,8 +703,8 @@ SCORES = {
         "a.parquet", "a.parquet: cannot be read: ", damaged("a.parquet", lambda d: d[: len(d) // 2])
     ),
     "no-model": Case("score none.diabolo {data} -o s.parquet", "none.diabolo: no such file"),
-    "model-is-data": Case("score {data} {data} -o s.parquet", "data.csv: not a model file, or cut off"),
-    "data-is-model": Case("score {vae} {vae} -o s.parquet", "vae.diabolo: unknown file type '.diabolo'; allowed: "),
+    "model-is-data": Case("score {data} {data} -o s.parquet", "data.csv is a table; MODEL is a model file"),
+    "data-is-model": Case("score {vae} {vae} -o s.parquet", "vae.diabolo is a model file; DATA is a table"),
     "model-is-folder": Case("score . {data} -o s.parquet", ".: is a folder"),
     "no-data": Case("score {vae} none.csv -o s.parquet", "none.csv: no such file"),
     "suffix": Case("score {vae} {data} -o s.doc", "s.doc: unknown file type '.doc'; allowed: "),
@@ -806,10 +810,17 @@ OUTPUTS = {
                 "cannot write nowhere/out.parquet: No such file or directory; choose a",
             ),
             ("kernel-folder", "/proc/out.parquet", "cannot write /proc/out.parquet: .*; choose a folder that exists"),
-            ("current-folder", ".", "cannot write .: it is a folder or a device; choose the name of a file"),
         )
-        if (verb, trouble) != ("score", "current-folder")
     },
+    **{
+        f"current-folder-{verb}": Case(f"{words} -o .", "-o .: is the folder you are in; name a file, or another")
+        for verb, words in (
+            ("score", "score {vae} {data}"),
+            ("sample", "sample {vae} -n 9 --method prior"),
+            ("fill", "fill {vae} {data}"),
+        )
+    },
+    "current-folder-fit": Case("fit {data} -q -o .", "cannot write .: it is a folder or a device; choose the name of"),
     "is-the-input": Case("fit a.csv -o a.csv", "a.csv: is also the input; choose another name", frame("a.csv")),
     "links-to-the-input": Case(
         "score {vae} a.csv -o b.csv",
@@ -829,17 +840,17 @@ VERBS = {
     ),
     "evaluate-feature": Case("evaluate {vae} {data} --label pt", "fitted on the column 'pt'; a truth column must not"),
     "evaluate-no-label": Case("evaluate {vae} {data}", "Missing option '--label'"),
-    "evaluate-model": Case("evaluate {data} {data} --label truth", "data.csv: not a model file"),
+    "evaluate-model": Case("evaluate {data} {data} --label truth", "data.csv is a table; MODEL is a model file"),
     "evaluate-seed": Case("evaluate {vae} {data} --label truth --seed -1", "Invalid value for '--seed'"),
     "sample-none": Case("sample {vae} -o d.csv -n 0", "-n 0: allowed are whole numbers from 1 up"),
     "sample-half": Case("sample {vae} -o d.csv -n 1.5", "Invalid value for '-n'"),
     "sample-no-n": Case("sample {vae} -o d.csv", "Missing option '-n'"),
     "sample-suffix": Case("sample {vae} -o d.xls -n 5", "d.xls: unknown file type '.xls'"),
     "sample-seed": Case("sample {vae} -o d.csv -n 5 --seed -1", "Invalid value for '--seed'"),
-    "sample-model": Case("sample {data} -o d.csv -n 5", "data.csv: not a model file"),
+    "sample-model": Case("sample {data} -o d.csv -n 5", "data.csv is a table; MODEL is a model file"),
     "fill-draws": Case("fill {vae} {data} -o d.csv --draws 0", "Invalid value for '--draws'"),
     "fill-suffix": Case("fill {vae} {data} -o d.xls", "d.xls: unknown file type '.xls'"),
-    "fill-model": Case("fill {data} {data} -o d.csv", "data.csv: not a model file"),
+    "fill-model": Case("fill {data} {data} -o d.csv", "data.csv is a table; MODEL is a model file"),
     "info-none": Case("info none.diabolo", "none.diabolo: no such file"),
     "info-suffix": Case("info none.txt", "none.txt: "),
     "demo-epochs": Case("demo -o out --epochs 0", "Invalid value for '--epochs'"),
@@ -848,7 +859,7 @@ VERBS = {
     "cluster-method": Case("cluster {vae} {data} -o l.csv --method mixtur", "did you mean 'mixture'"),
     "cluster-setting": Case("cluster {vae} {data} -o l.csv --set starts", "--set starts: expected NAME=VALUE"),
     "cluster-keep": Case("cluster {vae} {data} -o l.csv --no-fit", "holds no clusters: .*; find some"),
-    "later": Case("serve {vae} {data}", "No such command 'serve'"),
+    "later": Case("train {vae} {data}", "No such command 'train'"),
     "option": Case("--fast", "No such option: --fast"),
 }
 

@@ -35,13 +35,16 @@ NAMED = 20
 
 
 def in_pieces(out: str | Path | None, engine: str | None, address: str | None, resume: bool) -> bool:
-    """Whether the output is a folder of parts: one that is there, or a name without an ending.
+    """Whether the output is a folder of parts: a name without an ending, or with a slash at its end.
 
     Raises:
-        ConfigError: an option of pieces beside the name of a file.
+        ConfigError: an option of pieces beside the name of a file, or the folder one stands in, which has other files.
     """
     name = str(out or "")
-    folder = out is not None and (Path(name).is_dir() or name.endswith("/") or not Path(name).suffix)
+    plain = name.endswith("/") or not Path(name).suffix
+    folder = out is not None and plain
+    if folder and Path(name).resolve() == Path.cwd():
+        raise ConfigError(f"-o {name}: is the folder you are in; name a file, or another folder for the parts")
     given = {"--engine": engine is not None, "--address": address is not None, "--resume": resume}
     used = [flag for flag, said in given.items() if said]
     if used and not folder:
