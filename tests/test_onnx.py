@@ -385,7 +385,7 @@ def test_without_a_detector_there_is_a_score_alone(tmp_path):
     told = Scorer(tmp_path / "m.onnx").score(x)
     assert told["p_value"].null_count == told["is_anomaly"].null_count == 300
     assert "has no false-alarm rate" in refused(
-        "export", tmp_path / "m.diabolo", "-o", tmp_path / "n.onnx", "--rate", "0.1"
+        "export", tmp_path / "m.diabolo", "-o", tmp_path / "n.onnx", "--false-alarm-rate", "0.1"
     )
 
 

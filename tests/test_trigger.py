@@ -393,7 +393,9 @@ def test_fit_export_and_compile(folder, tmp_path):
 
 def test_rates_and_scores_that_are_refused(folder, tmp_path):
     model, out = folder / "m.diabolo", tmp_path / "x.h"
-    assert "drop one of the two" in refused("export", model, "-o", out, "--rate", 0.1, "--accept-rate", "1%")
+    assert "drop one of the two" in refused(
+        "export", model, "-o", out, "--false-alarm-rate", 0.1, "--accept-rate", "1%"
+    )
     assert "calibration rows" in refused("export", model, "-o", out, "--accept-rate", "1 of 1000000")
     said = refused("export", model, "-o", out, "--score", "mse")
     flags = re.search(r"fit with (--quantize \S+)", said)[1].split()

@@ -13,7 +13,7 @@ from diabolo.cli.verb import verb
 @verb(
     104,
     "diabolo export my.diabolo -o my.onnx",
-    "diabolo export my.diabolo -o my.onnx --score nll --rate 5%",
+    "diabolo export my.diabolo -o my.onnx --score nll --false-alarm-rate 5%",
     "diabolo export my.diabolo -o REPOSITORY --to triton",
 )
 def export(
@@ -31,7 +31,7 @@ def export(
         None, "--score", help="Score (diabolo info MODEL lists them).", show_default="the file's"
     ),
     rate: float | None = share_option(
-        None, "--rate", help="False-alarm rate behind the verdict, like 1%.", show_default="the file's"
+        None, "--false-alarm-rate", help="False-alarm rate behind the verdict, like 1%.", show_default="the file's"
     ),
     accept_rate: str | None = typer.Option(None, help="The same as '30 kHz of 40 MHz', '1 of 1000' or '0.1%'."),
     outputs: str | None = typer.Option(
@@ -75,5 +75,5 @@ def _rate(rate: float | None, accepted: str | None) -> float | None:
     if accepted is None:
         return rate
     if rate is not None:
-        raise ConfigError("--rate and --accept-rate both set the rate; drop one of the two")
+        raise ConfigError("--false-alarm-rate and --accept-rate both set the rate; drop one of the two")
     return accept_rate(accepted).rate
