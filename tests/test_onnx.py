@@ -278,7 +278,7 @@ def test_other_refusals_name_the_part(detector):
         likelihood={"name": "gaussian", "sigma": 0.2},
         quantize={"weights": 6, "activations": 10},
     ).fit(x)
-    said = r"network in whole numbers has no form in ONNX: export it by -o model\.h"
+    said = r"network in whole numbers \(quantize\) has no form in ONNX; export it as a C header \(-o model\.h\)"
     with pytest.raises(ConfigError, match=said):
         document(Reference(whole.model_), "mu_norm")
     model = ae.model_

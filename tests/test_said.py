@@ -80,6 +80,25 @@ PROOF = {
     ("detect/fdr.py", "discoveries among {} rows: on average at most"): (
         "test_fdr.py::test_the_share_of_false_discoveries_is_kept"
     ),
+    ("cli/graph.py", "of rows exchangeable with the {} at most"): (
+        "test_calibration.py::test_over_fitted_network_keeps_its_rate"
+    ),
+    (
+        "explore/asking.py",
+        "filters: allowed is a list of at most",
+    ): "test_explore.py::test_what_no_page_sends_is_answered_in_a_line",
+    (
+        "explore/asking.py",
+        "fields: allowed are at most",
+    ): "test_explore.py::test_what_no_page_sends_is_answered_in_a_line",
+    ("export/hub_form.py", "It flags at most"): "test_calibration.py::test_over_fitted_network_keeps_its_rate",
+    ("export/onnx/scores.py", "compares a row with every stored one, and no shortlist is exact"): (
+        "test_onnx.py::test_every_part_of_the_registries_has_an_emitter_or_a_refusal"
+    ),
+    (
+        "export/onnx/verify.py",
+        "verdicts differ, scores by at most",
+    ): "test_onnx.py::test_a_graph_that_says_something_else_is_not_written",
     ("report/sections/codec.py", "exact"): "test_said_bounds.py::test_said_bounds_hold",
     ("report/sections/codec.py", "kept exactly"): "test_as_many_cells_as_was_said_are_exact",
     ("report/sections/scores.py", "score above the threshold, which promises at most"): (

@@ -72,6 +72,8 @@ def progress(what: str, verbose: int = 0) -> Iterator[Bar]:
         verbose: 0 for a bar where a person looks; from 1 up also a line at the end where none does, as in a log;
             below 0 for nothing at all.
     """
+    # A damaged file may have anything in its place.
+    verbose = verbose if isinstance(verbose, int) else 0
     outer = _open.get()
     bar = Bar(what) if outer is None else outer
     where = _place() if outer is None and verbose >= 0 else None

@@ -14,6 +14,7 @@ METAVARS = {
     "cache": "FOLDER",
     "clusters": "N|auto",
     "column_error": "COL=E",
+    "context": "COL,COL",
     "columns": "COL,COL",
     "config": "FILE",
     "embedding": "NAME",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +12,6 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import RandomState, seed_of
-from diabolo.data.formats import atomic
 from diabolo.data.matching import matched
 from diabolo.data.split import split_of
 from diabolo.data.table import TableLike, as_table, check_weights
@@ -23,6 +21,7 @@ from diabolo.detect.split import unseen_rows
 from diabolo.errors import CalibrationError, ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.displayed import Reported
+from diabolo.estimators.exported import Exported
 from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.following import following
 from diabolo.estimators.named import CLASSES, VariationalAutoencoder
@@ -32,7 +31,6 @@ from diabolo.estimators.promise import groups_to_calibrate, warn_of_promise
 from diabolo.estimators.pyod import PyODDetector
 from diabolo.estimators.score_parameter import ScoreParameter
 from diabolo.estimators.verdicts import Verdicts
-from diabolo.export.onnx.document import Inputs, document
 from diabolo.file.detector import detector_section
 from diabolo.file.model_file import ModelFile, save_sections
 from diabolo.fitted.keep import keep_of
@@ -52,7 +50,7 @@ PYOD = {
 }
 
 
-class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, OutlierMixin, BaseEstimator):
+class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedScores, OutlierMixin, BaseEstimator):
     """Flags rows at a guaranteed false-alarm rate, by split-conformal p-values.
 
     p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a row exchangeable with the calibration rows has P(p ≤ α) ≤ α,
@@ -263,31 +261,6 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, PlottedScores, Outl
         """
         sections = {**self.autoencoder_.sections(), "detector": detector_section(self.calibrated_)}
         save_sections(path, type(self).__name__, sections)
-
-    def to_onnx(self, path: str | Path | None = None, outputs: Sequence[str] = (), inputs: Inputs = "auto") -> bytes:
-        """The detector as one ONNX graph (extra `onnx`): cells in, score, p-value, verdict and reason out.
-
-        It has the score and the rate that are chosen now. The graph is run beside the detector on rows drawn from the
-        model and spoiled; the largest differences stand in its metadata (docs/export.md).
-
-        Args:
-            path: file to write, by atomic rename; None for none.
-            outputs: more of them: "z", "reconstruction", "column_p".
-            inputs: "columns" for an input [n, 1] each, "matrix" for x [n, C]; "auto" takes a matrix but for text.
-
-        Returns:
-            The file's bytes.
-
-        Raises:
-            ConfigError: a part of the model without a form in ONNX; it is named.
-            ExportError: the graph says something else than the detector; nothing is written.
-        """
-        detector = self.calibrated_
-        found = document(detector.reference, detector.score_name, detector, tuple(outputs), inputs)
-        if path is not None:
-            with atomic(path) as part:
-                part.write_bytes(found.data)
-        return found.data
 
     @classmethod
     def from_calibrated(cls, calibrated: Calibrated, ae: Autoencoder) -> Self:

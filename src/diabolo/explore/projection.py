@@ -23,7 +23,7 @@ class Whitening:
         axes: W, [K, K], the axis of the largest variance first; 0 for an axis that is constant.
 
     >>> z = np.random.default_rng(0).normal(size=(5000, 2)) * [3, 0.5] + [1, 2]
-    >>> np.round(np.cov(Whitening.of(z)(z).T), 6).tolist()
+    >>> (np.round(np.cov(Whitening.of(z)(z).T), 6) + 0.0).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
 

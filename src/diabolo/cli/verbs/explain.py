@@ -27,7 +27,7 @@ LIKELY = "likely: 5 % to 95 % of the law given the other cells, or the most prob
     40,
     "diabolo explain my.diabolo NEW.parquet --row 12",
     "diabolo explain my.diabolo NEW.parquet --row 12 --row 20:25 --columns 3",
-    "diabolo explain my.diabolo NEW.parquet --row 12 --context run,detector",
+    "diabolo explain my.diabolo NEW.parquet --row 12 --context hits",
 )
 def explain(
     model: Path = typer.Argument(..., help="Model file with a detector."),
