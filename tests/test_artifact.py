@@ -35,7 +35,7 @@ from diabolo.describe.model import describe_model
 from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import scores
-from diabolo.errors import ModelFileError, OutputError
+from diabolo.errors import CalibrationError, ModelFileError, OutputError
 from diabolo.file.model_file import ModelFile
 from diabolo.file.rows import packed, unpacked
 
@@ -727,7 +727,9 @@ def test_a_card_of_any_wrong_type_is_refused_or_harmless(small, tmp_path):
         detector = loaded(forged(small, path, owner, changed(sections[owner].card, place, value)))
         counted["refused" if detector is None else "harmless"] += 1
         if detector is not None:
-            detector.predict(X)
+            # Without the number of its rule the file is one of an earlier version, whose default score is refused.
+            with contextlib.suppress(CalibrationError) if place == "rule" else contextlib.nullcontext():
+                detector.predict(X)
             detector.autoencoder_.sample(2)
             with contextlib.redirect_stdout(io.StringIO()):
                 describe_model(path)
