@@ -9,6 +9,7 @@ from typing import Any
 from diabolo.cards import finite, jsonable
 from diabolo.data.schema import Column
 from diabolo.describe.jobs import jobs_of
+from diabolo.errors import CalibrationError
 from diabolo.file.model_file import ModelFile
 from diabolo.version import __version__
 
@@ -87,9 +88,13 @@ def _column(c: Column) -> dict[str, Any]:
 
 def _of_detector(file: ModelFile) -> dict[str, Any]:
     d = file.detector
+    try:
+        threshold = finite(float(d.threshold))
+    except CalibrationError as error:  # of an earlier rule
+        return {"score": d.score_name, "refused": str(error)}
     return {
         "score": d.score_name,
-        "threshold": finite(float(d.threshold)),
+        "threshold": threshold,
         "false_alarm_rate": float(d.rate),
         "smallest_false_alarm_rate": 1 / (d.calibration.units + 1),
         "holds_for": EXCHANGEABLE,

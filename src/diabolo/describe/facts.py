@@ -8,6 +8,7 @@ from diabolo.cluster.clusters import Clusters
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.choice import applicable
 from diabolo.detect.reference import Reference
+from diabolo.errors import CalibrationError
 from diabolo.file.codec import Codec
 from diabolo.fitted.record import Fitted
 from diabolo.registry import spec_of
@@ -71,15 +72,19 @@ def facts_of_detector(detector: Calibrated | None, reference: Reference) -> list
     """The scores that there are, and the one in use with threshold and rate."""
     facts = [("scores", ", ".join(applicable(reference)))]
     if detector is not None:
-        d = detector
-        facts.append(
-            (
-                "detector",
-                f"{d.score_name} above {d.threshold:.6g}: false-alarm rate {100 * d.rate:.3g} %, "
-                f"{d.calibration.said} (smallest rate {100 / (d.calibration.units + 1):.2g} %)",
-            )
-        )
+        facts.append(("detector", _said_of_detector(detector)))
     return facts
+
+
+def _said_of_detector(d: Calibrated) -> str:
+    try:
+        threshold = d.threshold
+    except CalibrationError as error:  # of an earlier rule: what is known of the file is said all the same
+        return f"{d.score_name}: {error}"
+    return (
+        f"{d.score_name} above {threshold:.6g}: false-alarm rate {100 * d.rate:.3g} %, "
+        f"{d.calibration.said} (smallest rate {100 / (d.calibration.units + 1):.2g} %)"
+    )
 
 
 def checks_of(fitted: Fitted, detector: Calibrated | None) -> list[Fact]:
