@@ -33,7 +33,7 @@ def test_each_step_has_a_claim_a_block_a_figure_and_its_exact_statement(steps):
     for section, step in zip(sections, [s for s in steps if s.title], strict=True):
         assert all(part in section for part in ("**Claim.**", "**Exactly.**", "assert ")), step.title
         assert step.output, step.title
-        assert len(step.code.splitlines()) <= 32, step.title
+        assert len(step.code.splitlines()) <= 26, step.title
         assert (PAGE.parent / step.image).exists()
     assert {Path(s.image).stem for s in steps if s.image} == set(figures.FIGURES)
 

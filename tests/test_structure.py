@@ -164,9 +164,7 @@ def test_modules_and_functions_are_small(name):
     assert lines > MOST_LINES or name not in LONGER, "it is short now: take its reason out"
     for node in ast.walk(TREES[name]):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            # The parameters of a verb are the list of its options, each with its help.
-            verb = any(isinstance(d, ast.Call) and dotted(d.func) == "verb" for d in node.decorator_list)
-            length = node.end_lineno - (node.body[0].lineno if verb else node.lineno) + 1
+            length = node.end_lineno - node.lineno + 1
             assert length <= MOST_LINES_OF_A_FUNCTION, f"{node.name} has {length} lines"
 
 

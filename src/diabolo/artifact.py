@@ -70,6 +70,18 @@ class Section:
         """Bytes of its tensors and of its card."""
         return len(_canonical(self.card)) + sum(array.nbytes for array in self.tensors.values())
 
+    def equals(self, other: Section | None) -> bool:
+        """Whether both have the same card and the same tensors, bit for bit."""
+        if (
+            other is None
+            or _canonical(self.card) != _canonical(other.card)
+            or self.tensors.keys() != other.tensors.keys()
+        ):
+            return False
+        pairs = [(np.asarray(a, order="C"), np.asarray(other.tensors[k], order="C")) for k, a in self.tensors.items()]
+        # Bits, not values: a missing cell is no number, and equals none.
+        return all(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs)
+
     def sha256(self, name: str) -> str:
         digest = hashlib.sha256()
         digest.update(name.encode() + b"\0" + _canonical(self.card) + b"\0")

@@ -182,7 +182,7 @@ class ModelFile:
             ModelFileError: the file is another model's now, or one of `sections` was changed meanwhile.
             OutputError: the folder cannot be written to.
         """
-        same = all(_hash(n, self._sections.get(n)) == _hash(n, s) for n, s in sections.items())
+        same = all(_alike(section, self._sections.get(name)) for name, section in sections.items())
         if target is None and same and stamp_of(self.path) == self._stamp:
             return
         with locked(self.path if target is None else Path(target)):
@@ -198,7 +198,7 @@ class ModelFile:
         content = read_content(self.path)
         now = unpacked(self.path, content.sections)
         for name in dict.fromkeys((MAIN, *sections)):
-            if _hash(name, self._sections.get(name)) != _hash(name, now.get(name)):
+            if not _alike(self._sections.get(name), now.get(name)):
                 another = f"another command has changed its section {name!r} meanwhile"
                 if name == MAIN:
                     another = f"holds another section {name!r} than when it was read"
@@ -233,13 +233,13 @@ def save_sections(path: str | Path, saved: str, sections: Mapping[str, Section])
             old = unpacked(path, content.sections)
         except DiaboloError:
             old = {}
-        if _hash(MAIN, old.get(MAIN)) != _hash(MAIN, sections.get(MAIN)):
+        if not _alike(old.get(MAIN), sections.get(MAIN)):
             old = {}
         write_sections(path, packed({**old, **sections}), saved=saved)
 
 
-def _hash(name: str, section: Section | None) -> str | None:
-    return None if section is None else section.sha256(name)
+def _alike(one: Section | None, other: Section | None) -> bool:
+    return other is None if one is None else one.equals(other)
 
 
 @contextlib.contextmanager

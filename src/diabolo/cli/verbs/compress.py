@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["add_codec", "compress", "compression_errors", "decompress"]
 
 
+MAX_ERROR = typer.Option(None, help="Bound of all floats, like 1e-3, or 0.1% of each.", show_default="lossless")
+
+
 @verb(
     70,
     "diabolo compress my.diabolo DATA.parquet -o DATA.dbl",
@@ -27,9 +30,7 @@ def compress(
     model: Path = typer.Argument(..., help="Model file of such tables."),
     data: str = typer.Argument(..., help=TABLE),
     out: Path = typer.Option(..., "-o", "--out", help="File to write, *.dbl; or a folder of parts."),
-    max_error: str | None = typer.Option(
-        None, help="Bound of all floats, like 1e-3, or 0.1% of each.", show_default="lossless"
-    ),
+    max_error: str | None = MAX_ERROR,
     column_error: list[str] = typer.Option([], help="Bound of one column, like pt=0.1%; over --max-error."),
     exclude: list[str] = typer.Option([], help="Columns to leave out of the file; repeatable."),
     external_model: bool = typer.Option(False, help="Leave the codec section in MODEL, where decompress will need it."),

@@ -19,6 +19,7 @@ from diabolo.errors import ConfigError
 if TYPE_CHECKING:
     from diabolo.data.formats import Data
     from diabolo.detect.calibrated import Calibrated
+    from diabolo.estimators.autoencoder import Autoencoder
     from diabolo.fitted.record import Fitted
 
 __all__ = ["fit"]
@@ -33,6 +34,24 @@ PERCENTAGE = re.compile(r"\s*[\d.]+(?:e[+-]?\d+)?\s*%\s*", re.IGNORECASE)
 ROBUST = "such rows were left out, of the rows that are compared with and calibrated on too"
 NOT_ROBUST = "--set robust=trim fits without such rows, and diabolo score ranks all"
 
+HIDDEN = typer.Option(None, help="Widths from input to latent, like 64,32.", show_default="two layers, by the columns")
+EPOCHS = typer.Option(None, help="Passes over the training rows.", show_default="50, more for small tables")
+FOR = typer.Option(None, "--for", help="Allowed: compression, which learns a codec section and fits no detector.")
+MAX_ERROR = typer.Option(
+    None, help="With --for compression: bound of all floats, like 1e-3 or 0.1%.", show_default="lossless"
+)
+EXCLUDE = typer.Option([], help="Columns to leave out, or unusable for those no fit can take; repeatable.")
+EXCLUDE_ROWS = typer.Option(
+    None, metavar="FILE", help="List of rows to leave out, as explore saves it.", show_default="no row"
+)
+QUANTIZE = typer.Option(
+    None, help="Bits, for a trigger: weights=6,activations=10 (diabolo docs trigger).", show_default="floats"
+)
+SET = typer.Option([], "--set", help="One setting, like learning_rate=1e-3, corruption.std=0.2 or contamination=1%.")
+FALSE_ALARM_RATE = share_option(
+    None, help="Default rate of the detector, like 0.01 or 1%.", show_default="0.01, more if its rows are fewer"
+)
+
 
 @verb(
     10,
@@ -45,44 +64,26 @@ def fit(
     out: Path = typer.Option(..., "-o", "--out", help="Model file to write, *.diabolo."),
     method: str = typer.Option(DEFAULT_METHOD, help=f"One of {', '.join(METHODS)} (diabolo docs settings)."),
     latent: int | None = typer.Option(None, help="Latent dimensions K.", show_default="√C of C columns"),
-    hidden: str | None = typer.Option(
-        None, help="Widths from input to latent, like 64,32.", show_default="two layers, by the columns"
-    ),
+    hidden: str | None = HIDDEN,
     beta: float | None = typer.Option(None, help="Weight of the regularizer; 1, the default, is the ELBO."),
-    epochs: int | None = typer.Option(
-        None, help="Passes over the training rows.", show_default="50, more for small tables"
-    ),
+    epochs: int | None = EPOCHS,
     only: str | None = typer.Option(None, help="Allowed: main, which fits no detector.", show_default="a detector too"),
-    for_: str | None = typer.Option(
-        None, "--for", help="Allowed: compression, which learns a codec section and fits no detector."
-    ),
-    max_error: str | None = typer.Option(
-        None, help="With --for compression: bound of all floats, like 1e-3 or 0.1%.", show_default="lossless"
-    ),
+    for_: str | None = FOR,
+    max_error: str | None = MAX_ERROR,
     column_error: list[str] = typer.Option([], help="With --for compression: bound of one column, like pt=0.1%."),
     columns: list[str] = typer.Option([], help="Columns to use, like pt,eta,phi; repeatable.", show_default="all"),
-    exclude: list[str] = typer.Option(
-        [], help="Columns to leave out, or unusable for those no fit can take; repeatable."
-    ),
-    exclude_rows: Path | None = typer.Option(
-        None, metavar="FILE", help="List of rows to leave out, as explore saves it.", show_default="no row"
-    ),
+    exclude: list[str] = EXCLUDE,
+    exclude_rows: Path | None = EXCLUDE_ROWS,
     label: str | None = typer.Option(None, help="Truth column: never used in a fit."),
     weight: str | None = typer.Option(None, help="Column of row weights.", show_default="1 each"),
     group: str | None = typer.Option(None, help="Column of groups that belong together; 'content': equal rows."),
     time: str | None = typer.Option(None, help="Column of time: the last rows calibrate."),
     slots: list[str] = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10; auto finds them; repeatable."),
     take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
-    quantize: str | None = typer.Option(
-        None, help="Bits, for a trigger: weights=6,activations=10 (diabolo docs trigger).", show_default="floats"
-    ),
+    quantize: str | None = QUANTIZE,
     config: Path | None = typer.Option(None, help="TOML file of settings (diabolo docs settings)."),
-    set_: list[str] = typer.Option(
-        [], "--set", help="One setting, like learning_rate=1e-3, corruption.std=0.2 or contamination=1%."
-    ),
-    false_alarm_rate: float | None = share_option(
-        None, help="Default rate of the detector, like 0.01 or 1%.", show_default="0.01, more if its rows are fewer"
-    ),
+    set_: list[str] = SET,
+    false_alarm_rate: float | None = FALSE_ALARM_RATE,
     seed: int = typer.Option(0, help="Seed of everything random."),
     resume: bool = typer.Option(False, "--resume", help="Go on from OUT.ckpt, which a fit that was ended left."),
     memory: str = typer.Option("1GiB", help="Larger tables are fitted from a cache on disk, in bounded memory."),
@@ -100,8 +101,6 @@ def fit(
     from diabolo.data.row_list import left_out_of
     from diabolo.detect.calibrating import Choice
     from diabolo.estimators.named import CLASSES
-    from diabolo.file.detector import detector_section
-    from diabolo.file.model_file import save_sections
 
     settings = _settings(config, set_, method)
     method = settings.pop("method", method)
@@ -122,13 +121,20 @@ def fit(
     with kept(out, resume) as keep:
         with naming(source):
             fitted, detector, rows = train(source, out, names, weight, wanted(keep), most, cache)
-        sections = ae.from_fitted(fitted, ae.get_params(deep=False)).sections()
-        if detector is not None:
-            sections["detector"] = detector_section(detector)
-        save_sections(out, type(ae).__name__ if detector is None else "AnomalyDetector", sections)
+        _save(out, ae.from_fitted(fitted, ae.get_params(deep=False)), detector)
     if errors is not None:
         add_codec(out, source, *errors, seed)
     say("\n".join([summary(out, fitted, detector, rows, source), *look_lines(source, names, unfit)]))
+
+
+def _save(out: Path, ae: Autoencoder, detector: Calibrated | None) -> None:
+    from diabolo.file.detector import detector_section
+    from diabolo.file.model_file import save_sections
+
+    sections = ae.sections()
+    if detector is not None:
+        sections["detector"] = detector_section(detector)
+    save_sections(out, type(ae).__name__ if detector is None else "AnomalyDetector", sections)
 
 
 def _kept(history: list[dict[str, Any]]) -> str:
