@@ -222,6 +222,11 @@ def test_the_card_agrees_with_the_file(name, files):
         assert said["calibration_rows"] == d.n_calibration == data["rows_by_role"]["calibrate"]
 
 
+def test_an_exported_graph_is_told_from_a_model_file(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x09")
+    assert "is a network in ONNX; diabolo info says what the model file holds" in refused("info", tmp_path / "m.onnx")
+
+
 def test_only_a_model_file_has_a_card(tmp_path):
     (tmp_path / "t.csv").write_text("a\n1\n2\n")
     assert "--json gives the card of a model file" in refused("info", tmp_path / "t.csv", "--json")

@@ -454,7 +454,9 @@ def test_models_that_make_no_trigger(folder, tmp_path):
     done("fit", data, "--epochs", 1, "-q", "-o", tmp_path / "real.diabolo")
     assert "--quantize weights=6,activations=10" in refused("export", tmp_path / "real.diabolo", "-o", out)
     words = ("fit", data, "--hidden", "8", "--epochs", 3, "-q", "--quantize", "weights=6,activations=10")
-    done(*words, "--beta", 100, "-o", tmp_path / "flat.diabolo")
+    fitted = done(*words, "--beta", 100, "-o", tmp_path / "flat.diabolo")
+    assert "diabolo export will refuse it: the latent has collapsed" in fitted
+    assert "will refuse" not in done("fit", data, "-q", "--epochs", 1, "--beta", 100, "-o", tmp_path / "floats.diabolo")
     assert "the latent has collapsed" in refused("export", tmp_path / "flat.diabolo", "-o", out)
     assert not out.exists()
 

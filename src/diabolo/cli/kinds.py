@@ -9,7 +9,7 @@ from typing import Any
 
 from diabolo.errors import ConfigError
 
-__all__ = ["MODEL", "TAKES_GRAPHS", "check_kinds", "kind_of"]
+__all__ = ["MODEL", "ONNX", "TAKES_GRAPHS", "check_kinds", "kind_of"]
 
 MODEL, PACKED, TABLE, PICTURE, ONNX = "a model file", "a compressed table", "a table", "a picture", "a network in ONNX"
 #: How files of a kind begin.

@@ -14,7 +14,7 @@ from diabolo.cli.console import TABLE, check_apart, parse_slots, say, share, sha
 from diabolo.cli.promise import columns_of_split, condition, promised
 from diabolo.cli.verb import verb
 from diabolo.config import DEFAULT_METHOD, METHODS, Config
-from diabolo.errors import ConfigError
+from diabolo.errors import CalibrationError, ConfigError
 
 if TYPE_CHECKING:
     from diabolo.data.formats import Data
@@ -145,6 +145,19 @@ def _kept(history: list[dict[str, Any]]) -> str:
     return f"epoch {max(best)} of {len(history)}, loss {min(e['validation'] for e in history if e['best']):.4f}"
 
 
+def _of_integers(detector: Calibrated) -> list[str]:
+    """Why a network in whole numbers will not be exported, as the export would say."""
+    from diabolo.export.trigger.integers import check_scores
+
+    if detector.reference.model.whole is None:
+        return []
+    try:
+        check_scores(detector)
+    except CalibrationError as error:
+        return [f"  diabolo export will refuse it: {error}"]
+    return []
+
+
 def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int, source: Data) -> str:
     """What was fitted on what, in three lines."""
     from diabolo.data.row_list import rows_left_out
@@ -161,7 +174,7 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int, s
         objects = ", ".join(f"{g.name} ({len(g.slots)} slots of {len(g.slots[0])} columns)" for g in schema.groups)
         lines.append(f"  objects, where their columns are zero together absent: {objects}")
     if detector is not None:
-        lines += [f"  {promised(detector)}", *condition(detector, fitted.roles.split)]
+        lines += [f"  {promised(detector)}", *condition(detector, fitted.roles.split), *_of_integers(detector)]
     if counts["train"] < FEW:
         lines.append(
             f"  {counts['train']:,} training rows are few: with less than {FEW}, a score says little; give more if "

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from diabolo.cli.console import OWN_NETWORK, TABLE, say
-from diabolo.cli.kinds import MODEL, kind_of
+from diabolo.cli.kinds import MODEL, ONNX, kind_of
 from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError
 
@@ -25,6 +25,8 @@ def info(
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Show what a model or a compressed file holds, or how a table's columns would be read."""
+    if kind_of(path) == ONNX:
+        raise ConfigError(f"{path} is {ONNX}; diabolo info says what the model file holds that it was exported from")
     if json_ and kind_of(path) != MODEL:
         raise ConfigError(f"{path}: --json gives the card of a model file (*.diabolo), which this is not")
     if json_:

@@ -23,7 +23,7 @@ from diabolo.model.autoencoder import Model
 from diabolo.model.codes import encoded
 from diabolo.model.quantize import WholeLayer
 
-__all__ = ["GOLDEN", "IntegerLayer", "Trigger", "trigger_of"]
+__all__ = ["GOLDEN", "IntegerLayer", "Trigger", "check_scores", "trigger_of"]
 
 #: Rows that are written beside a trigger, and the part of them that are random integers.
 GOLDEN, RANDOM = 1000, 0.1
@@ -169,7 +169,7 @@ def trigger_of(detector: Calibrated, score: str | None = None, rate: float | Non
     detector = detector.choosing(wanted, rate)
     if len(model.encoding.schema.columns) > MOST_INPUTS:
         raise ConfigError(f"{len(model.encoding.schema.columns):,} inputs; allowed are {MOST_INPUTS:,}")
-    _refuse_collapse(detector)
+    check_scores(detector)
     layers = _bounded(model)
     if quantize.score == "mse" and layers[-1].fraction != inputs.fraction:
         raise ConfigError("the outputs of this network have another step than its inputs; fit again")
@@ -206,8 +206,12 @@ def _largest(holds: Callable[[np.ndarray], np.ndarray], most: int) -> int:
     return low
 
 
-def _refuse_collapse(detector: Calibrated) -> None:
-    """Refuse a latent that says nothing of the rows, and scores of which no threshold can be made."""
+def check_scores(detector: Calibrated) -> None:
+    """Refuse a latent that says nothing of the rows, and scores of which no threshold can be made.
+
+    Raises:
+        CalibrationError: says which, and what to change in the fit.
+    """
     scores, model = detector.calibration.scores, detector.reference.model
     distinct, remedy = len(np.unique(scores)), "lower --beta, or raise it slowly with --set warmup=10"
     if distinct < FEWEST_SCORES:
