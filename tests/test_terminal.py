@@ -116,15 +116,15 @@ def through(monkeypatch, encoding, *words):
     """(status, stdout) of the program where its output is of an encoding."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict") for _ in range(2))
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(sys, "stderr", err)
-    monkeypatch.setattr(sys, "argv", ["diabolo", *map(str, words)])
     try:
-        with pytest.raises(SystemExit) as end:
+        # Of its own: what a fixture has patched, the working folder among it, stays.
+        with monkeypatch.context() as patched, pytest.raises(SystemExit) as end:
+            patched.setattr(sys, "stdout", out)
+            patched.setattr(sys, "stderr", err)
+            patched.setattr(sys, "argv", ["diabolo", *map(str, words)])
             main()
     finally:
         signal.signal(signal.SIGTERM, before)
-        monkeypatch.undo()
         out.flush()
         err.flush()
     # Click takes an ASCII stream for a mistake, and writes help in UTF-8.
