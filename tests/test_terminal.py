@@ -118,11 +118,12 @@ def through(monkeypatch, encoding, *words):
     before = signal.getsignal(signal.SIGTERM)
     try:
         # Of its own: what a fixture has patched, the working folder among it, stays.
-        with monkeypatch.context() as patched, pytest.raises(SystemExit) as end:
+        with monkeypatch.context() as patched:
             patched.setattr(sys, "stdout", out)
             patched.setattr(sys, "stderr", err)
             patched.setattr(sys, "argv", ["diabolo", *map(str, words)])
-            main()
+            with pytest.raises(SystemExit) as end:
+                main()
     finally:
         signal.signal(signal.SIGTERM, before)
         out.flush()
