@@ -97,11 +97,6 @@ def document(
             "hls4ml (--to hls4ml)"
         )
     check_score(reference, name)
-    if reference.model.config.quantize is not None:
-        raise ConfigError(
-            "a network in whole numbers has no form in ONNX: export it by -o model.h, --to hls4ml or --to cmssw, or "
-            "fit without --quantize"
-        )
     for word in more:
         if word not in MORE:
             raise ConfigError(f"unknown output {word!r}: {nearest(word, MORE)}")

@@ -113,18 +113,11 @@ def encoded(g: Graph, encoding: Encoding, given: Cells) -> Row:
     inverse = (1 / e.scale).astype(t)
     scaled = g.op("Mul", g.op("Sub", v, e.center.astype(t)[None]), inverse[None])
     scaled = g.cast(scaled, FLOAT) if given.kind == DOUBLE else scaled
-    # Of a missing cell no comparison is true.
-    readable = g.op("Less", g.op("Abs", scaled), LIMIT)
-    unread = g.op("Not", g.op("Or", readable, missing))
-    if e.constant:
-        # A constant never enters the network, so its size is no obstacle.
-        steady = np.isin(np.arange(width), e.constant)[None]
-        infinite = g.op("And", g.op("IsInf", v), steady)
-        unread = g.op("Or", infinite, g.op("And", unread, ~steady))
     filled = _filled(g, e, v, t)
-    # What cannot be read leaves the row without a score, so it need not count as there.
-    keep = g.op("And", readable, _of_slots(g, e, filled)) if filled else readable
-    scaled = g.op("Where", keep, scaled, 0.0)
+    there = g.op("Not", missing)
+    keep = g.op("And", there, _of_slots(g, e, filled)) if filled else there
+    # A cell that cannot be read leaves its row without a score: its number here has to be finite, and a limit says so.
+    scaled = g.op("Clip", g.op("Where", keep, scaled, 0.0), -LIMIT, LIMIT)
     parts = [g.columns(scaled, e.scaled, width)] if e.scaled else []
     if e.angle:
         parts += _angles(g, e, v, keep, t)
@@ -138,30 +131,35 @@ def encoded(g: Graph, encoding: Encoding, given: Cells) -> Row:
         parts.append(g.cast(g.columns(missing, e.nullable, width), FLOAT))
     changed = [_changed(g, e, v, missing)] if e.constant else []
     changed += [unknown[c] for c in (*e.ordinal, *e.categorical)]
-    there = _there(g, e, keep, unknown)
-    flag, good = _fault(g, e, v, t, missing, unread, shares)
-    return Row(g.joined(parts), there, missing, g.joined(changed) if changed else None, good, flag)
+    present = _there(g, e, keep, unknown)
+    flag, good = _fault(g, e, v, t, missing, scaled, shares)
+    return Row(g.joined(parts), present, missing, g.joined(changed) if changed else None, good, flag)
 
 
-def _fault(g: Graph, e: Encoding, v: str, t: type, missing: str, unread: str, shares: str) -> tuple[str, str]:
+def _fault(g: Graph, e: Encoding, v: str, t: type, missing: str, scaled: str, shares: str) -> tuple[str, str]:
     """Why a row cannot be scored, and whether it can: [n] int64 and [n] bool.
 
     Each fault has a rank, and the largest one of a row is named.
     """
     width = len(e.schema.columns)
-    ranks = [g.op("Where", g.op("IsInf", v), 5.0, g.cast(unread, FLOAT))]
-    if e.boolean:
-        odd = g.op("Greater", g.op("Abs", g.op("Sub", shares, 0.5)), 0.5)
-        ranks.append(g.op("Mul", g.cast(odd, FLOAT), 4.0))
-    if e.count:
-        negative = g.op("Less", g.columns(v, e.count, width), np.zeros((1, 1), t))
-        ranks.append(g.op("Mul", g.cast(negative, FLOAT), 3.0))
-    worst = g.op("ReduceMax", g.joined(ranks), ints(1), keepdims=0)
+    # A constant never enters the network, so its size is no obstacle.
     modelled = [c for c in range(width) if c not in set(e.constant)]
-    gone = g.op("ReduceMin", g.cast(g.columns(missing, modelled, width), FLOAT), ints(1), keepdims=0)
-    worst = g.op("Max", worst, g.op("Mul", gone, 2.0))
+    largest = g.op("ReduceMax", g.op("Abs", g.columns(scaled, modelled, width)), ints(1), keepdims=0)
+    ranks = [g.cast(g.op("GreaterOrEqual", largest, LIMIT), FLOAT)]
+    ranks.append(_ranked(g, g.columns(missing, modelled, width), 2.0, "ReduceMin"))
+    if e.count:
+        ranks.append(_ranked(g, g.op("Less", g.columns(v, e.count, width), np.zeros((1, 1), t)), 3.0))
+    if e.boolean:
+        ranks.append(_ranked(g, g.op("Greater", g.op("Abs", g.op("Sub", shares, 0.5)), 0.5), 4.0))
+    ranks.append(_ranked(g, g.op("IsInf", v), 5.0))
+    worst = g.op("Max", *ranks)
     reasons = np.array([REASONS.index(word) for word in RANKED])
     return g.op("Gather", reasons, g.cast(worst, INT64)), g.op("Less", worst, 0.5)
+
+
+def _ranked(g: Graph, mask: str, rank: float, kind: str = "ReduceMax") -> str:
+    """A fault's rank where any cell [n, ·] has it, by ReduceMin where all have, else 0."""
+    return g.op("Mul", g.op(kind, g.cast(mask, FLOAT), ints(1), keepdims=0), rank)
 
 
 def _filled(g: Graph, e: Encoding, v: str, t: type) -> list[str]:
@@ -188,8 +186,10 @@ def _of_slots(g: Graph, e: Encoding, filled: list[str]) -> str:
 
 
 def _angles(g: Graph, e: Encoding, v: str, keep: str, t: type) -> list[str]:
-    there = g.columns(keep, e.angle)
-    phi = g.op("Where", there, g.columns(v, e.angle), np.zeros(1, t))
+    phi = g.columns(v, e.angle)
+    # Of a missing or infinite cell no comparison is true.
+    there = g.op("And", g.columns(keep, e.angle), g.op("Less", g.op("Abs", phi), np.array([np.inf], t)))
+    phi = g.op("Where", there, phi, np.zeros(1, t))
     # In double precision where the cells are: of a large angle single precision loses the turn.
     parts = [g.op(kind, phi) for kind in ("Cos", "Sin")]
     if t is np.float64:

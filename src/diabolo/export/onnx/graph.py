@@ -39,6 +39,7 @@ class Graph:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
         self._named: dict[str, str] = {}
         self.defaults: list[Any] = []
+        self._shifted: dict[str, tuple[str, npt.NDArray[Any]]] = {}
 
     # ── values ────────────────────────────────────────────────────────────────────────────────────
 
@@ -79,7 +80,20 @@ class Graph:
 
     def op(self, kind: str, *operands: Operand, domain: str = "", **attributes: Any) -> str:
         """The output of an operation."""
-        return self.several(kind, 1, *operands, domain=domain, **attributes)[0]
+        if kind == "Add":
+            operands = self._one_sum(*operands)
+        name = self.several(kind, 1, *operands, domain=domain, **attributes)[0]
+        if kind == "Add" and isinstance(operands[0], str) and isinstance(operands[1], np.ndarray):
+            self._shifted[name] = (operands[0], operands[1])
+        return name
+
+    def _one_sum(self, a: Operand, b: Operand) -> tuple[Operand, Operand]:
+        """(x + c) + d as x + (c + d), of constants of one type and as many axes."""
+        if isinstance(a, str) and a in self._shifted and isinstance(b, np.ndarray):
+            x, c = self._shifted[a]
+            if c.dtype == b.dtype and c.ndim == b.ndim:
+                return x, np.asarray(c + b)
+        return a, b
 
     def cast(self, value: str, kind: int) -> str:
         return self.op("Cast", value, to=kind)
@@ -132,6 +146,7 @@ class Graph:
     def model(self, metadata: dict[str, str]) -> Any:
         """The graph as a checked ONNX model."""
         h = self._onnx.helper
+        self.nodes = self._needed()
         for node in self.nodes:
             node.input[:] = [self._named.get(n, n) for n in node.input]
             node.output[:] = [self._named.get(n, n) for n in node.output]
@@ -141,6 +156,15 @@ class Graph:
         out = h.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="diabolo")
         h.set_model_props(out, metadata)
         return out
+
+    def _needed(self) -> list[Any]:
+        """The nodes that an output comes from."""
+        wanted, out = set(self._named), []
+        for node in reversed(self.nodes):
+            if wanted.intersection(node.output):
+                wanted.update(node.input)
+                out.append(node)
+        return out[::-1]
 
 
 def ints(*values: int) -> npt.NDArray[Any]:

@@ -50,6 +50,7 @@ class Parity:
     score: float  #: largest difference, in units of max(1, |score|)
     over: int  #: rows whose scores differ by more than `TOLERANCE`
     ranks: int  #: largest difference of a p-value's rank
+    moved: int  #: rows whose p-values differ by more than one rank
     verdicts: int  #: that differ
     outside: int  #: of them, rows whose score is not within `TOLERANCE` of the threshold
     flags: int  #: rows of which only one has a score
@@ -57,7 +58,8 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        return self.outside == 0 and self.flags == 0 and self.over <= self.allowed * self.rows
+        apart = max(self.over, self.moved)
+        return self.outside == 0 and self.flags == 0 and apart <= self.allowed * self.rows
 
     @property
     def said(self) -> str:
@@ -101,8 +103,8 @@ def verified(model: Any, expected: Expected) -> Parity:
     if not found.holds or not np.array_equal(bad, ~np.isfinite(scores)):
         raise ExportError(
             f"the graph differs from the model on {found.rows:,} rows: scores by up to {found.score:.1e}, by more than "
-            f"{TOLERANCE:g} on {found.over:,}; {found.outside} verdicts away from the threshold; {found.flags} rows "
-            "have a score in one alone; nothing was written"
+            f"{TOLERANCE:g} on {found.over:,}; p-values by more than a rank on {found.moved:,}; {found.outside} "
+            f"verdicts away from the threshold; {found.flags} rows have a score in one alone; nothing was written"
         )
     return found
 
@@ -112,18 +114,19 @@ def compared(expected: Expected, rows: np.ndarray, scores: np.ndarray) -> Parity
     own = score_table(expected.reference, rows, [expected.name])[expected.name]
     finite = np.isfinite(own) & np.isfinite(scores)
     gap = np.abs(own[finite] - scores[finite]) / np.maximum(1.0, np.abs(own[finite]))
-    ranks = verdicts = outside = 0
+    ranks = moved = verdicts = outside = 0
     if expected.detector is not None:
         calibration, threshold = expected.detector.calibration, expected.detector.threshold
         apart = np.abs(calibration.places(own) - calibration.places(scores))
-        ranks = int(_beside_ties(calibration.scores, own, scores, apart).max(initial=0))
+        apart = _beside_ties(calibration.scores, own, scores, apart)
+        ranks, moved = int(apart.max(initial=0)), int((apart > 1).sum())
         differ = (own > threshold) != (scores > threshold)
         near = np.abs(own - threshold) <= TOLERANCE * max(1.0, abs(threshold))
         verdicts, outside = int(differ.sum()), int((differ & ~near).sum())
     flags = int((np.isfinite(own) != np.isfinite(scores)).sum())
     over = int((gap > TOLERANCE).sum())
     allowed = SWAPS if expected.reference.model.encoding.shape is None else SWAPS_OF_IMAGES
-    return Parity(len(rows), float(gap.max(initial=0.0)), over, ranks, verdicts, outside, flags, allowed)
+    return Parity(len(rows), float(gap.max(initial=0.0)), over, ranks, moved, verdicts, outside, flags, allowed)
 
 
 def _beside_ties(table: np.ndarray, own: np.ndarray, scores: np.ndarray, apart: np.ndarray) -> np.ndarray:
