@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -185,6 +186,32 @@ def tensors(n, binary):
         inputs.append(told)
     head = json.dumps({"id": "7", "inputs": inputs, "parameters": {"binary_data_output": binary}}).encode()
     return head + behind, {HEADER: str(len(head))} if binary else {}
+
+
+def test_numbers_read_at_once_are_those_of_each_column(shop):
+    """Columns of plain lists are parts of one array; what one call cannot read is read and named column by column."""
+    schema = ModelFile(shop / "vae.diabolo").schema
+    assert not Columns(schema).plain
+    number = next(c for c in schema.columns if c.dtype == "float32" and not c.levels)
+    numbers = tuple(dataclasses.replace(number, name=f"c{i}") for i in range(5))
+    columns = Columns(dataclasses.replace(schema, columns=numbers, groups=()))
+    assert columns.plain
+    rng = np.random.default_rng(0)
+    for rows in (1, 3):
+        cells = {name: rng.normal(size=rows).tolist() for name in columns.names}
+        cells[columns.names[1]] = [None] * rows
+        cells[columns.names[2]] = [2**60 + 1] * rows  # no double: read by itself, and rounded
+        lists, arrays = (
+            columns.table(cells),
+            columns.table({**cells, columns.names[0]: np.array(cells[columns.names[0]])}),
+        )
+        assert lists.equals(arrays)
+        assert lists[columns.names[2]].to_pylist() == [2.0**60] * rows
+        assert lists[columns.names[-1]].to_pylist() == pytest.approx(cells[columns.names[-1]], rel=1e-6)
+    for wrong in ("3", [1.0], {}):
+        with pytest.raises(Fault) as found:
+            columns.table({**cells, columns.names[3]: [1.0, wrong, 2.0]})
+        assert (found.value.said["column"], found.value.said["row"]) == (columns.names[3], 1)
 
 
 def test_inference_as_json_and_as_bytes(client, expected):

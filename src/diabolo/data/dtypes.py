@@ -72,6 +72,7 @@ def is_known(dtype: str) -> bool:
         return False
 
 
+@functools.lru_cache(1024)
 def meaning(dtype: str) -> str:
     """What the cells of a type stand for: cells of another meaning are no values of the same column.
 
@@ -101,6 +102,18 @@ def arrow_dtype(kind: Any, name: str, where: str = "") -> str:
     Raises:
         DataError: lists, structures, bytes and other types that are no single value.
     """
+    found = _type_name(kind)
+    if found is None:
+        raise DataError(
+            f"{where}{': ' if where else ''}column {name!r} holds {kind}; allowed are numbers, truth values, text and "
+            f"dates: leave it out (--exclude {name}) or, if it is the truth, name it with --label {name}"
+        )
+    return found
+
+
+@functools.lru_cache(1024)
+def _type_name(kind: Any) -> str | None:
+    """The name of an Arrow type of single values; None of others."""
     import pyarrow as pa
 
     t = pa.types
@@ -113,7 +126,7 @@ def arrow_dtype(kind: Any, name: str, where: str = "") -> str:
     if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
         return "str"
     if t.is_dictionary(kind):
-        inner = arrow_dtype(kind.value_type, name, where)
+        inner = _type_name(kind.value_type)
         return "category" if inner == "str" else inner
     if t.is_timestamp(kind):
         return f"datetime64[{kind.unit}]" + (f" {kind.tz}" if kind.tz else "")
@@ -123,10 +136,7 @@ def arrow_dtype(kind: Any, name: str, where: str = "") -> str:
         return str(kind)
     if t.is_duration(kind):
         return f"timedelta64[{kind.unit}]"
-    raise DataError(
-        f"{where}{': ' if where else ''}column {name!r} holds {kind}; allowed are numbers, truth values, text and "
-        f"dates: leave it out (--exclude {name}) or, if it is the truth, name it with --label {name}"
-    )
+    return None
 
 
 @functools.cache

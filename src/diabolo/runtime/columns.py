@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ class Column:
     input: str
     missing: str | None
 
-    @property
+    @functools.cached_property
     def meaning(self) -> str:
         """What its cells stand for."""
         if self.dtype in TEXT:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,8 @@ from .flags import said
 
 __all__ = ["Scorer", "ScorerError"]
 
+#: Cells by column, or of numbers alone as one array [columns, n].
+Cells: TypeAlias = Sequence[np.ndarray] | np.ndarray
 #: Layout of the metadata that is read.
 FORMAT = "1"
 #: Rows that run at once: their distances to stored rows stay near the core; of a score without such, and the like.
@@ -108,6 +110,8 @@ class Scorer:
 
     def score_positions(self, values: np.ndarray, rate: float | None = None) -> pa.Table:
         """The same of numbers [n, columns] in the schema's order, categories as positions among their levels."""
+        if self._plain:
+            return self._table(values.T, self._run(values.T, self._judged), rate)
         cells: list[np.ndarray] = []
         for i, column in enumerate(self.schema):
             cell = values[:, i]
@@ -136,7 +140,7 @@ class Scorer:
 
     # ── in ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _cells(self, data: Any) -> list[np.ndarray]:
+    def _cells(self, data: Any) -> Cells:
         if isinstance(data, np.ndarray):
             if data.ndim != 2 or data.shape[1] != len(self.schema) or data.dtype.kind not in "fiub":
                 allowed = f"allowed are numbers [n, {len(self.schema)}]"
@@ -144,28 +148,29 @@ class Scorer:
             words = [c.name for c in self.schema if c.meaning == "text"]
             if words:
                 raise ScorerError(f"column {words[0]!r} holds text; give a table of columns by name")
-            return list(data.T)
+            return data.T
         return table_cells(self.schema, _table(data))
 
-    def _feed(self, cells: Sequence[np.ndarray], part: slice) -> dict[str, np.ndarray]:
+    def _feed(self, cells: Cells, part: slice) -> dict[str, np.ndarray]:
         if self._matrix:
-            return {"x": np.stack([c[part] for c in cells], axis=1).astype(self._type)}
+            rows = cells.T[part] if isinstance(cells, np.ndarray) else np.stack([c[part] for c in cells], axis=1)
+            return {"x": np.ascontiguousarray(rows, self._type)}
         return {
             c.input: cell[part, None] if c.missing is not None else cell[part, None].astype(self._type)
             for c, cell in zip(self.schema, cells, strict=True)
         }
 
-    def _run(self, cells: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
-        n = len(cells[0])
+    def _run(self, cells: Cells, names: Sequence[str]) -> list[np.ndarray]:
+        n, most = len(cells[0]), self._at_once
         parts = [
-            self._session.run(names, self._feed(cells, slice(at, min(at + ROWS, n))))
-            for at in range(0, max(n, 1), ROWS)
+            self._session.run(names, self._feed(cells, slice(at, min(at + most, n))))
+            for at in range(0, max(n, 1), most)
         ]
         return [np.concatenate(p) for p in zip(*parts, strict=True)] if len(parts) > 1 else parts[0]
 
     # ── out ───────────────────────────────────────────────────────────────────────────────────────
 
-    def _table(self, cells: Sequence[np.ndarray], found: Sequence[np.ndarray], rate: float | None) -> pa.Table:
+    def _table(self, cells: Cells, found: Sequence[np.ndarray], rate: float | None) -> pa.Table:
         told = dict(zip(self._judged, found, strict=True))
         n = len(told["score"])
         p: Any = pa.nulls(n, pa.float64())
@@ -176,8 +181,8 @@ class Scorer:
         flags: list[str | None] = [None] * n
         for i in np.flatnonzero(told["flag"]).tolist():
             flags[i] = self._said(int(told["flag"][i]), [c[i] for c in cells])
-        columns = {"score": pa.array(told["score"]), "p_value": p, "is_anomaly": anomaly}
-        return pa.table({**columns, "flag": pa.array(flags, pa.string())})
+        columns = [pa.array(told["score"]), p, anomaly, pa.array(flags, pa.string())]
+        return pa.Table.from_arrays(columns, ["score", "p_value", "is_anomaly", "flag"])
 
     def _one(self, row: Mapping[str, Any], rate: float | None) -> dict[str, Any]:
         found = [row.get(name) for name in self._names] if self._plain else []

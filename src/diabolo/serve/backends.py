@@ -13,7 +13,6 @@ import pyarrow as pa
 from diabolo.artifact import stamp_of
 from diabolo.data.dtypes import arrow_dtype, batch_values
 from diabolo.data.matching import matched
-from diabolo.data.schema import Schema
 from diabolo.data.table import Table, as_table
 from diabolo.detect.explaining import Explanation
 from diabolo.detect.health import Health
@@ -72,17 +71,20 @@ class Diagnosing(Backend, Protocol):
         ...
 
 
-def ordered_values(table: pa.Table, schema: Schema) -> np.ndarray:
+def ordered_values(table: pa.Table, columns: Columns) -> np.ndarray:
     """Rows in the schema's order, as `diabolo score` reads them."""
-    names = schema.names
+    names, schema = columns.names, columns.schema
     if table.column_names != names:
         there = set(table.column_names)
         table = table.select([n for n in names if n in there])
     if table.column_names != names:
         return matched(as_table(table), schema, "the model").values
     batch = table.combine_chunks().to_batches()[0]
-    dtypes, levels = [arrow_dtype(f.type, f.name) for f in table.schema], dict[str, list[str]]()
+    levels: dict[str, list[str]] = {}
     values = batch_values(batch, names, levels)
+    if columns.plain and table.schema.equals(columns.arrow):
+        return values
+    dtypes = [arrow_dtype(f.type, f.name) for f in table.schema]
     return matched(Table(values, names, dtypes, "arrow", True, levels), schema, "the model").values
 
 

@@ -39,7 +39,7 @@ class DetectorBackend:
     def score(self, table: pa.Table) -> pa.Table:
         if not table.num_rows:
             return RESULT.empty_table()
-        values = ordered_values(table, self._schema)
+        values = ordered_values(table, self.columns)
         scores = self._detector.scores(values)
         return pa.Table.from_arrays(self._judged(values, scores), schema=RESULT)
 
@@ -55,11 +55,11 @@ class DetectorBackend:
         return [pa.array(scores), pa.array(p, from_pandas=True), pa.array(anomaly), pa.array(flags, pa.string())]
 
     def explain(self, table: pa.Table, neighbors: int) -> list[Explanation]:
-        return explain(self._detector, ordered_values(table, self._schema), neighbors)
+        return explain(self._detector, ordered_values(table, self.columns), neighbors)
 
     def health(self, table: pa.Table, level: float) -> Health:
         monitor = self._detector.monitor(level)
-        monitor.add(ordered_values(table, self._schema))
+        monitor.add(ordered_values(table, self.columns))
         return monitor.report()
 
     def typical(self) -> dict[str, Any]:

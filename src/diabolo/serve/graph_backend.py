@@ -27,8 +27,8 @@ class GraphBackend:
 
     def __init__(self, path: Path, choice: Choice) -> None:
         self.digest = digest(path)
-        self._scorer, self._schema, self._errors = graph_of(path)
-        self.columns = Columns(self._schema)
+        self._scorer, schema, self._errors = graph_of(path)
+        self.columns = Columns(schema)
         _check(path, self._scorer, choice)
         self._rate = choice.false_alarm_rate
         # A rate that the calibration cannot promise is refused now, and not with the first request.
@@ -38,9 +38,10 @@ class GraphBackend:
     def score(self, table: pa.Table) -> pa.Table:
         if not table.num_rows:
             return RESULT.empty_table()
-        values = ordered_values(table, self._schema)
+        values = ordered_values(table, self.columns)
         with self._errors():
-            return self._scorer.score_positions(values, self._rate).cast(RESULT)
+            found = self._scorer.score_positions(values, self._rate)
+            return found if found.schema.equals(RESULT) else found.cast(RESULT)
 
 
 def _check(path: Path, scorer: Scorer, choice: Choice) -> None:
