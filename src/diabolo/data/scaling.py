@@ -83,8 +83,8 @@ def _refuse_series(values: np.ndarray, schema: Schema) -> None:
             raise DataError(
                 f"the array has shape [n, {height}, {width}]: images, all of whose pixels have one scale; but along "
                 f"its {name} axis the cells spread from {spread.min():.3g} to {spread.max():.3g}, and the smallest "
-                "would vanish. Series of unlike channels: X.reshape(len(X), -1), whose columns have scales of their own. "
-                "Images: X[..., None]"
+                "would vanish. Series of unlike channels: X.reshape(len(X), -1), whose columns have scales of their "
+                "own. Images: X[..., None]"
             )
 
 
