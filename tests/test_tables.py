@@ -379,3 +379,50 @@ def test_info_cuts_no_number(tmp_path, capsys):
     for name in table.column_names:
         for end in (table[name].to_numpy().min(), table[name].to_numpy().max()):
             assert f"{end:.6g}" in said
+
+
+# ── arrays of three and four axes ─────────────────────────────────────────────────────────────────
+
+
+def series(rows=300, times=12, seed=0):
+    """Windows [n, times, 3] of a temperature, a pressure and a tiny current."""
+    rng = np.random.default_rng(seed)
+    parts = 20 + rng.normal(size=(rows, times)), 1000 + 30 * rng.normal(size=(rows, times))
+    return np.stack([*parts, 1e-3 * rng.normal(size=(rows, times))], axis=-1)
+
+
+def scales(x, **settings):
+    encoding = Autoencoder(latent_dim=2, epochs=1, **settings).fit(x).model_.encoding
+    return encoding.scale.reshape(x.shape[1:])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_series_of_unlike_channels_are_no_images(turned):
+    x = series()
+    x = x.transpose(0, 2, 1) if turned else x
+    said = r"(last|second) axis the cells spread from 0\.003.* X\.reshape\(len\(X\), -1\).* X\[\.\.\., None\]"
+    with pytest.raises(DataError, match=said):
+        Autoencoder(latent_dim=2, epochs=1).fit(x)
+    # Both remedies work.
+    assert scales(x.reshape(len(x), -1)).shape == (36,)
+    assert len(np.unique(scales(x[..., None]))) == 1
+    # So do cells that are missing, and numbers that are not scaled.
+    gone = np.where(np.abs(x) < 1, np.nan, x)
+    Autoencoder(latent_dim=2, epochs=1).fit(gone[..., None])
+    Autoencoder(latent_dim=2, epochs=1, scaling="none", clip=1e30).fit(x)
+
+
+def test_channels_of_images_have_scales_of_their_own():
+    x = series()[:, :, None, :]
+    found = scales(x)
+    assert np.allclose(found, x.reshape(-1, 3).std(0), rtol=0.02)
+    # All pixels of a channel have one.
+    assert np.ptp(found.reshape(-1, 3), axis=0).max() == 0
+
+
+def test_images_with_dark_borders_or_of_whole_numbers_are_images():
+    rng = np.random.default_rng(0)
+    dark = np.pad(rng.random((200, 6, 6)), ((0, 0), (2, 2), (2, 2)))
+    faint = rng.random((200, 8, 8)) * np.linspace(0.05, 1, 8)
+    for x in (dark, faint, (255 * dark).astype(np.uint8)):
+        assert len(np.unique(scales(x))) == 1

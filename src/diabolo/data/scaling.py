@@ -16,6 +16,8 @@ __all__ = ["fit_encoding"]
 
 #: Spreads beside a mean that single and double precision cannot tell from rounding.
 SINGLE, DOUBLE = 1e-7, 1e-14
+#: Share of the spread of all cells of images, below which that of a row or column of pixels is lost; rows looked at.
+HIDDEN, LOOKED_AT = 0.02, 1_000
 
 
 def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None, config: Config) -> Encoding:
@@ -31,9 +33,8 @@ def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None,
             mean, std = _moments(values, schema, weights)
         _refuse_extremes(std, schema, scaled)
         if schema.shape is not None:
-            # Pixels share one scale: scaled one by one, a border that is almost always black would be noise.
-            std = np.full_like(std, np.sqrt(np.mean(std**2 + (mean - mean.mean()) ** 2)))
-            mean = np.full_like(mean, mean.mean())
+            _refuse_series(values, schema)
+            mean, std = _of_channels(mean, std, schema)
         # A spread at rounding level is a constant in disguise: dividing by it would blow rounding up to 1.
         rounding = np.array([SINGLE if c.dtype in ("float32", "float16") else DOUBLE for c in schema.columns])
         std[std <= rounding * np.maximum(np.abs(mean), 1e-300)] = 1.0
@@ -45,6 +46,46 @@ def fit_encoding(values: np.ndarray, schema: Schema, weights: np.ndarray | None,
         ranges = [(c.name, c.dtype, c.low, c.high) for c in schema.columns]
         inputs, center, scale, clip = integer_inputs(ranges, center, scale, clip, config.quantize.activations)
     return Encoding(schema, center, scale, clip, len(values), marginals, inputs)
+
+
+def _of_channels(mean: np.ndarray, std: np.ndarray, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
+    """One mean and one standard deviation for all pixels of a channel.
+
+    Scaled one by one, the pixels of a border that is almost always black would be noise.
+    """
+    height, width, channels = schema.shape or (1, 1, len(mean))
+    mean, std = (v.reshape(height * width, channels) for v in (mean, std))
+    middle = mean.mean(0)
+    spread = np.sqrt(np.mean(std**2 + (mean - middle) ** 2, axis=0))
+    return np.tile(middle, height * width), np.tile(spread, height * width)
+
+
+def _refuse_series(values: np.ndarray, schema: Schema) -> None:
+    """Series [n, times, channels] of unlike units, which look like images of one channel: one scale hides the smallest.
+
+    Raises:
+        DataError: along one of the axes some spreads are below `HIDDEN` of that of all cells.
+    """
+    height, width, _ = schema.shape or (1, 1, 1)
+    if schema.channels or schema.columns[0].kind != "real":
+        return
+    cells = values[:: max(1, len(values) // LOOKED_AT)].reshape(-1, height, width).astype(np.float64)
+    there = cells[np.isfinite(cells)]
+    low, middle, high = np.quantile(there, [0.05, 0.5, 0.95]) if len(there) else (0.0, 0.0, 0.0)
+    cells[~np.isfinite(cells)] = middle
+    for axis, name in ((2, "last"), (1, "second")):
+        lines = np.moveaxis(cells, axis, 0).reshape(cells.shape[axis], -1)
+        ends = np.quantile(lines, [0.05, 0.25, 0.75, 0.95], axis=1)
+        # A line of an image's border has mostly one value, and hides nothing.
+        told = ends[2] > ends[1]
+        spread = (ends[3] - ends[0])[told]
+        if len(spread) and spread.min() < HIDDEN * (high - low):
+            raise DataError(
+                f"the array has shape [n, {height}, {width}]: images, all of whose pixels have one scale; but along "
+                f"its {name} axis the cells spread from {spread.min():.3g} to {spread.max():.3g}, and the smallest "
+                "would vanish. Series of unlike channels: X.reshape(len(X), -1), whose columns have scales of their "
+                "own. Images: X[..., None]"
+            )
 
 
 def _asks_for_laws(config: Config) -> bool:
