@@ -250,3 +250,10 @@ def test_a_tables_kinds_are_those_of_the_fit(tmp_path):
     said = dict(re.findall(r"^  (\w+) +(\w+) +\w+ ", done("info", tmp_path / "t.parquet"), re.MULTILINE))
     assert kinds["grade"] == "ordinal"
     assert {name: said[name] for name in kinds} == kinds
+
+
+def test_options_of_reading_change_nothing_of_a_file_that_is_no_table(shop):
+    """What reads a table comes with the path, of a model file too."""
+    model = str(shop / "vae.diabolo")
+    for more in ([], ["--json"]):
+        assert done("info", model, *more, "--missing", "n.a.") == done("info", model, *more)

@@ -25,22 +25,23 @@ def info(
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Show what a model or a compressed file holds, or how a table's columns would be read."""
-    if kind_of(path) == ONNX:
+    kind = kind_of(str(path))  # with an option of reading more than a path
+    if kind == ONNX:
         raise ConfigError(f"{path} is {ONNX}; diabolo info says what the model file holds that it was exported from")
-    if json_ and kind_of(path) != MODEL:
+    if json_ and kind != MODEL:
         raise ConfigError(f"{path}: --json gives the card of a model file (*.diabolo), which this is not")
     if json_:
         from diabolo.describe.card import card_text
 
-        return say(card_text(Path(path), own_network))
+        return say(card_text(Path(str(path)), own_network))
     if str(path).endswith(".dbl"):
         from diabolo.describe.compressed import describe_compressed
 
-        return describe_compressed(Path(path))
+        return describe_compressed(Path(str(path)))
     if str(path).endswith(".diabolo"):
         from diabolo.describe.model import describe_model
 
-        return describe_model(Path(path), own_network)
+        return describe_model(Path(str(path)), own_network)
     from diabolo.cli.console import parse_slots
     from diabolo.data.formats import taken
     from diabolo.describe.table import describe_data
