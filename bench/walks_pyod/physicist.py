@@ -8,7 +8,7 @@ def read(path):
     tree = uproot.open(path)["events"]
     events = tree.arrays()
     met = np.stack([events["met_pt"], events["met_phi"]], axis=1)
-    jets = [ak.fill_none(ak.pad_none(events[f"jet_{q}"], 6, clip=True), 0.0) for q in ("pt", "eta", "phi")]
+    jets = [ak.fill_none(ak.pad_none(events["jet", q], 6, clip=True), 0.0) for q in ("pt", "eta", "phi")]
     return np.concatenate([met, *(ak.to_numpy(j) for j in jets)], axis=1), events
 
 
