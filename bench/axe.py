@@ -38,7 +38,7 @@ SAMPLE = ("index", "docs/index", "docs/lecture", "docs/settings", "docs/detect",
 SAMPLE = (*SAMPLE, "docs/gallery/sensors", "docs/gallery/trigger", "docs/api/AnomalyDetector", "docs/architecture")
 #: Verbs that serve a page, the words beside the model, and what shows that the page is there.
 PROGRAMS = (
-    ("serve", (), "document.getElementById('main') !== null"),
+    ("serve", (), "document.querySelector('#verdict strong') !== null"),
     ("explore", ("new.parquet",), "document.documentElement.dataset.ready === 'yes'"),
 )
 ASK = """axe.run(document, {resultTypes: ['violations']}).then(r => JSON.stringify({version: axe.version, found:
