@@ -15,9 +15,11 @@ help: ## Show these targets
 
 install: $(VENV)/.installed ## Make .venv with the package, its extras and the test tools
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "diabolo needs Python 3.11 or newer: make PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plot,pandas,hdf5,root,images,remote,onnx,serve,dask,dev]'
 	@touch $@
 
@@ -79,9 +81,13 @@ bench: install ## Run the benchmarks (needs DIABOLO_DATA for real tables; instal
 docs: install ## Write the pages that come from the code, run docs/lecture.md, draw its figures
 	$(BIN)/python docs/build.py
 
-site: install ## Build the site of docs/ into out/site, with the gallery run and every link checked
-	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[site]'
+site: $(VENV)/.site ## Build the site of docs/ into out/site, with the gallery run and every link checked
 	$(BIN)/python docs/website.py
+
+# What the site needs and no more: a clean clone spends more on packages than on pages.
+$(VENV)/.site: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plot,pandas,root,serve,site]'
+	@touch $@
 
 clean: ## Remove what make made
 	rm -rf $(VENV) .venv-oldest .venv-newest out .pytest_cache .mypy_cache .ruff_cache

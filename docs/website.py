@@ -29,6 +29,8 @@ import notebooks  # noqa: E402
 OUT = ROOT / "out"
 #: Pages beside docs/, and how the list of pages names them.
 BESIDE = {"README.md": "diabolo", "CHANGELOG.md": "Changes", "CONTRIBUTING.md": "Contributing", "VISION.md": "Vision"}
+#: What lies in docs/ and is no page.
+NO_PAGES = shutil.ignore_patterns("*.py", "__pycache__", "*.toml", "data")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 POLICY = (
     "default-src 'none'; img-src 'self' data:; font-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -121,7 +123,7 @@ def stage(build: Path, gallery: bool) -> None:
     """The pages as they are in the repository, so that links hold, with the API's and the gallery's outputs."""
     shutil.rmtree(build, ignore_errors=True)
     pages = build / "pages"
-    shutil.copytree(DOCS, pages / "docs", ignore=shutil.ignore_patterns("*.py", "__pycache__", "layers.toml", "data"))
+    shutil.copytree(DOCS, pages / "docs", ignore=NO_PAGES)
     for name in BESIDE:
         shutil.copy(ROOT / name, pages / name)
     api.write(pages / "docs")
