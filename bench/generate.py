@@ -1,4 +1,4 @@
-"""Drawn rows beside real ones: diabolo's, a Gaussian copula's, an independent-columns sampler's, TVAE's, TabularARGN's.
+"""Drawn rows beside real ones: diabolo's, a Gaussian copula's, an independent-columns sampler's, and TVAE's.
 
 LHC events and three public tables of mixed types. Each method learns from the same training rows, at most 20,000, and
 draws as many rows as are held back, at most 10,000. Figures, all but one by `diabolo.generate.fidelity`: AUROC of
@@ -11,9 +11,7 @@ run that was cut short goes on.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -175,17 +173,6 @@ def tvae(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
     return model.sample(n)[list(train)].astype(dict(train.dtypes))
 
 
-def argn(python: str, train: pd.DataFrame, n: int, seed: int, quick: bool) -> pd.DataFrame:
-    """TabularARGN at its defaults (100 epochs at most, stopped early), in an environment that has mostlyai-engine."""
-    with tempfile.TemporaryDirectory() as folder:
-        given, drawn = Path(folder, "train.parquet"), Path(folder, "drawn.parquet")
-        train.to_parquet(given)
-        script = Path(__file__).with_name("argn.py")
-        numbers = [str(n), str(seed), "1" if quick else "100"]
-        subprocess.run([python, str(script), str(given), str(drawn), *numbers], check=True, capture_output=True)
-        return pd.read_parquet(drawn)[list(train)].astype(dict(train.dtypes))
-
-
 # ── diabolo ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -241,7 +228,7 @@ def judged(drawn: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, ae, see
 
 
 def run(
-    name: str, seed: int, quick: bool, with_tvae: bool, with_argn: str | None, cache: Path, wanted: list[str] | None
+    name: str, seed: int, quick: bool, with_tvae: bool, cache: Path, wanted: list[str] | None
 ) -> list[dict[str, object]]:
     frame = TABLES[name]()
     train, test = split(frame.iloc[:3000] if quick else frame, seed)
@@ -251,8 +238,6 @@ def run(
     }
     if with_tvae:
         rivals["TVAE"] = lambda: tvae(train, len(test), seed)
-    if with_argn:
-        rivals["TabularARGN"] = lambda: argn(with_argn, train, len(test), seed, quick)
     out = []
     begun = time.perf_counter()
     ae = fitted(train, seed, quick)
@@ -309,7 +294,6 @@ def main() -> None:
     options.add_argument("--seeds", nargs="+", type=int, help="seeds in place of 0, 1, ... --pairs")
     options.add_argument("--methods", nargs="+", help="names of methods, for some of them alone")
     options.add_argument("--tvae", action="store_true", help="also TVAE, of the package ctgan")
-    options.add_argument("--argn", metavar="PYTHON", help="also TabularARGN, by a Python that has mostlyai-engine")
     options.add_argument("--cache", default=".bench-generate", help="folder of results (default: .bench-generate)")
     args = options.parse_args()
     cache = Path(args.cache)
@@ -318,7 +302,7 @@ def main() -> None:
     results = []
     for name in args.tables:
         for seed in args.seeds or range(1 if args.quick else args.pairs):
-            results += run(name, seed, args.quick, args.tvae, args.argn, cache, args.methods)
+            results += run(name, seed, args.quick, args.tvae, cache, args.methods)
     print("\n".join(table(results)))
     if args.json:
         Path(args.json).write_text(json.dumps(results, indent=1))
