@@ -8,8 +8,8 @@ and for columns its parts: a mixture, the number of clusters left open. Of each:
 - the adjusted Rand index of clusters and classes, the number left open and given;
 - how often the number is right;
 - the share of rows whose class is that of most of their ten nearest neighbors in codes;
-- the trustworthiness of the report's map, two principal components of the codes (Venna, Kaski 2006): whether neighbors
-  on the map are neighbors in the table.
+- the trustworthiness of the report's map, two principal components of the codes, each axis by how far x̂ moves with it
+  (Venna, Kaski 2006): whether neighbors on the map are neighbors in the table; and of the codes' own components.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ AXES = 10
 #: Neighbors that vote, and that make a map trustworthy.
 NEIGHBORS = 10
 LEVELS = 4
-MEASURES = ("rand, open", "rand, given", "number right", "neighbors", "map")
+MEASURES = ("rand, open", "rand, given", "number right", "neighbors", "map", "map of codes")
 
 
 def of_numbers(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -85,6 +85,7 @@ def judged(method: str, frame: pd.DataFrame, y: np.ndarray, seed: int) -> dict[s
     from sklearn.neighbors import KNeighborsClassifier
 
     from diabolo import MaskedAutoencoder, VariationalAutoencoder
+    from diabolo.report.space import axis_sizes
 
     began, x, k = time.process_time(), inputs(frame), len(np.unique(y))
     if method == "columns":
@@ -95,14 +96,14 @@ def judged(method: str, frame: pd.DataFrame, y: np.ndarray, seed: int) -> dict[s
         codes = np.asarray(ae.transform(frame))
     left_open = labels_of(ae, codes, frame, None, seed)
     given = labels_of(ae, codes, frame, k, seed)
-    two = PCA(2).fit_transform(codes)
+    maps = {"map": np.ones(codes.shape[1]) if ae is None else axis_sizes(ae.model_, codes), "map of codes": 1.0}
     votes = cross_val_score(KNeighborsClassifier(NEIGHBORS), codes, y, cv=5)
     return {
         "rand, open": adjusted_rand_score(y, left_open),
         "rand, given": adjusted_rand_score(y, given),
         "number right": float(left_open.max() + 1 == k),
         "neighbors": float(votes.mean()),
-        "map": float(trustworthiness(x, two, n_neighbors=NEIGHBORS)),
+        **{m: trustworthiness(x, PCA(2).fit_transform(codes * w), n_neighbors=NEIGHBORS) for m, w in maps.items()},
         "seconds": time.process_time() - began,
     }
 

@@ -1,10 +1,11 @@
 """LHC events: diabolo's scores beside IsolationForest, KNN, PyOD's AE and VAE, and one-line baselines.
 
-Background alone is fitted on, without labels; 30,000 background events are held back and judged with every file
-`signal_*.parquet` in DIABOLO_DATA/lhc. Per signal and method: AUROC, the share of the signal found at one and at a
-tenth of a percent of false alarms, the significance improvement (largest share found / √ share of false alarms, from
-1e-3 on), and paired bootstrap differences; per method: how far the cut shapes the invariant mass of all objects. Each
-method's scores are kept in --cache, so that a run that was cut short goes on; diabolo's by a hash of its source.
+Background alone is fitted on, without labels, and no object is named: the fit finds them. 30,000 background events are
+held back and judged with every file `signal_*.parquet` in DIABOLO_DATA/lhc. Per signal and method: AUROC, the share of
+the signal found at one and at a tenth of a percent of false alarms, the significance improvement (largest share found /
+√ share of false alarms, from 1e-3 on), and paired bootstrap differences; per method: how far the cut shapes the
+invariant mass of all objects. Each method's scores are kept in --cache, so that a run that was cut short goes on;
+diabolo's by a hash of its source.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ Fit = Callable[[np.ndarray, list[str], int], Scoring]
 # ── the events ────────────────────────────────────────────────────────────────────────────────────
 
 
-def read(quick: bool, seed: int) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
-    """Column names, training background, and what is judged: "background" and each signal."""
+def read(
+    quick: bool, seed: int, rows: int | None = None, each: int | None = None
+) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
+    """Column names, training background, and what is judged, "background" and each signal: the first so many rows."""
     import pandas as pd
 
     folder = common.data_path("lhc")
@@ -46,8 +49,8 @@ def read(quick: bool, seed: int) -> tuple[list[str], np.ndarray, dict[str, np.nd
     for path in sorted(folder.glob("signal_*.parquet")):
         judged[path.stem.removeprefix("signal_")] = pd.read_parquet(path)[names].to_numpy(np.float32)
     if quick:
-        train = train[:10_000]
-        judged = {k: v[:5_000] for k, v in judged.items()}
+        rows, each = 10_000, 5_000
+    train, judged = train[:rows], {k: v[:each] for k, v in judged.items()}
     return names, train, judged
 
 
@@ -65,7 +68,7 @@ def diabolo(quick: bool) -> Fit:
         from diabolo import AnomalyDetector, VariationalAutoencoder
 
         settings = {"epochs": 2} if quick else {}
-        ae = VariationalAutoencoder(slots=SLOTS, random_state=seed, **settings)
+        ae = VariationalAutoencoder(random_state=seed, **settings)
         detector = AnomalyDetector(ae, random_state=seed).fit(pd.DataFrame(x, columns=names))
         return lambda rows: diabolo_scores(detector, rows)
 
@@ -180,10 +183,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the split and of every method (default: 0)")
     parser.add_argument("--cache", default="out/lhc", metavar="FOLDER", help="where scores are kept (default: out/lhc)")
     parser.add_argument("--only", nargs="+", metavar="METHOD", help="fit these alone, to fill the cache in pieces")
+    parser.add_argument("--rows", type=int, help="training events at most (default: all)")
+    parser.add_argument("--each", type=int, help="events of each kind to judge at most (default: all)")
     parser.add_argument("--draws", type=int, default=200, help="bootstrap draws (default: 200)")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=FutureWarning)
-    names, train, judged = read(options.quick, options.seed)
+    names, train, judged = read(options.quick, options.seed, options.rows, options.each)
     methods: dict[str, Fit] = {
         "diabolo": diabolo(options.quick),
         "IForest": forest,

@@ -20,6 +20,7 @@ from diabolo.model.factors import LinearPart, inverse_of
 from diabolo.model.masked_objective import masked_rows
 from diabolo.model.masking import variables_there
 from diabolo.model.variables import variables
+from diabolo.report.space import axis_sizes
 
 SMALL = {"epochs": 2, "hidden": (16, 16), "code_dim": 24}
 #: No step: the linear part alone.
@@ -553,3 +554,18 @@ def test_levels_of_words_and_truth_values_have_probabilities_and_numbers_none():
         np.testing.assert_allclose(np.log(p[np.arange(20), own]), laws[name].log_prob(), atol=1e-5)
     with pytest.raises(ConfigError, match="a is a column of numbers and has no levels"):
         laws["a"].probabilities()
+
+
+def test_axes_of_a_map_are_as_long_as_they_move_the_reconstruction():
+    rng = np.random.default_rng(0)
+    t = rng.normal(size=600)
+    table = pd.DataFrame(t[:, None] + 0.3 * rng.normal(size=(600, 6)), columns=[f"x{i}" for i in range(6)])
+    ae = MaskedAutoencoder(latent_dim=5, epochs=1).fit(table)
+    codes = np.asarray(ae.transform(table), np.float64)
+    sizes = axis_sizes(ae.model_, codes)
+    assert sizes.shape == (5,)
+    assert (sizes[1:] < sizes[0] / 2).all()
+    weighed = (codes - codes.mean(0)) * sizes
+    first = weighed @ np.linalg.svd(weighed, full_matrices=False)[2][0]
+    assert abs(np.corrcoef(first, t)[0, 1]) > 0.95
+    np.testing.assert_array_equal(axis_sizes(Autoencoder(latent_dim=2, epochs=1).fit(table).model_, codes[:, :2]), 1.0)

@@ -104,8 +104,8 @@ class Config:
     #: angle, boolean, categorical and ordinal: a number that takes a few values, each with a probability of its own.
     kinds: dict[str, Literal["real", "integer", "count", "ordinal", "angle", "boolean", "categorical"]] | None = None
     #: Groups of zero-padded objects. {"e": 4} takes e1_*, ..., e4_*; {"e": [["a", "b"], ...]} names columns. "auto":
-    #: columns of equal prefixes with running numbers that are zero together.
-    slots: Literal["auto"] | dict[str, int | list[list[str]]] | None = None
+    #: columns of equal prefixes with running numbers that are zero together. None: no groups.
+    slots: Literal["auto"] | dict[str, int | list[list[str]]] | None = "auto"
     #: Weight of training rows of a suspiciously large loss: "none", "trim" or "downweight". "none": they count as all
     #: others. "trim": they are left out. "downweight": they count less. The losses' quartiles decide which rows those
     #: are, anew in every epoch; no share has to be named (robust.md).

@@ -105,7 +105,7 @@ def check_fixed_inputs(config: Config, columns: int, shape: tuple[int, ...] | No
     other = sorted({kind for kind in (config.kinds or {}).values() if kind != "real"})
     said = [
         f"kinds has {', '.join(other)}: leave it out, every column is real" if other else "",
-        "slots: leave it out, every column is an input" if config.slots else "",
+        "slots: leave it out, every column is an input" if config.slots and config.slots != "auto" else "",
         "angles: leave it out, an angle enters as a number" if config.angles not in ("auto", ()) else "",
         "scaling='none': leave it out, scales are powers of two" if config.scaling == "none" else "",
         f"clip = {config.clip:g}: allowed are 1 to {MOST_CLIP:g}" if config.clip > MOST_CLIP else "",

@@ -348,7 +348,8 @@ def _image_schema(
     """All pixels alike: one kind and one range, and none of them a constant, so that the image keeps its shape."""
     some = values.reshape(-1)[:: max(1, values.size // (4 * SAMPLE))]
     whole = Summary(*(np.array([s]) for s in (seen.missing.mean(), seen.low.min(), seen.high.max())))
-    if config.slots or config.kinds or config.column_likelihood:
+    named = config.slots if config.slots != "auto" else None
+    if named or config.kinds or config.column_likelihood:
         raise ConfigError("slots, kinds and column_likelihood are for tables of columns; the rows are images")
     pixel = _Look("pixel", dtypes[0], some, False, config, whole, 0).number()
     if pixel.kind == "constant":

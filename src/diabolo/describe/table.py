@@ -13,6 +13,7 @@ from diabolo.data.formats import Data, is_list, notes_of, schema_of
 from diabolo.data.reading import first_rows, notes_on
 from diabolo.data.remarks import remarks
 from diabolo.data.schema import infer_schema
+from diabolo.data.slots import with_found_slots
 from diabolo.data.table import Table
 from diabolo.data.usable import LOOK, flags, type_faults, value_faults
 from diabolo.describe.columns import print_schema
@@ -69,6 +70,7 @@ def _print_columns(
         print_schema(screen, None, marked, list(types))
         return
     config = build_config({"slots": dict(slots)} if slots else {}, DEFAULT_METHOD)
+    config = with_found_slots(config, names, dtypes, lambda: values)
     schema = infer_schema(values, names, dtypes, config, table.levels, table.shape, constant=True)
     print_schema(screen, schema, marked, list(types))
     if schema.shape is not None:
@@ -81,7 +83,7 @@ def _print_columns(
     padded = [n for n, share in zeros if share > 0.2]
     alike = {re.sub(r"\d+", "", n) for n in padded if re.search(r"\d", n)}
     # Objects have a number in their names, and several have the same name but for it.
-    if len(padded) >= 3 and len(alike) < len(padded) and not slots:
+    if len(padded) >= 3 and len(alike) < len(padded) and not schema.groups:
         screen.print(
             f"  {len(padded)} columns are often exactly 0 ({', '.join(padded[:4])}, ...): if they are zero-padded "
             "objects, name them with --slots, like --slots e:4,j:10",

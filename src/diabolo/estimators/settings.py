@@ -94,7 +94,7 @@ class HasSettings(BaseEstimator):
         clip: float = 8.0,
         angles: Literal["auto"] | Sequence[str] = "auto",
         kinds: Mapping[str, str] | None = None,
-        slots: Literal["auto"] | Mapping[str, int | Sequence[Sequence[str]]] | None = None,
+        slots: Literal["auto"] | Mapping[str, int | Sequence[Sequence[str]]] | None = "auto",
         robust: Spec = "none",
         contamination: float | None = None,
         epochs: int | None = None,

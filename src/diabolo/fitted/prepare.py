@@ -84,7 +84,7 @@ def prepare(
     # Row numbers of a sample are not those of the dataset, so no row is named there.
     faults = word_faults(table if totals is None else head, config.kinds or {})
     table = table if rows is None else table.rows(rows)
-    config = with_found_slots(config, table.names, lambda: table.values)
+    config = with_found_slots(config, table.names, table.dtypes, lambda: table.values)
     seen = None if totals is None else totals.seen
     try:
         schema = infer_schema(table.values, table.names, table.dtypes, config, table.levels, table.shape, seen)

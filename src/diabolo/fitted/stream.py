@@ -68,7 +68,7 @@ def fit_stream(
     if n < 1:
         raise DataError(f"no training rows are left of {stream.used}; lower stop_fraction = {config.stop_fraction}")
     head = stream.head
-    config = with_found_slots(config, head.names, lambda: next(stream.read()).values)
+    config = with_found_slots(config, head.names, head.dtypes, lambda: next(stream.read()).values)
     buckets = Buckets(folder, n, len(head.names), head.values.dtype, stream.weighted)
     once = OnePass(stream, rule, buckets, config, MOST_HASHES, most_kept(len(head.names), head.values.itemsize))
     once.run(progress)

@@ -13,10 +13,20 @@ from diabolo.data.tiles import TILE, tiles
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
 
-__all__ = ["PrincipalComponents", "Pass", "Space", "principal_components", "explained_variance", "pass_rows"]
+__all__ = [
+    "PrincipalComponents",
+    "Pass",
+    "Space",
+    "axis_sizes",
+    "principal_components",
+    "explained_variance",
+    "pass_rows",
+]
 
 #: Inputs up to which the covariance is decomposed; beyond, the rows' own products are.
 MOST_SOLVED = 1_500
+#: Rows that an axis is moved in.
+MOVED = 256
 #: Fewest cells of a column that give a share.
 FEWEST_CELLS = 20
 
@@ -105,6 +115,32 @@ def pass_rows(model: Model, values: np.ndarray, axes: int | None = None) -> Pass
         means[part] = _alone(model.mean_values(theta))[:size]
     there &= np.isfinite(x_hat)
     return Pass(codes, spread, kl, x, np.nan_to_num(x_hat), there, means)
+
+
+def axis_sizes(model: Model, codes: np.ndarray) -> np.ndarray:
+    """How far x̂ moves with each latent number of codes [n, K], per unit of it, [K]; 1 each where they are not nested.
+
+    √(mean over rows of ‖x̂(z) − x̂(z with z_j at its mean)‖²) / std(z_j), in standardised inputs. An axis of a nested
+    code is as long as any other whether it carries anything or not, so lengths of codes say nothing of rows.
+    """
+    if model.masking is None:
+        return np.ones(codes.shape[1])
+    space = Space(model)
+    some = codes[:: max(1, len(codes) // MOVED)].astype(np.float32)
+    out = np.zeros(codes.shape[1])
+
+    def expected(z: np.ndarray) -> np.ndarray:
+        found: np.ndarray = np.nan_to_num(space.expected(model.decode(torch.from_numpy(z))))
+        return found
+
+    with torch.inference_mode():
+        whole = expected(some)
+        for j, spread in enumerate(some.std(axis=0)):
+            if spread > 0:
+                moved = some.copy()
+                moved[:, j] = some[:, j].mean()
+                out[j] = np.sqrt(np.square(expected(moved) - whole).sum(axis=1).mean()) / spread
+    return out
 
 
 def _alone(values: torch.Tensor) -> np.ndarray:

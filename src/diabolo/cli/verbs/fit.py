@@ -44,6 +44,7 @@ EXCLUDE = typer.Option([], help="Columns to leave out, or unusable for those no 
 EXCLUDE_ROWS = typer.Option(
     None, metavar="FILE", help="List of rows to leave out, as explore saves it.", show_default="no row"
 )
+SLOTS = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10, or none; repeatable.", show_default="found")
 QUANTIZE = typer.Option(
     None, help="Bits, for a trigger: weights=6,activations=10 (diabolo docs trigger).", show_default="floats"
 )
@@ -78,7 +79,7 @@ def fit(
     weight: str | None = typer.Option(None, help="Column of row weights.", show_default="1 each"),
     group: str | None = typer.Option(None, help="Column of groups that belong together; 'content': equal rows."),
     time: str | None = typer.Option(None, help="Column of time: the last rows calibrate."),
-    slots: list[str] = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10; auto finds them; repeatable."),
+    slots: list[str] = SLOTS,
     take: list[str] = typer.Option([], help="Objects of jagged columns to take, like jets:10 of jets_pt; repeatable."),
     quantize: str | None = QUANTIZE,
     config: Path | None = typer.Option(None, help="TOML file of settings (diabolo docs settings)."),
@@ -172,7 +173,7 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int, s
     ]
     if schema.groups:
         objects = ", ".join(f"{g.name} ({len(g.slots)} slots of {len(g.slots[0])} columns)" for g in schema.groups)
-        lines.append(f"  objects, where their columns are zero together absent: {objects}")
+        lines.append(f"  objects, where their columns are zero together absent: {objects}; off by --slots none")
     if detector is not None:
         lines += [f"  {promised(detector)}", *condition(detector, fitted.roles.split), *_of_integers(detector)]
     if counts["train"] < FEW:
@@ -231,6 +232,8 @@ def _check_choices(method: Any, only: str | None, false_alarm_rate: float | None
 def _slots(settings: dict[str, Any], slots: list[str], take: list[str]) -> dict[str, Any]:
     """What is taken of jagged columns is a slot group; `--slots` and a configuration name more."""
     objects = parse_slots(take, "--take")
+    if slots == ["none"]:
+        return {"slots": objects or None}
     if slots == ["auto"] or (not slots and settings.get("slots") == "auto"):
         return {"slots": objects or "auto"}
     given = parse_slots(slots) if slots else settings.get("slots")

@@ -12,6 +12,7 @@ from diabolo.report.evidence import Evidence
 from diabolo.report.html import Html, columns_table, number, percent, tag
 from diabolo.report.png import as_bytes, sheet, uri
 from diabolo.report.sections.base import PageSection, Shown, sections
+from diabolo.report.space import axis_sizes
 
 #: Latent numbers that may be axes, columns that may be colors, levels of a column that have a name.
 MOST_AXES, MOST_COLUMNS, MOST_LEVELS = 12, 60, 12
@@ -31,7 +32,8 @@ class LatentSection(PageSection):
 
     def __call__(self, e: Evidence) -> Shown:
         codes = e.mapped_pass.codes
-        axes, said = _axes(codes)
+        sizes = axis_sizes(e.model, codes)
+        axes, said = _axes(codes, sizes)
         fields = [*axes, *_marks(e), *_columns(e)]
         data: dict[str, Any] = {
             "n": len(codes),
@@ -43,10 +45,10 @@ class LatentSection(PageSection):
         some = "the most anomalous ones, and others evenly spaced"
         whole = len(codes) == int(np.isfinite(e.scores).sum())
         lead = f"{number(len(codes))} rows by their code: {'all that can be scored' if whole else some}. {said}"
-        return Shown(lead, [_card(e, codes, axes)], {"map": data})
+        return Shown(lead, [_card(e, codes, sizes, axes)], {"map": data})
 
 
-def _axes(codes: np.ndarray) -> tuple[list[dict[str, Any]], str]:
+def _axes(codes: np.ndarray, sizes: np.ndarray) -> tuple[list[dict[str, Any]], str]:
     k = codes.shape[1]
     own = [_numbers(f"z{i + 1}", codes[:, i], "axis color") for i in range(min(k, MOST_AXES))]
     if k == 1:
@@ -55,11 +57,12 @@ def _axes(codes: np.ndarray) -> tuple[list[dict[str, Any]], str]:
         return own, "The latent has two numbers, and these are they."
     if len(codes) == 1:
         return own, f"One row has no principal components: the axes are some of its {k} latent numbers."
-    flat, size = _principal(codes)
+    flat, size = _principal(codes * sizes)
+    weighed = "" if (sizes == 1).all() else ", each by how far x̂ moves with it,"
     part = np.square(size) / max(float(np.square(size).sum()), 1e-30)
     first = [_numbers(f"principal {i + 1}", flat[:, i], "axis") for i in range(2)]
     return [*first, *own], (
-        f"The two axes are the principal components of {k} latent numbers and hold "
+        f"The two axes are the principal components of {k} latent numbers{weighed} and hold "
         f"{percent(float(part[:2].sum()), 0)} of their variance; other axes can be chosen."
     )
 
@@ -162,9 +165,9 @@ def _thumbs(e: Evidence) -> dict[str, Any] | None:
     return {"sheet": uri(sheet(images, across)), "across": across, "w": images.shape[2], "h": images.shape[1]}
 
 
-def _card(e: Evidence, codes: np.ndarray, axes: list[dict[str, Any]]) -> Html:
+def _card(e: Evidence, codes: np.ndarray, sizes: np.ndarray, axes: list[dict[str, Any]]) -> Html:
     """The map as it is without a script, which replaces it by one that answers."""
-    flat = _principal(codes)[0] if codes.shape[1] > 2 and len(codes) > 1 else codes
+    flat = _principal(codes * sizes)[0] if codes.shape[1] > 2 and len(codes) > 1 else codes
     if codes.shape[1] == 1:
         flat = np.stack([codes[:, 0], e.scores[e.mapped]], axis=1)
     names = [axes[0]["name"], axes[1]["name"] if len(axes) > 1 else "score"]
