@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import time
 from typing import Any, Literal
 
 import numpy as np
@@ -24,8 +25,8 @@ ALLOWED = {
     "number": "a number, or null where it is missing",
     "truth": "true, false, 0 or 1, or null where it is missing",
     "text": "a string, or null where it is missing",
-    "date": "a date like 2024-05-01T12:00:00, or null where it is missing",
-    "time": "a time of day like 12:30:00, or null where it is missing",
+    "date": "a date without an offset from UTC, like 2024-05-01T12:00:00, or null where it is missing",
+    "time": "a time of day without an offset, like 12:30:00, or null where it is missing",
     "duration": "a number of seconds, or null where it is missing",
 }
 
@@ -41,8 +42,9 @@ class Field:
 
     @property
     def allowed(self) -> str:
-        zone = " with its offset from UTC, like 2024-05-01T12:00:00Z," if getattr(self.type, "tz", None) else ""
-        return ALLOWED[self.cells].replace(" like 2024-05-01T12:00:00,", zone) if zone else ALLOWED[self.cells]
+        if getattr(self.type, "tz", None):
+            return "a date with its offset from UTC, like 2024-05-01T12:00:00Z, or null where it is missing"
+        return ALLOWED[self.cells]
 
     @property
     def numeric(self) -> bool:
@@ -165,6 +167,7 @@ def _numbers(field: Field, cells: Any) -> Any:
         if cells.dtype.kind not in "fiub":
             raise TypeError("no numbers")
         return pa.array(cells.astype(field.type.to_pandas_dtype()))
+    _refuse_truth(cells)
     try:
         return pa.array(cells, field.type)
     except (pa.ArrowInvalid, OverflowError):
@@ -177,6 +180,12 @@ def _numbers(field: Field, cells: Any) -> Any:
                 np.array([math.nan if c is None else c for c in wide]).astype(field.type.to_pandas_dtype()),
                 mask=np.array([c is None for c in wide], bool),
             )
+
+
+def _refuse_truth(cells: Any) -> None:
+    """Arrow takes true for 1."""
+    if bool in map(type, cells):
+        raise TypeError("no numbers")
 
 
 def _truth(field: Field, cells: Any) -> Any:
@@ -193,7 +202,16 @@ def _moments(field: Field, cells: Any) -> Any:
     return pa.array(cells, pa.string()).cast(field.type)
 
 
+def _times(field: Field, cells: Any) -> Any:
+    found = [None if c is None else time.fromisoformat(c) for c in cells]
+    if any(t is not None and t.tzinfo is not None for t in found):
+        raise ValueError("an offset")
+    return pa.array(found, field.type)
+
+
 def _durations(field: Field, cells: Any) -> Any:
+    if not isinstance(cells, np.ndarray):
+        _refuse_truth(cells)
     seconds = cells if isinstance(cells, np.ndarray) else pa.array(cells, pa.float64())
     ticks = np.round(np.asarray(seconds, np.float64) * 1e6)
     gone = ~np.isfinite(ticks)
@@ -207,7 +225,7 @@ CONVERT: dict[str, Callable[[Field, Any], Any]] = {
     "truth": _truth,
     "text": _text,
     "date": _moments,
-    "time": _moments,
+    "time": _times,
     "duration": _durations,
 }
 
