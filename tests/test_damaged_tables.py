@@ -177,4 +177,4 @@ def test_mutations_of_every_format_are_read_or_refused():
     for kind, counts in told.items():
         assert counts["tried"] == 60
         assert counts["read"] > 3, kind
-        assert counts["refused"] > 10, kind
+        assert counts["refused"] > 3, kind
