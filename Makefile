@@ -61,9 +61,10 @@ test-newest: .venv-newest/.installed ## Run the tests with the newest versions t
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --upgrade -e '.[$(EXTRAS)]' $(TOOLS)
 	@touch $@
 
-fuzz: install ## Try a million mutations of compressed files, a hundred thousand of model files
+fuzz: install ## Try a million mutations of compressed files, a hundred thousand of model files, others of tables
 	cd tests && ../$(BIN)/python fuzz_dbl.py --mutations 1000000
 	cd tests && ../$(BIN)/python fuzz_model.py --mutations 100000
+	cd tests && ../$(BIN)/python fuzz_tables.py --mutations 20000
 
 lint: install ## Check style, types and that the pages written from the code are in step
 	$(BIN)/ruff check .

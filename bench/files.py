@@ -49,6 +49,8 @@ SOURCES = {
     "matplotlib": ("mpl-data/sample_data/*.csv",),
     "plotnine": ("data/*.csv",),
 }
+#: Options that the other verbs need not be told again.
+OF_FIT = ("--exclude", "--take")
 #: Larger files are cut to their first bytes, at the end of a line: the question is how they are read.
 LARGEST = 1 << 20
 
@@ -127,10 +129,12 @@ def run(*words: object) -> tuple[int, str, float]:
 def remedies(line: str) -> list[str]:
     """The first option that a line prints, as it would be pasted."""
     values = r"(?:'[^']*'|[^\s';]+)"
-    names = "exclude|missing|header|decimal|date|encoding|separator"
+    names = "exclude|take|missing|header|decimal|date|encoding|separator"
     found = re.findall(rf"(--(?:{names})[ =]{values})", line)
     if found and "--exclude" in found[0]:
         return [w for f in found if "--exclude" in f and "unusable" not in f for w in shlex.split(f)]
+    if found and "--take" in found[0]:
+        return [w for f in found if "--take" in f for w in shlex.split(f)]
     if found and "--missing" in found[0]:  # of two readings of a column the first
         words = [shlex.split(f.replace("--missing=", "--missing ", 1))[1] for f in found if "--missing" in f]
         first = {w.partition("=")[0]: w for w in reversed(words)}
@@ -149,9 +153,9 @@ def rows_of(path: Path, options: list[str], model: Path) -> list[dict[str, objec
         dates=tuple(given.get("date", ())),
     )
     try:
-        table = pa.Table.from_batches(list(read_batches(with_reading(path, Reading(asked)))))
+        table = pa.Table.from_batches(list(read_batches(with_reading(path, Reading(asked)), nested=True)))
     except DataError:
-        table = pa.Table.from_batches(list(read_batches(as_kept(path, ModelFile(model).schema.dialect))))
+        table = pa.Table.from_batches(list(read_batches(as_kept(path, ModelFile(model).schema.dialect), nested=True)))
     return table.to_pylist()
 
 
@@ -176,7 +180,7 @@ def chain(path: Path, folder: Path) -> dict[str, object]:
         status, said, seconds["fit"] = run(*fit, *options) if more else (status, said, 0.0)
         if status:
             return found | {"failed": "fit", "line": said.strip()[:300], "seconds": seconds}
-    reading = [w for pair in zip(options[::2], options[1::2], strict=False) if pair[0] != "--exclude" for w in pair]
+    reading = [w for pair in zip(options[::2], options[1::2], strict=False) if pair[0] not in OF_FIT for w in pair]
     for verb, words in {
         "score": ("score", model, path, "-o", folder / "s.parquet", "-q", *reading),
         "compress": ("compress", model, path, "-o", folder / "a.dbl", "--no-verdict", *reading),

@@ -422,12 +422,21 @@ def test_a_worker_that_is_killed_after_its_first_piece(many, here, stem, engine)
 @LINUX
 def test_the_driver_is_killed_and_its_run_resumed(many, here, stem, engine, within):
     words = score(many, "out", "--engine", f"{engine}:{ {'local': 2, 'dask': 1}[engine] }")
-    status, err = stem.run(driver(engine, "os.kill(os.getpid(), signal.SIGKILL)"), words)
-    assert status == -signal.SIGKILL, err
+    tracker = (
+        "from multiprocessing.resource_tracker import _resource_tracker as t; Path('tracker').write_text(str(t._pid))"
+    )
+    kill = f"{tracker}; os.kill(os.getpid(), signal.SIGKILL)"
+    status = stem.start(driver(engine, kill), words, errors=here / "said").wait()
+    assert status == -signal.SIGKILL, (here / "said").read_text()
     end = time.monotonic() + 240
     while any(alive(pid) for pid in workers()):  # no worker outlives its driver
         assert time.monotonic() < end
         time.sleep(0.01)
+    if engine == "local":
+        while alive(int(Path("tracker").read_text())):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert "leaked" not in (here / "said").read_text()
     ready = notes()
     assert 1 <= ready <= 2  # what was under way has ended too
     assert f"{ready} of them before" in done(*score(many, "out", "--resume"))

@@ -14,6 +14,7 @@ import pytest
 from program import done, left_behind, refused
 
 from diabolo import AnomalyDetector, Autoencoder
+from diabolo.export.folder import new_folder
 from diabolo.export.targets import targets
 
 pytest.importorskip("onnx")
@@ -184,8 +185,20 @@ def test_killed_midway_there_is_no_folder(folder, tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", stop], timeout=300).returncode == -9
     assert not (tmp_path / "m").exists()
+    assert len(left_behind(tmp_path)) == 1
     done("export", folder / "plain.diabolo", "-o", tmp_path / "m", "--to", "mlflow")
-    assert len(left_behind(tmp_path)) <= 1
+    assert left_behind(tmp_path) == []
+
+
+def test_a_folder_that_another_process_is_writing_is_not_swept(tmp_path):
+    with new_folder(str(tmp_path / "m")) as first:
+        (first / "half").write_text("half")
+        with new_folder(str(tmp_path / "m")) as second:
+            assert first.exists()
+            (second / "whole").write_text("whole")
+        assert [p.name for p in (tmp_path / "m").iterdir()] == ["whole"]
+        (tmp_path / "m" / "whole").unlink()
+    assert [p.name for p in (tmp_path / "m").iterdir()] == ["half"]
 
 
 def test_a_network_in_whole_numbers_has_other_forms(tmp_path):

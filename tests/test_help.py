@@ -141,7 +141,8 @@ def test_pages_are_listed_and_shown():
     for page in ("detect", "settings", "benchmarks/detect"):
         assert re.search(rf"^{page} ", listed, re.M)
     assert done("docs", "detect").startswith("# Detect")
-    assert done("docs", "docs/detect.md") == done("docs", "detect")
+    assert done("docs", "docs/detect.md") == done("docs", "detect") == done("docs", "Docs/DETECT.md")
+    assert done("docs", "readme") == done("docs", "README")
     assert "did you mean 'detect'?" in refused("docs", "detct")
 
 

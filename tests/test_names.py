@@ -116,9 +116,12 @@ def test_contamination_is_the_share_of_the_fitted_rows(rows):
     clf = AnomalyDetector(LinearAutoencoder(latent_dim=2)).as_pyod(contamination=0.1).fit(rows)
     assert clf.labels_.mean() == pytest.approx(0.1)
     assert clf.threshold_ == np.percentile(clf.decision_scores_, 90)
-    for wrong in (0, 0.6, "auto"):
+    assert clone(clf).set_params(contamination="10%").fit(rows).threshold_ == clf.threshold_
+    for wrong in (0, 0.6, "auto", "60%", True):
         with pytest.raises(ConfigError, match=r"contamination = .*; allowed are None and numbers above 0 up to 0.5"):
             clone(clf).set_params(contamination=wrong).fit(rows)
+        with pytest.raises(ConfigError, match="contamination"):
+            AnomalyDetector().as_pyod(contamination=wrong)
 
 
 def test_scores_become_shares_as_in_pyod(rows):

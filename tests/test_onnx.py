@@ -287,6 +287,8 @@ def test_other_refusals_name_the_part(detector):
     with pytest.raises(ConfigError, match="encoder's operation 0, Strange"):
         document(Reference(model), "mu_norm")
     model.encoder[0] = kept
+    with pytest.raises(ConfigError, match=r"m\.txt: .* ends in \.onnx"):
+        detector.to_onnx("m.txt")
     with pytest.raises(ConfigError, match="unknown output 'codes': allowed: z"):
         detector.to_onnx(outputs=["codes"])
     with pytest.raises(ConfigError, match="column 'score' holds text"):

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from diabolo import AnomalyDetector, Autoencoder
+from diabolo.runtime import Scorer, ScorerError
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -58,6 +59,16 @@ def test_the_program_scores_without_pytorch(model, tmp_path):
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert out.stdout.strip().endswith("[]"), out.stdout + out.stderr
     assert pq.read_table(tmp_path / "o.parquet").num_rows == 30
+
+
+def test_a_model_file_is_told_from_a_damaged_graph(tmp_path):
+    for name, said in (
+        ("m.diabolo", r"a model file, and no graph: `diabolo export .*m.diabolo -o m.onnx`"),
+        ("m.onnx", "no ONNX file"),
+    ):
+        (tmp_path / name).write_bytes(b"PK")
+        with pytest.raises(ScorerError, match=said):
+            Scorer(tmp_path / name)
 
 
 def test_it_is_a_distribution_of_its_own(model, tmp_path):

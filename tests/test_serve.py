@@ -30,6 +30,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("orjson")
 pytest.importorskip("prometheus_client")
 
+from diabolo.data.schema import Column, Schema  # noqa: E402
 from diabolo.errors import ConfigError  # noqa: E402
 from diabolo.file.model_file import ModelFile  # noqa: E402
 from diabolo.serve import apart, app  # noqa: E402
@@ -208,7 +209,7 @@ def test_numbers_read_at_once_are_those_of_each_column(shop):
         assert lists.equals(arrays)
         assert lists[columns.names[2]].to_pylist() == [2.0**60] * rows
         assert lists[columns.names[-1]].to_pylist() == pytest.approx(cells[columns.names[-1]], rel=1e-6)
-    for wrong in ("3", [1.0], {}):
+    for wrong in ("3", True, [1.0], {}):
         with pytest.raises(Fault) as found:
             columns.table({**cells, columns.names[3]: [1.0, wrong, 2.0]})
         assert (found.value.said["column"], found.value.said["row"]) == (columns.names[3], 1)
@@ -435,6 +436,73 @@ def test_settings_are_checked(shop, tmp_path):
         app(tmp_path)
     assert "holds no detector" in refused("serve", shop / "ae.diabolo")
     assert Fault("x", 429, allowed=3).said == {"error": "x", "allowed": 3}
+
+
+def test_two_cells_of_one_name_are_refused(client):
+    row = json.dumps(exact(1)[0])
+    twice = row[:-1] + ', "pt": 1.0}'
+    for address, body, headers in (
+        ("/score", twice, {}),
+        ("/score", f"[{row}, {twice}]", {}),
+        ("/explain", twice, {}),
+        ("/v2/models/vae/infer", tensors(2, False)[0].replace(b'"shape"', b'"shape":[9,1],"shape"', 1), {}),
+    ):
+        answer = client.post(address, content=body, headers=headers)
+        assert answer.status_code == 400, address
+        assert "twice in one object" in answer.json()["error"]
+    # A colon within a name or a cell is none between a name and its cell.
+    assert client.post("/score", content=row[:-1] + ', "a:b": ":::"}').status_code == 200
+    assert client.post("/score", content='{"a":' * 900 + "1" + "}" * 900).status_code in (400, 422)
+
+
+def test_true_is_no_number(client):
+    row = exact(1)[0]
+    answer = client.post("/score", json=row | {"pt": True})
+    assert answer.status_code == 422
+    assert "type bool; allowed is a number" in answer.json()["error"]
+    assert client.post("/score", json=row | {"pt": 1}).status_code == 200
+
+
+def test_dates_and_times_of_a_caller():
+    """A date of a column with a zone has an offset, one of a column without has none, and the answer says which."""
+    kinds = {
+        "plain": "datetime64[us]",
+        "zoned": "datetime64[us] Europe/Berlin",
+        "clock": "time64[us]",
+        "wait": "timedelta64[us]",
+    }
+    columns = Columns(Schema(tuple(Column(c, "real", kinds.get(c, "float64"), 0, 0, 1, 0) for c in ("x", *kinds))))
+    row = {"x": 1.0, "plain": "2024-05-01T12:00:00", "zoned": "2024-05-01T12:00:00+02:00", "clock": "12:30:00"}
+    read = columns.table({k: [v] for k, v in (row | {"wait": 1.5}).items()}).to_pylist()[0]
+    assert read["zoned"].utctimetuple()[:5] == (2024, 5, 1, 10, 0)
+    assert str(read["clock"]) == "12:30:00"
+    for name, cell, allowed in (
+        ("plain", "2024-05-01T12:00:00Z", "without an offset"),
+        ("zoned", "2024-05-01T12:00:00", "with its offset"),
+        ("clock", "12:30:00+02:00", "without an offset"),
+        ("clock", "25:30", "time of day"),
+        ("wait", True, "seconds"),
+    ):
+        with pytest.raises(Fault, match=allowed):
+            columns.table({k: [v] for k, v in (row | {"wait": 1.5, name: cell}).items()})
+
+
+def test_a_reader_apart_that_is_killed_with_its_endpoint_says_nothing(shop):
+    code = f"""if True:
+        import os, signal
+        from pathlib import Path
+        from diabolo.file.model_file import ModelFile
+        from diabolo.serve.apart import Reader
+        from diabolo.serve.columns import Columns
+        if __name__ == "__main__":
+            columns = Columns(ModelFile(Path({str(shop / "vae.diabolo")!r})).schema)
+            body = Path({str(shop / "data.parquet")!r}).read_bytes()
+            print(Reader().table(body, {PARQUET!r}, columns, 1000).num_rows, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    (shop / "reads.py").write_text(code)
+    ended = subprocess.run([sys.executable, shop / "reads.py"], capture_output=True, text=True, timeout=300)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGKILL, "400\n", "")
 
 
 def mutations(body, n, seed):

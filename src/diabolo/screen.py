@@ -22,6 +22,7 @@ __all__ = [
     "console",
     "percent",
     "print_table",
+    "share_of",
     "spell_out",
     "visible",
 ]
@@ -76,6 +77,20 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in LAYOUT else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def share_of(text: str) -> float | None:
+    """Read a share: 0.01, 1% and "1 %" are the same; None for other words.
+
+    >>> share_of("0.01"), share_of("1%"), share_of("0.5 %"), share_of("few")
+    (0.01, 0.01, 0.005, None)
+    """
+    number = str(text).strip()
+    try:
+        # Decimal, for 7 / 100 is not the float 0.07 of every route.
+        return float(decimal.Decimal(number.removesuffix("%")) / 100) if number.endswith("%") else float(number)
+    except (ValueError, ArithmeticError):
+        return None
 
 
 def percent(share: float) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from diabolo.errors import ConfigError, OutputError
-from diabolo.screen import columns_of, percent, visible
+from diabolo.screen import columns_of, percent, share_of, visible
 
 if TYPE_CHECKING:
     from diabolo.data.formats import Data
@@ -42,14 +41,10 @@ def share(text: str) -> float:
     >>> share("0.01"), share("1%"), share("0.5 %")
     (0.01, 0.01, 0.005)
     """
-    number = str(text).strip()
-    try:
-        # Decimal, for 7 / 100 is not the float 0.07 of every route.
-        return float(Decimal(number.removesuffix("%")) / 100) if number.endswith("%") else float(number)
-    except (ValueError, ArithmeticError):
-        raise typer.BadParameter(
-            f"{text!r} is no share; allowed are numbers and percentages, like 0.01 or 1%"
-        ) from None
+    found = share_of(text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no share; allowed are numbers and percentages, like 0.01 or 1%")
+    return found
 
 
 def share_option(default: float | None, *names: str, help: str, show_default: bool | str = True) -> Any:

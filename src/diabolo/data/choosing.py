@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diabolo.data.formats import LIST, Data, counters, schema_of
-from diabolo.data.usable import faults_of, type_faults, unusable
+from diabolo.data.usable import faults_of, none_fits, type_faults, unusable
 from diabolo.errors import ColumnsError, DataError, nearest
 
 __all__ = ["UNUSABLE", "choose_columns", "without"]
@@ -54,7 +54,8 @@ def choose_columns(
     if faults or leave:
         faults = unusable(path, chosen, kinds, beside=not columns)
     if faults and not leave:
-        raise faults_of(ColumnsError(faults), path)
+        none_left = faults.keys() >= set(chosen)
+        raise none_fits(faults, schema, path) if none_left else faults_of(ColumnsError(faults), path)
     chosen = [n for n in chosen if n not in faults]
     if not chosen:
         raise DataError(f"{path}: no column is left to fit; it has {', '.join(names[:10])}")

@@ -21,7 +21,7 @@ from diabolo.data.schema import category_fault
 from diabolo.data.table import Table
 from diabolo.errors import ColumnsError, DataError
 
-__all__ = ["LOOK", "faults_of", "flags", "type_faults", "unusable", "value_faults"]
+__all__ = ["LOOK", "faults_of", "flags", "none_fits", "type_faults", "unusable", "value_faults"]
 
 #: Rows that are looked at.
 LOOK = 100_000
@@ -92,6 +92,18 @@ def flags(option: str, names: Sequence[str]) -> str:
     if any("," in n or n.startswith("-") for n in names):
         return " ".join(f"{option}={shlex.quote(n)}" if n[:1] == "-" else f"{option} {shlex.quote(n)}" for n in names)
     return f"{option} {shlex.quote(','.join(names))}"
+
+
+def none_fits(faults: Mapping[str, str], schema: Any, where: Any) -> DataError:
+    """What to say where all columns have a fault: to leave them out would leave nothing, but lists have objects."""
+    groups = dict.fromkeys(group for name in faults if name in jagged(schema, group := re.split(r"[_.]", name)[0]))
+    if groups:
+        remedy = " ".join(f"--take {shlex.quote(f'{group}:10')}" for group in groups)
+        return DataError(
+            f"{where}: no column can be fitted as it stands: {remedy} makes columns of the first 10 objects of each"
+        )
+    said = "; ".join(f"{name!r} {why}" for name, why in faults.items())
+    return DataError(f"{where}: none of its columns can be fitted: {said}")
 
 
 def faults_of(error: ColumnsError, where: Any) -> DataError:

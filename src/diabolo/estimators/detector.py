@@ -97,12 +97,15 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedSc
     def found_elsewhere(self, name: str) -> dict[str, str]:
         return {**super().found_elsewhere(name), **PYOD}
 
-    def as_pyod(self, contamination: float | None = None) -> PyODDetector:
+    def as_pyod(self, contamination: float | str | None = None) -> PyODDetector:
         """This detector under PyOD's names: `decision_scores_`, `labels_`, `threshold_`, predict as 0 and 1.
 
         Args:
             contamination: None for the threshold of the false-alarm rate; a share in (0, 0.5] of the fitted rows that
-                is called outliers, as PyOD's.
+                is called outliers, as PyOD's, or "5%".
+
+        Raises:
+            ConfigError: contamination outside (0, 0.5].
 
         >>> X = np.random.default_rng(0).normal(size=(600, 4))
         >>> AnomalyDetector(VariationalAutoencoder(epochs=2)).as_pyod().fit(X).predict(X[:3]).tolist()

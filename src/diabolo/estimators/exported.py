@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diabolo.data.formats import atomic
+from diabolo.errors import ConfigError
 from diabolo.export.onnx.document import Inputs, document
 
 if TYPE_CHECKING:
     from diabolo.detect.calibrated import Calibrated
 
 __all__ = ["Exported"]
+
+#: What a graph's name ends in.
+SUFFIX = ".onnx"
 
 
 class Exported:
@@ -38,7 +42,7 @@ class Exported:
             The file's bytes.
 
         Raises:
-            ConfigError: a part of the model without a form in ONNX; it is named.
+            ConfigError: a part of the model without a form in ONNX, which is named; a path that does not end in .onnx.
             ExportError: the graph says something else than the detector; nothing is written.
 
         >>> import tempfile
@@ -52,6 +56,8 @@ class Exported:
         ...     Scorer(f"{folder}/my.onnx").score_name
         'mse'
         """
+        if path is not None and not str(path).lower().endswith(SUFFIX):
+            raise ConfigError(f"{path}: a graph is a file whose name ends in {SUFFIX}, by which it is read; name it so")
         detector = self.calibrated_
         found = document(detector.reference, detector.score_name, detector, tuple(outputs), inputs)
         if path is not None:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from diabolo.data.table import TableLike
 from diabolo.errors import ConfigError
 from diabolo.estimators.naming import named_here
+from diabolo.screen import share_of
 
 __all__ = ["PyODDetector"]
 
@@ -24,8 +25,8 @@ class PyODDetector(BaseEstimator):
     Args:
         detector: an `AnomalyDetector`; `fit` fits a clone of it, and a fitted one predicts at once.
         contamination: None for the detector's own threshold, which promises a false-alarm rate; a share in (0, 0.5] of
-            the fitted rows that is called outliers, as PyOD's (whose default is 0.1). That promises nothing of new
-            rows.
+            the fitted rows that is called outliers, as PyOD's (whose default is 0.1), or "5%". That promises nothing of
+            new rows.
 
     Attributes:
         decision_scores_: [n] anomaly scores of the fitted rows, up = more anomalous. The autoencoder was trained on
@@ -40,7 +41,7 @@ class PyODDetector(BaseEstimator):
     (60, [0, 1])
     """
 
-    def __init__(self, detector: Any, contamination: float | None = None) -> None:
+    def __init__(self, detector: Any, contamination: float | str | None = None) -> None:
         self.detector = detector
         self.contamination = contamination
 
@@ -50,9 +51,7 @@ class PyODDetector(BaseEstimator):
         Raises:
             ConfigError: contamination outside (0, 0.5].
         """
-        share = self.contamination
-        if share is not None and not (isinstance(share, int | float | np.number) and 0 < share <= 0.5):
-            raise ConfigError(f"contamination = {share!r}; allowed are None and numbers above 0 up to 0.5")
+        share = _share(self.contamination)
         self.detector_ = clone(self.detector).fit(X)
         self.decision_scores_ = -self.detector_.score_samples(X)
         finite = self.decision_scores_[np.isfinite(self.decision_scores_)]
@@ -61,9 +60,10 @@ class PyODDetector(BaseEstimator):
         return self
 
     @classmethod
-    def of(cls, detector: Any, contamination: float | None) -> Self:
+    def of(cls, detector: Any, contamination: float | str | None) -> Self:
         """Around a detector; a fitted one predicts at its own threshold before `fit`."""
         made = cls(detector, contamination)
+        _share(contamination)
         if detector.__sklearn_is_fitted__() and contamination is None:
             made.detector_, made.threshold_ = detector, detector.threshold_
         return made
@@ -107,3 +107,18 @@ class PyODDetector(BaseEstimator):
 
     def __getattr__(self, name: str) -> Any:
         raise named_here(self, name, dict.fromkeys(("decision_scores_", "labels_", "threshold_"), FIT_FIRST))
+
+
+def _share(contamination: float | str | None) -> float | None:
+    """The share that a contamination names.
+
+    Raises:
+        ConfigError: outside (0, 0.5].
+    """
+    if contamination is None:
+        return None
+    share = share_of(contamination) if isinstance(contamination, str) else contamination
+    if not (isinstance(share, int | float | np.number) and not isinstance(share, bool) and 0 < share <= 0.5):
+        allowed = 'allowed are None and numbers above 0 up to 0.5, like 0.05 or "5%"'
+        raise ConfigError(f"contamination = {contamination!r}; {allowed}")
+    return float(share)

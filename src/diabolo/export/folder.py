@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from diabolo.data.formats.writing import held, sweep
 from diabolo.errors import OutputError
 
 __all__ = ["check_folder", "new_folder"]
@@ -33,20 +34,24 @@ def check_folder(out: str) -> None:
 def new_folder(out: str) -> Iterator[Path]:
     """Yield a folder beside `out` that takes its name on success and vanishes on failure.
 
+    Of a process that is killed it stays, until the next one writes a folder of that name.
+
     Raises:
         OutputError: there is something of that name that is no empty folder, or no folder can be made there.
     """
     target = Path(out)
     check_folder(out)
+    sweep(target.absolute().parent, target.name)
     try:
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.absolute().parent))
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}; choose a folder that exists") from None
     try:
-        yield part
-        part.chmod(0o755)
-        # A folder takes the place of an empty one in one step, and of no other.
-        part.rename(target)
+        with held(part):
+            yield part
+            part.chmod(0o755)
+            # A folder takes the place of an empty one in one step, and of no other.
+            part.rename(target)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}; nothing was left behind") from None
     finally:

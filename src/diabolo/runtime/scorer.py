@@ -51,6 +51,10 @@ class Scorer:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
+            if Path(path).suffix.lower() == ".diabolo":
+                raise ScorerError(
+                    f"{path}: a model file, and no graph: `diabolo export {path} -o {Path(path).stem}.onnx` writes one"
+                ) from None
             raise ScorerError(f"{path}: no ONNX file, or a damaged one ({str(error)[:120]})") from None
         found = self._session.get_modelmeta().custom_metadata_map
         if found.get("diabolo.format") != FORMAT:

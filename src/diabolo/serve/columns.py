@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import time
 from itertools import accumulate, chain
 from typing import Any, Literal
 
@@ -25,8 +26,8 @@ ALLOWED = {
     "number": "a number, or null where it is missing",
     "truth": "true, false, 0 or 1, or null where it is missing",
     "text": "a string, or null where it is missing",
-    "date": "a date like 2024-05-01T12:00:00, or null where it is missing",
-    "time": "a time of day like 12:30:00, or null where it is missing",
+    "date": "a date without an offset from UTC, like 2024-05-01T12:00:00, or null where it is missing",
+    "time": "a time of day without an offset, like 12:30:00, or null where it is missing",
     "duration": "a number of seconds, or null where it is missing",
 }
 
@@ -42,8 +43,9 @@ class Field:
 
     @property
     def allowed(self) -> str:
-        zone = " with its offset from UTC, like 2024-05-01T12:00:00Z," if getattr(self.type, "tz", None) else ""
-        return ALLOWED[self.cells].replace(" like 2024-05-01T12:00:00,", zone) if zone else ALLOWED[self.cells]
+        if getattr(self.type, "tz", None):
+            return "a date with its offset from UTC, like 2024-05-01T12:00:00Z, or null where it is missing"
+        return ALLOWED[self.cells]
 
     @property
     def numeric(self) -> bool:
@@ -102,7 +104,9 @@ class Columns:
         if not all(isinstance(cells, list) for cells in given):
             return None
         try:
-            whole = pa.array(chain.from_iterable(given), self.fields[0].type)
+            flat = list(chain.from_iterable(given))
+            _refuse_truth(flat)
+            whole = pa.array(flat, self.fields[0].type)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             return None
         ends = list(accumulate(map(len, given)))
@@ -182,6 +186,7 @@ def _numbers(field: Field, cells: Any) -> Any:
         if cells.dtype.kind not in "fiub":
             raise TypeError("no numbers")
         return pa.array(cells.astype(field.type.to_pandas_dtype()))
+    _refuse_truth(cells)
     try:
         return pa.array(cells, field.type)
     except (pa.ArrowInvalid, OverflowError):
@@ -194,6 +199,12 @@ def _numbers(field: Field, cells: Any) -> Any:
                 np.array([math.nan if c is None else c for c in wide]).astype(field.type.to_pandas_dtype()),
                 mask=np.array([c is None for c in wide], bool),
             )
+
+
+def _refuse_truth(cells: Any) -> None:
+    """Arrow takes true for 1."""
+    if bool in map(type, cells):
+        raise TypeError("no numbers")
 
 
 def _truth(field: Field, cells: Any) -> Any:
@@ -210,7 +221,16 @@ def _moments(field: Field, cells: Any) -> Any:
     return pa.array(cells, pa.string()).cast(field.type)
 
 
+def _times(field: Field, cells: Any) -> Any:
+    found = [None if c is None else time.fromisoformat(c) for c in cells]
+    if any(t is not None and t.tzinfo is not None for t in found):
+        raise ValueError("an offset")
+    return pa.array(found, field.type)
+
+
 def _durations(field: Field, cells: Any) -> Any:
+    if not isinstance(cells, np.ndarray):
+        _refuse_truth(cells)
     seconds = cells if isinstance(cells, np.ndarray) else pa.array(cells, pa.float64())
     ticks = np.round(np.asarray(seconds, np.float64) * 1e6)
     gone = ~np.isfinite(ticks)
@@ -224,7 +244,7 @@ CONVERT: dict[str, Callable[[Field, Any], Any]] = {
     "truth": _truth,
     "text": _text,
     "date": _moments,
-    "time": _moments,
+    "time": _times,
     "duration": _durations,
 }
 

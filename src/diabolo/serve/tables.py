@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -16,6 +15,7 @@ import pyarrow.parquet
 from diabolo.data.formats import read_batches
 from diabolo.data.reading import as_fitted
 from diabolo.errors import DAMAGE, DataError
+from diabolo.serve.bodies import json_of
 from diabolo.serve.columns import Columns
 from diabolo.serve.faults import Fault
 from diabolo.serve.messages import Answer, json_answer
@@ -35,12 +35,9 @@ def rows_of(body: bytes, columns: Columns, most: int) -> tuple[dict[str, list[An
     """Cells by column of JSON rows, how many there are, and whether one row came by itself.
 
     Raises:
-        Fault: it is no JSON, or a row lacks a column.
+        Fault: it is no JSON, has a column twice, or a row lacks one.
     """
-    try:
-        told = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Fault(f"the body is no JSON: {error.msg} at byte {error.pos:,}", 400) from None
+    told = json_of(body, "the body")
     alone = isinstance(told, dict)
     rows = [told] if alone else told
     if not isinstance(rows, list):

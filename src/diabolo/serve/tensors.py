@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from diabolo.serve.bodies import json_of
 from diabolo.serve.columns import Columns
 from diabolo.serve.faults import Fault
 
@@ -136,10 +137,7 @@ def _parted(body: bytes, header: str | None) -> tuple[dict[str, Any], memoryview
             raise Fault(f"Inference-Header-Content-Length: allowed is a number of bytes up to {len(body):,}", 400)
         size = int(header)
     whole = memoryview(body)
-    try:
-        told = orjson.loads(whole[:size])
-    except orjson.JSONDecodeError as error:
-        raise Fault(f"the request is no JSON: {error.msg} at byte {error.pos:,}", 400) from None
+    told = json_of(whole[:size], "the request")
     if not isinstance(told, dict):
         raise Fault("the request is no JSON object with inputs", 400)
     return told, whole[size:]

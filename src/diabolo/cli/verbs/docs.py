@@ -28,10 +28,11 @@ def docs(
             say(f"{name:<32} {title(path)}")
         say("\ndiabolo docs PAGE shows one; `diabolo docs PAGE | less` page by page")
         return
-    name = page.removeprefix("docs/").removesuffix(".md")
-    if name not in pages:
-        raise ConfigError(f"no page {page!r}: {nearest(name, pages, 'there are')}")
-    say(pages[name].read_text("utf-8").rstrip("\n"))
+    asked = page.lower().removeprefix("docs/").removesuffix(".md")
+    found = {name.lower(): path for name, path in pages.items()}
+    if asked not in found:
+        raise ConfigError(f"no page {page!r}: {nearest(asked, pages, 'there are')}")
+    say(found[asked].read_text("utf-8").rstrip("\n"))
 
 
 def folder() -> Traversable:

@@ -62,7 +62,7 @@ class Dataset:
         found = [self._described(source) for source in sources]
         if self.agreed is not None:
             found = [(self.agreed, rows) for _, rows in found]
-        flat = [Flat(schema, take, source) for (schema, _), source in zip(found, sources, strict=True)]
+        flat = [_flat(schema, take, source) for (schema, _), source in zip(found, sources, strict=True)]
         schemas = [without_notes(schema) for schema, _ in found] if nested else [f.schema for f in flat]
         rows = [n for _, n in found]
         total = None if any(n is None for n in rows) else sum(n for n in rows if n is not None)
@@ -98,7 +98,10 @@ class Dataset:
         if text is not None:
             return list(text.notes)
         notes = getattr(self.format, "notes", None)
-        return [] if notes is None else list(notes(self.sources[0]))
+        if notes is None:
+            return []
+        with explained(self.sources[0]):
+            return list(notes(self.sources[0]))
 
     def _alike(self) -> tuple[Source, ...]:
         together = getattr(self.format, "together", None)
@@ -134,7 +137,7 @@ class Dataset:
         at: int,
         nested: bool,
     ) -> Iterator[Any]:
-        flat = None if nested else Flat(self._described(source)[0], take, source)
+        flat = None if nested else _flat(self._described(source)[0], take, source)
         if flat is None or flat.plain:
             with explained(source):
                 yield from self.format.read(source, columns, rows)
@@ -148,6 +151,11 @@ class Dataset:
             for batch in self.format.read(source, flat.sources(wanted), rows):
                 yield flat.batch(batch, wanted, at)
                 at += batch.num_rows
+
+
+def _flat(schema: Any, take: Mapping[str, int] | None, source: Source) -> Flat:
+    with explained(source):
+        return Flat(schema, take, source)
 
 
 def _state(source: Source) -> tuple[int, ...]:

@@ -26,7 +26,8 @@ from diabolo.data.formats.base import (
     rows_within,
 )
 from diabolo.data.formats.hdf5_frames import frame_parts, frame_rows, is_frame
-from diabolo.data.formats.hdf5_parts import Part, Unfit, check_chunks, check_filters, fields_of, part_of, walk
+from diabolo.data.formats.hdf5_lengths import check_lengths
+from diabolo.data.formats.hdf5_parts import Part, Unfit, check_filters, check_sizes, fields_of, part_of, walk
 from diabolo.data.formats.notes import noting
 from diabolo.errors import DataError, nearest
 
@@ -68,7 +69,8 @@ class Hdf5(Format):
         for part in parts.values():
             path = part.dataset.name.strip("/")
             check_filters(part.dataset, path, source)
-            check_chunks(part.dataset, path, source)
+            check_sizes(part.dataset, path, source)
+            check_lengths(part.dataset, path, source)
         return rows, parts, left_out
 
     def _datasets(self, source: Source, chosen: dict[str, Any], left_out: dict[str, str]) -> Iterator[tuple[str, Part]]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from diabolo.data.formats.base import Source, numbered
+from diabolo.data.formats.claims import check_claim
 from diabolo.errors import DataError
 
-__all__ = ["Part", "Unfit", "check_chunks", "check_filters", "fields_of", "part_of", "walk"]
+__all__ = ["Part", "Unfit", "check_filters", "check_sizes", "fields_of", "part_of", "walk"]
 
 #: Filters that are no part of HDF5, by number.
 PLUGINS = {
@@ -132,12 +133,14 @@ def check_filters(dataset: Any, path: str, source: Source) -> None:
         raise DataError(f"{source}: {path!r} is compressed by {said} (filter {number}), which HDF5 lacks: {help_}")
 
 
-def check_chunks(dataset: Any, path: str, source: Source) -> None:
-    """Refuse chunks that would fill memory.
+def check_sizes(dataset: Any, path: str, source: Source) -> None:
+    """Refuse chunks that would fill memory, and rows without end: those that were never written take no bytes.
 
     Raises:
         DataError: names the dataset.
     """
+    stored = min(dataset.id.get_storage_size(), source.path.stat().st_size)
+    check_claim(source, f"the dataset {path!r}", stored, math.prod(dataset.shape) * dataset.dtype.itemsize)
     if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > MOST_CHUNK:
         raise DataError(
             f"{source}: the dataset {path!r} has chunks of {list(dataset.chunks)}, which are unpacked as a whole; "

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 from diabolo.data.formats.base import CHUNK_BYTES, Format, Source, formats, known, rows_within
 from diabolo.data.formats.claims import check_claim
+from diabolo.data.formats.footer import DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, Chunk, chunks_of
 from diabolo.data.formats.index import index_notes, without_index
 from diabolo.data.formats.pages import check_pages
 from diabolo.data.weight import halved, is_varied
 
 #: Encodings of text that Arrow reads no dictionary from; in the first, each word may repeat all of the one before.
-SHARING, OTHERS = "DELTA_BYTE_ARRAY", ("DELTA_LENGTH_BYTE_ARRAY",)
+SHARING, OTHERS = DELTA_BYTE_ARRAY, (DELTA_LENGTH_BYTE_ARRAY,)
 #: Bytes that a value of a list takes in memory, at most where it is a number.
 CELL_BYTES = 8
 
@@ -48,18 +49,22 @@ class Parquet(Format):
         with pq.ParquetFile(source.path, **options) as file:
             there, metadata = without_index(file.schema_arrow), file.metadata
         names = known(columns, there.names, source)
-        chunks = _chunks(metadata, names)
+        wanted = set(names)
         with pa.memory_map(str(source.path)) as mapped:
-            _check_sizes(memoryview(mapped.read_buffer()).cast("B"), chunks, source)
+            data = memoryview(mapped.read_buffer()).cast("B")
+            chunks = [c for c in chunks_of(data, source) if c.path.split(".")[0] in wanted]
+            _check_sizes(data, chunks, source)
         text = {f.name for f in there if is_varied(f.type)}
-        kinds = [(c, set(c.encodings)) for c in (chunks if text else []) if c.path_in_schema in text]
+        varied = [c for c in (chunks if text else []) if c.path in text]
         # Reading ahead would keep the whole file in memory, and a word that stands in every row would fill it.
-        words = text - {c.path_in_schema for c, kind in kinds if kind & {SHARING, *OTHERS}}
-        longest = max((c.total_uncompressed_size for c, kind in kinds if SHARING in kind), default=0)
+        words = text - {c.path for c in varied if c.encodings & {SHARING, *OTHERS}}
+        longest = max((c.plain for c in varied if SHARING in c.encodings), default=0)
         with pq.ParquetFile(source.path, metadata=metadata, read_dictionary=sorted(words), **options) as file:
             kept = pa.schema([there.field(n) for n in names], there.metadata)
             step = rows_within(rows, 8 * len(names) + longest)
             for batch in file.iter_batches(step, columns=names, use_threads=pa.cpu_count() > 1):
+                # Words of a damaged file may be no text, and decimals have more digits than their type.
+                batch.validate(full=True)
                 parts = halved(batch, CHUNK_BYTES) if text else [batch]
                 yield from (part.cast(kept) if part.schema.types != kept.types else part for part in parts)
 
@@ -83,24 +88,15 @@ def _notes(field: Any) -> dict[bytes, bytes] | None:
     return {k: v for k, v in (field.metadata or {}).items() if k != b"encoding"} or None
 
 
-def _chunks(metadata: Any, names: Sequence[str]) -> list[Any]:
-    """Columns of each row group that are to be read."""
-    wanted = set(names)
-    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-    columns = (group.column(i) for group in groups for i in range(group.num_columns))
-    return [c for c in columns if c.path_in_schema.split(".")[0] in wanted]
-
-
-def _check_sizes(data: memoryview, chunks: Sequence[Any], source: Source) -> None:
+def _check_sizes(data: memoryview, chunks: Sequence[Chunk], source: Source) -> None:
     """Refuse columns that take a multiple of their bytes in memory that no table reaches.
 
     Raises:
         DataError: names the column.
     """
     for column in chunks:
-        packed = column.total_compressed_size
-        check_claim(source, f"column {column.path_in_schema!r}", packed, column.total_uncompressed_size)
+        check_claim(source, f"column {column.path!r}", column.packed, column.plain)
         check_pages(data, column, source)
         # A row of a list is read whole, and repeated values take no bytes in a page.
-        if "." in column.path_in_schema:
-            check_claim(source, f"column {column.path_in_schema!r}", packed, CELL_BYTES * column.num_values)
+        if "." in column.path:
+            check_claim(source, f"column {column.path!r}", column.packed, CELL_BYTES * column.values)

@@ -91,8 +91,8 @@ class Flat:
         self.source = source
         self.leaves: dict[str, Leaf] = {}
         self.fields: dict[str, Any] = {}
+        _check_names(schema.names, source)
         if not take and not any(pa.types.is_nested(kind) for kind in set(schema.types)):
-            _check_names(schema.names, source)
             self.plain, self.schema = True, schema
             return
         found = [pair for field in schema for pair in _leaves(field.name, field.name, (), field.type, source, arrays)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import stat
 import tempfile
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from diabolo.data.formats.base import suffix_of
 from diabolo.errors import OutputError
 
-__all__ = ["SAFE", "atomic", "check_writable", "sweep"]
+__all__ = ["SAFE", "atomic", "check_writable", "held", "sweep"]
 
 #: Whether names and cells of text that a spreadsheet would run are made harmless in text tables.
 SAFE: ContextVar[bool] = ContextVar("safe_csv", default=False)
@@ -70,25 +71,41 @@ def _lock(handle: int) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a folder that is being written from whoever sweeps."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # where a system opens no folders
+        yield
+        return
+    try:
+        _lock(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
 def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what writers left behind that were killed: parts that nobody has locked any more.
+    """Remove what writers left behind that were killed: parts, files or folders, that nobody has locked any more.
 
     Args:
-        name: of the file that they wrote; None for every file of the folder.
+        name: of the file or folder that they wrote; None for all of the folder.
     """
     left = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.[a-z0-9_]{{8}}\.part[^/]*")
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            if not left.fullmatch(entry.name) or not entry.is_file(follow_symlinks=False):
+            whole = entry.is_dir(follow_symlinks=False)
+            if not left.fullmatch(entry.name) or not (whole or entry.is_file(follow_symlinks=False)):
                 continue
             with contextlib.suppress(OSError):
-                handle = os.open(entry.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+                handle = os.open(entry.path, (os.O_RDONLY if whole else os.O_RDWR) | getattr(os, "O_NOFOLLOW", 0))
                 try:
                     # One that has just been made may not be locked yet.
                     made = entry.stat(follow_symlinks=False)
-                    fresh = made.st_size == 0 and time.time() - made.st_mtime < YOUNG
-                    if not fresh and _lock(handle):
-                        os.unlink(entry.path)
+                    empty = not os.listdir(entry.path) if whole else made.st_size == 0
+                    if not (empty and time.time() - made.st_mtime < YOUNG) and _lock(handle):
+                        shutil.rmtree(entry.path) if whole else os.unlink(entry.path)
                 finally:
                     os.close(handle)
 

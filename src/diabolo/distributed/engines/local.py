@@ -133,7 +133,10 @@ def _environment() -> dict[str, str]:
     `code.py` beside the data must not be taken for Python's own.
     """
     places = os.pathsep.join(place or os.getcwd() for place in sys.path)
-    return {**dict.fromkeys(ONE_THREAD, "1"), "PYTHONPATH": places, "PYTHONSAFEPATH": "1"}
+    # Where this process is killed, another one of Python clears away what it had: that is nothing to warn of.
+    quiet = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"]))
+    told = {"PYTHONPATH": places, "PYTHONSAFEPATH": "1", "PYTHONWARNINGS": quiet}
+    return {**dict.fromkeys(ONE_THREAD, "1"), **told}
 
 
 def _begin() -> None:
