@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from diabolo.data.encoding import Encoding
 from diabolo.data.tiles import TILE
@@ -13,6 +14,7 @@ from diabolo.detect.choice import check_score
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import Score
 from diabolo.detect.tiling import tiled
+from diabolo.device import on_cpu, to_numpy
 from diabolo.threads import threads_for
 
 __all__ = ["reasons", "score_table"]
@@ -36,6 +38,7 @@ def score_table(reference: Reference, values: np.ndarray, names: Sequence[str]) 
     Raises:
         ConfigError: an unknown score, or one whose needs the reference does not meet.
     """
+    reference = reference.placed
     chosen = {n: check_score(reference, n) for n in names}
     out = {n: np.empty(len(values), np.float64) for n in names}
     with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
@@ -63,6 +66,7 @@ def _score(
 ) -> None:
     """Scores that take tiles of one kind, written into `out`."""
     near = any("stored" in score.needs for score in chosen.values())
+    kept: dict[str, list[Tensor]] = {name: [] for name in chosen}
     for part, rows in tiled(reference, values, near, multiple):
         for name, score in chosen.items():
             value = score(reference, rows)[..., : rows.count]
@@ -70,4 +74,11 @@ def _score(
                 value = value.double().reshape(-1, value.shape[-1]).mean(0)
             if rows.bad is not None:
                 value = torch.where(rows.bad[: rows.count], torch.inf, value)
-            out[name][part] = value.numpy()
+            if on_cpu(value):
+                out[name][part] = value.numpy()
+            else:
+                # Nothing is copied back before the last tile is on its way.
+                kept[name].append(value.to(torch.float64, copy=True))
+    for name, parts in kept.items():
+        if parts:
+            out[name][:] = to_numpy(torch.cat(parts))

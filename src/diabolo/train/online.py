@@ -11,13 +11,15 @@ from torch import Tensor
 
 from diabolo.data.encoding import Encoded
 from diabolo.data.sources import Rows
+from diabolo.device import choose_device
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
-from diabolo.train.engine import Engine, choose_device
+from diabolo.train.engine import Engine
 from diabolo.train.linear_start import start_linear
 from diabolo.train.loop import describe_codes, run_epoch, validate
 from diabolo.train.schedule import Schedule, peak_rate
 from diabolo.train.state import Epoch, State
+from diabolo.train.step import stepping
 
 __all__ = ["Pace", "step_on"]
 
@@ -74,7 +76,7 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
         engine = Engine(model, config)
         try:
             state = _resumed(State(model, engine), call, pace)
-            distance, omega, skipped = run_epoch(engine, model, rows, steps, state, None)
+            distance, omega, skipped = run_epoch(stepping(engine, model, state, steps.rows_per_step), rows, steps, None)
         finally:
             engine.release()
             model.to("cpu")
