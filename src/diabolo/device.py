@@ -17,7 +17,18 @@ from torch import Tensor
 
 from diabolo.errors import ConfigError
 
-__all__ = ["CPU", "Constants", "Movable", "choose_device", "class_of", "generator", "moved", "on_cpu", "to_numpy"]
+__all__ = [
+    "CPU",
+    "Constants",
+    "Movable",
+    "choose_device",
+    "class_of",
+    "generator",
+    "moved",
+    "on_cpu",
+    "scoring_device",
+    "to_numpy",
+]
 
 CPU = "cpu"
 
@@ -44,6 +55,17 @@ def choose_device(wanted: str) -> str:
             f"device {wanted!r} is not available here{built}; allowed: {', '.join(d for d in there if there[d])}"
         )
     return wanted
+
+
+def scoring_device(wanted: str) -> str:
+    """Where a detector is calibrated and scores, by the device that a fit was asked for.
+
+    A card that is asked for does all; one that is merely there trains, and its file scores anywhere.
+
+    >>> scoring_device("auto"), scoring_device("cuda")
+    ('cpu', 'cuda')
+    """
+    return wanted if wanted == "cuda" else CPU
 
 
 def class_of(device: str | torch.device) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from diabolo.data.hashing import hash_rows
 from diabolo.detect.views import FEWEST_ROWS
 from diabolo.device import CPU, choose_device
+from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
 
 __all__ = ["Reference", "Stored"]
@@ -73,6 +74,17 @@ class Stored:
         return out
 
 
+def _there(device: str) -> str:
+    """A device, if it is there."""
+    try:
+        return choose_device(device)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; a detector that scores there is calibrated for this machine by: diabolo calibrate MODEL "
+            "NORMAL_ROWS --device cpu"
+        ) from None
+
+
 @dataclasses.dataclass
 class Reference:
     """The inputs of scores.
@@ -109,7 +121,7 @@ class Reference:
         if self.device == self.model.device:
             return self
         if ("placed", self.device) not in self.derived:
-            found = Reference(self.model.on(choose_device(self.device)), self.stored, self.device)
+            found = Reference(self.model.on(_there(self.device)), self.stored, self.device)
             found.home = self.home
             self.derived["placed", self.device] = found
         return self.derived["placed", self.device]  # type: ignore[no-any-return]

@@ -56,7 +56,7 @@ def fit(
 
 
 def _fit(model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkpoint: Checkpoint | None) -> list[Epoch]:
-    started = time.perf_counter()
+    started, device = time.perf_counter(), choose_device(model.config.device)
     if has_closed_form(model):
         solve(model, train)
         value = float(validate(model, stop if len(stop) else train.some()).mean())
@@ -65,7 +65,6 @@ def _fit(model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkp
         if report:
             report(history[0])
     else:
-        device = choose_device(model.config.device)
         start_linear(model, train)
         model.to(device)
         train, stop = train.to(device), stop.to(device)
