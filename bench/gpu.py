@@ -46,7 +46,7 @@ from diabolo.train.engine import Engine
 from diabolo.train.loop import run_epoch
 from diabolo.train.schedule import Schedule, schedule_of
 from diabolo.train.state import State
-from diabolo.train.step import Recorded, Step, cuda_graph
+from diabolo.train.step import Recorded, Step, cuda_graph, side_stream
 
 #: Seconds of each block, and of all.
 LIMITS = {"parity": 60, "bits": 60, "training": 150, "resident": 120, "stream": 120}
@@ -168,7 +168,7 @@ def trained(how: str, device: str, members: int, batch: int, x: np.ndarray) -> C
     state = State(model, engine)
     step: Step = Step(engine, model, state)
     if how == "graph":
-        step = Recorded(engine, model, state, steps.rows_per_step, cuda_graph)
+        step = Recorded(engine, model, state, steps.rows_per_step, cuda_graph, apart=side_stream)
 
     def epoch() -> None:
         run_epoch(step, rows, steps, None)

@@ -32,7 +32,7 @@ from diabolo.detect.neighbours import Nearest
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import Score, scores
 from diabolo.detect.scoring import score_table
-from diabolo.device import choose_device
+from diabolo.device import choose_device, single_precision
 from diabolo.errors import CalibrationError, ConfigError
 from diabolo.file.detector import calibrated_of, detector_section
 from diabolo.staging import Lane, read_ahead
@@ -464,6 +464,23 @@ def test_a_file_that_was_calibrated_on_a_card_says_how_to_go_on(shop, here, no_c
     done("calibrate", "card.diabolo", "new.parquet", "--device", "cpu", "-o", "here.diabolo")
     done("score", "here.diabolo", "new.parquet", "-o", "s.parquet", "--device", "auto", "-q")
     assert load("here.diabolo").calibrated_.made_on == "cpu"
+
+
+def test_a_card_counts_in_single_precision_and_the_callers_setting_comes_back():
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [place.allow_tf32 for place in places]
+    try:
+        for place in places:
+            place.allow_tf32 = True
+        with single_precision("cpu"):
+            assert all(place.allow_tf32 for place in places)
+        with contextlib.suppress(ZeroDivisionError), single_precision("cuda:1"):
+            assert not any(place.allow_tf32 for place in places)
+            raise ZeroDivisionError
+        assert all(place.allow_tf32 for place in places)
+    finally:
+        for place, was in zip(places, before, strict=True):
+            place.allow_tf32 = was
 
 
 def test_devices_by_name():

@@ -7,8 +7,9 @@ run on a card so far (docs/gpu.md); tests hold it on a device that PyTorch takes
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "moved",
     "on_cpu",
     "scoring_device",
+    "single_precision",
     "to_numpy",
 ]
 
@@ -90,6 +92,23 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
 def generator(device: str | torch.device, seed: int) -> torch.Generator:
     """A generator of random numbers on a device."""
     return torch.Generator(device=device).manual_seed(seed)
+
+
+@contextlib.contextmanager
+def single_precision(device: str | torch.device) -> Iterator[None]:
+    """Products and convolutions of a card in single precision, not in TF32; the caller's setting comes back."""
+    if class_of(device) != "cuda":
+        yield
+        return
+    places: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [place.allow_tf32 for place in places]
+    try:
+        for place in places:
+            place.allow_tf32 = False
+        yield
+    finally:
+        for place, was in zip(places, before, strict=True):
+            place.allow_tf32 = was
 
 
 class Constants:

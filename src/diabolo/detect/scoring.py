@@ -15,7 +15,7 @@ from diabolo.detect.conformal import Calibration
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import Score
 from diabolo.detect.tiling import tiled
-from diabolo.device import CPU, on_cpu, to_numpy
+from diabolo.device import CPU, on_cpu, single_precision, to_numpy
 from diabolo.threads import threads_for
 
 __all__ = ["reasons", "score_table"]
@@ -45,7 +45,8 @@ def score_table(
     reference = reference.placed
     chosen = {n: check_score(reference, n) for n in names}
     out = {n: np.empty(len(values), np.float64) for n in (*names, *(["p_value"] if p_of else []))}
-    with torch.inference_mode(), threads_for(TILE * reference.model.multiply_adds):
+    device, work = reference.model.device, TILE * reference.model.multiply_adds
+    with torch.inference_mode(), threads_for(work), single_precision(device):
         for multiple in dict.fromkeys(score.tile(reference) for score in chosen.values()):
             alike = {n: s for n, s in chosen.items() if s.tile(reference) == multiple}
             _score(reference, values, alike, multiple, out, p_of)
@@ -53,7 +54,7 @@ def score_table(
         out[name][~np.isfinite(out[name])] = np.inf
     if p_of is not None:
         name, calibration = p_of
-        if reference.model.device == CPU:
+        if device == CPU:
             out["p_value"] = calibration.p_values(out[name])
         out["p_value"][np.isinf(out[name])] = np.nan
     return out

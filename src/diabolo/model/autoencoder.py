@@ -51,9 +51,7 @@ class Model:
             ConfigError: parts that do not fit together, or a state of other names, shapes or with NaN.
         """
         self.config, self.encoding, self.lead = config, encoding, lead
-        self.device = CPU
-        #: What scores look up, made once for each device: nodes, positions.
-        self.fixed = Constants()
+        self.device, self.fixed = CPU, Constants()  # where it lies, and what scores look up there
         self.latent = latents.create(config.latent)
         self.prior = priors.create(config.prior)
         self.corruption = corruptions.create(config.corruption)

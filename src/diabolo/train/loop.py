@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.sources import Rows, Source, slices
-from diabolo.device import choose_device, generator
+from diabolo.device import choose_device, generator, single_precision
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import loss_terms, masked_terms
 from diabolo.threads import threads_for
@@ -51,12 +51,15 @@ def fit(
         CheckpointError: the checkpoint to resume from is damaged, or another fit's.
     """
     rows_per_step = schedule_of(model.config, max(1, len(train))).rows_per_step
-    with threads_for(3 * rows_per_step * model.multiply_adds):
-        return _fit(model, train, stop, report, checkpoint)
+    device = choose_device(model.config.device)
+    with threads_for(3 * rows_per_step * model.multiply_adds), single_precision(device):
+        return _fit(model, train, stop, report, checkpoint, device)
 
 
-def _fit(model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkpoint: Checkpoint | None) -> list[Epoch]:
-    started, device = time.perf_counter(), choose_device(model.config.device)
+def _fit(
+    model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkpoint: Checkpoint | None, device: str
+) -> list[Epoch]:
+    started = time.perf_counter()
     if has_closed_form(model):
         solve(model, train)
         value = float(validate(model, stop if len(stop) else train.some()).mean())

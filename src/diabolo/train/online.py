@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diabolo.data.encoding import Encoded
 from diabolo.data.sources import Rows
-from diabolo.device import choose_device
+from diabolo.device import choose_device, single_precision
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
 from diabolo.train.engine import Engine
@@ -66,8 +66,8 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
     early = FOREVER if call < config.bound_after else 0
     steps = Schedule(FOREVER, count, math.ceil(n / count), rate, False, beta, warmup_steps=0, elbo_steps=early)
     kept = {name: tensor.clone() for name, tensor in model.buffers.items()} if before else {}
-    with threads_for(3 * steps.rows_per_step * model.store.flat.numel()):
-        device = choose_device(config.device)
+    device = choose_device(config.device)
+    with threads_for(3 * steps.rows_per_step * model.store.flat.numel()), single_precision(device):
         start_linear(model, rows)
         model.to(device)
         rows = rows.to(device)

@@ -81,12 +81,22 @@ class Recorded(Step):
     Args:
         size: rows of a full batch.
         record: makes a recording; a card's own (`cuda_graph`).
-        warm: steps before it.
+        warm: steps before it, each taken by `apart`.
+        apart: takes a step as a recording would, on a stream of its own.
     """
 
-    def __init__(self, engine: Engine, model: Model, state: State, size: int, record: Record, warm: int = WARM) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        model: Model,
+        state: State,
+        size: int,
+        record: Record,
+        warm: int = WARM,
+        apart: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
         super().__init__(engine, model, state)
-        self.size, self._record, self._warm = size, record, warm
+        self.size, self._record, self._warm, self._apart = size, record, warm, apart
         self._played: dict[tuple[bool, bool, bool], _Played] = {}
 
     def __call__(
@@ -110,7 +120,7 @@ class Recorded(Step):
 
         played.seen += 1
         if played.seen <= self._warm:
-            return once()
+            return once() if self._apart is None else self._apart(once)
         if played.play is None:
             played.play = self._recording(once)
             played.held = self.engine.memory.tensors()
@@ -153,8 +163,17 @@ def cuda_graph(call: Callable[[], None], generators: list[torch.Generator]) -> C
     return play
 
 
+def side_stream(call: Callable[[], None]) -> None:
+    """Take a step on another stream, as graphs ask of the steps before: what it leaves behind is bound to no stream."""
+    here, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(here)
+    with torch.cuda.stream(side):
+        call()
+    here.wait_stream(side)
+
+
 def stepping(engine: Engine, model: Model, state: State, size: int) -> Step:
     """Steps on batches of at most `size` rows: recorded on a card, plain on the processor."""
     if class_of(model.device) == "cuda":
-        return Recorded(engine, model, state, size, cuda_graph)
+        return Recorded(engine, model, state, size, cuda_graph, apart=side_stream)
     return Step(engine, model, state)
