@@ -42,8 +42,15 @@ from diabolo.train.schedule import schedule_of
 from diabolo.train.state import State
 from diabolo.train.step import Recorded, Step
 
-#: A tile of a card here, small enough for a processor.
-ROWS = 256
+#: Rows of a tile, of a card and of the processor: small ones, for most of a walk is bookkeeping.
+ROWS = 64
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_tiles():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diabolo.data.tiles.TILE", ROWS)
+        yield
 
 
 @pytest.fixture
@@ -61,19 +68,19 @@ def detectors(mixed, images):
     """One for each way through a model: Gaussian and point codes, hidden cells, members, images, many stored rows."""
     rng = np.random.default_rng(2)
     many = rng.normal(size=(2_600, 4)) @ rng.normal(size=(4, 6))
-    short = {"epochs": 1, "batch_size": 64}
+    short = {"epochs": 1, "batch_size": 64, "hidden": (8,)}
     return {
         "vae": (AnomalyDetector(VariationalAutoencoder(slots={"e": 2}, **short)).fit(mixed), mixed),
         "sparse": (AnomalyDetector(Autoencoder(latent="topk", slots={"e": 2}, **short)).fit(mixed), mixed),
-        "masked": (AnomalyDetector(MaskedAutoencoder(**short)).fit(mixed), mixed),
+        "masked": (AnomalyDetector(MaskedAutoencoder(factors=4, **short)).fit(mixed), mixed),
         "linear": (AnomalyDetector(LinearAutoencoder(latent_dim=2)).fit(many), many),
-        "images": (AnomalyDetector(Autoencoder(network="conv", **short)).fit(images), images),
+        "images": (AnomalyDetector(Autoencoder(network="conv", epochs=1, hidden=(4,))).fit(images), images),
     }
 
 
 def odd(model, X):
     """Rows of a table, and some with gaps, infinities and levels that no training row has."""
-    values = np.array(values_of(model, X))[:300].astype(float)
+    values = np.array(values_of(model, X))[: ROWS - 20].astype(float)
     worse = values[:40].copy()
     worse[::3, 0], worse[1::3, 1], worse[5] = np.nan, np.inf, np.nan
     worse[10:20, -1] = 7.0
@@ -94,14 +101,17 @@ def test_every_score_is_the_processors_and_waits_for_nothing(way, detectors, car
     there = reference.on(shadow.NAME)
     names = applicable(reference)
     if way == "masked":  # each of its passes is long here
-        values = values[-ROWS:]
+        values = values[-40:]
     expected = score_table(reference, values, names)
     for name in names:
         score_table(there, values[:1], [name])  # what stays there is taken there
         card.events.clear()
         found = score_table(there, values, [name])[name]
         np.testing.assert_array_equal(np.isinf(found), np.isinf(expected[name]), err_msg=name)
-        np.testing.assert_allclose(found, expected[name], rtol=2e-5, err_msg=name)
+        # Gradients add up in another order, by one part in ten million, and this search of a law of many hills takes
+        # other turns from the fifth step on: its result is a bound of the minimum, and not the minimum.
+        loose = (way, name) == ("masked", "profile")
+        np.testing.assert_allclose(found, expected[name], rtol=0.05 if loose else 2e-5, err_msg=name)
         tiles = -(-len(values) // ROWS)
         stored = "stored" in scores.get(name).needs
         assert card.said("wait") == [], name
@@ -130,7 +140,7 @@ class Lists(Score):
     """A score that hands positions over at each call."""
 
     def __call__(self, reference, rows):
-        return rows.x[:, [0, 1]].sum(-1)
+        return rows.x[:, torch.tensor([0, 1])].sum(-1)
 
 
 def test_the_device_sees_what_it_is_to_see(detectors, card, monkeypatch):
@@ -207,7 +217,7 @@ STEPS = {
     "dreg": {"method": "vae", "bound": "dreg", "draws": 3, "warmup": 1},
     "contractive": {"regularizer": "contractive"},
     "mmd": {"regularizer": "mmd"},
-    "l1": {"regularizer": "l1"},
+    "lp": {"regularizer": "lp"},
     "mixture": {"method": "vae", "prior": "mixture", "warmup": 1},
     "swap": {"corruption": "swap"},
     "salt": {"corruption": "salt_and_pepper"},
@@ -219,7 +229,9 @@ def prepared(build_model, X, name):
     """A fresh model by these settings, and its rows."""
     settings = {**METHODS[STEPS[name].get("method", "ae")], **STEPS[name]}
     settings = {k: v for k, v in settings.items() if k != "method"}
-    model = build_model(X, lead=() if name == "masked" else (2,), slots={"e": 2}, batch_size=32, epochs=2, **settings)
+    model = build_model(
+        X, lead=() if name in ("masked", "asks") else (2,), slots={"e": 2}, batch_size=32, epochs=2, **settings
+    )
     values = values_of(model, X)
     return model, encoded_rows(model.encoding, values, None, np.arange(len(values)))
 
@@ -233,7 +245,10 @@ def descend(build_model, X, name, make, device=None):
     steps = schedule_of(model.config, len(rows))
     engine = Engine(model, model.config)
     step = make(engine, model, State(model, engine), steps.rows_per_step)
-    told = [loop.run_epoch(step, rows, steps, None) for _ in range(2)]
+    told = []
+    for _ in range(2):
+        told.append(loop.run_epoch(step, rows, steps, None))
+        step.state.end_epoch(None)
     return model.store.flat.detach(), told
 
 
@@ -411,7 +426,7 @@ def test_p_values_of_another_devices_scores_are_refused(detectors, tmp_path):
     detector, X = detectors["linear"]
     here = elsewhere(detector).on("cpu")
     line = "calibrated on cuda and would score on cpu.*diabolo calibrate MODEL NORMAL_ROWS --device cpu$"
-    for ask in (lambda: here.threshold, lambda: here.rate, lambda: here.judged(X[:5])):
+    for ask in (lambda: here.threshold, lambda: here.judged(X[:5])):
         with pytest.raises(CalibrationError, match=line):
             ask()
     assert np.isfinite(here.scores(X[:5])).all()  # scores themselves promise nothing
@@ -493,9 +508,10 @@ def test_devices_by_name():
 def test_a_detector_moves_and_asks_for_a_new_calibration(detectors, card):
     detector, X = detectors["linear"]
     moved = copy.copy(detector).to(shadow.NAME)
-    assert np.isfinite(moved.score_samples(X[:5])).all()
-    with pytest.raises(CalibrationError, match="would score on shadow"):
-        moved.predict(X[:5])
+    for ask in (moved.score_samples, moved.predict):
+        with pytest.raises(CalibrationError, match="would score on shadow"):
+            ask(X[:5])
+    assert np.isfinite(moved.calibrated_.scores(X[:5])).all()
     moved.calibrate(np.random.default_rng(5).normal(size=(150, X.shape[1])))
     assert moved.calibrated_.made_on == shadow.NAME
     assert set(moved.predict(X[:5])) <= {-1, 1}

@@ -216,7 +216,7 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedSc
         """Score on a device from now on: "cpu", "cuda", or "auto". Explanations stay with the processor.
 
         p-values hold for scores of one kind of device: after a change call `calibrate` with normal rows; until then
-        they are refused.
+        rows are refused.
 
         Raises:
             ConfigError: there is no such device.
