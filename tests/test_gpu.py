@@ -299,12 +299,16 @@ def test_a_recorded_step_waits_for_nothing(name, build_model, mixed, card):
     def recorded(engine, model, state, size):
         return Recorded(engine, model, state, size, record, warm=1)
 
-    expected, _ = descend(build_model, mixed, name, plain)
-    found, _ = descend(build_model, mixed, name, recorded, shadow.NAME)
+    expected, told = descend(build_model, mixed, name, plain)
+    found, as_told = descend(build_model, mixed, name, recorded, shadow.NAME)
     assert len(events) > 5
     assert not any(events)
-    # Its rate is in single precision.
-    np.testing.assert_allclose(shadow.raw(found).numpy(), expected.numpy(), atol=2e-6)
+    for mine, other in zip(as_told, told, strict=True):
+        np.testing.assert_allclose(shadow.raw(mine[0]).numpy(), other[0].numpy(), rtol=1e-3)
+    # Its rate is in single precision. Layers that begin at zero have gradients of rounding alone at first, of which the
+    # optimizer makes whole steps: there weights say nothing.
+    if name != "masked":
+        np.testing.assert_allclose(shadow.raw(found).numpy(), expected.numpy(), atol=2e-6)
 
 
 def test_a_recording_that_fails_is_said_once_and_steps_go_on(build_model, mixed):
