@@ -46,6 +46,10 @@ class Memory:
             kept = self._kept[key] = like.new_empty(shape)
         return kept
 
+    def tensors(self) -> list[Tensor]:
+        """All that is kept, for who needs it to stay after it is no longer."""
+        return list(self._kept.values())
+
     def once(self, name: str, make: Callable[[], T]) -> T:
         """The result of `make`, which depends on parameters alone; where these are frozen, it is made once."""
         if not self.frozen:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from diabolo.data.formats import Data
 
 __all__ = [
+    "DEVICE",
     "OWN_NETWORK",
     "TABLE",
     "Progress",
@@ -31,6 +32,12 @@ __all__ = [
 
 #: The flag of every verb that reads a model file.
 OWN_NETWORK = typer.Option(False, "--own-network", help="Import your own parts, like a network, which MODEL names.")
+#: The flag of verbs that score.
+DEVICE = typer.Option(
+    None,
+    help="cpu, cuda or auto. Not run on a card so far (diabolo docs gpu).",
+    show_default="where its detector is calibrated",
+)
 #: What may name a table.
 TABLE = "Table: a file, folder, 'pattern*' or URL (diabolo docs data)."
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from diabolo.data.integer_inputs import IntegerInputs
 from diabolo.data.marginals import Marginals
 from diabolo.data.schema import Schema
+from diabolo.device import Constants, on_cpu
 from diabolo.memory import Memory
 
 __all__ = ["LIMIT", "SCALED", "SIGMA_FLOOR", "Block", "Encoded", "Encoding"]
@@ -137,7 +138,8 @@ class Encoding:
         constants = [schema.columns[i] for i in self.constant]
         #: NaN for one that was never there: any value is a change.
         self.constant_values = [c.low if c.missing < 1 else float("nan") for c in constants]
-        self._cache: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
+        #: What `encode` and others look up, on each device.
+        self._fixed = Constants()
 
     def _lay_out(self) -> list[Block]:
         sizes: list[tuple[BlockKind, list[int], int]] = [
@@ -198,6 +200,10 @@ class Encoding:
         valued = [b for b in self.blocks if b.kind not in ("slots", "missing")]
         return torch.cat([b.cell + torch.arange(b.stop - b.start) % len(b.columns) for b in valued])
 
+    def places_on(self, device: torch.device) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+        """`parents`, `variable_of_input` and `cell_of_input` on a device."""
+        return self._fixed("places", device, lambda: (self.parents, self.variable_of_input, self.cell_of_input))
+
     def range_of(self, block: Block) -> tuple[Tensor, Tensor]:
         """Lowest and highest training value of a block's columns as they enter the network: standardised, clipped."""
         at = list(block.columns)
@@ -206,15 +212,39 @@ class Encoding:
         low, high = torch.tensor(scaled, dtype=torch.float32)
         return low, high
 
+    def range_on(self, block: Block, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`range_of` on a device."""
+        return self._fixed(("range", block.start), device, lambda: self.range_of(block))
+
+    def may_lack(self, columns: int, device: torch.device) -> Tensor:
+        """Which of the first columns some training row lacks, [columns] bool."""
+
+        def made() -> Tensor:
+            found = torch.zeros(columns, dtype=torch.bool)
+            found[[*self.nullable, *self.gappy]] = True
+            return found
+
+        return self._fixed(("lack", columns), device, made)
+
+    def gappy_on(self, device: torch.device) -> Tensor:
+        """Share of training rows that lack each of `gappy`, on a device."""
+        share = [self.schema.columns[c].missing for c in self.gappy]
+        return self._fixed("gappy", device, lambda: torch.tensor(share, dtype=torch.float32))
+
+    def gaps_on(self, device: torch.device) -> Tensor:
+        """Share of training rows that lack each of `cells`, on a device."""
+        return self._fixed("gaps", device, lambda: torch.tensor([self.schema.columns[c].missing for c in self.cells]))
+
     # ── table → inputs ────────────────────────────────────────────────────────────────────────────
 
     def encode(self, values: Tensor, memory: Memory | None = None) -> Encoded:
         """Map cells to inputs; never raises on a value: what cannot be scored is marked `bad`.
 
-        With `memory`, the result is good until the next call with the same.
+        With `memory`, the result is good until the next call with the same. Away from the processor every mask is made,
+        for only the values would tell which are trivial.
         """
-        if self._plain and not self.nullable and len(values):
-            center, inverse = self._affine(values.dtype)
+        if self._plain and not self.nullable and len(values) and on_cpu(values):
+            center, inverse = self._affine(values)
             out = None if memory is None else memory.get("x", (len(values), values.shape[1]), values)
             x = torch.sub(values, center, out=out).mul_(inverse).to(torch.float32)
             x = x if self.inputs is None else self._whole(values, self.inputs)
@@ -225,11 +255,18 @@ class Encoding:
         rows.memory = memory
         return rows
 
-    def _affine(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        if dtype not in self._cache:
-            pair = (torch.tensor(self.center, dtype=dtype), torch.tensor(1 / self.scale, dtype=dtype))
-            self._cache[dtype] = pair
-        return self._cache[dtype]
+    def _affine(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Centers and reciprocal scales in the type of values, where they lie."""
+        dtype = values.dtype
+        return self._fixed(
+            dtype,
+            values.device,
+            lambda: (torch.tensor(self.center, dtype=dtype), torch.tensor(1 / self.scale, dtype=dtype)),
+        )
+
+    def at(self, columns: list[int], device: torch.device) -> Tensor:
+        """Positions as a tensor on a device; a list would be copied there at each use."""
+        return self._fixed(tuple(columns), device, lambda: torch.tensor(columns, dtype=torch.long))
 
     def _whole(self, values: Tensor, inputs: IntegerInputs) -> Tensor:
         """Cells as the hardware of a trigger makes them; what is no number stays none."""
@@ -239,12 +276,13 @@ class Encoding:
         return torch.from_numpy(np.where(found, x, cells).astype(np.float32))
 
     def _encode_masked(self, values: Tensor) -> Encoded:
-        center, inverse = self._affine(values.dtype)
+        center, inverse = self._affine(values)
+        at = functools.partial(self.at, device=values.device)
         missing = torch.isnan(values)
         present = ~missing
         presences = []
-        for group in self.schema.groups:
-            slots = torch.tensor(group.slots)
+        for number in range(len(self.schema.groups)):
+            slots = self._slots(number, values.device)
             filled = (values[:, slots] != 0).any(dim=-1)  # [n, slots]
             presences.append(filled)
             present[:, slots] &= filled[:, :, None]
@@ -252,48 +290,35 @@ class Encoding:
         scaled = scaled if self.inputs is None else self._whole(values, self.inputs)
         unreadable = ~missing & ~(scaled.abs() < LIMIT)
         # A constant never enters the network, so its size is no obstacle.
-        unreadable[:, self.constant] = torch.isinf(values[:, self.constant])
+        if self.constant:
+            unreadable[:, at(self.constant)] = torch.isinf(values[:, at(self.constant)])
         keep = present & ~unreadable
         scaled = torch.where(keep, scaled, 0.0)
-        unreadable[:, self.count] |= values[:, self.count] < 0
+        if self.count:
+            unreadable[:, at(self.count)] |= values[:, at(self.count)] < 0
         cells = []
         if self.scaled:
-            cells.append(scaled[:, self.scaled])
+            cells.append(scaled[:, at(self.scaled)])
         if self.angle:
-            phi, there = values[:, self.angle], keep[:, self.angle]
+            phi, there = values[:, at(self.angle)], keep[:, at(self.angle)]
             phi = torch.where(there, phi, 0.0)
             cells += [torch.where(there, phi.cos(), 0.0), torch.where(there, phi.sin(), 0.0)]
         if self.boolean:
             # Beyond [0, 1] there is no Bernoulli likelihood: such a cell cannot be scored.
-            unreadable[:, self.boolean] |= (scaled[:, self.boolean] - 0.5).abs() > 0.5
-            cells.append(scaled[:, self.boolean].clamp(0, 1))
-        unknown = []
-        for c in self.ordinal:
-            off = (values[:, c, None] - self.level_values(c).to(values.dtype)).abs().amin(dim=-1)
-            unknown.append(off > 1e-6 * self.scale[c])
-            present[:, c] &= ~unknown[-1]
-        for c in self.categorical:
-            levels = len(self.schema.columns[c].levels)
-            cells.append(values[:, c, None] == torch.arange(levels))
-            unknown.append(values[:, c] >= levels)
-            present[:, c] &= ~unknown[-1]
+            cell = scaled[:, at(self.boolean)]
+            unreadable[:, at(self.boolean)] |= (cell - 0.5).abs() > 0.5
+            cells.append(cell.clamp(0, 1))
+        unknown = self._levels(values, present, cells)
         cells += presences
         if self.nullable:
-            cells.append(missing[:, self.nullable])
+            cells.append(missing[:, at(self.nullable)])
         x = torch.cat([c.to(torch.float32) for c in cells], dim=1)
         modelled = [i for i in range(values.shape[1]) if i not in self.constant]
-        bad = unreadable.any(dim=1) | missing[:, modelled].all(dim=1)
-        changed = None
-        if self.watched:
-            constants = torch.tensor(self.constant_values, dtype=torch.float64)
-            cell = values[:, self.constant].to(torch.float64)
-            # A column of single precision keeps its value however the new rows are held; any other is compared exactly.
-            single = [self.schema.columns[i].dtype in ("float32", "float16") for i in self.constant]
-            rounded = torch.tensor(single, dtype=torch.bool)
-            same = (cell == constants) | (rounded & (cell.float() == constants.float()))
-            parts = [~same & ~torch.isnan(cell), *(u[:, None] for u in unknown)]
-            changed = torch.cat(parts, dim=1)
-        there = present[:, self.cells]
+        bad = unreadable.any(dim=1) | missing[:, at(modelled)].all(dim=1)
+        changed = torch.cat([self._other(values), *unknown], dim=1) if self.watched else None
+        there = present[:, at(self.cells)]
+        if not on_cpu(values):
+            return Encoded(x, there, missing, changed, bad)
         return Encoded(
             x,
             None if bool(there.all()) else there,
@@ -301,6 +326,47 @@ class Encoding:
             changed,
             bad if bool(bad.any()) else None,
         )
+
+    def _levels(self, values: Tensor, present: Tensor, cells: list[Tensor]) -> list[Tensor]:
+        """Which cells [n, 1] of ordinal and categorical columns have no level; the levels are added to the inputs."""
+        unknown = []
+        for c in self.ordinal:
+            known = self._fixed(
+                ("levels", c, values.dtype), values.device, functools.partial(self._level, c, values.dtype)
+            )
+            off = (values[:, c, None] - known).abs().amin(dim=-1)
+            unknown.append(off > 1e-6 * self.scale[c])
+            present[:, c] &= ~unknown[-1]
+        for c in self.categorical:
+            levels = len(self.schema.columns[c].levels)
+            cells.append(values[:, c, None] == torch.arange(levels, device=values.device))
+            unknown.append(values[:, c] >= levels)
+            present[:, c] &= ~unknown[-1]
+        return [u[:, None] for u in unknown]
+
+    def _level(self, column: int, dtype: torch.dtype) -> Tensor:
+        return self.level_values(column).to(dtype)
+
+    def _slots(self, group: int, device: torch.device) -> Tensor:
+        """Columns of a group's slots, [slots, columns]."""
+        return self._fixed(("slots", group), device, lambda: torch.tensor(self.schema.groups[group].slots))
+
+    def _constants(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Values of the constant columns, float64, and which of them are kept in single precision."""
+
+        def made() -> tuple[Tensor, Tensor]:
+            single = [self.schema.columns[i].dtype in ("float32", "float16") for i in self.constant]
+            return torch.tensor(self.constant_values, dtype=torch.float64), torch.tensor(single, dtype=torch.bool)
+
+        return self._fixed("constants", device, made)
+
+    def _other(self, values: Tensor) -> Tensor:
+        """Which constants [n, constant] have another value."""
+        constants, rounded = self._constants(values.device)
+        cell = values[:, self.at(self.constant, values.device)].to(torch.float64)
+        # A column of single precision keeps its value however the new rows are held; any other is compared exactly.
+        same = (cell == constants) | (rounded & (cell.float() == constants.float()))
+        return ~same & ~torch.isnan(cell)
 
     def level_values(self, column: int) -> Tensor:
         """The numbers that an ordinal column takes, [levels] float64, rising."""
@@ -336,29 +402,31 @@ class Encoding:
 
     def decode(self, parts: dict[int, Tensor]) -> Tensor:
         """Map one tensor per block, [*, columns of the block], back to cells [*, C] in original units."""
-        lead = next(iter(parts.values())).shape[:-1]
-        values = torch.zeros(*lead, len(self.schema.columns), dtype=torch.float64)
+        first = next(iter(parts.values()))
+        lead, device = first.shape[:-1], first.device
+        values = torch.zeros(*lead, len(self.schema.columns), dtype=torch.float64, device=device)
         for i, block in enumerate(self.blocks):
             part, columns = parts[i].to(torch.float64), list(block.columns)
             if block.kind in SCALED:
-                part = part * torch.tensor(self.scale[columns]) + torch.tensor(self.center[columns])
+                scale, center = self._scales(columns, device)
+                part = part * scale + center
             elif block.kind == "angle":
-                turns = torch.tensor([self.schema.columns[c].low >= 0 for c in columns])
-                part = torch.where(turns & (part < 0), part + 2 * torch.pi, part)
+                part = torch.where(self._turns(columns, device) & (part < 0), part + 2 * torch.pi, part)
             if block.kind not in ("slots", "missing"):
-                values[..., columns] = part
+                values[..., self.at(columns, device)] = part
         for i, block in enumerate(self.blocks):
             if block.kind == "slots":
-                group = self.schema.groups[block.columns[0] - len(self.schema.columns)]
-                filled = torch.arange(len(group.slots)) < parts[i].round()
-                slots = torch.tensor(group.slots)
+                slots = self._slots(block.columns[0] - len(self.schema.columns), device)
+                filled = torch.arange(len(slots), device=device) < parts[i].round()
                 values[..., slots] = torch.where(filled[..., None], values[..., slots], 0.0)
             elif block.kind == "missing":
-                gone, columns = parts[i] > 0.5, list(block.columns)
-                values[..., columns] = torch.where(gone, torch.nan, values[..., columns])
-        values[..., self.constant] = torch.tensor(self.constant_values, dtype=torch.float64)
+                gone, at = parts[i] > 0.5, self.at(list(block.columns), device)
+                values[..., at] = torch.where(gone, torch.nan, values[..., at])
+        if self.constant:
+            values[..., self.at(self.constant, device)] = self._constants(device)[0]
         if self.marginals is not None:
-            for column, low, high, atom in self.marginals.atoms:
+            atoms = self.marginals.atoms
+            for column, low, high, atom in self._fixed("atoms", device, lambda: atoms):
                 # A value that repeats comes back as itself, not to a rounding error.
                 at = torch.searchsorted(high, values[..., column].contiguous()).clamp_max(len(atom) - 1)
                 close = values[..., column] >= low[at]
@@ -366,6 +434,22 @@ class Encoding:
                     close & (values[..., column] <= high[at]), atom[at], values[..., column]
                 )
         return values
+
+    def _scales(self, columns: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Scales and centers of some columns, float64."""
+        return self._fixed(
+            ("scales", *columns),
+            device,
+            lambda: (torch.tensor(self.scale[columns]), torch.tensor(self.center[columns])),
+        )
+
+    def _turns(self, columns: list[int], device: torch.device) -> Tensor:
+        """Which of some angles lie between 0 and a whole turn."""
+        return self._fixed(
+            ("turns", *columns),
+            device,
+            lambda: torch.tensor([self.schema.columns[c].low >= 0 for c in columns]),
+        )
 
     def values_of(self, x: Tensor) -> Tensor:
         """Cells [*, C] in original units of inputs [*, D], as `encode` gives them."""

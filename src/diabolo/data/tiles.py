@@ -22,14 +22,15 @@ def tiles(n: int, size: int = TILE) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def padded(values: np.ndarray, multiple: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+def padded(values: np.ndarray, multiple: int | None = None, size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
     """Yield (slice, its rows as [TILE, C]); the last row of a short tile is repeated.
 
-    With `multiple`, tiles have `SMALL` rows, and a short one is filled to a multiple of so many.
+    With `multiple`, tiles have `SMALL` rows, and a short one is filled to a multiple of so many. With `size`, tiles
+    have so many rows instead of either.
     """
     table = torch.from_numpy(np.require(values, requirements=("C", "W")))
-    most = TILE if multiple is None else SMALL
+    most = size or (TILE if multiple is None else SMALL)
     for part in tiles(len(values), most):
-        tile, size = table[part], part.stop - part.start
-        full = most if multiple is None else -(-size // multiple) * multiple
-        yield part, tile if size == full else torch.cat([tile, tile[-1:].expand(full - size, -1)])
+        tile, rows = table[part], part.stop - part.start
+        full = most if multiple is None else -(-rows // multiple) * multiple
+        yield part, tile if rows == full else torch.cat([tile, tile[-1:].expand(full - rows, -1)])

@@ -17,6 +17,7 @@ from diabolo.detect.reference import Reference
 from diabolo.detect.scores.auto import views_of
 from diabolo.detect.scoring import score_table
 from diabolo.detect.views import Views
+from diabolo.device import CPU, class_of
 from diabolo.errors import CalibrationError, ConfigError
 from diabolo.fitted.record import Fitted
 
@@ -27,6 +28,12 @@ TRAINED_SINCE = "the detector's autoencoder has been trained on since; fit the d
 OUTDATED = (
     "the default score of tables has another rule since this detector was calibrated: fit it again, calibrate it on "
     "new normal rows (diabolo calibrate), or take a score that it has: {}"
+)
+
+
+ELSEWHERE = (
+    "the detector is calibrated on {made} and would score on {here}: a p-value holds for scores of one arithmetic; "
+    "take --device {made}, or calibrate it there: diabolo calibrate MODEL NORMAL_ROWS --device {here}"
 )
 
 
@@ -47,6 +54,7 @@ class Calibrated:
         false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)) of n calibration rows or groups.
         random_state: seed of the split; None where none was chosen.
         outdated: whether it was calibrated by an earlier rule of the score "auto", which is refused then.
+        made_on: class of the device whose scores it was calibrated on; `device` is where rows are scored.
         doubts: signs that calibration rows are not exchangeable with new ones; no file keeps them.
     """
 
@@ -62,6 +70,7 @@ class Calibrated:
     false_alarm_rate: float | None = None
     random_state: int | None = 0
     outdated: bool = False
+    made_on: str = CPU
     doubts: tuple[Doubt, ...] = ()
 
     def choosing(self, score: str | None = None, false_alarm_rate: float | None = None) -> Calibrated:
@@ -71,6 +80,15 @@ class Calibrated:
             score=self.score if score is None else score,
             false_alarm_rate=self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate,
         )
+
+    def on(self, device: str) -> Calibrated:
+        """The same that scores on a device; its p-values are refused unless it was calibrated on one like it."""
+        return dataclasses.replace(self, reference=self.reference.on(device))
+
+    @property
+    def device(self) -> str:
+        """Where rows are scored."""
+        return self.reference.device
 
     @property
     def n_calibration(self) -> int:
@@ -102,11 +120,13 @@ class Calibrated:
         """Of the score in use.
 
         Raises:
-            CalibrationError: the autoencoder has been trained on since.
+            CalibrationError: the autoencoder has been trained on since, or scores are another device's.
             ConfigError: a score that is not calibrated.
         """
         if self.epochs != len(self.fitted.history):
             raise CalibrationError(TRAINED_SINCE)
+        if class_of(self.device) != self.made_on:
+            raise CalibrationError(ELSEWHERE.format(made=self.made_on, here=class_of(self.device)))
         name, known = self.score_name, self.calibrations
         if self.outdated and name == "auto":
             raise CalibrationError(OUTDATED.format(", ".join(n for n in known if n != name)))
@@ -139,6 +159,11 @@ class Calibrated:
         """Score rows [n, C] in the schema's order, [n] float64, up = more anomalous; +inf where there is none."""
         name = self.score_name
         return score_table(self.reference, values, [name])[name]
+
+    def judged(self, values: np.ndarray, *more: str) -> dict[str, np.ndarray]:
+        """The score of rows [n, C] by its name, "p_value", and more scores, as `score_table`."""
+        name = self.score_name
+        return score_table(self.reference, values, list(dict.fromkeys((name, *more))), (name, self.calibration))
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """Conformal p-values of scores [m], NaN for a row that cannot be scored."""

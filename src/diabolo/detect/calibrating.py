@@ -29,6 +29,7 @@ from diabolo.detect.split import (
     refuse_few_to_calibrate,
     unseen_rows,
 )
+from diabolo.device import CPU, class_of, scoring_device
 from diabolo.errors import CalibrationError
 from diabolo.fitted.keep import Keep
 from diabolo.fitted.record import Apart, Fitted, scorable
@@ -41,12 +42,15 @@ __all__ = ["Choice", "around", "fit_detector", "fit_detector_stream", "recalibra
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The settings of a detector: score, false-alarm rate, seed of the split, and the `random_state` that gave it."""
+    """The settings of a detector: score, false-alarm rate, seed of the split, the `random_state` that gave it, and the
+    device that it is calibrated on and scores on; None for that of the fit, of the detector before, or the processor.
+    """
 
     score: str = "auto"
     false_alarm_rate: float | None = None
     seed: int = 0
     random_state: int | None = 0
+    device: str | None = None
 
 
 def fit_detector(
@@ -111,11 +115,13 @@ def recalibrated(
     weights: np.ndarray | None,
     free: np.ndarray,
     groups: np.ndarray | None = None,
+    device: str | None = None,
 ) -> Calibrated:
     """The same detector with p-values of other rows [n, C]; nothing that the fit has learnt changes.
 
     Args:
         free: [n] bool, the rows that the autoencoder and the detector have not learnt from.
+        device: that scores from now on; None for the same.
         groups: [n] of the rows; a group of which at least half the rows are not free is left out.
 
     Raises:
@@ -129,7 +135,8 @@ def recalibrated(
     weights, groups = (None if a is None else a[free] for a in (weights, groups))
     apart = Apart(values[:0], values[free], weights, groups, "position" if groups is None else "group")
     choice = Choice(before.score, before.false_alarm_rate, random_state=before.random_state)
-    return _measured_on(before.fitted, before.reference, apart, choice, excluded, *before.calibrations)
+    reference = before.reference if device is None else before.reference.on(device)
+    return _measured_on(before.fitted, reference, apart, choice, excluded, *before.calibrations)
 
 
 def renewed(
@@ -150,7 +157,7 @@ def renewed(
     if before is not None:
         stored = before.reference.stored
         free = unseen_rows(fitted, stored, sample.values, 3, sample.positions, sample.fingerprint)
-        return recalibrated(before, sample.values, sample.weights, free, groups)
+        return recalibrated(before, sample.values, sample.weights, free, groups, choice.device)
     if groups is None and len(sample.values) < sample.rows and fitted.roles.tells(sample.fingerprint):
         # Taken for itself, a sample of the fit's table is another table, in which only hashes tell the trained rows.
         free = fitted.roles.calibrates(sample.positions)
@@ -175,7 +182,8 @@ def _share(usable: int, choice: Choice, split: Split) -> float:
 def _after_fit(fitted: Fitted, apart: Apart, choice: Choice, rows: int) -> Calibrated:
     if not len(apart.calibrate):
         raise CalibrationError(f"no calibration rows are left of n_samples={rows}; give more rows")
-    return _calibrated(fitted, apart, choice, 0)
+    device = choice.device or scoring_device(fitted.model.config.device)
+    return _calibrated(fitted, apart, dataclasses.replace(choice, device=device), 0)
 
 
 def _calibrated(fitted: Fitted, apart: Apart, choice: Choice, excluded: int) -> Calibrated:
@@ -191,7 +199,7 @@ def _calibrated(fitted: Fitted, apart: Apart, choice: Choice, excluded: int) -> 
     calibrate = apart.calibrate[normal]
     apart = dataclasses.replace(apart, calibrate=calibrate, calibrate_weights=weights, calibrate_groups=groups)
     stored = Stored(np.require(apart.stored[good], requirements=("C", "W"))) if good.any() else None
-    reference = Reference(fitted.model, stored)
+    reference = Reference(fitted.model, stored, choice.device or CPU)
     return _measured_on(fitted, reference, apart, choice, excluded)
 
 
@@ -225,5 +233,6 @@ def _measured_on(
         score=choice.score,
         false_alarm_rate=choice.false_alarm_rate,
         random_state=choice.random_state,
+        made_on=class_of(reference.device),
         doubts=doubts_of(values, reference.model.encoding.schema, fitted.row_hashes, apart.split, apart.stored),
     )

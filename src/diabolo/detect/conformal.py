@@ -23,7 +23,10 @@ import numbers
 from fractions import Fraction
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from diabolo.device import Constants
 from diabolo.errors import CalibrationError
 
 __all__ = ["Calibration", "by_group", "counted", "default_rate", "rows_needed"]
@@ -87,6 +90,7 @@ class Calibration:
             unit = unit * (groups / len(scores))
         #: Weight of calibration rows from each position upwards.
         self._above = np.append(np.cumsum(unit[::-1])[::-1], 0.0)
+        self._fixed = Constants()
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -119,6 +123,15 @@ class Calibration:
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """p per row, [m] float64, from 1/(units + 1) to 1."""
         return np.asarray(self.p_of_places()[self.places(scores)])
+
+    def p_values_there(self, scores: Tensor) -> Tensor:
+        """`p_values` of scores [m] float64 where they lie; the calibration stays there for the next ones."""
+
+        def made() -> tuple[Tensor, Tensor]:
+            return torch.from_numpy(self.scores), torch.from_numpy(self.p_of_places())
+
+        known, p = self._fixed("scores", scores.device, made)
+        return p[torch.searchsorted(known, scores)]
 
     @property
     def size(self) -> float:

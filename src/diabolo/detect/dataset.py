@@ -17,8 +17,10 @@ from diabolo.detect.choice import applicable, automatic_score
 from diabolo.detect.explaining import leading
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
+from diabolo.device import CPU
 from diabolo.errors import DataError
 from diabolo.model.autoencoder import Model
+from diabolo.staging import read_ahead
 
 __all__ = ["ALL", "Counts", "RowScores", "scored"]
 
@@ -46,11 +48,14 @@ class RowScores:
         detector: calibrated, with score and rate chosen; None for scores alone.
         score: name of the score, None for the detector's, or `ALL`.
         explain: name the first columns of every anomaly.
+        device: where rows are scored, without a detector; with one it is the detector's.
     """
 
-    def __init__(self, model: Model, detector: Calibrated | None, score: str | None, explain: bool = False) -> None:
+    def __init__(
+        self, model: Model, detector: Calibrated | None, score: str | None, explain: bool = False, device: str = CPU
+    ) -> None:
         self.detector, self.explain = detector, explain and detector is not None
-        self.reference = Reference(model) if detector is None else detector.reference
+        self.reference = Reference(model, None, device) if detector is None else detector.reference
         asked = automatic_score(self.reference) if score in (None, ALL, "auto") else str(score)
         self.name = asked if detector is None else detector.score_name
         self.more = applicable(self.reference) if score == ALL else []
@@ -75,7 +80,10 @@ class RowScores:
         Raises:
             DataError: names the first row that cannot be scored, if that is asked for.
         """
-        table = score_table(self.reference, values, self.more or [self.name])
+        if self.detector is None:
+            table = score_table(self.reference, values, self.more or [self.name])
+        else:
+            table = self.detector.judged(values, *self.more)
         s, n = table[self.name], len(values)
         flags = self._flags(values, s)
         if strict and flags:
@@ -84,7 +92,7 @@ class RowScores:
         if self.detector is not None:
             anomaly = (decide or self.detector.anomalies)(s)
             # A row without a score has no p-value.
-            p, verdict = pa.array(self.detector.p_values(s), from_pandas=True), pa.array(anomaly)
+            p, verdict = pa.array(table["p_value"], from_pandas=True), pa.array(anomaly)
         counts.rows += n
         counts.anomalies += int(anomaly.sum())
         counts.flagged += len(flags)
@@ -132,7 +140,8 @@ def scored(
     schema = with_kept(pa.schema([ROW, *rows.schema]), data, kept)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for values, cells in ordered_chunks(data, rows.reference.model.encoding.schema, kept):
+        chunks = ordered_chunks(data, rows.reference.model.encoding.schema, kept)
+        for values, cells in read_ahead(chunks, rows.reference.device):
             at = counts.rows
             told = rows.columns(values, counts, decide, f"{data}: row " if strict else "")
             report(len(values))

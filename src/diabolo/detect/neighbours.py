@@ -14,12 +14,15 @@ from torch import Tensor
 from diabolo.data.encoding import SCALED, Encoded
 from diabolo.data.tiles import padded
 from diabolo.detect.reference import Reference
+from diabolo.device import Movable, on_cpu
 from diabolo.model.autoencoder import Model
 
 __all__ = ["SPACES", "Nearest", "nearest_rows"]
 
 #: Rows compared at once with all stored ones: 32 × 20,000 distances stay near the core that has computed them.
 BLOCK = 32
+#: Those that a card compares at once.
+WIDE_BLOCK = 2_048
 #: Size of the groups in which stored rows are searched; the first look is at the nearest row of each.
 GROUP = 32
 #: Candidates beyond those asked for; single precision chooses them, double precision decides.
@@ -30,7 +33,7 @@ TOLERANCE = 1e-6
 RESIDUAL_FLOOR = 1e-2
 
 
-class Nearest:
+class Nearest(Movable):
     """Finds the nearest of R points [R, d] in constant memory; a query's answer does not depend on other queries."""
 
     def __init__(self, points: Tensor) -> None:
@@ -65,15 +68,20 @@ class Nearest:
             distances [B, k] float64, rising; positions [B, k] int64.
         """
         k = min(k, max(1, len(self) - 1))
-        own = torch.full((len(queries),), -1) if own is None else own
-        blocks = [slice(start, start + BLOCK) for start in range(0, len(queries), BLOCK)]
-        memory = torch.empty(BLOCK, self._single.shape[1])
+        own = torch.full((len(queries),), -1, device=queries.device) if own is None else own
+        size = BLOCK if on_cpu(queries) else WIDE_BLOCK
+        blocks = [slice(start, start + size) for start in range(0, len(queries), size)]
+        memory = self._single.new_empty(BLOCK, self._single.shape[1])
         parts = [self._block(queries[block], k, own[block], memory) for block in blocks]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
     def _block(self, queries: Tensor, k: int, own: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         q = queries.double() - self.mean
         count = min(k + 1 + SPARE, len(self))
+        if not on_cpu(q):
+            # Which rows single precision may have got wrong a card would have to say; so all are done in double.
+            at = _smallest(q, self._double, self.stride, count)[1]
+            return _first(_without_own(self._exact(q, at), at, own), at, k)
         half, at = _smallest(q.float(), self._single, self.stride, count, memory[: len(q)])
         square = self._exact(q, at)
         if count < len(self):
@@ -88,14 +96,18 @@ class Nearest:
                 some = torch.cat([q[unsure], q.new_zeros(BLOCK - len(unsure), q.shape[1])])
                 at[unsure] = _smallest(some, self._double, self.stride, count)[1][: len(unsure)]
                 square[unsure] = self._exact(q[unsure], at[unsure])
-        square = _without_own(square, at, own)
-        order = square.argsort(dim=-1, stable=True)[:, :k]
-        return square.gather(-1, order).sqrt(), at.gather(-1, order)
+        return _first(_without_own(square, at, own), at, k)
 
     def _exact(self, q: Tensor, at: Tensor) -> Tensor:
         """Squared distances [B, count] by differences, free of cancellation."""
         near = self.points.index_select(0, at.flatten()).reshape(*at.shape, -1)
         return (near - q.unsqueeze(1)).square_().sum(-1)
+
+
+def _first(square: Tensor, at: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Distances and positions [B, k] of the nearest, by squared distances [B, count] at positions [B, count]."""
+    order = square.argsort(dim=-1, stable=True)[:, :k]
+    return square.gather(-1, order).sqrt(), at.gather(-1, order)
 
 
 def _smallest(
@@ -112,7 +124,7 @@ def _smallest(
         return value, at
     least = all_of_them.view(len(q), GROUP, stride).amin(1)
     groups = least.topk(count, dim=-1, largest=False, sorted=False).indices
-    members = (groups.unsqueeze(-1) + stride * torch.arange(GROUP)).flatten(1)
+    members = (groups.unsqueeze(-1) + stride * torch.arange(GROUP, device=q.device)).flatten(1)
     value, chosen = all_of_them.gather(-1, members).topk(count, dim=-1, largest=False)
     return value, members.gather(-1, chosen)
 
@@ -121,7 +133,7 @@ def _without_own(square: Tensor, at: Tensor, own: Tensor) -> Tensor:
     """The row's own point at infinity; where ties have pushed it out, another point of the same place."""
     mine = at == own.unsqueeze(-1)
     lost = (own >= 0) & ~mine.any(-1)
-    if bool(lost.any()):
+    if not on_cpu(lost) or bool(lost.any()):
         first = torch.zeros_like(mine).scatter_(-1, square.argmin(-1, keepdim=True), True)
         mine = mine | (first & lost.unsqueeze(-1))
     return torch.where(mine, torch.inf, square)
@@ -139,17 +151,23 @@ def input_places(model: Model, rows: Encoded) -> Tensor:
     training row had, at 2 each: a gap in a column without gaps, a constant that changed, an unknown level.
     """
     encoding = model.encoding
-    scale = torch.ones(encoding.width)
-    for block in encoding.blocks:
-        if block.kind in ("boolean", "slots", "missing"):
-            scale[block.start : block.stop] = 2**0.5
-    odd = torch.zeros(len(rows), 1)
+    scale = model.fixed("input scale", rows.x.device, lambda: _input_scale(model))
+    odd = rows.x.new_zeros(len(rows), 1)
     if rows.changed is not None:
         odd += rows.changed.sum(-1, keepdim=True)
     if rows.missing is not None:
         full = [c for c in encoding.cells if c not in set(encoding.nullable)]
-        odd += rows.missing[:, full].sum(-1, keepdim=True)
+        odd += rows.missing[:, encoding.at(full, odd.device)].sum(-1, keepdim=True)
     return torch.cat([rows.x * scale, (2 * odd).sqrt()], dim=-1)
+
+
+def _input_scale(model: Model) -> Tensor:
+    """The factor of each input in `input_places`, [D]."""
+    scale = torch.ones(model.encoding.width)
+    for block in model.encoding.blocks:
+        if block.kind in ("boolean", "slots", "missing"):
+            scale[block.start : block.stop] = 2**0.5
+    return scale
 
 
 def latent_places(model: Model, rows: Encoded) -> Tensor:
@@ -181,7 +199,7 @@ def residual_places(model: Model, rows: Encoded) -> Tensor:
             side = (torch.atan2(sin, cos) - head.likelihood.mean(part, head.units)).sin()
         else:
             continue
-        sign[..., list(head.block.columns)] = torch.where(side < 0, -1.0, 1.0)
+        sign[..., model.encoding.at(list(head.block.columns), sign.device)] = torch.where(side < 0, -1.0, 1.0)
     return size * sign
 
 
@@ -198,7 +216,8 @@ def _index(reference: Reference, space: str) -> list[Nearest]:
     if space not in reference.derived and reference.stored is not None:
         values, model, parts = reference.stored.values, reference.model, []
         for part, tile in padded(values):  # in the shape of queries, so that a row and its copy have the same place
-            parts.append(SPACES[space](model, model.encoding.encode(tile))[..., : part.stop - part.start, :])
+            rows = model.encoding.encode(tile.to(model.device))
+            parts.append(SPACES[space](model, rows)[..., : part.stop - part.start, :])
         places = torch.cat(parts, dim=-2)
         reference.derived[space] = [Nearest(p) for p in places.reshape(-1, *places.shape[-2:])]
     index: list[Nearest] = reference.derived[space]

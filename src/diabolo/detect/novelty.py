@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import SCALED, Block, Encoded, Encoding
+from diabolo.device import Movable
 
 __all__ = ["Common", "Novelty"]
 
@@ -46,7 +47,7 @@ class Common:
         return f"{self.fact} in {self.column!r} comes with {100 * self.share:.2g} % of rows: alone it is no alarm"
 
 
-class Novelty:
+class Novelty(Movable):
     """Counts the facts of rows that stored rows lack.
 
     Attributes:
@@ -87,11 +88,11 @@ class Novelty:
 
     def __call__(self, rows: Encoded) -> Tensor:
         """Number of new facts [B]."""
-        found = torch.zeros(len(rows), dtype=torch.float32)
+        found = rows.x.new_zeros(len(rows))
         if rows.changed is not None:
             found = found + (rows.changed & self._novel).sum(-1)
         if rows.missing is not None:
-            found = found + (rows.missing[:, self.full] & self._gap).sum(-1)
+            found = found + (rows.missing[:, self._encoding.at(self.full, found.device)] & self._gap).sum(-1)
         if len(self.inputs):
             x = rows.x[:, self.inputs]
             beyond = (x < self.low) | (x > self.high)

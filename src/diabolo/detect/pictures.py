@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded, Encoding
+from diabolo.detect.least import without
+from diabolo.device import Movable
 
 __all__ = ["Pictures", "normalized"]
 
@@ -42,7 +44,7 @@ def normalized(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return torch.where(length > 1e-4 * flat.shape[-1] ** 0.5, flat / length.clamp_min(1e-30), 0.0)
 
 
-class Pictures:
+class Pictures(Movable):
     r"""One view of images, d(x) / √d̄(x), with the interface of `Views`.
 
     d is the mean distance of the normalized image to the nearest 5 stored ones, d̄ the mean of the same number over
@@ -91,8 +93,8 @@ class Pictures:
 
     def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
         """The view of rows [B], [1, B], up = farther."""
-        mine = torch.full((len(rows),), -1) if own is None else own
-        x, out = normalized(rows.x, self.shape), torch.empty(1, len(rows))
+        mine = torch.full((len(rows),), -1, device=rows.x.device) if own is None else own
+        x, out = normalized(rows.x, self.shape), rows.x.new_empty(1, len(rows))
         for start in range(0, len(rows), HELD):
             part = slice(start, start + HELD)
             out[0, part] = self._beside(*self._nearest(x[part], mine[part]))
@@ -105,7 +107,6 @@ class Pictures:
         """Rising distances to the nearest stored rows and their positions, [B, 20] each; a row's `own` is left out."""
         squared = torch.addmm(self.stored.square().sum(-1), x, self.stored.T, alpha=-2.0)
         squared += x.square().sum(-1, keepdim=True)
-        kin = own >= 0
-        squared[kin.nonzero()[:, 0], own[kin]] = torch.inf
+        without(squared, own)
         found = squared.clamp_min_(0.0).topk(self.local, largest=False)
         return found.values.sqrt(), found.indices

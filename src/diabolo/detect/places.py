@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import SCALED, Encoded, Encoding
+from diabolo.device import Movable, on_cpu
 
 __all__ = ["DIFFER", "TILE", "LinearResiduals", "NormalScores", "Places", "soft_clip"]
 
@@ -40,7 +41,7 @@ def soft_clip(x: Tensor) -> Tensor:
     return beyond.mul_(x.sign()).add_(x.clamp(-REACH, REACH))
 
 
-class NormalScores:
+class NormalScores(Movable):
     """Φ⁻¹ of the mid-ranks of columns among n values each; beyond them linear with slope 1.
 
     F(x) = (#{v < x} + #{v ≤ x} + 1) / (2 (n + 1)), in (0, 1). A missing value counts among none.
@@ -80,7 +81,7 @@ class NormalScores:
         return inside + (x - x.clamp(self.low, self.high))
 
 
-class LinearResiduals:
+class LinearResiduals(Movable):
     r"""What is left of columns once the others have been subtracted by least squares, in units of its spread.
 
     With the correlations R of the inputs z and W = (R + 0.05)⁻¹ it is (W z)_c / √W_cc: the residual of column c given
@@ -107,7 +108,7 @@ class LinearResiduals:
         return found[:, : self.columns]
 
 
-class Places:
+class Places(Movable):
     """Coordinates of encoded rows, learnt from stored ones.
 
     Args:
@@ -183,14 +184,14 @@ class Places:
         """The level of each category [B, categories], −1 for none or one never seen."""
         found = [rows.x[:, start:stop].max(dim=-1) for start, stop in self.words]
         known = [torch.where(most.values > 0, most.indices, -1) for most in found]
-        return torch.stack(known, dim=-1) if known else torch.empty(len(rows), 0, dtype=torch.long)
+        return torch.stack(known, dim=-1) if known else rows.x.new_empty(len(rows), 0, dtype=torch.long)
 
     def shortlist(self, places: Tensor, levels: Tensor) -> Tensor:
         """Coordinates [B, axes] whose Euclidean distance joins the views x and n."""
         parts = [places[:, : len(self.stretch)] * self.stretch]
         signs = iter(self.signs)
         for at, (start, stop) in zip(levels.T, self.words, strict=True):
-            code = torch.eye(stop - start) if stop - start <= FEW_LEVELS else next(signs)
+            code = torch.eye(stop - start, device=at.device) if stop - start <= FEW_LEVELS else next(signs)
             parts.append(torch.where((at >= 0)[:, None], code[at.clamp_min(0)], 0.0) * DIFFER)
         return torch.cat(parts, dim=-1)
 
@@ -209,6 +210,8 @@ class Places:
     def _left(self, inputs: Tensor) -> Tensor | None:
         if self.linear is None:
             return None
+        if not on_cpu(inputs):
+            return self.linear(inputs)
         # Products of one shape: a row has the same residuals whatever the rows beside it.
         parts = []
         for start in range(0, len(inputs), TILE):

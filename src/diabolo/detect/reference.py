@@ -10,6 +10,8 @@ import numpy as np
 
 from diabolo.data.hashing import hash_rows
 from diabolo.detect.views import FEWEST_ROWS
+from diabolo.device import CPU, choose_device
+from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
 
 __all__ = ["Reference", "Stored"]
@@ -72,6 +74,17 @@ class Stored:
         return out
 
 
+def _there(device: str) -> str:
+    """A device, if it is there."""
+    try:
+        return choose_device(device)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; a detector that scores there is calibrated for this machine by: diabolo calibrate MODEL "
+            "NORMAL_ROWS --device cpu"
+        ) from None
+
+
 @dataclasses.dataclass
 class Reference:
     """The inputs of scores.
@@ -79,14 +92,39 @@ class Reference:
     Attributes:
         model: the main autoencoder.
         stored: training rows kept.
+        device: where rows are scored; the model and all else stay on the processor, and a copy goes there.
     """
 
     model: Model
     stored: Stored | None = None
+    device: str = CPU
 
     def __post_init__(self) -> None:
         #: Results that scores derive from the stored rows once, such as their places in a space of neighbors.
         self.derived: dict[Any, Any] = {}
+        #: The same on the processor, where this one's model lies elsewhere.
+        self.home = self
+
+    def on(self, device: str) -> Reference:
+        """The same that scores on a device; what it has derived is kept."""
+        found = Reference(self.model, self.stored, device)
+        found.derived = self.derived
+        return found
+
+    @property
+    def placed(self) -> Reference:
+        """The same with its model on `device`, made once; what it derives from the stored rows stays there too.
+
+        Raises:
+            ConfigError: no such device is there, or a model that the processor alone scores.
+        """
+        if self.device == self.model.device:
+            return self
+        if ("placed", self.device) not in self.derived:
+            found = Reference(self.model.on(_there(self.device)), self.stored, self.device)
+            found.home = self.home
+            self.derived["placed", self.device] = found
+        return self.derived["placed", self.device]  # type: ignore[no-any-return]
 
     @property
     def offers(self) -> frozenset[str]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from diabolo.data.encoding import Encoded
 from diabolo.data.tiles import padded
 from diabolo.detect.reference import Reference
+from diabolo.detect.views import WIDE_BLOCK
+from diabolo.device import CPU
 from diabolo.memory import Memory
+from diabolo.model.autoencoder import Model
+from diabolo.staging import Lane
 
-__all__ = ["tiled"]
+__all__ = ["tiled", "wide_rows"]
+
+#: Rows of a tile on a card at most, and cells of the widest tensor that it makes of them: half a gigabyte.
+MOST_ROWS, MOST_CELLS = 1 << 18, 1 << 27
 
 
 def tiled(
@@ -20,16 +27,29 @@ def tiled(
 ) -> Iterator[tuple[slice, Encoded]]:
     """Yield (slice, its rows as a tile of fixed size, the last one padded), each good until the next.
 
+    Rows are encoded where the reference's model lies. On a card a tile is large, and still of one size.
+
     Args:
         reference: whose model encodes.
         values: [n, C] float32 or float64 in the schema's order.
         own: whether to set `own`, the position of a row among the stored ones.
         multiple: as of `padded`.
     """
-    memory = Memory(frozen=True)
-    for part, tile in padded(values, multiple):
-        rows = reference.model.encoding.encode(tile, memory)
+    model, memory = reference.model, Memory(frozen=True)
+    lane, size = Lane(model.device), None
+    if model.device != CPU:
+        multiple, size = None if multiple is None else WIDE_BLOCK, wide_rows(model)
+    for part, tile in padded(values, multiple, size):
+        rows = model.encoding.encode(lane.send("cells", tile.numpy()), memory)
         rows.count = part.stop - part.start
         if own and reference.stored is not None:
-            rows.own = torch.from_numpy(reference.stored.positions(tile.numpy()))
+            rows.own = lane.send("own", reference.stored.positions(tile.numpy()))
         yield part, rows
+
+
+def wide_rows(model: Model) -> int:
+    """Rows of a tile on a card: a power of two, the same for all tables of a model."""
+    widths = (model.encoding.width, model.heads[-1].stop, *(model.config.hidden or ()), model.config.factors**2)
+    deep = max(model.config.hidden or (1,)) if model.encoding.shape is not None else 1
+    cells = max(widths) * deep * math.prod(model.lead)
+    return max(WIDE_BLOCK, min(MOST_ROWS, 1 << int(math.log2(max(1, MOST_CELLS // cells)))))

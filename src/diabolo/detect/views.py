@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded, Encoding
+from diabolo.detect.least import MEMBERS, PARTS, grouped, mean_of_least, partitioned, without
 from diabolo.detect.novelty import Novelty
 from diabolo.detect.places import DIFFER, TILE, Places
+from diabolo.device import Movable, on_cpu
 from diabolo.memory import Memory
 
-__all__ = ["FEWEST_ROWS", "MEMBERS", "PARTS", "Views"]
+__all__ = ["FEWEST_ROWS", "WIDE_BLOCK", "Views"]
 
 #: Fewer stored rows than these have no tail to measure.
 FEWEST_ROWS = 20
@@ -30,6 +32,8 @@ FEWEST_ROWS = 20
 MOST_ROWS, MOST_CELLS, LEAST_ROWS = 10_000, 1 << 20, 1_000
 #: Rows whose distances to the shortlist are worked out at once: their differences stay near the core.
 BLOCK = 256
+#: Rows that a card compares with all stored ones at once: every product has this shape there.
+WIDE_BLOCK = 8_192
 #: Rows of the shortlist, and those of them that are near.
 SHORTLIST, NEAR = 32, 3
 #: Stored rows of the wide view, and the share of them that is near enough.
@@ -40,11 +44,9 @@ WEIGHTS = (1.0, 1.0, 1.0, 3.0)
 NEW = 10.0
 #: Stored rows whose own distances give the unit of each view.
 MEASURED = 1_024
-#: Groups are looked through where one of their rows is near: first their parts, then the rows of these.
-PARTS, MEMBERS = 4, 8
 
 
-class Views:
+class Views(Movable):
     """Distances of a row to a detector's stored rows, in units of those among these; the same rows give the same.
 
     Args:
@@ -117,24 +119,45 @@ class Views:
         return score + self.top * self.novelty(rows)[: len(score)]
 
     def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
-        """Each view of rows [B] or of the first `count`, [4, B], up = farther."""
+        """Each view of rows [B] or of the first `count`, [4, B], up = farther.
+
+        On a card B is a multiple of `WIDE_BLOCK`.
+        """
         count = len(rows) if rows.count is None else rows.count
-        mine = None if own is None else self.taken[own].numpy()
+        mine = None if own is None else self.taken[own]
+        if not on_cpu(rows.x):
+            blocks = [slice(at, at + WIDE_BLOCK) for at in range(0, len(rows), WIDE_BLOCK)]
+            parts = [self._wide_block(rows.rows(b), None if mine is None else mine[b]) for b in blocks]
+            return torch.cat(parts, dim=-1)[:, :count]
         memory = rows.memory or Memory()
         parts = []
         for start in range(0, count, BLOCK):
             stop = min(start + BLOCK, count)
-            kin = None if mine is None else mine[start:stop]
+            kin = None if mine is None else mine[start:stop].numpy()
             parts.append(self._block(rows.rows(_filled(start, stop, len(rows))), stop - start, kin, memory))
         return torch.cat(parts, dim=-1)
+
+    def _asked(self, places: Tensor, levels: Tensor) -> Tensor:
+        """(x, |x|², 1) of rows, whose product with the table is d²."""
+        axes = self.places.shortlist(places, levels)
+        return torch.cat([axes, axes.square().sum(-1, keepdim=True), axes.new_ones(len(axes), 1)], dim=-1)
+
+    def _wide_block(self, rows: Encoded, kin: Tensor | None) -> Tensor:
+        """The views of `WIDE_BLOCK` rows on a card, [4, B]: nothing that it would have to wait for."""
+        places, levels = self.places(rows)
+        squared = self._asked(places, levels) @ self.table
+        if kin is not None:
+            without(squared, kin)
+        wide = squared[:, : self.wide].clamp_min(0).sqrt()
+        near = self._near_ones(places, levels, grouped(squared, self.groups, self.shortlist))
+        return torch.cat([near, mean_of_least(wide, self.wide_count)[None]])
 
     def _block(self, rows: Encoded, count: int, kin: np.ndarray | None, memory: Memory) -> Tensor:
         """The views of the first rows of a multiple of `TILE`, [4, count]."""
         places, levels = self.places(rows)
-        axes = self.places.shortlist(places, levels)
-        asked = torch.cat([axes, axes.square().sum(-1, keepdim=True), axes.new_ones(len(axes), 1)], dim=-1)
+        asked = self._asked(places, levels)
         at, wide = np.empty((count, self.shortlist), np.int64), np.empty((count, self.wide), np.float32)
-        product = memory.get("squared", (TILE, self.table.shape[1]), axes)
+        product = memory.get("squared", (TILE, self.table.shape[1]), asked)
         for start in range(0, count, TILE):
             torch.mm(asked[start : start + TILE], self.table, out=product)
             # Of the rows that fill a tile nothing more is asked: what follows is the same for any number of rows.
@@ -144,7 +167,7 @@ class Views:
                 there = np.flatnonzero(kin[part] >= 0)
                 squared[there, kin[part][there]] = np.inf
             wide[part] = squared[:, : self.wide]
-            at[part] = self._nearest(squared)
+            at[part] = partitioned(squared, self.groups, self.shortlist)
         near = self._near_ones(places[:count], levels[:count], torch.from_numpy(at))
         return torch.cat([near, self._far(wide)[None]])
 
@@ -162,45 +185,7 @@ class Views:
         if levels.shape[1]:
             other = self.levels.index_select(0, at.flatten()).view(*at.shape, -1) != levels[:, None]
             both = both + DIFFER * other.sum(-1)
-        found = torch.stack([x + both, both + n, r]).numpy()
-        found.sort(axis=-1)
-        return torch.from_numpy(found)[..., : self.near].mean(-1)
-
-    def _nearest(self, squared: np.ndarray) -> np.ndarray:
-        """Positions of the shortlist in squared distances [B, ·], [B, shortlist].
-
-        They lie in as many groups at most, those of the least minima, and in as many parts of these.
-        """
-        count, groups = self.shortlist, self.groups
-        if groups <= count:
-            return _smallest(squared, count)
-        parts = np.minimum.reduce(squared.reshape(-1, MEMBERS, PARTS * groups), axis=1)
-        whole = np.minimum.reduce(parts.reshape(-1, PARTS, groups), axis=1)
-        found = _among(parts, _smallest(whole, count), PARTS, groups, count)
-        return _among(squared, found, MEMBERS, PARTS * groups, count)
-
-
-def _among(squared: np.ndarray, groups: np.ndarray, size: int, stride: int, count: int) -> np.ndarray:
-    """Positions [B, count] of the smallest squared distances [B, ·] in groups [B, ·] of so many, a stride apart."""
-    groups = np.sort(groups, axis=1)  # a tie has one order
-    members = (groups[..., None] + stride * np.arange(size)).reshape(len(groups), -1)
-    row = np.arange(len(groups))[:, None]
-    best = _smallest(squared.take(members + row * squared.shape[1]), count)
-    return np.asarray(members.take(best + row * members.shape[1]))
-
-
-def _smallest(squared: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the smallest squared distances [B, n], [B, count], equal ones told by position.
-
-    A position takes the last bits of its distance, ⌈log₂ n⌉ of 23; of 256 distances they are told apart down to a
-    relative 0.00003. So whole numbers are parted, without a branch, where the machine can.
-    """
-    last = (1 << (squared.shape[1] - 1).bit_length()) - 1
-    keys = np.maximum(squared, 0.0).view(np.int32)
-    keys &= ~last
-    keys |= np.arange(squared.shape[1], dtype=np.int32)
-    keys.partition(count - 1, axis=1)
-    return np.asarray(keys[:, :count] & last, np.int64)
+        return mean_of_least(torch.stack([x + both, both + n, r]), self.near)
 
 
 def _evenly(n: int, most: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from diabolo.data.table import TableLike, as_table, check_weights
 from diabolo.detect.calibrated import TRAINED_SINCE, Calibrated
 from diabolo.detect.calibrating import Choice, around, fit_detector, recalibrated
 from diabolo.detect.split import unseen_rows
+from diabolo.device import choose_device
 from diabolo.errors import CalibrationError, ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.displayed import Reported
@@ -213,6 +214,24 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedSc
         with progress("calibrate", self.verbose):
             renewed = recalibrated(before, values, weights, free, None if keys is None else keys[used])
         return self._adopt(renewed, self.autoencoder_, 3)
+
+    def to(self, device: str) -> Self:
+        """Score on a device from now on: "cpu", "cuda", or "auto". Explanations stay with the processor.
+
+        p-values hold for scores of one kind of device: after a change call `calibrate` with normal rows; until then
+        rows are refused.
+
+        Raises:
+            ConfigError: there is no such device.
+
+        >>> X = np.random.default_rng(0).normal(size=(600, 3))
+        >>> detector = AnomalyDetector(Autoencoder(latent_dim=1, epochs=1)).fit(X).to("cpu")
+        >>> detector.calibrated_.device
+        'cpu'
+        """
+        check_is_fitted(self)
+        self._state = self._state.on(choose_device(device))
+        return self
 
     @property
     def _score(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from diabolo.detect.conformal import Calibration
 from diabolo.detect.marginals import EDGES, Marginals
 from diabolo.detect.reference import Reference, Stored
 from diabolo.detect.scores import scores
+from diabolo.device import CPU
 from diabolo.errors import DiaboloError, ModelFileError
 from diabolo.fitted.record import Fitted, scorable
 from diabolo.model.autoencoder import Model
@@ -44,6 +45,8 @@ class DetectorCard:
     n_unscorable: Count
     groups: Count | None = None
     rule: Count = 0
+    #: Class of the device whose scores were calibrated.
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 def detector_section(detector: Calibrated) -> Section:
@@ -81,7 +84,9 @@ def detector_section(detector: Calibrated) -> Section:
         "rule": 0 if detector.outdated else RULE,
     }
     groups = next(iter(calibrations.values())).groups
-    return Section(card if groups is None else {**card, "groups": groups}, tensors)
+    card |= {} if groups is None else {"groups": groups}
+    card |= {} if detector.made_on == CPU else {"device": detector.made_on}
+    return Section(card, tensors)
 
 
 def calibrated_of(path: str | Path, section: Section, fitted: Fitted) -> Calibrated:
@@ -104,7 +109,7 @@ def calibrated_of(path: str | Path, section: Section, fitted: Fitted) -> Calibra
     first = next(iter(calibrations.values()))
     found = Calibrated(
         fitted,
-        Reference(model, _stored(path, model, section.tensors)),
+        Reference(model, _stored(path, model, section.tensors), card.device),
         calibrations,
         _columns(path, model, section.tensors, card.groups),
         _marginals(path, model, section.tensors, first.size),
@@ -113,6 +118,7 @@ def calibrated_of(path: str | Path, section: Section, fitted: Fitted) -> Calibra
         len(fitted.history),
         **dataclasses.asdict(card.parameters),
         outdated=outdated,
+        made_on=card.device,
     )
     try:
         for name in card.scores:

@@ -13,6 +13,7 @@ from diabolo.cluster.clusters import Clusters
 from diabolo.data.schema import Schema
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.dataset import ALL, RowScores
+from diabolo.device import CPU, choose_device
 from diabolo.errors import ConfigError, DiaboloError, ModelFileError
 from diabolo.file.clusters import clusters_of
 from diabolo.file.codec import Codec, codec_of
@@ -40,6 +41,8 @@ class ModelFile:
     Args:
         path: the file.
         own_network: import the user's own network that the file names; without, such a file is refused.
+        device: where rows are scored: "cpu", "cuda", or "auto"; None, like "auto", for the device that the detector is
+            calibrated on. Without a detector "auto" takes a card where there is one, and None the processor.
 
     Attributes:
         saved: name of the class that was saved.
@@ -54,8 +57,9 @@ class ModelFile:
             checked when it is first asked for.
     """
 
-    def __init__(self, path: str | Path, own_network: bool = False) -> None:
+    def __init__(self, path: str | Path, own_network: bool = False, device: str | None = None) -> None:
         self.path, self._own_network = Path(path), own_network
+        self._device = device if device in (None, "auto") else choose_device(str(device))
         content = read_content(path)
         self.version, self.hashes, self._stamp = content.version, content.hashes, content.stamp
         store = content.sections.get("rows")
@@ -123,7 +127,8 @@ class ModelFile:
     @functools.cached_property
     def detector(self) -> Calibrated:
         """The calibrated detector."""
-        return calibrated_of(self.path, self.section("detector"), self.autoencoder)
+        found = calibrated_of(self.path, self.section("detector"), self.autoencoder)
+        return found if self._device in (None, "auto") else found.on(str(self._device))
 
     def row_scores(
         self, score: str | None = None, false_alarm_rate: float | None = None, explain: bool = False
@@ -145,7 +150,7 @@ class ModelFile:
             raise ConfigError(
                 f"{self.path} has no detector, so no false-alarm rate and no anomaly; fit without --only main"
             )
-        return RowScores(self.autoencoder.model, None, score)
+        return RowScores(self.autoencoder.model, None, score, device=choose_device(self._device or CPU))
 
     @functools.cached_property
     def clusterer(self) -> Clusters:

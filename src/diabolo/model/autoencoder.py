@@ -7,6 +7,7 @@ Every call takes and returns leading axes: members [M], posterior draws [S], or 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from diabolo.config import Config
 from diabolo.data.encoding import SCALED, Encoded, Encoding
+from diabolo.device import CPU, Constants, on_cpu
 from diabolo.errors import ConfigError
 from diabolo.memory import Memory
 from diabolo.model.checks import check_parts, check_room, check_state
@@ -49,7 +51,7 @@ class Model:
             ConfigError: parts that do not fit together, or a state of other names, shapes or with NaN.
         """
         self.config, self.encoding, self.lead = config, encoding, lead
-        self.device = "cpu"
+        self.device, self.fixed = CPU, Constants()  # where it lies, and what scores look up there
         self.latent = latents.create(config.latent)
         self.prior = priors.create(config.prior)
         self.corruption = corruptions.create(config.corruption)
@@ -142,6 +144,18 @@ class Model:
             head.units = head.units.to(device)
         self._read_linear()
         return self
+
+    def on(self, device: str) -> Model:
+        """The same model on another device; this one stays where it is.
+
+        Raises:
+            ConfigError: a network in whole numbers, whose arithmetic is the processor's.
+        """
+        if device == self.device:
+            return self
+        if self.whole is not None:
+            raise ConfigError(f"device {device!r}: a network in whole numbers is scored by the processor; take cpu")
+        return copy.deepcopy(self, {id(self.encoding): self.encoding, id(self.fixed): self.fixed}).to(device)
 
     def choose_ranges(self, x: Tensor) -> None:
         """Go over to whole numbers, in ranges that inputs x [n, D] choose."""
@@ -278,7 +292,7 @@ class Model:
         first = next(cell for h, cell in zip(self.heads, cells, strict=True) if h.block.kind != "missing")
         out = torch.zeros(*first.shape[:-1], c, device=first.device)
         for head, cell in zip(self.heads, cells, strict=True):
-            out[..., list(head.block.columns)] += cell
+            out[..., self.encoding.at(list(head.block.columns), out.device)] += cell
         return out
 
     # ── for scores and reports ────────────────────────────────────────────────────────────────────
@@ -310,7 +324,7 @@ class Model:
             nll = nll + self._missing_cost(rows.missing, self.buffers["typical_nll"], self._surprise)
         if missingness and self.encoding.gappy:
             nll = nll.clone()
-            nll[..., self.encoding.gappy] += self._gap_cost(rows, nll.device)
+            nll[..., self.encoding.at(self.encoding.gappy, nll.device)] += self._gap_cost(rows, nll.device)
         return self._with_changed(nll, rows, self._surprise)
 
     def row_nll(self, theta: Tensor, rows: Encoded) -> Tensor:
@@ -346,25 +360,23 @@ class Model:
     def _missing_cost(self, missing: Tensor, typical: Tensor, surprise: float) -> Tensor:
         """[*, B, C]: the typical cost of a missing cell; `surprise` where no training cell was missing."""
         c = missing.shape[-1]
-        nullable = torch.zeros(c, dtype=torch.bool, device=missing.device)
-        nullable[[*self.encoding.nullable, *self.encoding.gappy]] = True
+        nullable = self.encoding.may_lack(c, missing.device)
         cost = typical[..., None, :c] + torch.where(nullable, 0.0, surprise)
         cost = torch.where(missing, cost, 0.0)
         return functional.pad(cost, (0, typical.shape[-1] - c))
 
     def _gap_cost(self, rows: Encoded, device: torch.device) -> Tensor:
         """Cost of a constant that is there or missing, which the network does not see, [B or 1, gappy]."""
-        columns, at = self.encoding.schema.columns, self.encoding.gappy
-        share = torch.tensor([columns[c].missing for c in at], dtype=torch.float32, device=device)
+        share, at = self.encoding.gappy_on(device), self.encoding.at(self.encoding.gappy, device)
         # A constant that was never there counts as changed where it is there.
         there = torch.where(share < 1, -torch.log1p(-share), 0.0)[None]
         return there if rows.missing is None else torch.where(rows.missing[:, at], -share.log(), there)
 
     def _with_changed(self, cost: Tensor, rows: Encoded, price: float) -> Tensor:
-        if rows.changed is None or not bool(rows.changed.any()):
+        if rows.changed is None or not self.encoding.watched or (on_cpu(cost) and not bool(rows.changed.any())):
             return cost
         cost = cost.clone()
-        cost[..., self.encoding.watched] += price * rows.changed.to(cost.dtype)
+        cost[..., self.encoding.at(self.encoding.watched, cost.device)] += price * rows.changed.to(cost.dtype)
         return cost
 
     def present_by_column(self, rows: Encoded) -> Tensor:
@@ -372,7 +384,7 @@ class Model:
         n, device = len(rows), rows.x.device
         cells = [self._masked(torch.ones(n, len(h.block.columns), device=device), h, rows) for h in self._valued]
         out = torch.ones(n, len(self.encoding.schema.output_names), device=device)
-        out[:, self._block_order] = torch.cat(cells, dim=-1)
+        out[:, self.encoding.at(self._block_order, device)] = torch.cat(cells, dim=-1)
         return out
 
     def mean_values(self, theta: Tensor, fill: bool = False) -> Tensor:
@@ -420,5 +432,5 @@ class Model:
             return self.prior.sample((*self.lead, n, self.latent_dim), generator)
         values, vectors = torch.linalg.eigh(self.buffers["latent_cov"].double())
         root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)).to(torch.float32)
-        noise = torch.randn(*self.lead, n, self.latent_dim, generator=generator)
+        noise = torch.randn(*self.lead, n, self.latent_dim, generator=generator, device=generator.device)
         return self.buffers["latent_mean"].unsqueeze(-2) + torch.matmul(noise, root.mT)

@@ -82,9 +82,9 @@ def _chain_nll(
     there = variables_there(rows, len(found))
     costs = []
     for order in orders:
-        seen = torch.zeros_like(there)
-        seen[:, list(known)] = there[:, list(known)]
-        cost = torch.zeros(len(rows), len(found))
+        seen, first = torch.zeros_like(there), model.encoding.at(sorted(known), there.device)
+        seen[:, first] = there[:, first]
+        cost = clipped.x.new_zeros(len(rows), len(found))
         steps = [v for v in order if v not in known]
         size = math.ceil(len(steps) / MOST_STEPS)
         for i in range(0, len(steps), size):
@@ -92,7 +92,8 @@ def _chain_nll(
             posterior, start = model.encode_seen(clipped.x, seen)
             for v in block:
                 cost[:, v] = found[v].nll(found[v].theta(posterior.mean, start), rows)
-            seen[:, block] = there[:, block]
+            at = model.encoding.at(block, there.device)
+            seen[:, at] = there[:, at]
         costs.append(model.priced(by_head(found, torch.where(there, cost, 0.0)), rows))
     each = torch.stack(costs)
     total = each.sum(-1)
@@ -105,7 +106,7 @@ def _chain_nll(
 
 def by_head(found: list[Variable], cost: Tensor) -> list[Tensor]:
     """Costs of variables [B, V] as those of heads."""
-    out = [torch.zeros(len(cost), len(h.block.columns)) for h in found[0].model.heads]
+    out = [cost.new_zeros(len(cost), len(h.block.columns)) for h in found[0].model.heads]
     for v in found:
         out[v.head][:, v.at] = cost[:, v.number]
     return out
@@ -150,7 +151,7 @@ def judges_by_others(model: Model) -> bool:
 def others_nll(model: Model, rows: Encoded) -> Tensor:
     """−log p(x_c | the other cells) by output column [B, C], nats, in original units; as `Model.column_nll`."""
     found = variables(model)
-    cost = torch.zeros(len(rows), len(found))
+    cost = rows.x.new_zeros(len(rows), len(found))
     for v, theta in leave_one_out(model, found, rows):
         cost[:, v.number] = v.nll(theta, rows)
     return model.priced(by_head(found, torch.where(variables_there(rows, len(found)), cost, 0.0)), rows)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.marginals import Marginals
+from diabolo.device import Movable
 
 __all__ = ["FAR", "Knots", "Place", "standard_normal"]
 
@@ -31,7 +32,7 @@ class Place:
 
 
 @dataclasses.dataclass(frozen=True)
-class Knots:
+class Knots(Movable):
     """Cells of M columns in x; see `Marginals`."""
 
     edges: Tensor  #: [M, L + 1]
@@ -67,9 +68,6 @@ class Knots:
             resolution[list(columns)] / 2 / s[:, 0],
         )
         return Knots(*(torch.tensor(p, dtype=torch.int64 if p.dtype == np.int64 else torch.float32) for p in parts))
-
-    def to(self, device: str) -> Knots:
-        return Knots(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
 
     def one(self, column: int) -> Knots:
         """The cells of one column."""

@@ -71,7 +71,7 @@ def _weights(encoding: Encoding, hidden: Tensor, there: Tensor, whole: int) -> T
     """
     own = torch.arange(hidden.shape[-1], device=hidden.device)
     known = there & hidden
-    for parent in (p.to(hidden.device) for p in encoding.parents):
+    for parent in encoding.places_on(hidden.device)[0]:
         known = known & ((parent == own) | ~hidden[..., parent])
     weight = known * (there.sum(-1, keepdim=True) / known.sum(-1, keepdim=True).clamp_min(1))
     if whole:

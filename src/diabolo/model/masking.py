@@ -111,11 +111,12 @@ class Masking:
         """
         with torch.no_grad():
             marks = seen.to(x.dtype)
-            by_input = marks[..., self._variable_of_input(x.device)]
+            by_input = marks[..., self.encoding.places_on(x.device)[1]]
             features, groups = self._features(x)
             parts = [x * by_input, marks]
             if self._again:
-                parts.insert(1, features[..., self._again] * by_input[..., self._again])
+                again = self.encoding.at(self._again, x.device)
+                parts.insert(1, features[..., again] * by_input[..., again])
             for head, group, count in zip(self._scored, groups, self._groups, strict=True):
                 there = by_input[..., head.block.start : head.block.stop].unsqueeze(-1)
                 parts.append((functional.one_hot(group, count) * there).flatten(-2))
@@ -124,9 +125,6 @@ class Masking:
                 return out, None, None
             z, variance = self.linear.code(self.linear.features(features), by_input)
             return out, z, Start(torch.ones_like(z), variance)
-
-    def _variable_of_input(self, device: torch.device) -> Tensor:
-        return self.encoding.variable_of_input.to(device)
 
     def lifted(self, h: Tensor, z: Tensor | None) -> Tensor:
         """The encoder's numbers with ẑ added to the means of the leading axes."""

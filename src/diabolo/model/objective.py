@@ -37,7 +37,7 @@ def objective(
     model: Model,
     rows: Encoded,
     weights: Tensor | None,
-    beta: float,
+    beta: float | Tensor,
     generator: torch.Generator,
     early: bool = False,
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
@@ -47,7 +47,7 @@ def objective(
         model: parts and parameters, lead axes [*lead].
         rows: B clean, clipped rows.
         weights: [B], with mean 1 over the table (not over the batch); None for equal.
-        beta: weight of Ω in this step.
+        beta: weight of Ω in this step; a tensor is float64 without axes.
         generator: of observation, corruption and posterior draws.
         early: whether the ELBO with one draw still stands in for the config's bound (`bound_after`).
 
@@ -80,7 +80,7 @@ def loss_terms(
     x_in: Tensor,
     weights: Tensor | None,
     draws: int,
-    beta: float,
+    beta: float | Tensor,
     generator: torch.Generator,
     bound: str | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
@@ -103,7 +103,7 @@ def masked_terms(
     rows: Encoded,
     hidden: Tensor,
     weights: Tensor | None,
-    beta: float,
+    beta: float | Tensor,
     generator: torch.Generator,
     nested: float | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
@@ -128,16 +128,27 @@ def row_losses(model: Model, rows: Encoded) -> Tensor:
     return _total(model.nll(model.decode(model.posterior(rows).mean), rows))
 
 
-def _total(distance: list[Tensor], omega: Tensor | None = None, beta: float = 0.0) -> Tensor:
+def _total(distance: list[Tensor], omega: Tensor | None = None, beta: float | Tensor = 0.0) -> Tensor:
     """Σ over columns of the distance + β Ω, without the axis of columns."""
     loss = distance[0].sum(-1)
     for more in distance[1:]:
         loss = loss + more.sum(-1)
-    return loss if omega is None else loss + beta * omega
+    return loss if omega is None else loss + times(beta, omega)
+
+
+def times(beta: float | Tensor, of: Tensor) -> Tensor:
+    """β times a tensor, in the tensor's precision; a β in memory may change between steps that are recorded."""
+    return of * beta if isinstance(beta, float | int) else of * beta.to(of.dtype)
 
 
 def _importance_weighted_loss(
-    model: Model, rows: Encoded, x_in: Tensor, share: Tensor | None, draws: int, beta: float, generator: torch.Generator
+    model: Model,
+    rows: Encoded,
+    x_in: Tensor,
+    share: Tensor | None,
+    draws: int,
+    beta: float | Tensor,
+    generator: torch.Generator,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """−log (1/S) Σ_s w_s per row, with w = p(x|z) (π(z)/q(z|x))^β; β = 1 makes it a bound of −log p(x).
 
@@ -152,7 +163,7 @@ def _importance_weighted_loss(
     doubly = model.config.bound == "dreg" and z.requires_grad
     log_q = (posterior.detach() if doubly else posterior).log_prob(z)
     cells = model.nll(model.decode(z, rows.memory), rows)
-    log_w = beta * (model.prior.log_prob(z).sum(-1) - log_q)
+    log_w = times(beta, model.prior.log_prob(z).sum(-1) - log_q)
     for cell in cells:
         log_w = log_w - cell.sum(-1)
     with torch.no_grad():
@@ -160,13 +171,23 @@ def _importance_weighted_loss(
         mean = normalised / log_w.shape[-1] if share is None else normalised * share
         distance = [torch.einsum("s...b,s...bc->...c", mean, cell) for cell in cells]
     if doubly:
-        factor = (1 - beta + beta * normalised).unsqueeze(-1)
+        factor = plus(1 - beta, times(beta, normalised)).unsqueeze(-1)
         z.register_hook(lambda gradient: gradient * factor)  # type: ignore[no-untyped-call]
     per_row = math.log(draws) - log_w.logsumexp(0)
     loss = per_row.mean(-1) if share is None else torch.matmul(per_row, share)
     left = loss.detach() - _total(distance)
-    # The very first step of a warm-up has β = 0.
-    return loss, distance, left / (beta or 1.0)
+    return loss, distance, over(left, beta)
+
+
+def over(left: Tensor, beta: float | Tensor) -> Tensor:
+    """What is left of the loss in units of β; the very first step of a warm-up has β = 0."""
+    if isinstance(beta, float | int):
+        return left / (beta or 1.0)
+    return left / torch.where(beta == 0, 1.0, beta).to(left.dtype)
+
+
+def plus(number: float | Tensor, of: Tensor) -> Tensor:
+    return of + (number if isinstance(number, float | int) else number.to(of.dtype))
 
 
 def log_weights(model: Model, rows: Encoded, posterior: Posterior, z: Tensor) -> Tensor:
@@ -183,7 +204,7 @@ def neg_elbo(model: Model, rows: Encoded, noise: Tensor) -> Tensor:
         noise: [S, K] standard normal nodes, the same for each row, so that equal rows score equally.
     """
     posterior = model.posterior(rows)
-    total = torch.zeros(())
+    total = noise.new_zeros(())
     kl = posterior.kl(model.prior).sum(-1)
     for node in noise:
         theta = model.decode(posterior.at(node), rows.memory)
@@ -194,7 +215,7 @@ def neg_elbo(model: Model, rows: Encoded, noise: Tensor) -> Tensor:
 def neg_importance_weighted(model: Model, rows: Encoded, noise: Tensor) -> Tensor:
     """−log (1/S) Σ_s p(x, z_s)/q(z_s|x), [*lead, B], nats in original units; see `neg_elbo` for the arguments."""
     posterior = model.posterior(rows)
-    mean = torch.full((), -math.inf)
+    mean = noise.new_full((), -math.inf)
     for node in noise:
         mean = torch.logaddexp(mean, log_weights(model, rows, posterior, posterior.at(node)))
     return math.log(len(noise)) - mean

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from diabolo.device import on_cpu
+
 __all__ = ["descend"]
 
 #: Gains below this share of the value are nothing: of 100 nats, a thousandth of one.
@@ -69,6 +71,7 @@ def descend(
             value = torch.where(better, tried_value, value)
             z = torch.where(better.unsqueeze(-1), tried, z)
             gradient = torch.where(better.unsqueeze(-1), tried_gradient, gradient)
-            if bool((idle >= 3).all()):
+            # A card would wait for the answer; there the iterations that are left change nothing.
+            if on_cpu(idle) and bool((idle >= 3).all()):
                 break
     return z

@@ -93,7 +93,7 @@ class Variable:
         elif kind == "categorical":
             x[:, at] = functional.one_hot(drawn.squeeze(-1).long(), len(at)).to(x.dtype)
         elif kind == "slots":
-            x[:, at] = (torch.arange(len(at)) < drawn.round()).to(x.dtype)
+            x[:, at] = (torch.arange(len(at), device=x.device) < drawn.round()).to(x.dtype)
         else:
             x[:, at] = drawn.to(x.dtype)
 
@@ -117,7 +117,7 @@ def variables(model: Model) -> list[Variable]:
                 i,
                 single,
                 {name: value[..., i : i + 1] for name, value in own.items()},
-                torch.tensor([head.start + p for p in parts]),
-                torch.tensor(each),
+                model.encoding.at([head.start + p for p in parts], head.units.floor.device),
+                model.encoding.at(each, head.units.floor.device),
             )
     return [found[v] for v in sorted(found)]

@@ -47,6 +47,7 @@ def report(
     seed: int = 0,
     refits: bool | None = None,
     own_network: bool = False,
+    device: str | None = None,
 ) -> Report:
     """A page on a fitted model and its verdict on rows, which shows itself in a notebook and saves as one HTML file.
 
@@ -61,6 +62,7 @@ def report(
         seed: of samples, damaged rows and refits.
         refits: train the model anew for a moment at other sizes of its latent; None does where that takes seconds.
         own_network: as for `diabolo.load`.
+        device: where a file's rows are scored, "cpu", "cuda" or "auto"; None where its detector is calibrated.
 
     Raises:
         ModelFileError, DataError, ConfigError: the file, the rows or the label cannot be used.
@@ -75,7 +77,7 @@ def report(
     (True, '<!doctype html>')
     """
     with progress("report"):
-        given = _given(model, own_network)
+        given = _given(model, own_network, device)
         rows = _rows(given, X, label)
         made = Report(page(Evidence(given, rows, seed, refits), _today()))
     if path is not None:
@@ -92,9 +94,10 @@ def write_report(
     seed: int = 0,
     refits: bool | None = None,
     own_network: bool = False,
+    device: str | None = None,
 ) -> None:
     """Write the page of `report` to a file."""
-    report(model, X, path, label=label, seed=seed, refits=refits, own_network=own_network)
+    report(model, X, path, label=label, seed=seed, refits=refits, own_network=own_network, device=device)
 
 
 def _today() -> date:
@@ -102,7 +105,7 @@ def _today() -> date:
     return datetime.fromtimestamp(int(epoch), UTC).date() if epoch.isdecimal() else date.today()
 
 
-def _given(model: object, own_network: bool) -> Given:
+def _given(model: object, own_network: bool, device: str | None) -> Given:
     if isinstance(model, BaseEstimator):
         ae = getattr(model, "autoencoder_", model)
         check_is_fitted(model)
@@ -115,7 +118,7 @@ def _given(model: object, own_network: bool) -> Given:
         raise ConfigError(
             f"model = {model!r}; allowed are a model file, and a fitted autoencoder, detector or clusterer"
         )
-    file = ModelFile(Path(model), own_network)
+    file = ModelFile(Path(model), own_network, device)
     detector = file.detector if "detector" in file else None
     clusters = file.clusterer if "clusters" in file else None
     return Given(file.path.name, file.estimator.type, file.autoencoder, file.generator, detector, clusters, file)

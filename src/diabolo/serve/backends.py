@@ -29,11 +29,12 @@ RESULT = pa.schema(
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The score and the rate that a model is served with; None for its own."""
+    """The score, the rate and the device that a model is served with; None for its own."""
 
     score: str | None = None
     false_alarm_rate: float | None = None
     own_network: bool = False
+    device: str | None = None
 
 
 class Backend(Protocol):

@@ -28,7 +28,7 @@ class DetectorBackend:
 
     def __init__(self, path: Path, choice: Choice) -> None:
         self.digest = digest(path)
-        file = ModelFile(path, choice.own_network)
+        file = ModelFile(path, choice.own_network, choice.device)
         self._detector = file.detector.choosing(choice.score, choice.false_alarm_rate)
         self._sampler = file.generator
         self._threshold = self._detector.threshold  # refuses a score that is not calibrated, and a rate

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.sources import Rows
+from diabolo.device import generator
 from diabolo.errors import TrainingError
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import loss_terms
@@ -33,7 +34,7 @@ def in_an_epoch(model: Model, state: State, rows: Rows, steps: Schedule) -> Trai
 def on_stop_rows(model: Model, state: State, rows: Rows, what: str, steps: Schedule) -> TrainingError:
     """After all its epochs, some member has no finite loss on these rows to choose its weights by."""
     failed = ~torch.isfinite(state.best)
-    noise = torch.Generator(device=model.device).manual_seed(model.config.random_state + 1)
+    noise = generator(model.device, model.config.random_state + 1)
     observed = model.observe(rows.rows, noise)
     _, distance, omega = loss_terms(model, observed, observed.x, rows.weights, 1, model.config.beta, noise)
     where = _columns(model, torch.cat(distance, dim=-1)[failed], rows)

@@ -1,4 +1,4 @@
-"""Where a step runs: device, gradients in one buffer, the fused optimiser; the only seam to hardware."""
+"""How a step ends: gradients in one buffer, and the fused optimiser."""
 
 from __future__ import annotations
 
@@ -6,23 +6,10 @@ import torch
 from torch import Tensor
 
 from diabolo.config import Config
-from diabolo.errors import ConfigError
 from diabolo.memory import Memory
 from diabolo.model.autoencoder import Model
 
-__all__ = ["Engine", "choose_device"]
-
-
-def choose_device(wanted: str) -> str:
-    """Resolve "auto", and refuse a device that is not there."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there[wanted]:
-        raise ConfigError(
-            f"device {wanted!r} is not available here; allowed: {', '.join(d for d in there if there[d])}"
-        )
-    return wanted
+__all__ = ["Engine"]
 
 
 class Engine:
@@ -59,7 +46,7 @@ class Engine:
             )
         )
 
-    def step(self, loss: Tensor, learning_rate: float) -> Tensor:
+    def step(self, loss: Tensor, learning_rate: float | Tensor) -> Tensor:
         """Back-propagate loss [*lead] and step; returns which members stepped, [*lead] bool."""
         written = self.memory.written
         written.clear()

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from diabolo.data.sources import Rows, Source, slices
+from diabolo.device import choose_device, generator, single_precision
 from diabolo.model.autoencoder import Model
-from diabolo.model.objective import loss_terms, masked_terms, objective
+from diabolo.model.objective import loss_terms, masked_terms
 from diabolo.threads import threads_for
 from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.closed_form import Moments, has_closed_form, solve
 from diabolo.train.diverged import in_an_epoch, on_stop_rows
-from diabolo.train.engine import Engine, choose_device
+from diabolo.train.engine import Engine
 from diabolo.train.linear_start import start_linear
 from diabolo.train.robust import create_robust, reweighted
 from diabolo.train.schedule import Schedule, refinement_of, schedule_of
 from diabolo.train.state import Epoch, State
+from diabolo.train.step import Step, stepping
 
 __all__ = ["Epoch", "describe_codes", "fit", "run_epoch", "validate"]
 
@@ -49,11 +51,14 @@ def fit(
         CheckpointError: the checkpoint to resume from is damaged, or another fit's.
     """
     rows_per_step = schedule_of(model.config, max(1, len(train))).rows_per_step
-    with threads_for(3 * rows_per_step * model.multiply_adds):
-        return _fit(model, train, stop, report, checkpoint)
+    device = choose_device(model.config.device)
+    with threads_for(3 * rows_per_step * model.multiply_adds), single_precision(device):
+        return _fit(model, train, stop, report, checkpoint, device)
 
 
-def _fit(model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkpoint: Checkpoint | None) -> list[Epoch]:
+def _fit(
+    model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkpoint: Checkpoint | None, device: str
+) -> list[Epoch]:
     started = time.perf_counter()
     if has_closed_form(model):
         solve(model, train)
@@ -63,7 +68,6 @@ def _fit(model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkp
         if report:
             report(history[0])
     else:
-        device = choose_device(model.config.device)
         start_linear(model, train)
         model.to(device)
         train, stop = train.to(device), stop.to(device)
@@ -90,6 +94,7 @@ def _descend(
     """Train by one schedule; `before` are the epochs of another that these weights come from."""
     engine = Engine(model, model.config)
     state = State(model, engine)
+    step = stepping(engine, model, state, steps.rows_per_step)
     linear = None
     if (model.masking is not None or before) and len(stop):
         # What a fit begins at, the linear solution or rounded weights, stands until an epoch is better than it.
@@ -100,7 +105,7 @@ def _descend(
         checkpoint.restore(state)
     ended = False
     while state.epoch < steps.epochs and not ended:
-        distance, omega, skipped = run_epoch(engine, model, train, steps, state, checkpoint)
+        distance, omega, skipped = run_epoch(step, train, steps, checkpoint)
         loss = distance + model.config.beta * omega
         with torch.no_grad():
             value = validate(model, stop) if len(stop) else loss
@@ -137,10 +142,9 @@ def _descend(
     return state.history
 
 
-def run_epoch(
-    engine: Engine, model: Model, train: Source, steps: Schedule, state: State, checkpoint: Checkpoint | None
-) -> tuple[Tensor, Tensor, int]:
+def run_epoch(step: Step, train: Source, steps: Schedule, checkpoint: Checkpoint | None) -> tuple[Tensor, Tensor, int]:
     """One pass, or the rest of one; sums stay on the device until its end. Returns mean distance, mean Ω, skips."""
+    engine, model, state = step.engine, step.model, step.state
     n, size = len(train), steps.rows_per_step
     state.begin_epoch()
     robust = create_robust(model.config)
@@ -149,16 +153,7 @@ def run_epoch(
         for inner in slices(len(rows), size):
             batch = rows.batch(inner, engine.memory)
             w = None if weights is None else weights[inner]
-            beta, early = steps.weight(state.step), steps.early(state.step)
-            loss, distance, omega = objective(model, batch, w, beta, state.noise, early)
-            stepped = engine.step(loss, steps.learning_rate(state.step))
-            share = stepped * float(len(batch))
-            state.counted += share
-            cost = torch.cat([d.detach() for d in distance], dim=-1) if len(distance) > 1 else distance[0].detach()
-            state.raw += cost
-            state.distance += torch.where(stepped.unsqueeze(-1), cost, 0.0) * share.unsqueeze(-1)
-            if omega is not None:
-                state.omega += torch.where(stepped, omega.detach(), 0.0) * share
+            step(batch, w, steps.weight(state.step), steps.learning_rate(state.step), steps.early(state.step))
             state.step += 1
         state.piece += 1
         if checkpoint is not None:
@@ -179,7 +174,7 @@ def validate(model: Model, stop: Rows) -> Tensor:
     """
     config, n = model.config, len(stop.rows)
     stop = Rows(stop.rows, reweighted(model, create_robust(config), stop.rows, stop.weights))
-    noise = torch.Generator(device=model.device).manual_seed(config.random_state + 1)
+    noise = generator(model.device, config.random_state + 1)
     draws, size = (1, n) if config.bound == "elbo" else (config.draws, max(1, DECODED // config.draws))
     value = torch.zeros(model.lead, device=model.device)
     hides = model.corruption.hide(stop.rows.rows(slice(0, 1)), model.encoding, model.lead, noise) is not None

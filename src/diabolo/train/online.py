@@ -11,13 +11,15 @@ from torch import Tensor
 
 from diabolo.data.encoding import Encoded
 from diabolo.data.sources import Rows
+from diabolo.device import choose_device, single_precision
 from diabolo.model.autoencoder import Model
 from diabolo.threads import threads_for
-from diabolo.train.engine import Engine, choose_device
+from diabolo.train.engine import Engine
 from diabolo.train.linear_start import start_linear
 from diabolo.train.loop import describe_codes, run_epoch, validate
 from diabolo.train.schedule import Schedule, peak_rate
 from diabolo.train.state import Epoch, State
+from diabolo.train.step import stepping
 
 __all__ = ["Pace", "step_on"]
 
@@ -64,8 +66,8 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
     early = FOREVER if call < config.bound_after else 0
     steps = Schedule(FOREVER, count, math.ceil(n / count), rate, False, beta, warmup_steps=0, elbo_steps=early)
     kept = {name: tensor.clone() for name, tensor in model.buffers.items()} if before else {}
-    with threads_for(3 * steps.rows_per_step * model.store.flat.numel()):
-        device = choose_device(config.device)
+    device = choose_device(config.device)
+    with threads_for(3 * steps.rows_per_step * model.store.flat.numel()), single_precision(device):
         start_linear(model, rows)
         model.to(device)
         rows = rows.to(device)
@@ -74,7 +76,7 @@ def step_on(model: Model, rows: Rows, before: int, call: int, pace: Pace | None)
         engine = Engine(model, config)
         try:
             state = _resumed(State(model, engine), call, pace)
-            distance, omega, skipped = run_epoch(engine, model, rows, steps, state, None)
+            distance, omega, skipped = run_epoch(stepping(engine, model, state, steps.rows_per_step), rows, steps, None)
         finally:
             engine.release()
             model.to("cpu")

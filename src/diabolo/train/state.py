@@ -8,6 +8,7 @@ import time
 import torch
 from torch import Tensor
 
+from diabolo.device import generator
 from diabolo.model.autoencoder import Model
 from diabolo.train.engine import Engine
 
@@ -45,7 +46,7 @@ class State:
         #: Epochs done, pieces done of the epoch under way, and steps taken in all.
         self.epoch = self.piece = self.step = 0
         self.history: list[Epoch] = []
-        self.noise = torch.Generator(device=device).manual_seed(seed)
+        self.noise = generator(device, seed)
         self.order = torch.Generator().manual_seed(seed)
         #: The order's state as the epoch began: a fit that resumes within the epoch draws the same order again.
         self.order_began = self.order.get_state()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from diabolo.cli.console import OWN_NETWORK, TABLE, check_apart, percent, say, share_option
+from diabolo.cli.console import DEVICE, OWN_NETWORK, TABLE, check_apart, percent, say, share_option
 from diabolo.cli.promise import condition, promised
 from diabolo.cli.verb import verb
 from diabolo.errors import ConfigError
@@ -43,6 +43,7 @@ def calibrate(
     memory: str = typer.Option(
         "1GiB", help="Of a larger table, a uniform sample calibrates: cells of at most this size, or 1,000 rows."
     ),
+    device: str | None = DEVICE,
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Renew the calibration of a model's detector, or give a model its detector; nothing is trained.
@@ -57,6 +58,7 @@ def calibrate(
     from diabolo.data.sample import sampled
     from diabolo.data.split import split_by
     from diabolo.detect.calibrating import Choice, renewed
+    from diabolo.device import choose_device
     from diabolo.file.detector import detector_section
     from diabolo.file.model_file import ModelFile
 
@@ -77,7 +79,8 @@ def calibrate(
         sample = sampled(source, known, weight, most, progress.add, beside)
     progress.end()
     groups = split_by(split, sample.values, sample.more[beside[0]] if beside else None).groups
-    detector = renewed(fitted, before, sample, Choice(score_ or "auto", false_alarm_rate), groups)
+    chosen = Choice(score_ or "auto", false_alarm_rate, device=None if device is None else choose_device(device))
+    detector = renewed(fitted, before, sample, chosen, groups)
     file.update({"detector": detector_section(detector)}, target)
     without = rows_left_out(source)
     listed = [] if without is None else [f"  {len(without):,} rows were left out: {without.shown} lists them"]

@@ -48,6 +48,11 @@ SLOTS = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10, or none;
 QUANTIZE = typer.Option(
     None, help="Bits, for a trigger: weights=6,activations=10 (diabolo docs trigger).", show_default="floats"
 )
+DEVICE = typer.Option(
+    None,
+    help="cpu or cuda, which calibrates there too; not run on a card so far (diabolo docs gpu).",
+    show_default="cuda where it is, and calibration on the cpu",
+)
 SET = typer.Option([], "--set", help="One setting, like learning_rate=1e-3, corruption.std=0.2 or contamination=1%.")
 FALSE_ALARM_RATE = share_option(
     None, help="Default rate of the detector, like 0.01 or 1%.", show_default="0.01, more if its rows are fewer"
@@ -86,6 +91,7 @@ def fit(
     set_: list[str] = SET,
     false_alarm_rate: float | None = FALSE_ALARM_RATE,
     seed: int = typer.Option(0, help="Seed of everything random."),
+    device: str | None = DEVICE,
     resume: bool = typer.Option(False, "--resume", help="Go on from OUT.ckpt, which a fit that was ended left."),
     memory: str = typer.Option("1GiB", help="Larger tables are fitted from a cache on disk, in bounded memory."),
     cache: Path | None = typer.Option(None, help="Folder for that cache, as large as the table.", show_default="OUT's"),
@@ -105,7 +111,7 @@ def fit(
 
     settings = _settings(config, set_, method)
     method = settings.pop("method", method)
-    flags = {"latent_dim": latent, "beta": beta, "epochs": epochs, "random_state": seed}
+    flags = {"latent_dim": latent, "beta": beta, "epochs": epochs, "random_state": seed, "device": device}
     settings |= _of_flags(settings, flags, hidden) | _slots(settings, slots, take) | _bits(quantize)
     _check_choices(method, only, false_alarm_rate)
     errors = compression_errors(for_, max_error, column_error, false_alarm_rate, bool(take))

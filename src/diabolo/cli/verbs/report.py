@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from diabolo.cli.console import OWN_NETWORK, TABLE
+from diabolo.cli.console import DEVICE, OWN_NETWORK, TABLE
 from diabolo.cli.verb import verb
 
 
@@ -24,6 +24,7 @@ def report(
         None, "--refits/--no-refits", help="Train for a moment at other latent sizes.", show_default="where it is quick"
     ),
     seed: int = typer.Option(0, min=0, max=1 << 62, help="Seed of samples and refits."),
+    device: str | None = DEVICE,
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Write one page, which opens offline, on what the model says of a table and what may be wrong with either."""
@@ -34,5 +35,5 @@ def report(
 
     check_apart(out, model, data)
     begun = time.perf_counter()
-    write_report(model, data, out, label=label, seed=seed, refits=refits, own_network=own_network)
+    write_report(model, data, out, label=label, seed=seed, refits=refits, own_network=own_network, device=device)
     say(f"{out}: {out.stat().st_size:,} bytes in {time.perf_counter() - begun:.1f} s; open it in any browser")

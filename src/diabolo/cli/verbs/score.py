@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from diabolo.cli.console import OWN_NETWORK, TABLE, share_option
+from diabolo.cli.console import DEVICE, OWN_NETWORK, TABLE, share_option
 from diabolo.cli.graph import check_graph, score_by_graph
 from diabolo.cli.pieces import ADDRESS, ENGINE, RESUME, Pieces, in_pieces, joined
 from diabolo.cli.verb import verb
@@ -42,6 +42,7 @@ def score(
     accept_rate: str | None = typer.Option(None, help="The same as '30 kHz of 40 MHz', '1 of 1000' or '0.1%'."),
     explain: bool = typer.Option(False, "--explain", help="Name the first columns of every anomaly."),
     strict: bool = typer.Option(False, help="Fail at the first row that cannot be scored."),
+    device: str | None = DEVICE,
     engine: str | None = ENGINE,
     address: str | None = ADDRESS,
     resume: bool = RESUME,
@@ -58,6 +59,7 @@ def score(
     rate = false_alarm_rate if accept is None else accept.rate
     if model.suffix == ".onnx":
         wants = {"--fdr": fdr is not None, "--explain": explain, "--score": score_ is not None}
+        wants["--device"] = device is not None
         check_graph(model, {**wants, "parts of a folder": pieces is not None})
         score_by_graph(model, data, out, keep, rate, strict, quiet)
         return
@@ -71,9 +73,11 @@ def score(
     if pieces is not None:
         if fdr is not None or strict:
             raise ConfigError(f"{'--strict' if strict else '--fdr'} looks at all rows in turn: give -o FILE")
+        if device is not None:
+            raise ConfigError("--device is of one process; parts are scored where the file says: give -o FILE")
         _score_pieces(pieces, model, data, keep, score_, rate, accept, explain, own_network, quiet)
         return
-    file = ModelFile(model, own_network)
+    file = ModelFile(model, own_network, device)
     rows = file.row_scores(score_, rate, explain)
     if fdr is not None and rows.detector is None:
         raise ConfigError(f"{model} has no detector, so no false discovery rate; fit without --only main")

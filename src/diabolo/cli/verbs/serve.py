@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from diabolo.cli.console import OWN_NETWORK, say, share_option
+from diabolo.cli.console import DEVICE, OWN_NETWORK, say, share_option
 from diabolo.cli.verb import verb
 
 
@@ -38,6 +38,7 @@ def serve(
     max_body: int = typer.Option(64 << 20, help="Bytes of a request, at most."),
     queue: int = typer.Option(1_024, help="Requests that may wait."),
     neighbors: int = typer.Option(0, help="Normal training rows that an explanation may show."),
+    device: str | None = DEVICE,
     own_network: bool = OWN_NETWORK,
 ) -> None:
     """Answer over HTTP: the Open Inference Protocol, tables of rows, explanations, drift, metrics, and a page."""
@@ -46,7 +47,7 @@ def serve(
     from diabolo.serve.run import Process, run
     from diabolo.serve.settings import Settings
 
-    choice = Choice(score_, false_alarm_rate, own_network)
+    choice = Choice(score_, false_alarm_rate, own_network, device)
     settings = Settings(
         model,
         choice,

@@ -16,7 +16,9 @@ __all__ = ["views_of"]
 
 
 def views_of(reference: Reference) -> Views | Pictures:
-    """The views of a reference's stored rows, worked out once."""
+    """The views of a reference's stored rows, worked out once, by the processor."""
+    if "views" not in reference.derived and reference.home is not reference:
+        reference.derived["views"] = views_of(reference.home).to(reference.model.device)
     if "views" not in reference.derived:
         if reference.stored is None or len(reference.stored) < FEWEST_ROWS:
             raise ValueError(f"views need at least {FEWEST_ROWS} stored rows")

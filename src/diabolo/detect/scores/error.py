@@ -56,15 +56,20 @@ def denoised_error(model: Model, rows: Encoded, levels: tuple[float, ...] = LEVE
         levels: σ of each level.
     """
     x = rows.clipped(model.encoding.clip).x
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.zeros(len(levels), x.shape[-1])
-    noise[:, : model.encoding.continuous].normal_(generator=generator)
-    total = torch.zeros(())
+    noise = model.fixed(("noise", len(levels)), x.device, lambda: _noise(model, len(levels)))
+    total = x.new_zeros(())
     for sigma, node in zip(levels, noise, strict=True):
         for sign in (sigma, -sigma):
             code = model.encode(x + sign * node, rows.memory).mean
             total = total + model.column_squared_error(model.decode(code, rows.memory), rows)
     return total / (2 * len(levels))
+
+
+def _noise(model: Model, levels: int) -> Tensor:
+    """ε [levels, D] for each level, on numbers and angles alone."""
+    noise = torch.zeros(levels, model.encoding.width)
+    noise[:, : model.encoding.continuous].normal_(generator=torch.Generator().manual_seed(0))
+    return noise
 
 
 @scores.register("denoise")

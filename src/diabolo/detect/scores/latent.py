@@ -9,6 +9,7 @@ from torch import Tensor
 from diabolo.data.encoding import Encoded
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores.base import Score, scores
+from diabolo.device import on_cpu, to_numpy
 
 __all__ = ["RIDGE"]
 
@@ -27,7 +28,9 @@ class Mahalanobis(Score):
         model = reference.model
         covariance = model.buffers["latent_cov"].double()
         ridge = RIDGE * covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12)
-        root = torch.linalg.cholesky(covariance + ridge[..., None, None] * torch.eye(covariance.shape[-1]))
+        one = torch.eye(covariance.shape[-1], device=covariance.device)
+        # Whether it worked a card would have to say.
+        root = torch.linalg.cholesky_ex(covariance + ridge[..., None, None] * one, check_errors=on_cpu(covariance)).L
         gap = model.posterior(rows).mean.double() - model.buffers["latent_mean"].double().unsqueeze(-2)
         whitened: Tensor = torch.linalg.solve_triangular(root, gap.mT, upper=False)
         return whitened.square().sum(-2).sqrt()
@@ -53,4 +56,4 @@ class MeanNorm(Score):
             return mean.square().sum(-1).sqrt()
         # Squares of whole numbers and their sum are exact in double precision, and NumPy rounds their root correctly,
         # which the vector library behind PyTorch does not: a trigger's integers have to give the same threshold.
-        return torch.from_numpy(np.sqrt(mean.double().square().sum(-1).numpy()))
+        return torch.from_numpy(np.sqrt(to_numpy(mean.double().square().sum(-1))))

@@ -51,7 +51,9 @@ class NegativeElbo(Score):
     costly = True
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return neg_elbo(reference.model, rows, quadratic_nodes(NODES, reference.model.latent_dim))
+        model = reference.model
+        nodes = model.fixed("quadratic", rows.x.device, lambda: quadratic_nodes(NODES, model.latent_dim))
+        return neg_elbo(model, rows, nodes)
 
 
 @scores.register("neg_log_likelihood")
@@ -62,4 +64,6 @@ class NegativeLogEvidence(Score):
     costly = True
 
     def __call__(self, reference: Reference, rows: Encoded) -> Tensor:
-        return neg_importance_weighted(reference.model, rows, radial_nodes(WEIGHTED, reference.model.latent_dim))
+        model = reference.model
+        nodes = model.fixed("radial", rows.x.device, lambda: radial_nodes(WEIGHTED, model.latent_dim))
+        return neg_importance_weighted(model, rows, nodes)

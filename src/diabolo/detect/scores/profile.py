@@ -42,7 +42,7 @@ def profile(model: Model, rows: Encoded, iterations: int = ITERATIONS) -> Tensor
 def code_scale(model: Model) -> Tensor:
     """z / z̄, [*lead, 1, K]: 1 where π is that of z; else by the decoder's paths, or the training codes' rms."""
     if model.held or _free(model):
-        return torch.ones(model.latent_dim)
+        return torch.ones(model.latent_dim, device=model.device)
     reach = model.reach()
     if reach is not None:
         return reach.detach().reciprocal().clamp_max(1e6).unsqueeze(-2)

@@ -6,10 +6,11 @@ import numpy as np
 from torch import Tensor
 
 from diabolo.data.encoding import Encoding
+from diabolo.detect.least import MEMBERS, PARTS
 from diabolo.detect.novelty import Novelty
 from diabolo.detect.places import DIFFER, FEW_LEVELS, REACH, NormalScores, Places
 from diabolo.detect.reference import Stored
-from diabolo.detect.views import MEMBERS, PARTS, Views
+from diabolo.detect.views import Views
 from diabolo.export.onnx.encoding import Row
 from diabolo.export.onnx.graph import DOUBLE, FLOAT, INT64, Graph, ints
 from diabolo.export.onnx.search import places_in

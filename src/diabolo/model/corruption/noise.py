@@ -56,7 +56,7 @@ class Mask(Corruption):
         if self.rate != "any" and self.distance == "all":
             return None
         n, device = len(rows), rows.x.device
-        slots, gaps = (p.to(device) for p in encoding.parents)
+        slots, gaps = encoding.places_on(device)[0]
         rank = torch.rand(*lead, n, len(slots), device=device, generator=generator)
         share = self._share(n, lead, device, generator)
         # A variable comes before those that need it: what is hidden of it hides them too.
@@ -108,7 +108,7 @@ class SaltAndPepper(Corruption):
                 drawn = (part * levels).long().clamp_max(levels - 1)
                 noise = (drawn.unsqueeze(-2) == torch.arange(levels, device=x.device)[:, None]).flatten(-2).to(x.dtype)
             else:
-                low, high = (end.to(x.device) for end in encoding.range_of(block))
+                low, high = encoding.range_on(block, x.device)
                 noise = torch.where(part < 0.5, low, high)
             inputs = slice(block.start, block.stop)
             hit = (part < 1).tile((block.stop - block.start) // columns)
@@ -133,7 +133,7 @@ class Swap(Corruption):
         # A number below the rate is uniform there, so it also chooses one of the n − 1 other rows.
         step = 1 + (place * (n - 1)).long().clamp_max(max(n - 2, 0))
         source = torch.where(place < 1, own + step, own) % n
-        cell = encoding.cell_of_input.to(x.device)
+        cell = encoding.places_on(x.device)[2]
         out = x.expand(*lead, *x.shape).clone()
         inputs = out[..., : len(cell)]
         out[..., : len(cell)] = inputs.gather(-2, source[..., cell])

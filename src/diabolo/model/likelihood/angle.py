@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diabolo.device import to_numpy
 from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 from diabolo.model.prior import HALF_LOG_2PI
@@ -60,24 +61,24 @@ class VonMises(Likelihood):
 
     def _angle_and_kappa(self, theta: Tensor, units: Units) -> tuple[np.ndarray, np.ndarray]:
         kappa = torch.minimum(self._kappa(theta)[2], units.floor.square().reciprocal())
-        return self.mean(theta, units).double().numpy(), kappa.double().numpy()
+        return to_numpy(self.mean(theta, units).double()), to_numpy(kappa.double())
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         angle, kappa = self._angle_and_kappa(theta, units)
-        seed = int(torch.randint(1 << 62, (), generator=generator))
-        return torch.from_numpy(np.random.default_rng(seed).vonmises(angle, kappa))
+        seed = int(torch.randint(1 << 62, (), generator=generator, device=generator.device))
+        return torch.from_numpy(np.random.default_rng(seed).vonmises(angle, kappa)).to(theta.device)
 
     def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
         from scipy.stats import vonmises
 
         angle, kappa = self._angle_and_kappa(theta, units)
-        found = angle + vonmises.ppf(u.double().numpy(), kappa)
-        return torch.from_numpy(np.remainder(found + np.pi, 2 * np.pi) - np.pi)
+        found = angle + vonmises.ppf(to_numpy(u.double()), kappa)
+        return torch.from_numpy(np.remainder(found + np.pi, 2 * np.pi) - np.pi).to(theta.device)
 
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         """P(X ≤ x) on the turn that starts half a turn before φ̂."""
         from scipy.stats import vonmises
 
         angle, kappa = self._angle_and_kappa(theta, units)
-        offset = np.remainder(x.double().numpy() - angle + np.pi, 2 * np.pi) - np.pi
-        return torch.from_numpy(np.asarray(vonmises.cdf(offset, kappa)))
+        offset = np.remainder(to_numpy(x.double()) - angle + np.pi, 2 * np.pi) - np.pi
+        return torch.from_numpy(np.asarray(vonmises.cdf(offset, kappa))).to(theta.device)

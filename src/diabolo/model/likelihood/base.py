@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from diabolo.device import Movable
 from diabolo.errors import ConfigError
 from diabolo.memory import Memory
 from diabolo.model.knots import Knots
@@ -22,7 +23,7 @@ Own = Mapping[str, Tensor]
 
 
 @dataclasses.dataclass
-class Units:
+class Units(Movable):
     """The units of standardised numbers in a block's columns, each [columns] or 0 to 1 where a column has no units.
 
     value = center + scale · x. Whole numbers lie `step` = 1 / scale apart in x, from `low` to `high`.
@@ -41,10 +42,6 @@ class Units:
         """Columns whose x is their value."""
         one = torch.ones(columns)
         return Units(floor * one, 0 * one, one, -torch.inf * one, torch.inf * one)
-
-    def to(self, device: str) -> Units:
-        moved = (getattr(self, f.name) for f in dataclasses.fields(self))
-        return Units(*(None if t is None else t.to(device) for t in moved))  # type: ignore[arg-type]
 
     def one(self, column: int, columns: int) -> Units:
         """The units of one column of several."""
@@ -164,7 +161,7 @@ class Likelihood(Entry, abc.ABC):
         By bisection, to 1e-10 of the span of ± 1e4 standardised units.
         """
         shape = (self.mean(theta, units) + u).shape
-        low, high = torch.full(shape, -1e4, dtype=torch.float64), torch.full(shape, 1e4, dtype=torch.float64)
+        low, high = (theta.new_full(shape, end, dtype=torch.float64) for end in (-1e4, 1e4))
         for _ in range(48):
             middle = 0.5 * (low + high)
             below = self.cdf(theta, own, middle, units) < u

@@ -10,11 +10,14 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 from torch.nn import functional
 
+from diabolo.device import Constants
 from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 
 #: Least probability that a linear prediction starts an event at: what it lacks, the networks learn.
 LEAST = 0.01
+#: Prices of which slots are filled, by their number.
+WAYS = Constants()
 
 
 @likelihoods.register("bernoulli")
@@ -45,7 +48,7 @@ class Bernoulli(Likelihood):
         return (theta.sigmoid() - x).square()
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
-        return (torch.rand(theta.shape, generator=generator) < theta.sigmoid()).to(theta.dtype)
+        return (torch.rand(theta.shape, generator=generator, device=theta.device) < theta.sigmoid()).to(theta.dtype)
 
     def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
         return (u > 1 - theta.double().sigmoid()).double()
@@ -190,14 +193,18 @@ class Multiplicity(Likelihood):
         log_p = theta.log_softmax(-1)
         count = -log_p.gather(-1, filled.long().expand(*log_p.shape[:-1], 1))
         first = (torch.arange(slots, device=x.device) < filled) == (x > 0.5)
+        table = WAYS((slots, self.gaps, theta.dtype), theta.device, lambda: self._ways(slots).to(theta.dtype))
+        return count + table[first.all(-1, keepdim=True).long(), filled.long()]
+
+    def _ways(self, slots: int) -> Tensor:
+        """−log p of which n of the slots are filled, [2, slots + 1] float64: other ones than the first n, and these."""
         # Ways to fill n slots other than the first n; none if n is 0 or all of them.
         other = [math.comb(slots, n) - 1 for n in range(slots + 1)]
         costs = [
             [-math.log(self.gaps) + math.log(ways) if ways else math.inf for ways in other],
             [-math.log1p(-self.gaps) if ways else 0.0 for ways in other],
         ]
-        table = torch.tensor(costs, dtype=theta.dtype, device=theta.device)
-        return count + table[first.all(-1, keepdim=True).long(), filled.long()]
+        return torch.tensor(costs, dtype=torch.float64)
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         counts = torch.arange(theta.shape[-1], dtype=theta.dtype, device=theta.device)

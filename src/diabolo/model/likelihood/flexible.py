@@ -10,6 +10,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from diabolo.data.encoding import SIGMA_FLOOR
+from diabolo.device import Constants, on_cpu
 from diabolo.memory import Memory
 from diabolo.model.knots import FAR, Knots, standard_normal
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
@@ -23,6 +24,8 @@ DENSITY = 1 / math.sqrt(2 * math.pi)
 #: Width of an atom of a column that is not rounded, in the column's σ: that of a Gaussian of the smallest σ that other
 #: likelihoods take.
 ATOM = SIGMA_FLOOR / DENSITY
+#: The laws of columns for which none were fitted.
+PLAIN = Constants()
 #: Rows whose mean is taken at once: it looks at every cell.
 MEANS = 512
 #: Halvings of the range of scores, down to 4e-6.
@@ -109,7 +112,10 @@ class Flexible(Likelihood):
 
     def _knots(self, units: Units) -> Knots:
         """The columns' own laws; standard normal ones where none were fitted."""
-        return units.knots or standard_normal(len(units.floor), self.groups)
+        columns = len(units.floor)
+        if units.knots is not None:
+            return units.knots
+        return PLAIN((columns, self.groups), units.floor.device, lambda: standard_normal(columns, self.groups))
 
     def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """m and log s [*, M], tilts [*, M, L]."""
@@ -127,7 +133,7 @@ class Flexible(Likelihood):
         inverse = (-log_s).exp()
         t = (place.score - m) * inverse
         cost = total - tilt + (0.5 * t.square() + HALF_LOG_2PI + log_s - place.log_slope)
-        if bool(place.point.all()):
+        if on_cpu(cost) and bool(place.point.all()):
             return cost
         # A mass as a density in x: over a step of a rounded column, else over an atom's width.
         step = torch.where(knots.half > 0, 2 * knots.half, ATOM).log()
@@ -201,7 +207,7 @@ class Flexible(Likelihood):
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         columns = theta.shape[-1] // (2 + self.groups)
-        u = torch.rand(*theta.shape[:-1], columns, generator=generator, dtype=torch.float64)
+        u = torch.rand(*theta.shape[:-1], columns, generator=generator, dtype=torch.float64, device=theta.device)
         return self.quantile(theta, own, u, units)
 
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:

@@ -10,6 +10,7 @@ from annotated_types import Gt, Lt
 from torch import Tensor
 from torch.nn import functional
 
+from diabolo.device import to_numpy
 from diabolo.memory import Memory
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 from diabolo.model.likelihood.scaled import Scaled, location_and_log_scale
@@ -63,7 +64,9 @@ class DiscretizedLogistic(Scaled):
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         location, s = self._shape(theta, own, units)
-        u = torch.rand(location.shape, generator=generator, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
+        u = torch.rand(location.shape, generator=generator, dtype=torch.float64, device=location.device).clamp(
+            1e-12, 1 - 1e-12
+        )
         whole = units.values(location + s * torch.logit(u)).round()
         return units.standardised(torch.minimum(torch.maximum(whole, units.low.double()), units.high.double()))
 
@@ -139,14 +142,15 @@ class NegativeBinomial(_Rate):
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         rate, r = _log_rate(theta, units).exp().clamp_max(1e9), self._r(own)
-        seed = int(torch.randint(1 << 62, (), generator=generator))
-        gamma = np.random.default_rng(seed).gamma(np.broadcast_to(r.numpy(), rate.shape), (rate / r).numpy())
-        return units.standardised(torch.poisson(torch.from_numpy(np.asarray(gamma)), generator=generator))
+        seed = int(torch.randint(1 << 62, (), generator=generator, device=generator.device))
+        shape, scale = np.broadcast_to(to_numpy(r), rate.shape), to_numpy(rate / r)
+        gamma = torch.from_numpy(np.asarray(np.random.default_rng(seed).gamma(shape, scale))).to(rate.device)
+        return units.standardised(torch.poisson(gamma, generator=generator))
 
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         from scipy.special import betainc
 
         rate, r = _log_rate(theta, units).exp(), self._r(own)
         k = torch.floor(units.values(x) + 1e-6)
-        inside = betainc(r.numpy(), k.clamp_min(0).numpy() + 1, (r / (r + rate)).numpy())
-        return torch.where(k < 0, 0.0, torch.from_numpy(np.asarray(inside)))
+        inside = betainc(to_numpy(r), to_numpy(k.clamp_min(0)) + 1, to_numpy(r / (r + rate)))
+        return torch.where(k < 0, 0.0, torch.from_numpy(np.asarray(inside)).to(k.device))

@@ -148,7 +148,9 @@ class Gaussian(Scaled):
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         location = self.mean(theta, units)
-        return location + self.variance(theta, own, units).sqrt() * torch.randn(location.shape, generator=generator)
+        return location + self.variance(theta, own, units).sqrt() * torch.randn(
+            location.shape, generator=generator, device=location.device
+        )
 
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         sigma = self.variance(theta, own, units).double().sqrt()
@@ -172,7 +174,7 @@ class Laplace(Scaled):
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         location = self.mean(theta, units)
-        u = torch.rand(location.shape, generator=generator, dtype=torch.float64) - 0.5
+        u = torch.rand(location.shape, generator=generator, dtype=torch.float64, device=location.device) - 0.5
         return location + self.spread(theta, own, units) * (-u.sign() * torch.log1p(-2 * u.abs())).float()
 
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
