@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from diabolo import AnomalyDetector, VariationalAutoencoder
+from diabolo.detect.least import partitioned
 from diabolo.detect.places import TILE
 from diabolo.detect.scores.auto import views_of
 from diabolo.detect.views import NEAR, SHORTLIST, Views
@@ -34,17 +35,17 @@ FITTED, COLUMNS = 25_000, 20
 
 def ours(views: Views) -> Search:
     """Squared distances, and positions among them, as in a block of the default score."""
-    product = torch.empty(TILE, views._table.shape[1])
+    product = torch.empty(TILE, views.table.shape[1])
 
     def search(axes: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         n, rows = len(axes), np.pad(axes, ((0, -len(axes) % TILE), (0, 0)), mode="edge")
         asked = torch.from_numpy(np.c_[rows, (rows * rows).sum(1), np.ones(len(rows), np.float32)])
         at, far = np.empty((n, SHORTLIST), np.int64), np.empty((n, SHORTLIST), np.float32)
         for start in range(0, n, TILE):
-            torch.mm(asked[start : start + TILE], views._table, out=product)
+            torch.mm(asked[start : start + TILE], views.table, out=product)
             squared = product.numpy()[: n - start]
             part = slice(start, start + len(squared))
-            at[part] = views._nearest(squared)
+            at[part] = partitioned(squared, views.groups, views.shortlist)
             far[part] = np.take_along_axis(squared, at[part], 1)
         return far, at
 
@@ -126,7 +127,7 @@ def main() -> None:
     detector = AnomalyDetector(VariationalAutoencoder(epochs=1, random_state=0)).fit(x)
     reference = detector.calibrated_.reference
     views, encoding = views_of(reference), reference.model.encoding
-    places, stored = views._places, views._places.shortlist(views._stored, views._levels).numpy()
+    places, stored = views.places, views.places.shortlist(views.stored, views.levels).numpy()
     with torch.inference_mode():
         fresh = encoding.encode(torch.from_numpy(common.correlated(1 << 15, seed=1, columns=COLUMNS)))
         rows = places.shortlist(*places(fresh)).numpy()
