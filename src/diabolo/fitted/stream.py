@@ -14,6 +14,7 @@ from diabolo.data.cache import Buckets, Cached
 from diabolo.data.hashing import MOST_HASHES
 from diabolo.data.onepass import OnePass
 from diabolo.data.roles import RoleRule
+from diabolo.data.shared import shared_cache
 from diabolo.data.slots import with_found_slots
 from diabolo.data.sources import encoded_rows
 from diabolo.data.stream import Stream
@@ -24,6 +25,7 @@ from diabolo.fitted.record import Apart, Fitted, Input, Roles, Training, most_ke
 from diabolo.train.loop import fit
 from diabolo.train.robust import loss_limit
 from diabolo.train.state import Epoch
+from diabolo.world import ALONE, World
 
 __all__ = ["fit_stream"]
 
@@ -37,6 +39,7 @@ def fit_stream(
     role_seed: int | None = None,
     keep: Keep | None = None,
     progress: Callable[[int], None] | None = None,
+    world: World = ALONE,
 ) -> tuple[Fitted, Apart]:
     """Fit a model to a stream's training rows; as `diabolo.fitted.table.fit_table`, in bounded memory.
 
@@ -52,6 +55,7 @@ def fit_stream(
         role_seed: seed of the roles; None for the config's.
         keep: the fit's checkpoint, if it has one.
         progress: called with the number of rows that the pass has just read.
+        world: the processes that fit together, each of which reads and caches its own run of the rows.
 
     Returns:
         The fit, and the rows for a detector.
@@ -68,11 +72,11 @@ def fit_stream(
     if n < 1:
         raise DataError(f"no training rows are left of {stream.used}; lower stop_fraction = {config.stop_fraction}")
     head = stream.head
-    config = with_found_slots(config, head.names, lambda: next(stream.read()).values)
+    config = with_found_slots(config, head.names, stream.first)
     buckets = Buckets(folder, n, len(head.names), head.values.dtype, stream.weighted)
-    once = OnePass(stream, rule, buckets, config, MOST_HASHES, most_kept(len(head.names), head.values.itemsize))
+    once = OnePass(stream, rule, buckets, config, MOST_HASHES, most_kept(len(head.names), head.values.itemsize), world)
     once.run(progress)
-    looked_at = dataclasses.replace(head, values=once.looked_at)
+    looked_at = dataclasses.replace(once.head, values=once.looked_at)
     totals = Totals(n, once.seen, once.gaps)
     prepared = prepare(looked_at, config, once.sample.weights, scaled_on=once.sample.values, totals=totals)
     model, recoded = prepared.model, prepared.recoded
@@ -80,12 +84,14 @@ def fit_stream(
         encoded_rows(model.encoding, recoded(part.values), part.weights, part.at) for part in (once.sample, once.stop)
     )
     mean_weight = once.weight / n if stream.weighted else 1.0
-    train = Cached(buckets, model.encoding, recoded, mean_weight, prepared.has_gaps, sample)
-    recognizer = once.recognize(recoded)
+    # Words of this process's own rows are positions among those that it has met.
+    own = dataclasses.replace(prepared, head=head).recoded
+    train = shared_cache(Cached(buckets, model.encoding, own, mean_weight, prepared.has_gaps, sample), world)
+    recognizer = once.recognize(own)
     told = Roles(seed, stream.used, config.stop_fraction, calibrate, rule.counts, str(recognizer.fingerprint))
     weight = np.array([once.weight]) if stream.weighted else None
-    checkpoint = checkpoint_of(keep, model, told, weight, len(buckets))
-    history = fit(model, train, stop, report, checkpoint)
+    checkpoint = checkpoint_of(keep, model, told, weight, len(buckets), world=world)
+    history = fit(model, train, stop, report, checkpoint, world)
     fitted = Fitted(
         model=model,
         history=[dataclasses.asdict(e) for e in history],

@@ -44,6 +44,9 @@ EXCLUDE = typer.Option([], help="Columns to leave out, or unusable for those no 
 EXCLUDE_ROWS = typer.Option(
     None, metavar="FILE", help="List of rows to leave out, as explore saves it.", show_default="no row"
 )
+ENGINE = typer.Option(
+    None, metavar="torchrun[:N]", help="Fit by N processes (diabolo docs distributed).", show_default="this one"
+)
 QUANTIZE = typer.Option(
     None, help="Bits, for a trigger: weights=6,activations=10 (diabolo docs trigger).", show_default="floats"
 )
@@ -58,6 +61,7 @@ FALSE_ALARM_RATE = share_option(
     "diabolo fit DATA.parquet -o my.diabolo",
     "diabolo fit DATA.csv -o my.diabolo --exclude id --false-alarm-rate 1%",
     "diabolo fit DATA.parquet -o ae.diabolo --method ae --latent 2 --set robust=trim",
+    "diabolo fit DATA.parquet -o my.diabolo --engine torchrun:2",
 )
 def fit(
     data: str = typer.Argument(..., help=TABLE),
@@ -88,10 +92,12 @@ def fit(
     resume: bool = typer.Option(False, "--resume", help="Go on from OUT.ckpt, which a fit that was ended left."),
     memory: str = typer.Option("1GiB", help="Larger tables are fitted from a cache on disk, in bounded memory."),
     cache: Path | None = typer.Option(None, help="Folder for that cache, as large as the table.", show_default="OUT's"),
+    engine: str | None = ENGINE,
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress lines."),
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
     from diabolo.cli.checkpoint import kept
+    from diabolo.cli.ranks import in_ranks
     from diabolo.cli.training import Fit, byte_count, naming, train
     from diabolo.cli.verbs.compress import add_codec, compression_errors
     from diabolo.config import build_config
@@ -117,10 +123,15 @@ def fit(
     apart = [label, weight, *columns_of_split(group, time)]
     names, unfit = choose_columns(source, columns, exclude, apart, settings.get("kinds"))
     ae = CLASSES[method](**settings)
+    world = in_ranks(engine, out)
+    if world is None:
+        return  # its ranks have done all
     wanted = partial(Fit, chosen, None if only else Choice("auto", false_alarm_rate, seed, seed), quiet, group, time)
-    with kept(out, resume) as keep:
+    with kept(out, resume, world) as keep:
         with naming(source):
-            fitted, detector, rows = train(source, out, names, weight, wanted(keep), most, cache)
+            fitted, detector, rows = train(source, out, names, weight, wanted(keep, world), most, cache)
+        if not world.leads:
+            return
         _save(out, ae.from_fitted(fitted, ae.get_params(deep=False)), detector)
     if errors is not None:
         add_codec(out, source, *errors, seed)

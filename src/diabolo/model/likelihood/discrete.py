@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from diabolo.memory import Memory
+from diabolo.model.drawn import for_rows, placed
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 
 #: Least probability that a linear prediction starts an event at: what it lacks, the networks learn.
@@ -30,7 +31,10 @@ class Bernoulli(Likelihood):
         return torch.logit(mean, eps=LEAST)
 
     def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
-        return torch.bernoulli(x, generator=generator) if self.binarize else None
+        if not self.binarize:
+            return None
+        shape = tuple(x.shape)
+        return for_rows(lambda s: torch.bernoulli(placed(x, s, generator), generator=generator), shape, generator)
 
     def pooled(self, theta: Tensor, log_share: Tensor, units: Units) -> Tensor:
         return torch.logit((theta.sigmoid() * log_share.exp()).sum(0), eps=1e-7)
