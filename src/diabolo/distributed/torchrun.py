@@ -109,15 +109,17 @@ def run_ranks(words: Sequence[str], workers: int | None, out: Path) -> None:
 
 
 def _said(failures: dict[int, Any], words: Sequence[str]) -> str:
-    """What became of the first rank that failed, and the line that goes on where it was killed."""
+    """What became of a rank that failed, and the line that goes on where it was killed."""
     again = shlex.join(["diabolo", *words, *([] if "--resume" in words else ["--resume"])])
-    for rank, failure in sorted(failures.items()):
-        if failure.exitcode < 0 and -failure.exitcode not in ENDING:
-            name = signal.Signals(-failure.exitcode).name
-            return (
-                f"rank {rank} (process {failure.pid}) was killed by {name}, as the system does where memory ends; "
-                f"this goes on from the checkpoint: {again}"
-            )
+    killed = {r: f for r, f in sorted(failures.items()) if f.exitcode < 0 and -f.exitcode not in ENDING}
+    if killed:
+        # The launcher kills those that do not end by themselves, and does not say who was first.
+        who = " and ".join(f"rank {rank} (process {f.pid})" for rank, f in killed.items())
+        name = signal.Signals(-next(iter(killed.values())).exitcode).name
+        return (
+            f"{who} {'was' if len(killed) == 1 else 'were'} killed by {name}, as the system does where memory ends; "
+            f"this goes on from the checkpoint: {again}"
+        )
     told = {rank: _line(failure.message) for rank, failure in sorted(failures.items())}
     causes = {rank: line for rank, line in told.items() if line and not line.startswith(ENDED)}
     if causes:
