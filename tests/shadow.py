@@ -149,12 +149,6 @@ def place():
     return f"{frames[-1].filename.rpartition('/diabolo/')[2]}:{frames[-1].lineno}" if frames else "?"
 
 
-class _Generator(torch.Generator):
-    """The processor's generator, which says that it is the device's."""
-
-    device = DEVICE
-
-
 @contextlib.contextmanager
 def there(monkeypatch):
     """The device as PyTorch's own would be: the package finds it, has generators on it, and makes tensors on it."""
@@ -163,10 +157,11 @@ def there(monkeypatch):
     def choose(wanted):
         return NAME if wanted == NAME else known(wanted)
 
-    def made(device, seed):
+    def made(device, seed, kind=torch.Generator):
         if torch.device(device).type != NAME:
-            return plain(device, seed)
-        found = _Generator()
+            return plain(device, seed, kind)
+        # The processor's generator, which says that it is the device's.
+        found = type("OfDevice", (kind,), {"device": DEVICE})()
         found.manual_seed(seed)
         return found
 

@@ -29,10 +29,12 @@ LONGER = {
     "compress.container": "a file to bytes and back, with the checks of each field beside its place",
     "compress.grid": "grids of floats: the choice, the way there and back, and their card",
 }
-#: The only names of others that begin with an underscore: PyTorch has no public ones for these.
+#: The only names of others that begin with an underscore: PyTorch has no public ones for its two, and Python's own
+#: documentation has the third.
 PRIVATE = {
     "train.engine": {"torch._fused_adamw_"},  # AdamW's kernel, without 0.1 ms of bookkeeping per step
     "model.networks.module": {"func._schema"},  # whether an operator takes a generator
+    "cli.rank": {"os._exit"},  # leaves at once, before a launcher takes a slow end for a failure
 }
 
 #: Names of top-level modules by layer: one may import its own layer and those above it in this list, never one below.

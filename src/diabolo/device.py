@@ -89,9 +89,11 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
     return (tensor if on_cpu(tensor) else tensor.cpu()).numpy()
 
 
-def generator(device: str | torch.device, seed: int) -> torch.Generator:
+def generator(device: str | torch.device, seed: int, kind: type[torch.Generator] = torch.Generator) -> torch.Generator:
     """A generator of random numbers on a device."""
-    return torch.Generator(device=device).manual_seed(seed)
+    found = kind(device=device)
+    found.manual_seed(seed)
+    return found
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ DiaboloError
 ├── CalibrationError   a rate that the calibration rows cannot guarantee         (also ValueError)
 ├── TrainingError      a fit that diverged                                       (also RuntimeError)
 ├── PieceError         pieces of a table failed, and the others are done         (also RuntimeError)
+├── WorkerError        a process of a fit by several has ended                   (also RuntimeError)
 ├── OutputError        a result that could not be written                        (also OSError)
 ├── ExportError        a form for other programs that says something else        (also RuntimeError)
 └── MissingExtraError  an optional package is not installed                      (also ImportError)
@@ -42,6 +43,7 @@ __all__ = [
     "PromiseWarning",
     "SettingError",
     "TrainingError",
+    "WorkerError",
     "nearest",
 ]
 
@@ -105,6 +107,10 @@ class TrainingError(DiaboloError, RuntimeError):
 
 class PieceError(DiaboloError, RuntimeError):
     """Pieces of a table failed; the parts of the others are there."""
+
+
+class WorkerError(DiaboloError, RuntimeError):
+    """A process of a fit by several ended before the fit did."""
 
 
 class OutputError(DiaboloError, OSError):

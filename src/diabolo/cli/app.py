@@ -8,7 +8,8 @@ import inspect
 import os
 import signal
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import typer
 
@@ -19,10 +20,12 @@ from diabolo.errors import DiaboloError
 from diabolo.screen import spell_out, visible
 from diabolo.version import __version__
 
-__all__ = ["app", "main"]
+__all__ = ["Fail", "app", "fail", "main", "one_line"]
 
 #: The variable by which the shell's script, of --install-completion, asks for completions.
 COMPLETE = "_DIABOLO_COMPLETE"
+#: Tells a failure, in a line, and ends with an exit status.
+Fail = Callable[..., NoReturn]
 
 
 app = typer.Typer(
@@ -63,8 +66,20 @@ for _name in verbs:
     _add(_name)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the program; turns every failure into one line and exit status 2."""
+def one_line(message: str) -> str:
+    """A message without its ends of lines."""
+    # Blanks within a name are part of a remedy that is pasted.
+    return visible(" ".join(part.strip() for part in message.splitlines() if part.strip()))
+
+
+def fail(message: str, status: int = 2) -> NoReturn:
+    """End with a failure in one line."""
+    sys.stderr.write(f"diabolo: {one_line(message)}\n")
+    sys.exit(status)
+
+
+def main(arguments: list[str] | None = None, fail: Fail = fail) -> None:
+    """Run the program; turns every failure into one line and exit status 2, or what `fail` makes of it."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # the program, not a caller of it: a batch system's SIGTERM tidies up like Ctrl-C
         signal.signal(signal.SIGTERM, _interrupt)
@@ -86,9 +101,9 @@ def main(arguments: list[str] | None = None) -> None:
     except DiaboloError as error:
         if debug:
             raise
-        _fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt as stopped:
-        _fail(f"interrupted; nothing was left half-written{stopped}", 130)
+        fail(f"interrupted; nothing was left half-written{stopped}", 130)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); there is nobody left to tell.
         _close_stdout()
@@ -99,14 +114,14 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             # Whatever writes a file raises an OutputError of its own.
             _close_stdout()
-            _fail(f"cannot write to stdout: {error.strerror}; results in files are whole")
+            fail(f"cannot write to stdout: {error.strerror}; results in files are whole")
         if isinstance(error, MemoryError) or "allocate" in str(error):
-            _fail(f"there is not enough memory: {str(error)[:200] or 'the system gives no more'}")
+            fail(f"there is not enough memory: {str(error)[:200] or 'the system gives no more'}")
         usage = getattr(error, "format_message", None)
         if usage is not None:
             of = getattr(error, "ctx", None)
-            _fail(f"{usage()} ({'diabolo' if of is None else of.command_path} --help)")
-        _fail(f"{type(error).__name__}: {error}; --debug shows where")
+            fail(f"{usage()} ({'diabolo' if of is None else of.command_path} --help)")
+        fail(f"{type(error).__name__}: {error}; --debug shows where")
     else:
         sys.exit(status if isinstance(status, int) else 0)
 
@@ -119,10 +134,3 @@ def _close_stdout() -> None:
     """Python would try once more to write what is left when it ends."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _fail(message: str, status: int = 2) -> None:
-    # Blanks within a name are part of a remedy that is pasted.
-    line = " ".join(part.strip() for part in message.splitlines() if part.strip())
-    sys.stderr.write(f"diabolo: {visible(line)}\n")
-    sys.exit(status)

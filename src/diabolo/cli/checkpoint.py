@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diabolo.errors import OutputError, TrainingError
+from diabolo.world import ALONE, World
 
 if TYPE_CHECKING:
     from diabolo.fitted.keep import Keep
@@ -19,9 +20,17 @@ __all__ = ["kept"]
 
 
 @contextlib.contextmanager
-def kept(out: Path, resume: bool) -> Iterator[Keep]:
-    """Give a fit that ends by saving `out` its checkpoint; once saved, the checkpoint is removed."""
+def kept(out: Path, resume: bool, world: World = ALONE) -> Iterator[Keep]:
+    """Give a fit that ends by saving `out` its checkpoint; once saved, the checkpoint is removed.
+
+    Of processes that fit together rank 0 does it all.
+    """
+    from diabolo.fitted.keep import Keep
+
     path = out.with_name(f"{out.name}.ckpt")
+    if not world.leads:
+        yield Keep(path, resume)
+        return
     with _alone(out):
         yield from _kept(out, path, resume)
 

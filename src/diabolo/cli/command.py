@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["METAVARS", "Command", "InOrder"]
+__all__ = ["METAVARS", "WORDS", "Command", "InOrder"]
+
+#: The words of the verb that is running, from its name on.
+WORDS: ContextVar[list[str]] = ContextVar("words")
 
 #: What stands for a value in --help, by the name of its parameter.
 METAVARS = {
@@ -78,6 +82,7 @@ class Command(TyperCommand):
         from diabolo.cli.kinds import check_kinds
         from diabolo.cli.promise import advising
 
+        WORDS.set([str(ctx.info_name), *ctx.meta["diabolo.words"]])
         check_kinds(str(ctx.info_name), ctx.params, ctx.meta["diabolo.words"])
         with advising(str(ctx.info_name), ctx.params.get("model") or ctx.params.get("out") or "MODEL"):
             return super().invoke(ctx)

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded, Encoding
-from diabolo.data.sources import Piece, Rows, piece_rows, slices
+from diabolo.data.sources import Piece, Rows, Share, piece_rows, slices
 from diabolo.errors import OutputError
 from diabolo.memory import Memory
 
@@ -177,7 +177,7 @@ class Cached:
     def to(self, device: str) -> Cached:
         return dataclasses.replace(self, device=device, sample=self.sample.to(device))
 
-    def pieces(self, size: int, order: torch.Generator, memory: Memory, skip: int = 0) -> Iterator[Piece]:
+    def pieces(self, size: int, order: torch.Generator, memory: Memory, skip: int = 0) -> Iterator[Piece | Share]:
         wanted, own = piece_rows(size), Memory()
         buckets = torch.randperm(len(self.buckets), generator=order).tolist()
         seeds = torch.randint(1 << 62, (len(buckets),), generator=order).tolist()
@@ -208,6 +208,9 @@ class Cached:
             rows = self.buckets.read(bucket)
             for part in slices(len(rows)):
                 yield self._encoded([rows[part]], None)
+
+    def total(self, sums: Sequence[Tensor]) -> list[Tensor]:
+        return list(sums)
 
     def some(self) -> Rows:
         return self.sample

@@ -50,12 +50,17 @@ class Fingerprint:
         """Go on from the fingerprint `text` of so many rows."""
         self._seen, self._value = rows, np.uint64(int(text, 16))
 
-    def add(self, hashes: np.ndarray) -> None:
-        """The next rows, by their hashes."""
+    def add(self, hashes: np.ndarray, at: int | None = None) -> None:
+        """The next rows, by their hashes; or rows from place `at` on, where others come elsewhere."""
+        self._seen = self._seen if at is None else at
         with np.errstate(over="ignore"):
             place = mix(np.arange(self._seen + 1, self._seen + len(hashes) + 1, dtype=np.uint64))
             self._value ^= np.bitwise_xor.reduce(mix(hashes + place), initial=np.uint64(0))
         self._seen += len(hashes)
+
+    def join(self, *texts: str) -> None:
+        """Become the fingerprint of all rows, given those of their parts."""
+        self._value = np.bitwise_xor.reduce(np.array([int(text, 16) for text in texts], np.uint64))
 
     def __str__(self) -> str:
         return f"{int(self._value):016x}"

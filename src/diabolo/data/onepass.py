@@ -16,7 +16,9 @@ from diabolo.data.roles import ROLES, RoleRule, bucket_of, is_seen
 from diabolo.data.schema import MOST_LEVELS, Summary, check_names, summarise
 from diabolo.data.slots import slot_groups
 from diabolo.data.stream import Chunk, Stream
+from diabolo.data.words import with_all_words
 from diabolo.errors import ColumnsError, DataError
+from diabolo.world import ALONE, World
 
 __all__ = ["OnePass", "Part", "Recognizer", "sample_rows"]
 
@@ -70,12 +72,18 @@ class Recognizer:
         self.fingerprint = Fingerprint()
         self._known: list[np.ndarray] | None = [] if counts["train"] + counts["stop"] <= most else None
 
-    def add(self, values: np.ndarray, roles: np.ndarray) -> None:
-        """The next rows, as the schema wants them, with their roles."""
+    def add(self, values: np.ndarray, roles: np.ndarray, at: int) -> None:
+        """Rows from place `at` on, as the schema wants them, with their roles."""
         hashes = hash_rows(values)
-        self.fingerprint.add(hashes)
+        self.fingerprint.add(hashes, at)
         if self._known is not None:
             self._known.append(hashes[is_seen(roles)])
+
+    def merge(self, world: World) -> None:
+        """Take in what processes with the other rows have added."""
+        self.fingerprint.join(*world.texts(str(self.fingerprint)))
+        if self._known is not None:
+            self._known = [world.joined(np.concatenate([np.empty(0, np.uint64), *self._known]))]
 
     @property
     def known(self) -> np.ndarray | None:
@@ -96,12 +104,23 @@ class OnePass:
         config: settings of the fit.
         most_hashes: no hashes are kept of more rows than this.
         most_stored: how many training and stop rows are kept as `stored`.
+        world: processes that share the rows. All of them then know what one alone would: rows, sums and levels are
+            put together in the order of the dataset.
     """
 
     def __init__(
-        self, stream: Stream, rule: RoleRule, buckets: Buckets, config: Config, most_hashes: int, most_stored: int = 0
+        self,
+        stream: Stream,
+        rule: RoleRule,
+        buckets: Buckets,
+        config: Config,
+        most_hashes: int,
+        most_stored: int = 0,
+        world: World = ALONE,
     ) -> None:
-        head = stream.head
+        #: The dataset without its rows; `head` of all processes has the words that any of them has met.
+        self.head = head = stream.head
+        self.world = world
         self.stream, self.rule, self.buckets, self.config = stream, rule, buckets, config
         check_names(head.names, config)  # before the data are read, not after
         self.groups = slot_groups(head.values, head.names, config)
@@ -124,20 +143,22 @@ class OnePass:
 
     def run(self, report: Callable[[int], None] | None = None) -> None:
         """Do it; `report` gets the number of rows that were just read."""
-        at = 0
+        rows = 0
         for chunk in self.stream.read():
-            self._add(chunk, at)
-            at += len(chunk.values)
+            self._add(chunk)
+            rows += len(chunk.values)
             if report:
                 report(chunk.read)
         self.buckets.close()
-        parts = (self._keepers.pop(k).part() for k in KEPT)
+        parts = [self._keepers.pop(k).part() for k in KEPT]
+        if self.world.size > 1:
+            rows, parts = self._merged(rows, parts)
         self.stop, self.combine, self.calibrate, self.sample, self.stored = parts
-        if at != self.stream.used:
-            raise DataError(f"the dataset has changed: {at:,} rows were read of {self.stream.used:,} counted before")
+        if rows != self.stream.used:
+            raise DataError(f"the dataset has changed: {rows:,} rows were read of {self.stream.used:,} counted before")
 
-    def _add(self, chunk: Chunk, at: int) -> None:
-        end = at + len(chunk.values)
+    def _add(self, chunk: Chunk) -> None:
+        at, end = chunk.at, chunk.at + len(chunk.values)
         self._refuse_infinite(chunk)
         roles = self.rule.of(at, end)
         for name in ("stop", "combine", "calibrate"):
@@ -145,7 +166,7 @@ class OnePass:
         self._keepers["sample"].add(chunk, self._belongs(at, end))
         self._keepers["stored"].add(chunk, self._is_stored(at, end))
         if not self.categories:
-            self.recognizer.add(chunk.values, roles)
+            self.recognizer.add(chunk.values, roles, at)
         train = roles == ROLES.index("train")
         bucket = bucket_of(at, end, self.rule.seed, len(self.buckets))[train]
         values = chunk.values[train]
@@ -167,7 +188,7 @@ class OnePass:
         if not len(values):
             return
         seen = summarise(values, self.groups)
-        self._missing += seen.missing * len(values)
+        self._missing += np.rint(seen.missing * len(values))
         self._low, self._high = np.minimum(self._low, seen.low), np.maximum(self._high, seen.high)
         for i, group in enumerate(self.groups):
             filled = np.stack([(values[:, list(slot)] != 0).any(axis=1) for slot in group.slots], axis=1)
@@ -189,6 +210,28 @@ class OnePass:
             raise ColumnsError(many)
         return new
 
+    def _merged(self, rows: int, parts: list[Part]) -> tuple[int, list[Part]]:
+        """Rows of all processes, and the rows kept of them; sums and levels become those of all."""
+        world = self.world
+        self.head, codes = with_all_words(self.head, world)
+        found = [world.joined(a) for a in (np.array([rows]), np.array([self.weight]))]
+        for sums in (self._missing, self._gaps):
+            sums[:] = np.sum(world.arrays(sums), axis=0)
+        self._low, self._high = (
+            f(world.arrays(ends), axis=0) for f, ends in ((np.min, self._low), (np.max, self._high))
+        )
+        self.weight = sum(found[1].tolist())
+        self._levels = [world.joined(codes(np.concatenate(self._levels)))]
+        if self.categories:
+            self._seen = {i: np.empty(0) for i in self.categories}
+            own = np.concatenate(self._levels)
+            self._levels = [own[[bool(self._new_levels(row[None])[0]) for row in own]] if len(own) else own]
+        joined = []
+        for part in parts:
+            weights = None if part.weights is None else world.joined(part.weights)
+            joined.append(Part(world.joined(codes(part.values)), weights, world.joined(part.at)))
+        return int(found[0].sum()), joined
+
     # ── what it learnt ────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -208,8 +251,9 @@ class OnePass:
 
     def recognize(self, recode: Callable[[np.ndarray], np.ndarray]) -> Recognizer:
         """Fingerprint and hashes of rows as a schema wants them; the levels of categories are known only by now."""
-        at = 0
         for chunk in self.stream.read() if self.categories else ():
-            self.recognizer.add(recode(chunk.values), self.rule.of(at, at + len(chunk.values)))
-            at += len(chunk.values)
+            roles = self.rule.of(chunk.at, chunk.at + len(chunk.values))
+            self.recognizer.add(recode(chunk.values), roles, chunk.at)
+        if self.world.size > 1:
+            self.recognizer.merge(self.world)
         return self.recognizer

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from diabolo.data.encoding import Encoded, Encoding
 from diabolo.errors import DataError
 from diabolo.memory import Memory
 
-__all__ = ["CHUNK", "GATHER", "Piece", "Rows", "Source", "encoded_rows", "piece_rows", "slices"]
+__all__ = ["CHUNK", "GATHER", "Piece", "Rows", "Share", "Source", "encoded_rows", "piece_rows", "slices"]
 
 #: Rows gathered at once: shuffling stays out of the step, and what is gathered stays in the cache.
 GATHER = 8_192
@@ -25,8 +25,22 @@ CHUNK = 65_536
 Piece = tuple[Encoded, Tensor | None]
 
 
+class Share(NamedTuple):
+    """The rows at hand of a piece, and their positions [n] int64 among its `total` rows."""
+
+    rows: Encoded
+    weights: Tensor | None
+    at: Tensor
+    total: int
+    #: One row, for batches of which none is at hand.
+    spare: Encoded
+    fill: int
+
+
 class Source(Protocol):
-    """n training rows. `Rows` keeps them in memory, `diabolo.data.cache.Cached` on disk."""
+    """n training rows. `Rows` keeps them in memory, `diabolo.data.cache.Cached` on disk; those of
+    `diabolo.data.shared` lie in several processes, each of which sees its share.
+    """
 
     @property
     def masked(self) -> bool:
@@ -37,7 +51,7 @@ class Source(Protocol):
 
     def to(self, device: str) -> Source: ...
 
-    def pieces(self, size: int, order: torch.Generator, memory: Memory, skip: int = 0) -> Iterator[Piece]:
+    def pieces(self, size: int, order: torch.Generator, memory: Memory, skip: int = 0) -> Iterator[Piece | Share]:
         """All rows once, shuffled, in pieces of `piece_rows(size)` rows; the last may be shorter.
 
         Whatever is drawn from `order` is drawn before the first piece comes, so that an epoch is known by the
@@ -48,6 +62,10 @@ class Source(Protocol):
 
     def chunks(self) -> Iterator[Piece]:
         """All rows once, in the same order at every call."""
+        ...
+
+    def total(self, sums: Sequence[Tensor]) -> list[Tensor]:
+        """Sums over the rows of `chunks` as sums over all rows: these are fewer where processes share them."""
         ...
 
     def some(self) -> Rows:
@@ -91,6 +109,9 @@ class Rows:
     def chunks(self) -> Iterator[Piece]:
         for part in slices(len(self)):
             yield self.rows.rows(part), None if self.weights is None else self.weights[part]
+
+    def total(self, sums: Sequence[Tensor]) -> list[Tensor]:
+        return list(sums)
 
     def some(self) -> Rows:
         return self

@@ -36,8 +36,9 @@ from diabolo.fitted.record import Apart, Fitted, scorable
 from diabolo.fitted.stream import fit_stream
 from diabolo.fitted.table import fit_table
 from diabolo.train.state import Epoch
+from diabolo.world import ALONE, World
 
-__all__ = ["Choice", "around", "fit_detector", "fit_detector_stream", "recalibrated", "renewed"]
+__all__ = ["Choice", "around", "fit_detector", "fit_detector_stream", "recalibrated", "renewed", "share_to_calibrate"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,16 +62,19 @@ def fit_detector(
     report: Callable[[Epoch], None] | None = None,
     keep: Keep | None = None,
     split: Split | None = None,
+    world: World = ALONE,
 ) -> Calibrated:
     """Fit an autoencoder to its share of a table, and calibrate on rows kept apart, as `split` says.
+
+    Of processes that fit together one alone need calibrate: the others fit with `share_to_calibrate` of the rows.
 
     Raises:
         CalibrationError: the rate is below what the calibration rows can guarantee; said before the fit.
         DataError: as `fit_table`.
     """
     split, used = split or Split(), np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
-    share = _share(len(used), choice, split.among(used))
-    fitted = fit_table(table, weights, config, share, report, choice.seed, keep, split)
+    share = share_to_calibrate(len(used), choice, split.among(used))
+    fitted = fit_table(table, weights, config, share, report, choice.seed, keep, split, world)
     table = matched(table, fitted.model.encoding.schema, "the model")
     return _after_fit(fitted, apart_of_fitted_table(fitted, table, weights, split), choice, len(table))
 
@@ -83,10 +87,11 @@ def fit_detector_stream(
     report: Callable[[Epoch], None] | None = None,
     keep: Keep | None = None,
     progress: Callable[[int], None] | None = None,
+    world: World = ALONE,
 ) -> Calibrated:
     """`fit_detector` from a cache in `folder`, in bounded memory."""
-    share = _share(stream.used, choice, Split())
-    fitted, apart = fit_stream(stream, folder, config, share, report, choice.seed, keep, progress)
+    share = share_to_calibrate(stream.used, choice, Split())
+    fitted, apart = fit_stream(stream, folder, config, share, report, choice.seed, keep, progress, world)
     return _after_fit(fitted, apart, choice, stream.used)
 
 
@@ -170,7 +175,12 @@ def renewed(
     return found
 
 
-def _share(usable: int, choice: Choice, split: Split) -> float:
+def share_to_calibrate(usable: int, choice: Choice, split: Split) -> float:
+    """Share of the usable rows that no part of a detector's fit sees.
+
+    Raises:
+        CalibrationError: so many rows cannot guarantee the rate.
+    """
     share, count = split.share(usable)
     if choice.false_alarm_rate is not None:
         # Refused before hours of training, not after.

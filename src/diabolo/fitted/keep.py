@@ -17,6 +17,7 @@ from diabolo.model.autoencoder import Model
 from diabolo.model.permission import own_network_card, own_part_cards
 from diabolo.train.checkpoint import Checkpoint
 from diabolo.version import versions
+from diabolo.world import ALONE, World
 
 __all__ = ["Keep", "checkpoint_of", "keep_of", "seconds_of"]
 
@@ -48,6 +49,7 @@ def checkpoint_of(
     buckets: int = 0,
     values: np.ndarray | None = None,
     given: GivenRoles | None = None,
+    world: World = ALONE,
 ) -> Checkpoint | None:
     """The fit's checkpoint, with the facts in which a file of the same fit agrees.
 
@@ -55,6 +57,8 @@ def checkpoint_of(
         buckets: number of buckets of the cache; rows come from there in another order than from memory.
         values: the table, where it is in memory.
         given: the roles, where positions do not tell them.
+        world: the processes that fit together; rank 0 keeps the file for all, and another number of them is another
+            fit, whose sums have other last bits.
     """
     if keep is None:
         return None
@@ -79,7 +83,9 @@ def checkpoint_of(
         identity["split"] = [roles.split, _digest(given.roles.tobytes())]
     if buckets:
         identity["buckets"] = buckets
-    return Checkpoint(keep.path, identity, keep.resume)
+    if world.size > 1:
+        identity["world"] = world.size
+    return Checkpoint(keep.path, identity, keep.resume, writes=world.leads)
 
 
 def seconds_of(started: float, checkpoint: Checkpoint | None) -> float:

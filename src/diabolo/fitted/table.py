@@ -22,6 +22,7 @@ from diabolo.fitted.record import Fitted, Input, Roles, Training, most_kept
 from diabolo.train.loop import fit
 from diabolo.train.robust import loss_limit, suspects_among
 from diabolo.train.state import Epoch
+from diabolo.world import ALONE, World
 
 __all__ = ["fit_table"]
 
@@ -35,6 +36,7 @@ def fit_table(
     role_seed: int | None = None,
     keep: Keep | None = None,
     split: Split | None = None,
+    world: World = ALONE,
 ) -> Fitted:
     """Fit a model to a table's training rows.
 
@@ -47,6 +49,7 @@ def fit_table(
         role_seed: seed of the roles; None for the config's.
         keep: the fit's checkpoint, if it has one.
         split: what decides the roles of the table's rows; None for their positions.
+        world: the processes that fit together, each with the whole table; they share the work of every step.
 
     Raises:
         CheckpointError: the checkpoint to resume from is damaged, or another fit's.
@@ -69,12 +72,12 @@ def fit_table(
     hashes = hash_rows(table.values[used])
     told = Roles(seed, len(used), config.stop_fraction, calibrate, rule.counts, fingerprint(hashes), split=split.name)
     given = rule if isinstance(rule, GivenRoles) else None
-    checkpoint = checkpoint_of(keep, model, told, weights, values=table.values, given=given)
+    checkpoint = checkpoint_of(keep, model, told, weights, values=table.values, given=given, world=world)
     parts = [
         encoded_rows(model.encoding, table.values[at], None if weights is None else weights[at], at)
         for at in (train, stop)
     ]
-    history = fit(model, parts[0], parts[1], report, checkpoint)
+    history = fit(model, parts[0], parts[1], report, checkpoint, world)
     known = hashes[is_seen(roles)]
     fitted = Fitted(
         model=model,

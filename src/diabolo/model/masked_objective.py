@@ -19,6 +19,7 @@ from torch import Tensor
 from diabolo.data.encoding import Encoded, Encoding
 from diabolo.model.autoencoder import Model
 from diabolo.model.corruption import hidden as without
+from diabolo.model.drawn import for_rows, leading
 from diabolo.model.latent import Posterior
 from diabolo.model.masking import Start, variables_of, variables_there
 
@@ -49,7 +50,7 @@ def masked_rows(
     encoding, masking = model.encoding, model.masking
     there = variables_there(rows, hidden.shape[-1])
     share = model.config.nested if nested is None else nested
-    whole = 0 if masking is None else min(len(rows), round(share * len(rows)))
+    whole, of_all = (0, 0) if masking is None else leading(share, len(rows), generator)
     hidden[..., :whole, :] = False
     if masking is None:
         posterior = model.encode(without(rows.x, ~hidden, encoding), rows.memory)
@@ -57,7 +58,7 @@ def masked_rows(
     else:
         posterior, start = model.encode_seen(rows.x, there & ~hidden, rows.memory)
         z = posterior.sample(1, generator)
-        z, start = _nested(model, z, start, there, whole, generator)
+        z, start = _nested(model, z, start, there, (whole, of_all), generator)
         theta = model.decode_wide(z, start, rows.memory)
     weight = _weights(encoding, hidden, there, whole)
     heads = zip(model.heads, model.nll(theta, rows), strict=True)
@@ -80,21 +81,30 @@ def _weights(encoding: Encoding, hidden: Tensor, there: Tensor, whole: int) -> T
 
 
 def _nested(
-    model: Model, z: Tensor, start: Start | None, there: Tensor, whole: int, generator: torch.Generator
+    model: Model, z: Tensor, start: Start | None, there: Tensor, first: tuple[int, int], generator: torch.Generator
 ) -> tuple[Tensor, Start | None]:
-    """Codes whose first rows keep a random number of leading axes, and the linear part's law of each row."""
-    if not whole or model.masking is None:
+    """Codes whose first rows, of those at hand and of the batch, keep a random number of leading axes, and the linear
+    part's law of each row.
+    """
+    whole, of_all = first
+    if not of_all or model.masking is None:
         return z, start
-    axes = torch.randint(1, model.latent_dim + 1, (whole,), generator=generator, device=z.device)
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        return torch.randint(1, model.latent_dim + 1, shape, generator=generator, device=z.device)
+
+    axes = for_rows(draw, (whole,), generator, axis=-1, first=of_all)
+    if not whole:
+        return z, start
     kept = torch.arange(z.shape[-1], device=z.device) < axes.unsqueeze(-1)
     z = torch.cat([z[..., :whole, :] * kept, z[..., whole:, :]], dim=-2)
-    first = model.masking.whole(axes)
-    if start is None or first is None:
+    law = model.masking.whole(axes)
+    if start is None or law is None:
         return z, start
     # The law given a code of whole rows; a row that lacks cells keeps that of the cells it has.
     known = there[:whole].all(-1, keepdim=True)
-    gain = torch.where(known, first.gain, start.gain[..., :whole, :])
-    variance = torch.where(known, first.variance, 1.0)
+    gain = torch.where(known, law.gain, start.gain[..., :whole, :])
+    variance = torch.where(known, law.variance, 1.0)
     rest = Start(start.gain[..., whole:, :], start.variance[..., whole:, :])
     gain, variance = (t.expand(*z.shape[:-2], *t.shape[-2:]) for t in (gain, variance))
     return z, Start(torch.cat([gain, rest.gain], -2), torch.cat([variance, rest.variance], -2))

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,15 +30,6 @@ CHECKPOINT = FileKind("diabolo-checkpoint", "1", ("fit",), "checkpoint", Checkpo
 FIRST, EVERY = 1.0, 10.0
 #: A checkpoint waits until training has taken this many times as long as the last one took to write.
 PATIENCE = 50
-
-
-#: What makes each of an epoch's numbers, by its type, of the double in the file.
-TYPES: dict[str, Callable[[float], Any]] = {
-    "int": int,
-    "float": float,
-    "bool": bool,
-    "float | None": lambda value: None if math.isnan(value) else value,
-}
 
 
 @dataclasses.dataclass
@@ -79,12 +69,18 @@ class Checkpoint:
         identity: the facts that tell this fit from others: settings, columns, fingerprints, versions; plain JSON.
         resume: continue from the file, if there is one.
         every: seconds between two writes, 0 for one after each piece of rows; None for the default.
+        writes: whether this process is the one that reads and writes it.
     """
 
     def __init__(
-        self, path: str | Path, identity: Mapping[str, Any], resume: bool = False, every: float | None = None
+        self,
+        path: str | Path,
+        identity: Mapping[str, Any],
+        resume: bool = False,
+        every: float | None = None,
+        writes: bool = True,
     ) -> None:
-        self.path, self.resume = Path(path), resume
+        self.path, self.resume, self.writes = Path(path), resume, writes
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
         self.every = seconds_between() if every is None else every
         self.pause = PATIENCE if self.every > 0 else 0
@@ -98,7 +94,7 @@ class Checkpoint:
         Raises:
             CheckpointError: damaged, or written by another fit; the line names the differences.
         """
-        if not self.resume or not self.path.exists():
+        if not self.writes or not self.resume or not self.path.exists():
             return False
         try:
             self._restore(state, read_sections(self.path, CHECKPOINT)["fit"])
@@ -135,14 +131,13 @@ class Checkpoint:
             raise CheckpointError(f"{self.path}: damaged: a generator's state is none") from None
         for name, tensor in wanted.items():
             tensor.copy_(loaded[name])
-        kinds = [TYPES[str(f.type)] for f in fields]
-        state.history = [Epoch(*(k(v) for k, v in zip(kinds, row.tolist(), strict=True))) for row in history]
+        state.histories = history
         state.epoch, state.piece, state.step, state.spent = card.epoch, card.piece, card.step, card.spent
 
     def offer(self, state: State) -> None:
         """Write the state if it is time to; called after each piece of rows."""
         began = time.perf_counter()
-        if began < self.due:
+        if began < self.due or not self.writes:
             return
         try:
             self.write(state)
@@ -168,8 +163,7 @@ class Checkpoint:
             bytes(state.noise.get_state().tolist()).hex(),
         )
         tensors = {name: tensor.cpu().numpy() for name, tensor in state.tensors().items()}
-        rows = [dataclasses.astuple(e) for e in state.history]
-        tensors["history"] = np.array(rows, np.float64).reshape(len(rows), len(dataclasses.fields(Epoch)))
+        tensors["history"] = state.histories
         write_sections(self.path, {"fit": Section(dataclasses.asdict(card), tensors)}, CHECKPOINT)
 
     def _identity(self, state: State) -> dict[str, Any]:

@@ -84,6 +84,13 @@ class Moments:
         self.first += weighted.sum(0)
         self.second += weighted.T @ x
 
+    def merge(self, train: Source) -> None:
+        """Add the sums of the processes that share the rows."""
+        weight, self.first, self.second = train.total(
+            [torch.tensor(self.weight, dtype=torch.float64), self.first, self.second]
+        )
+        self.weight = float(weight)
+
     def mean_and_covariance(self) -> tuple[Tensor, Tensor]:
         mean = self.first / self.weight
         covariance = self.second / self.weight - torch.outer(mean, mean)
@@ -123,16 +130,17 @@ def _moments(train: Source, width: int, k: int) -> tuple[Tensor, Tensor]:
         moments = Moments(width)
         for rows, weights in train.chunks():
             moments.add(rows.x[:, :width], weights)
+        moments.merge(train)
         return moments.mean_and_covariance()
 
     def chunks() -> Iterator[Rows]:
         return ((rows.x[:, :width], weights, rows.present) for rows, weights in train.chunks())
 
     if width <= WIDE and len(train) >= ROWS_PER_COLUMN * width:
-        return fit_covariance(chunks, width, NOISE, PASSES)
+        return fit_covariance(chunks, width, NOISE, PASSES, train.total)
     # Noise of its own needs a dimension that no factor has; where K is D, the last one stands orthogonal to the others.
     rank = min(k, width - 1)
-    fitted = fit_factors(chunks, width, rank, "isotropic", floor=1e-30, shrink=NOISE, passes=PASSES)
+    fitted = fit_factors(chunks, width, rank, "isotropic", 1e-30, NOISE, PASSES, train.total)
     return fitted.mean, fitted.loadings @ fitted.loadings.T
 
 
@@ -146,6 +154,8 @@ def _missingness(model: Model, train: Source, head: Head, k: int) -> tuple[Tenso
     moments = Moments(k)
     for code, _, weights in chunks():
         moments.add(code, weights)
+    moments.merge(train)
     center, covariance = moments.mean_and_covariance()
     spread = covariance.diagonal().clamp_min(0.0).sqrt()
-    return logistic_regressions(chunks, center, torch.where(spread > 0, spread, 1.0), len(head.block.columns))
+    scale = torch.where(spread > 0, spread, 1.0)
+    return logistic_regressions(chunks, center, scale, len(head.block.columns), train.total)

@@ -17,6 +17,7 @@ from torch import Tensor
 from diabolo.train.climbing import climb
 from diabolo.train.factor_sums import Rows, patterns_of
 from diabolo.train.pairs import Pairs
+from diabolo.world import ALONE, Total
 
 __all__ = ["fit_covariance"]
 
@@ -27,7 +28,11 @@ TILE = 2_000_000
 
 
 def fit_covariance(
-    chunks: Callable[[], Iterable[Rows]], width: int, floor: float = 1e-6, passes: int = 200
+    chunks: Callable[[], Iterable[Rows]],
+    width: int,
+    floor: float = 1e-6,
+    passes: int = 200,
+    total: Total = ALONE.total,
 ) -> tuple[Tensor, Tensor]:
     """Mean [D] and covariance [D, D], float64, of rows where cells are missing at random.
 
@@ -36,6 +41,7 @@ def fit_covariance(
         width: D. A pass costs D³ for each different pattern of gaps.
         floor: what is added to the variances, as a share of their mean: rows of an exact plane have a density then.
         passes: at most.
+        total: adds up the sums of processes that share the rows.
 
     >>> x = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0)) @ torch.tensor([[1.0, 1.0], [0.0, 1.0]])
     >>> seen = torch.ones_like(x).bool()
@@ -46,6 +52,7 @@ def fit_covariance(
     pairs = Pairs(width)
     for x, weights, seen in chunks():
         pairs.add(x, weights, seen)
+    pairs.merge(total)
     origin, covariance = pairs.mean_and_covariance()
     if not pairs.gaps:
         return origin, covariance
@@ -68,7 +75,7 @@ def fit_covariance(
     def step(flat: Tensor) -> tuple[float, Tensor]:
         mean, sigma = unpack(flat)
         try:
-            value, first, second = _pass(chunks(), origin + mean, sigma)
+            value, first, second = _pass(chunks(), origin + mean, sigma, total)
             better = sigma + sigma @ (second - torch.outer(first, first)) @ sigma
             return value, pack(mean + sigma @ first, 0.5 * (better + better.T) + ridge)
         except ArithmeticError:  # a leap to where rounding decides: it is taken back
@@ -89,7 +96,7 @@ def _cholesky(matrices: Tensor) -> Tensor:
     return lower
 
 
-def _pass(rows: Iterable[Rows], mean: Tensor, sigma: Tensor) -> tuple[float, Tensor, Tensor]:
+def _pass(rows: Iterable[Rows], mean: Tensor, sigma: Tensor, total: Total) -> tuple[float, Tensor, Tensor]:
     """Log-likelihood per row, ȳ, and the mean of y yᵀ − G."""
     width = len(mean)
     one = torch.eye(width, dtype=torch.float64)
@@ -115,4 +122,6 @@ def _pass(rows: Iterable[Rows], mean: Tensor, sigma: Tensor) -> tuple[float, Ten
             first += w @ y
             second += (w[:, None] * y).T @ y - (counts @ inverse.flatten(1)).reshape(width, width)
             weight += float(w.sum())
-    return value / weight, first / weight, second / weight
+    sums = torch.tensor([value, weight], dtype=torch.float64)
+    (whole, of), first, second = total([sums, first, second])
+    return float(whole) / float(of), first / of, second / of

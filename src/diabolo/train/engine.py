@@ -8,6 +8,7 @@ from torch import Tensor
 from diabolo.config import Config
 from diabolo.memory import Memory
 from diabolo.model.autoencoder import Model
+from diabolo.world import ALONE, World
 
 __all__ = ["Engine"]
 
@@ -19,8 +20,9 @@ class Engine:
     gradient clipping and skipping happen inside the fused kernel, so a step never waits for the device.
     """
 
-    def __init__(self, model: Model, config: Config) -> None:
+    def __init__(self, model: Model, config: Config, world: World = ALONE) -> None:
         self.model, self.clip_norm, self.decay = model, config.clip_norm, config.weight_decay
+        self.world = world
         flat = model.store.flat
         self.gradient = torch.zeros_like(flat)
         targets = model.store.split(self.gradient)
@@ -46,8 +48,12 @@ class Engine:
             )
         )
 
-    def step(self, loss: Tensor, learning_rate: float | Tensor) -> Tensor:
-        """Back-propagate loss [*lead] and step; returns which members stepped, [*lead] bool."""
+    def step(self, loss: Tensor, learning_rate: float | Tensor, *terms: Tensor) -> Tensor:
+        """Back-propagate loss [*lead] and step; returns which members stepped, [*lead] bool.
+
+        Where processes share a batch, each has the loss of its rows. Gradients, losses and `terms`, which are changed
+        in place, are added up over the processes before the step, which all of them take.
+        """
         written = self.memory.written
         written.clear()
         (loss if loss.dim() == 0 else loss.sum()).backward()  # type: ignore[no-untyped-call]
@@ -58,9 +64,11 @@ class Engine:
             if leaf.grad is not None:
                 target.add_(leaf.grad)
                 leaf.grad = None
+        value = loss.detach().clone() if self.world.size > 1 else loss.detach()
+        self.world.add_(self.gradient, value, *terms)
         norm = torch.linalg.vector_norm(self.gradient, dim=-1)
         # The loss counts too: a term of it that is not finite may have a finite gradient.
-        stepped = torch.isfinite(norm + loss.detach())
+        stepped = torch.isfinite(norm + value)
         self.steps += stepped.reshape(-1)
         skip = (~stepped).to(norm.dtype).reshape(-1)
         shorten = (norm / self.clip_norm).clamp_min(1.0).reshape(-1)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diabolo.world import ALONE, Total
+
 __all__ = ["Factors", "Rows", "Sums", "log_likelihood", "patterns_of", "sums_of_moments", "sums_of_rows"]
 
 #: x [n, D], weights [n] or None, seen [n, D] or None where every cell is.
@@ -109,7 +111,7 @@ def patterns_of(seen: Tensor) -> tuple[Tensor, Tensor]:
     return there, torch.arange(len(seen))
 
 
-def sums_of_rows(rows: Iterable[Rows], at: Factors) -> Sums:
+def sums_of_rows(rows: Iterable[Rows], at: Factors, merge: Total = ALONE.total) -> Sums:
     """One pass over the rows: expected moments, by column over the rows where it is seen."""
     width, rank = at.loadings.shape
     upper = torch.triu_indices(rank, rank)
@@ -134,8 +136,10 @@ def sums_of_rows(rows: Iterable[Rows], at: Factors) -> Sums:
             cross += weighted.T @ torch.cat([torch.ones_like(w)[:, None], z], dim=1)
             squares += (weighted * found.away).sum(0)
             value += float(found.log_density @ w)
+    likelihood = torch.tensor(value, dtype=torch.float64)
+    by_column, total, cross, squares, likelihood = merge([by_column, total, cross, squares, likelihood])
     full = _symmetric(torch.cat([by_column, total[None]]), rank)
-    return Sums(value / float(total[0]), full[-1], full[:-1], cross, squares, by_column[:, 0])
+    return Sums(float(likelihood) / float(total[0]), full[-1], full[:-1], cross, squares, by_column[:, 0])
 
 
 def _symmetric(packed: Tensor, rank: int) -> Tensor:

@@ -22,6 +22,7 @@ from diabolo.errors import ConfigError, DataError
 from diabolo.train.climbing import climb
 from diabolo.train.factor_sums import Factors, Rows, Sums, log_likelihood, sums_of_moments, sums_of_rows
 from diabolo.train.pairs import Pairs
+from diabolo.world import ALONE, Total
 
 __all__ = ["Factors", "fit_factors", "log_likelihood"]
 
@@ -42,6 +43,7 @@ def fit_factors(
     floor: float | Tensor = 1e-6,
     shrink: float = 0.005,
     passes: int = PASSES,
+    total: Total = ALONE.total,
 ) -> Factors:
     """The factor model of largest likelihood under ψ_d ≥ max(floor_d, shrink · variance_d).
 
@@ -56,6 +58,7 @@ def fit_factors(
         floor: smallest noise variance, a number or [D]; above 0.
         shrink: smallest noise variance as a share of the column's own.
         passes: passes of EM at most.
+        total: adds up the sums of processes that share the rows.
 
     Raises:
         ConfigError: a rank or floor out of range.
@@ -74,6 +77,7 @@ def fit_factors(
     pairs = Pairs(width)
     for x, weights, seen in chunks():
         pairs.add(x, weights, seen)
+    pairs.merge(total)
     if not pairs.weight > 0:
         raise DataError("a factor model needs at least one row with a weight above 0")
     mean, covariance = pairs.mean_and_covariance()
@@ -84,7 +88,7 @@ def fit_factors(
     if rank == 0 or (noise == "isotropic" and not pairs.gaps):
         return _canonical(start)
     if pairs.gaps:
-        return _em(lambda at: sums_of_rows(chunks(), at), start, noise, bound, passes)
+        return _em(lambda at: sums_of_rows(chunks(), at, total), start, noise, bound, passes)
     return _em(lambda at: sums_of_moments(covariance, at), start, noise, bound, passes)
 
 

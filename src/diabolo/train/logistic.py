@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from diabolo.world import ALONE, Total
+
 __all__ = ["Labeled", "logistic_regressions"]
 
 #: Features [n, K], labels [n, J] and weights [n] or None.
@@ -19,7 +21,11 @@ TILE = 8192
 
 
 def logistic_regressions(
-    chunks: Callable[[], Iterable[Labeled]], center: Tensor, scale: Tensor, labels: int
+    chunks: Callable[[], Iterable[Labeled]],
+    center: Tensor,
+    scale: Tensor,
+    labels: int,
+    total: Total = ALONE.total,
 ) -> tuple[Tensor, Tensor]:
     """Slopes [J, K] and intercepts [J] of logit P(label = 1) on the features.
 
@@ -31,6 +37,7 @@ def logistic_regressions(
         center: [K], of the features.
         scale: [K], their spread; above 0.
         labels: J.
+        total: adds up the sums of processes that share the rows.
 
     >>> x = torch.linspace(-3, 3, 400)[:, None]
     >>> y = (torch.rand(400, 1, generator=torch.Generator().manual_seed(0)) < (2 * x - 1).sigmoid()).float()
@@ -43,7 +50,7 @@ def logistic_regressions(
     least = torch.full((labels,), torch.inf, dtype=torch.float64)
     step = torch.zeros_like(at)
     for _ in range(PASSES):
-        loss, gradient, curvature, weight = _derivatives(chunks(), center, scale, at)
+        loss, gradient, curvature, weight = _derivatives(chunks(), center, scale, at, total)
         better = loss <= least
         # Where a full step overshot, the next one from the same place is half as long.
         newton = torch.linalg.solve(curvature, gradient)
@@ -58,14 +65,15 @@ def logistic_regressions(
 
 
 def _derivatives(
-    rows: Iterable[Labeled], center: Tensor, scale: Tensor, at: Tensor
+    rows: Iterable[Labeled], center: Tensor, scale: Tensor, at: Tensor, total: Total
 ) -> tuple[Tensor, Tensor, Tensor, float]:
     """Loss [J], gradient [J, 1+K], curvature [J, 1+K, 1+K] and the rows' weight; the intercept comes first."""
     width = at.shape[1]
     upper = torch.triu_indices(width, width)
     share = at[:, 0].sigmoid()
-    loss = functional.softplus(at[:, 0]) + functional.softplus(-at[:, 0]) + 0.5 * at[:, 1:].square().sum(1)
-    gradient = torch.cat([(2 * share - 1)[:, None], at[:, 1:]], dim=1)
+    prior = functional.softplus(at[:, 0]) + functional.softplus(-at[:, 0]) + 0.5 * at[:, 1:].square().sum(1)
+    pull = torch.cat([(2 * share - 1)[:, None], at[:, 1:]], dim=1)
+    loss, gradient = prior, pull
     packed, weight = torch.zeros(len(at), upper.shape[1], dtype=torch.float64), 0.0
     for features, labels, weights in rows:
         for part in range(0, len(features), TILE):
@@ -79,8 +87,12 @@ def _derivatives(
             gradient = gradient + ((p - y) * w[:, None]).T @ u
             packed += (p * (1 - p) * w[:, None]).T @ (u[:, upper[0]] * u[:, upper[1]])
             weight += float(w.sum())
+    one = torch.tensor(1.0, dtype=torch.float64)
+    loss, gradient, packed, whole, count = total([loss, gradient, packed, weight * one, one])
+    # The prior counts once, however many processes have the rows.
+    loss, gradient = loss - (count - 1) * prior, gradient - (count - 1) * pull
     curvature = packed.new_zeros(len(at), width, width)
     curvature[:, upper[0], upper[1]] = curvature[:, upper[1], upper[0]] = packed
     curvature += torch.eye(width, dtype=torch.float64)
     curvature[:, 0, 0] += 2 * share * (1 - share) - 1
-    return loss, gradient, curvature, weight
+    return loss, gradient, curvature, float(whole)

@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from diabolo.data.shared import batches, share_of
 from diabolo.data.sources import Rows, Source, slices
 from diabolo.device import choose_device, generator, single_precision
+from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import loss_terms, masked_terms
+from diabolo.model.permission import own_part_cards
 from diabolo.threads import threads_for
 from diabolo.train.checkpoint import Checkpoint
 from diabolo.train.closed_form import Moments, has_closed_form, solve
@@ -23,6 +26,7 @@ from diabolo.train.robust import create_robust, reweighted
 from diabolo.train.schedule import Schedule, refinement_of, schedule_of
 from diabolo.train.state import Epoch, State
 from diabolo.train.step import Step, stepping
+from diabolo.world import ALONE, World
 
 __all__ = ["Epoch", "describe_codes", "fit", "run_epoch", "validate"]
 
@@ -35,7 +39,12 @@ OnEpoch = Callable[[Epoch], None]
 
 
 def fit(
-    model: Model, train: Source, stop: Rows, report: OnEpoch | None = None, checkpoint: Checkpoint | None = None
+    model: Model,
+    train: Source,
+    stop: Rows,
+    report: OnEpoch | None = None,
+    checkpoint: Checkpoint | None = None,
+    world: World = ALONE,
 ) -> list[Epoch]:
     """Fit the model in place and return its history.
 
@@ -45,23 +54,38 @@ def fit(
         stop: rows that decide when to stop; may be empty, then the training loss decides.
         report: called after each epoch.
         checkpoint: where the fit is kept while it runs, and perhaps resumed from; a closed form needs none.
+        world: the processes that fit this model together, each with its share of `train` and all of `stop`.
 
     Raises:
         TrainingError: no step of an epoch had a finite loss and gradient, or no epoch a finite loss on the stop rows.
         CheckpointError: the checkpoint to resume from is damaged, or another fit's.
+        ConfigError: a part of the user's own, where processes fit together.
     """
+    parts = own_part_cards(model)
+    if world.size > 1 and parts:
+        raise ConfigError(
+            f"{parts[0].name}: a part of your own may draw random numbers for the rows that it sees, and processes see "
+            "others of a batch; fit it in one process, without --engine"
+        )
     rows_per_step = schedule_of(model.config, max(1, len(train))).rows_per_step
     device = choose_device(model.config.device)
     with threads_for(3 * rows_per_step * model.multiply_adds), single_precision(device):
-        return _fit(model, train, stop, report, checkpoint, device)
+        return _fit(model, share_of(train, world), stop, report, checkpoint, device, world)
 
 
 def _fit(
-    model: Model, train: Source, stop: Rows, report: OnEpoch | None, checkpoint: Checkpoint | None, device: str
+    model: Model,
+    train: Source,
+    stop: Rows,
+    report: OnEpoch | None,
+    checkpoint: Checkpoint | None,
+    device: str,
+    world: World,
 ) -> list[Epoch]:
     started = time.perf_counter()
     if has_closed_form(model):
         solve(model, train)
+        world.first_(model.store.flat)
         value = float(validate(model, stop if len(stop) else train.some()).mean())
         seconds = time.perf_counter() - started
         history = [Epoch(1, value, 0.0, value, 0.0, model.config.beta, seconds, len(train), 0, True, 0.0)]
@@ -72,12 +96,12 @@ def _fit(
         model.to(device)
         train, stop = train.to(device), stop.to(device)
         steps = schedule_of(model.config, len(train))
-        history = _descend(model, train, stop, steps, report, checkpoint)
+        history = _descend(model, train, stop, steps, report, checkpoint, world)
         if model.whole is not None:
             rows = (stop if len(stop) else train.some()).rows.clipped(model.encoding.clip)
             model.choose_ranges(rows.x)
-            history += _descend(model, train, stop, refinement_of(steps), report, None, history)
-    describe_codes(model, train.some(), stop if len(stop) else train.some())
+            history += _descend(model, train, stop, refinement_of(steps), report, None, world, history)
+    describe_codes(model, share_of(train.some(), world), stop if len(stop) else train.some())
     model.to("cpu")
     return history
 
@@ -89,10 +113,11 @@ def _descend(
     steps: Schedule,
     report: OnEpoch | None,
     checkpoint: Checkpoint | None,
+    world: World,
     before: Sequence[Epoch] = (),
 ) -> list[Epoch]:
     """Train by one schedule; `before` are the epochs of another that these weights come from."""
-    engine = Engine(model, model.config)
+    engine = Engine(model, model.config, world)
     state = State(model, engine)
     step = stepping(engine, model, state, steps.rows_per_step)
     linear = None
@@ -103,6 +128,7 @@ def _descend(
         linear = None if before else float(state.best.mean())
     if checkpoint is not None:
         checkpoint.restore(state)
+    state.share(world)
     ended = False
     while state.epoch < steps.epochs and not ended:
         distance, omega, skipped = run_epoch(step, train, steps, checkpoint)
@@ -110,6 +136,8 @@ def _descend(
         with torch.no_grad():
             value = validate(model, stop) if len(stop) else loss
         value = torch.where(torch.isfinite(value), value, torch.inf)
+        # Processors of another make may round otherwise: all go on from the numbers of one.
+        world.first_(value, model.store.flat, engine.first, engine.second)
         # A member that has run out of patience keeps its weights, as if it had been fitted alone.
         better = (value < state.best) & (state.stale < model.config.patience)
         state.best = torch.where(better, value, state.best)
@@ -148,12 +176,12 @@ def run_epoch(step: Step, train: Source, steps: Schedule, checkpoint: Checkpoint
     n, size = len(train), steps.rows_per_step
     state.begin_epoch()
     robust = create_robust(model.config)
-    for rows, weights in train.pieces(size, state.order, engine.memory, state.piece):
-        weights = reweighted(model, robust, rows, weights, fresh=state.step == 0)
-        for inner in slices(len(rows), size):
-            batch = rows.batch(inner, engine.memory)
-            w = None if weights is None else weights[inner]
-            step(batch, w, steps.weight(state.step), steps.learning_rate(state.step), steps.early(state.step))
+    for piece in train.pieces(size, state.order, engine.memory, state.piece):
+        weights = reweighted(model, robust, piece[0], piece[1], state.step == 0, engine.world)
+        for batch in batches(piece, weights, size, engine.memory):
+            state.noise.rows, state.noise.at = batch.count, batch.at
+            beta, rate = steps.weight(state.step), steps.learning_rate(state.step)
+            step(batch.rows, batch.weights, beta, rate, steps.early(state.step))
             state.step += 1
         state.piece += 1
         if checkpoint is not None:
@@ -193,7 +221,7 @@ def validate(model: Model, stop: Rows) -> Tensor:
 
 
 @torch.no_grad()
-def describe_codes(model: Model, train: Rows, stop: Rows) -> None:
+def describe_codes(model: Model, train: Source, stop: Rows) -> None:
     """Fill the buffers: moments of the training codes, and the typical cost of each column on stop rows."""
     members = [Moments(model.latent_dim) for _ in range(max(1, model.store.flat.numel() // model.store.flat.shape[-1]))]
     robust = create_robust(model.config)
@@ -202,6 +230,8 @@ def describe_codes(model: Model, train: Rows, stop: Rows) -> None:
         codes = model.posterior(rows).mean.cpu().reshape(len(members), -1, model.latent_dim)
         for moments, code in zip(members, codes, strict=True):
             moments.add(code, None if weights is None else weights.cpu())
+    for moments in members:
+        moments.merge(train)
     pairs = [m.mean_and_covariance() for m in members]
     shape = (*model.lead, model.latent_dim)
     model.buffers["latent_mean"] = torch.stack([p[0] for p in pairs]).reshape(shape).float()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diabolo.world import Total
+
 __all__ = ["Pairs"]
 
 #: Rows in double precision at once.
@@ -50,6 +52,23 @@ class Pairs:
         self.count += (w[:, None] * mask).T @ mask
         self.first += weighted.T @ mask
         self.second += weighted.T @ x
+
+    def merge(self, total: Total) -> None:
+        """Add the sums of other processes' rows, counted from the mean of all origins."""
+        none = self.origin is None
+        origin = torch.zeros(len(self.count), dtype=torch.float64) if self.origin is None else self.origin
+        flags = torch.tensor([float(not none), float(self.gaps)], dtype=torch.float64)
+        origins, (there, gaps) = total([origin, flags])
+        if not there:
+            return
+        self.origin = origins / there
+        shift = origin - self.origin
+        first = self.first + shift[:, None] * self.count
+        crossed = shift[None] * self.first + shift[:, None] * self.first.T
+        second = self.second + crossed + torch.outer(shift, shift) * self.count
+        weight = torch.tensor(self.weight, dtype=torch.float64)
+        self.count, self.first, self.second, weight = total([self.count, first, second, weight])
+        self.weight, self.gaps = float(weight), bool(gaps > 0)
 
     @property
     def there(self) -> Tensor:

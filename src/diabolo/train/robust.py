@@ -30,6 +30,7 @@ from diabolo.errors import ConfigError
 from diabolo.model.autoencoder import Model
 from diabolo.model.objective import row_losses
 from diabolo.registry import Entry, Registry
+from diabolo.world import ALONE, World
 
 __all__ = [
     "Robust",
@@ -153,22 +154,37 @@ def suspected(losses: Tensor, p: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def reweighted(model: Model, robust: Robust, rows: Encoded, given: Tensor | None, fresh: bool = False) -> Tensor | None:
+def reweighted(
+    model: Model,
+    robust: Robust,
+    rows: Encoded,
+    given: Tensor | None,
+    fresh: bool = False,
+    world: World = ALONE,
+) -> Tensor | None:
     """The weights of clipped rows, without those that do not belong, with the same sum; all members share them.
 
-    A `fresh` model cannot tell rows apart: then the squared distance from the center is the loss.
+    A `fresh` model cannot tell rows apart: then the squared distance from the center is the loss. Rows that processes
+    share are judged among those of all of them.
     """
     if robust.name == "none":
         return given
     losses = rows.x.square().sum(-1) if fresh else row_losses(model, rows)
     losses = losses.reshape(-1, losses.shape[-1]).mean(0)
+    if world.size > 1:
+        counts = [len(a) for a in world.arrays(losses.cpu().numpy())]
+        here = slice(sum(counts[: world.rank]), sum(counts[: world.rank + 1]))
+        losses = torch.from_numpy(world.joined(losses.cpu().numpy())).to(losses.device)
+        given = None if given is None else torch.from_numpy(world.joined(given.cpu().numpy())).to(losses.device)
+    else:
+        here = slice(None)
     weights = robust.weights(losses, given)
     if weights is None:
-        return given
+        return None if given is None else given[here]
     own = torch.ones_like(weights) if given is None else given
     kept = own * weights
     total = kept.sum()
-    return torch.where(total > 0, kept * (own.sum() / total), own)
+    return torch.where(total > 0, kept * (own.sum() / total), own)[here]
 
 
 @dataclasses.dataclass(frozen=True)

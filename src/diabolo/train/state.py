@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
+from collections.abc import Callable
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diabolo.device import generator
 from diabolo.model.autoencoder import Model
+from diabolo.model.drawn import BatchGenerator
 from diabolo.train.engine import Engine
+from diabolo.world import World
 
 __all__ = ["Epoch", "State"]
+
+#: What makes each of an epoch's numbers, by its type, of a double.
+TYPES: dict[str, Callable[[float], Any]] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "float | None": lambda value: None if math.isnan(value) else value,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +60,7 @@ class State:
         #: Epochs done, pieces done of the epoch under way, and steps taken in all.
         self.epoch = self.piece = self.step = 0
         self.history: list[Epoch] = []
-        self.noise = generator(device, seed)
+        self.noise = cast(BatchGenerator, generator(device, seed, BatchGenerator))
         self.order = torch.Generator().manual_seed(seed)
         #: The order's state as the epoch began: a fit that resumes within the epoch draws the same order again.
         self.order_began = self.order.get_state()
@@ -69,6 +83,34 @@ class State:
     @spent.setter
     def spent(self, seconds: float) -> None:
         self._before, self._begun = seconds, time.perf_counter()
+
+    @property
+    def histories(self) -> np.ndarray:
+        """The history as numbers, [epochs, fields of `Epoch`] float64; None is NaN."""
+        rows = [dataclasses.astuple(e) for e in self.history]
+        return np.array(rows, np.float64).reshape(len(rows), len(dataclasses.fields(Epoch)))
+
+    @histories.setter
+    def histories(self, rows: np.ndarray) -> None:
+        kinds = [TYPES[str(f.type)] for f in dataclasses.fields(Epoch)]
+        self.history = [Epoch(*(k(v) for k, v in zip(kinds, row.tolist(), strict=True))) for row in rows]
+
+    def share(self, world: World) -> None:
+        """Bring every process to where rank 0 is."""
+        if world.size == 1:
+            return
+        place = torch.tensor([self.epoch, self.piece, self.step, self.spent, len(self.history)], dtype=torch.float64)
+        order, noise = self.order.get_state(), self.noise.get_state()
+        world.first_(place, order, noise, *self.tensors().values())
+        self.epoch, self.piece, self.step = (int(n) for n in place[:3])
+        self.spent = float(place[3])
+        self.order.set_state(order)
+        self.noise.set_state(noise)
+        history = torch.zeros(int(place[4]), len(dataclasses.fields(Epoch)), dtype=torch.float64)
+        if world.leads:
+            history = torch.from_numpy(self.histories)
+        world.first_(history)
+        self.histories = history.numpy()
 
     def begin_epoch(self) -> None:
         self.order_began = self.order.get_state()

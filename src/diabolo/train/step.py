@@ -43,7 +43,7 @@ class Step:
         """One step.
 
         Args:
-            batch: clipped rows, with the engine's memory.
+            batch: clipped rows at hand, with the engine's memory; the state's noise knows how many there are in all.
             weights: [B], of mean 1 over the table; None for equal ones.
             beta: weight of Ω; a tensor is float64 without axes.
             rate: learning rate; a tensor is as `rate_of` makes it.
@@ -51,10 +51,13 @@ class Step:
         """
         state = self.state
         loss, distance, omega = objective(self.model, batch, weights, beta, state.noise, early)
-        stepped = self.engine.step(loss, rate)
-        share = stepped * float(len(batch))
-        state.counted += share
         cost = torch.cat([d.detach() for d in distance], dim=-1) if len(distance) > 1 else distance[0].detach()
+        if omega is None and self.engine.world.size > 1:
+            omega = torch.zeros_like(state.omega)  # another process may have rows that have one
+        terms = (cost,) if omega is None else (cost, omega.detach())
+        stepped = self.engine.step(loss, rate, *terms)
+        share = stepped * float(state.noise.rows)
+        state.counted += share
         state.raw += cost
         state.distance += torch.where(stepped.unsqueeze(-1), cost, 0.0) * share.unsqueeze(-1)
         if omega is not None:
@@ -174,6 +177,7 @@ def side_stream(call: Callable[[], None]) -> None:
 
 def stepping(engine: Engine, model: Model, state: State, size: int) -> Step:
     """Steps on batches of at most `size` rows: recorded on a card, plain on the processor."""
-    if class_of(model.device) == "cuda":
+    # Processes talk to each other within a step, which no recording can.
+    if class_of(model.device) == "cuda" and engine.world.size == 1:
         return Recorded(engine, model, state, size, cuda_graph, apart=side_stream)
     return Step(engine, model, state)

@@ -19,6 +19,7 @@ from diabolo.errors import CalibrationError, ConfigError
 if TYPE_CHECKING:
     from diabolo.data.formats import Data
     from diabolo.detect.calibrated import Calibrated
+    from diabolo.detect.calibrating import Choice
     from diabolo.estimators.autoencoder import Autoencoder
     from diabolo.fitted.record import Fitted
 
@@ -45,6 +46,9 @@ EXCLUDE_ROWS = typer.Option(
     None, metavar="FILE", help="List of rows to leave out, as explore saves it.", show_default="no row"
 )
 SLOTS = typer.Option([], help="Zero-padded objects, like e:4,mu:4,j:10, or none; repeatable.", show_default="found")
+ENGINE = typer.Option(
+    None, metavar="torchrun[:N]", help="Fit by N processes (diabolo docs distributed).", show_default="this one"
+)
 QUANTIZE = typer.Option(
     None, help="Bits, for a trigger: weights=6,activations=10 (diabolo docs trigger).", show_default="floats"
 )
@@ -64,6 +68,7 @@ FALSE_ALARM_RATE = share_option(
     "diabolo fit DATA.parquet -o my.diabolo",
     "diabolo fit DATA.csv -o my.diabolo --exclude id --false-alarm-rate 1%",
     "diabolo fit DATA.parquet -o ae.diabolo --method ae --latent 2 --set robust=trim",
+    "diabolo fit DATA.parquet -o my.diabolo --engine torchrun:2",
 )
 def fit(
     data: str = typer.Argument(..., help=TABLE),
@@ -95,10 +100,12 @@ def fit(
     resume: bool = typer.Option(False, "--resume", help="Go on from OUT.ckpt, which a fit that was ended left."),
     memory: str = typer.Option("1GiB", help="Larger tables are fitted from a cache on disk, in bounded memory."),
     cache: Path | None = typer.Option(None, help="Folder for that cache, as large as the table.", show_default="OUT's"),
+    engine: str | None = ENGINE,
     quiet: bool = typer.Option(False, "-q", "--quiet", help="No progress lines."),
 ) -> None:
     """Fit an autoencoder and its calibrated detector on unlabelled rows."""
     from diabolo.cli.checkpoint import kept
+    from diabolo.cli.ranks import in_ranks
     from diabolo.cli.training import Fit, byte_count, naming, train
     from diabolo.cli.verbs.compress import add_codec, compression_errors
     from diabolo.config import build_config
@@ -106,32 +113,40 @@ def fit(
     from diabolo.data.formats import check_writable, taken
     from diabolo.data.look import look_lines
     from diabolo.data.row_list import left_out_of
-    from diabolo.detect.calibrating import Choice
     from diabolo.estimators.named import CLASSES
 
-    settings = _settings(config, set_, method)
-    method = settings.pop("method", method)
+    method, settings = _settings(config, set_, method)
     flags = {"latent_dim": latent, "beta": beta, "epochs": epochs, "random_state": seed, "device": device}
     settings |= _of_flags(settings, flags, hidden) | _slots(settings, slots, take) | _bits(quantize)
     _check_choices(method, only, false_alarm_rate)
     errors = compression_errors(for_, max_error, column_error, false_alarm_rate, bool(take))
-    only = only if errors is None else "main"
     most = byte_count(memory, "--memory")
     chosen = build_config(settings, method)  # every wrong setting is named before the table is read
     check_apart(out, data)
     check_writable(out)
     source = left_out_of(taken(data, parse_slots(take, "--take")), exclude_rows)
     apart = [label, weight, *columns_of_split(group, time)]
-    names, unfit = choose_columns(source, columns, exclude, apart, settings.get("kinds"))
+    names, unfit = choose_columns(source, columns, exclude, apart, chosen.kinds)
     ae = CLASSES[method](**settings)
-    wanted = partial(Fit, chosen, None if only else Choice("auto", false_alarm_rate, seed, seed), quiet, group, time)
-    with kept(out, resume) as keep:
+    if (world := in_ranks(engine, out)) is None:
+        return  # its ranks have done all
+    wanted = partial(Fit, chosen, _choice(only or errors, false_alarm_rate, seed), quiet, group, time)
+    with kept(out, resume, world) as keep:
         with naming(source):
-            fitted, detector, rows = train(source, out, names, weight, wanted(keep), most, cache)
+            fitted, detector, rows = train(source, out, names, weight, wanted(keep, world), most, cache)
+        if not world.leads:
+            return
         _save(out, ae.from_fitted(fitted, ae.get_params(deep=False)), detector)
     if errors is not None:
         add_codec(out, source, *errors, seed)
     say("\n".join([summary(out, fitted, detector, rows, source), *look_lines(source, names, unfit)]))
+
+
+def _choice(without: object, rate: float | None, seed: int) -> Choice | None:
+    """What a detector is asked for; None without one."""
+    from diabolo.detect.calibrating import Choice
+
+    return None if without else Choice("auto", rate, seed, seed)
 
 
 def _save(out: Path, ae: Autoencoder, detector: Calibrated | None) -> None:
@@ -253,8 +268,8 @@ def _whole(text: str, flag: str) -> int:
         raise ConfigError(f"{flag}: {text!r} is not a whole number") from None
 
 
-def _settings(config: Path | None, pairs: list[str], method: str) -> dict[str, Any]:
-    """Settings of a TOML file, with each `--set key=value` (value in TOML, or a bare word) over them."""
+def _settings(config: Path | None, pairs: list[str], method: str) -> tuple[str, dict[str, Any]]:
+    """The method, and settings of a TOML file with each `--set key=value` (in TOML, or a bare word) over them."""
     import tomllib
 
     from diabolo.config import read_toml
@@ -280,4 +295,4 @@ def _settings(config: Path | None, pairs: list[str], method: str) -> dict[str, A
             if not isinstance(before, dict):
                 raise ConfigError(f"--set {pair}: {part!r} is one value and has no setting {inner!r}")
             settings[part] = {**before, inner: value}
-    return settings
+    return settings.pop("method", method), settings

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from diabolo.distributed.engines.base import TRIES, Engine, engines, given_up
+from diabolo.distributed.engines.base import TRIES, Engine, engines, environment, given_up
 from diabolo.distributed.parts import Job, Outcome
 
 __all__ = ["Local"]
@@ -92,23 +92,17 @@ def _sent(pool: ProcessPoolExecutor, work: Callable[[Job], Outcome], job: Job) -
 @contextlib.contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh processes, each on one thread; ended at once where the caller is interrupted."""
-    others, context, told = set(multiprocessing.active_children()), _context(), _environment()
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
-    pool = ProcessPoolExecutor(workers, context, _begin)
-    try:
-        yield pool
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    others, context = set(multiprocessing.active_children()), _context()
+    with environment(**dict.fromkeys(ONE_THREAD, "1")):
+        pool = ProcessPoolExecutor(workers, context, _begin)
+        try:
+            yield pool
+        except BaseException:
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _context() -> BaseContext:
@@ -124,19 +118,6 @@ def _context() -> BaseContext:
     ours = sorted(name for name in sys.modules if name.partition(".")[0] == "diabolo")
     context.set_forkserver_preload([*ours, *LIBRARIES])
     return context
-
-
-def _environment() -> dict[str, str]:
-    """What workers, and the process that they are forked from, are told.
-
-    They find modules where this process does, and the folder in which it runs is no such place by itself: a file
-    `code.py` beside the data must not be taken for Python's own.
-    """
-    places = os.pathsep.join(place or os.getcwd() for place in sys.path)
-    # Where this process is killed, another one of Python clears away what it had: that is nothing to warn of.
-    quiet = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"]))
-    told = {"PYTHONPATH": places, "PYTHONSAFEPATH": "1", "PYTHONWARNINGS": quiet}
-    return {**dict.fromkeys(ONE_THREAD, "1"), **told}
 
 
 def _begin() -> None:

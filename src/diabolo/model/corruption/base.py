@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import Encoded, Encoding
+from diabolo.model.drawn import for_rows
 from diabolo.registry import Entry, Registry
 
 __all__ = ["Corruption", "corruptions", "hidden", "per_cell", "with_gaps"]
@@ -40,7 +41,8 @@ corruptions: Registry[Corruption] = Registry("corruption", __package__)
 
 def per_cell(x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Uniform numbers [*lead, B, cells]; every input of a cell shares its own."""
-    return torch.rand(*lead, x.shape[-2], len(encoding.cells), device=x.device, generator=generator)
+    shape = (*lead, x.shape[-2], len(encoding.cells))
+    return for_rows(lambda s: torch.rand(s, device=x.device, generator=generator), shape, generator)
 
 
 def hidden(x: Tensor, keep: Tensor, encoding: Encoding) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diabolo.data.encoding import Encoded, Encoding
 from diabolo.model.corruption.base import Corruption, corruptions, hidden, per_cell
+from diabolo.model.drawn import for_rows
 
 
 @corruptions.register("none")
@@ -27,9 +28,12 @@ class GaussianNoise(Corruption):
     std: Annotated[float, Ge(0)] = 0.3
 
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        noise = torch.zeros(*lead, *x.shape, device=x.device)
-        noise[..., : encoding.continuous].normal_(0, self.std, generator=generator)
-        return noise.add_(x)
+        def draw(shape: tuple[int, ...]) -> Tensor:
+            noise = torch.zeros(shape, device=x.device)
+            noise[..., : encoding.continuous].normal_(0, self.std, generator=generator)
+            return noise
+
+        return for_rows(draw, (*lead, *x.shape), generator).add_(x)
 
 
 @corruptions.register("mask")
@@ -57,7 +61,8 @@ class Mask(Corruption):
             return None
         n, device = len(rows), rows.x.device
         slots, gaps = encoding.places_on(device)[0]
-        rank = torch.rand(*lead, n, len(slots), device=device, generator=generator)
+        shape = (*lead, n, len(slots))
+        rank = for_rows(lambda s: torch.rand(s, device=device, generator=generator), shape, generator)
         share = self._share(n, lead, device, generator)
         # A variable comes before those that need it: what is hidden of it hides them too.
         for parent in (gaps, slots):
@@ -73,8 +78,12 @@ class Mask(Corruption):
         """
         if self.rate != "any":
             return self.rate
-        order = torch.rand(*lead, rows, device=device, generator=generator).argsort(-1).argsort(-1)
-        return ((order + torch.rand(*lead, rows, device=device, generator=generator)) / rows).unsqueeze(-1)
+
+        def draw(shape: tuple[int, ...]) -> Tensor:
+            order = torch.rand(shape, device=device, generator=generator).argsort(-1).argsort(-1)
+            return (order + torch.rand(shape, device=device, generator=generator)) / shape[-1]
+
+        return for_rows(draw, (*lead, rows), generator, axis=-1).unsqueeze(-1)
 
     def __call__(self, x: Tensor, encoding: Encoding, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
         cells = per_cell(x, encoding, lead, generator)

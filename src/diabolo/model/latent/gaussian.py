@@ -7,6 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from diabolo.model.drawn import for_rows
 from diabolo.model.latent.base import Latent, Posterior, latents
 from diabolo.model.prior import HALF_LOG_2PI, Prior
 
@@ -27,7 +28,8 @@ class GaussianPosterior:
 
     def sample(self, draws: int, generator: torch.Generator) -> Tensor:
         shape = self.mean.shape if draws == 1 else (draws, *self.mean.shape)
-        return self.at(torch.randn(shape, generator=generator, device=self.mean.device))
+        device = self.mean.device
+        return self.at(for_rows(lambda s: torch.randn(s, generator=generator, device=device), shape, generator))
 
     def at(self, noise: Tensor) -> Tensor:
         return self.mean + self.std * noise

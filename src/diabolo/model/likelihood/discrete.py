@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from diabolo.device import Constants
 from diabolo.memory import Memory
+from diabolo.model.drawn import for_rows, placed
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 
 #: Least probability that a linear prediction starts an event at: what it lacks, the networks learn.
@@ -33,7 +34,10 @@ class Bernoulli(Likelihood):
         return torch.logit(mean, eps=LEAST)
 
     def observe(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
-        return torch.bernoulli(x, generator=generator) if self.binarize else None
+        if not self.binarize:
+            return None
+        shape = tuple(x.shape)
+        return for_rows(lambda s: torch.bernoulli(placed(x, s, generator), generator=generator), shape, generator)
 
     def pooled(self, theta: Tensor, log_share: Tensor, units: Units) -> Tensor:
         return torch.logit((theta.sigmoid() * log_share.exp()).sum(0), eps=1e-7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diabolo.model.drawn import for_rows
 from diabolo.model.latent import Posterior
 from diabolo.model.regularizer.base import Context, Regularizer, regularizers
 
@@ -22,7 +23,8 @@ class Contractive(Regularizer):
     def __call__(self, posterior: Posterior, context: Context) -> Tensor | None:
         z, training = posterior.mean, torch.is_grad_enabled()
         scale = (context.mean((z - context.mean(z)).square()) + 1e-12).sqrt()
-        probe = torch.randn(z.shape[-2:], generator=context.generator, device=z.device) / scale
+        own = context.generator
+        probe = for_rows(lambda s: torch.randn(s, generator=own, device=z.device), tuple(z.shape[-2:]), own) / scale
         # One copy of the inputs for each member, whose codes depend on no other's.
         x = context.x.expand(*z.shape[:-1], context.x.shape[-1]).detach().requires_grad_()
         with torch.enable_grad():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diabolo.model.drawn import for_rows
 from diabolo.model.latent import Posterior
 from diabolo.model.regularizer.base import Context, Regularizer, regularizers
 
@@ -30,7 +31,7 @@ class MaximumMeanDiscrepancy(Regularizer):
     def __call__(self, posterior: Posterior, context: Context) -> Tensor | None:
         z = posterior.sample(1, context.generator)
         n, k = z.shape[-2:]
-        drawn = context.prior.sample((n, k), context.generator)
+        drawn = for_rows(lambda s: context.prior.sample(s, context.generator), (n, k), context.generator)
         weight = torch.ones(n, device=z.device) if context.share is None else context.share
         width, parts = 2 * k * context.prior.variance, -(-n // PAIRED)
         omega = torch.zeros(z.shape[:-2], device=z.device)
