@@ -7,7 +7,7 @@ kill are real.
 from __future__ import annotations
 
 import dataclasses
-import io
+import multiprocessing
 import os
 import re
 import shlex
@@ -15,12 +15,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-import traceback
 from pathlib import Path
 from typing import ClassVar
 
+import cloudpickle
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -60,34 +61,38 @@ CLOCKS = {"seconds", "left", "linear"}
 
 
 def by_ranks(count, work):
-    """What `work` gives for the world of each of so many forked processes."""
+    """What `work` gives for the world of each of so many processes.
+
+    They come from a process that has imported the package and done nothing else: gradients that this one has taken
+    before would forbid those of its children.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    pids, pipes = [], []
-    for rank in range(count):
-        out, into = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            told = {"RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            os.environ.update({name: str(value) for name, value in told.items()})
-            status = 1
-            try:
-                with os.fdopen(into, "wb") as file:
-                    torch.save(work(join()), file)
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            os._exit(status)
-        os.close(into)
-        pids.append(pid)
-        pipes.append(out)
-    found = []
-    for pipe in pipes:
-        with os.fdopen(pipe, "rb") as file:
-            found.append(file.read())
-    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * count
-    return [torch.load(io.BytesIO(data), weights_only=False) for data in found]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["diabolo", "torch", __name__])
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{rank}.pt" for rank in range(count)]
+        sizes = cache.BUCKET, cache.WAITING, onepass.sample_rows  # which `small` may have changed
+        data, here = cloudpickle.dumps((work, sizes)), os.getcwd()
+        told = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        ranks = [
+            context.Process(target=as_rank, args=(data, {**os.environ, **told, "RANK": str(rank)}, here, file))
+            for rank, file in enumerate(files)
+        ]
+        for rank in ranks:
+            rank.start()
+        for rank in ranks:
+            rank.join()
+        assert [rank.exitcode for rank in ranks] == [0] * count
+        return [torch.load(file, weights_only=False) for file in files]
+
+
+def as_rank(data, variables, folder, file):
+    os.environ.update(variables)
+    os.chdir(folder)
+    work, (cache.BUCKET, cache.WAITING, onepass.sample_rows) = cloudpickle.loads(data)
+    torch.save(work(join()), file)
 
 
 # ── the parts ─────────────────────────────────────────────────────────────────────────────────────

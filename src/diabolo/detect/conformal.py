@@ -18,16 +18,20 @@ the realised rate, which it bounds: rows of one group that are not all alike sca
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from diabolo.device import Constants
 from diabolo.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diabolo.device import Constants
 
 __all__ = ["Calibration", "by_group", "counted", "default_rate", "rows_needed"]
 
@@ -90,7 +94,6 @@ class Calibration:
             unit = unit * (groups / len(scores))
         #: Weight of calibration rows from each position upwards.
         self._above = np.append(np.cumsum(unit[::-1])[::-1], 0.0)
-        self._fixed = Constants()
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -124,8 +127,17 @@ class Calibration:
         """p per row, [m] float64, from 1/(units + 1) to 1."""
         return np.asarray(self.p_of_places()[self.places(scores)])
 
+    @functools.cached_property
+    def _fixed(self) -> Constants:
+        # PyTorch comes with it, which scores of an exported graph do without.
+        from diabolo.device import Constants
+
+        return Constants()
+
     def p_values_there(self, scores: Tensor) -> Tensor:
         """`p_values` of scores [m] float64 where they lie; the calibration stays there for the next ones."""
+
+        import torch
 
         def made() -> tuple[Tensor, Tensor]:
             return torch.from_numpy(self.scores), torch.from_numpy(self.p_of_places())

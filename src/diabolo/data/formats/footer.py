@@ -90,6 +90,8 @@ def _chunk(column: Struct, end: int, source: Source) -> Chunk:
     first = said.get(DICTIONARY_PAGE)
     # Some writers say 0 where there is none.
     start = min(start, first) if first else start
-    if packed and not len(MAGIC) <= start <= start + packed <= end:
+    # Of no values some writers say bytes without a place.
+    if packed and (values or start) and not len(MAGIC) <= start <= start + packed <= end:
         raise Damaged(f"column {path!r} has bytes {start:,} to {start + packed:,}, of {end:,}")
+    packed = packed if values or start else 0
     return Chunk(path, CODECS[codec], frozenset(said[ENCODINGS]), values, packed, plain, start)
