@@ -1173,6 +1173,27 @@ def test_ended_while_it_writes(verb, sign, many, tmp_path):
         assert os.listdir(tmp_path) == ["s.parquet"]
 
 
+@pytest.mark.parametrize(("raised", "status"), [("", 130), ("plain", -signal.SIGINT)])
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+def test_an_interrupt_within_source_text_ends_as_any_other(sign, raised, status, tmp_path):
+    """Python remembers a plain KeyboardInterrupt of an `exec`, and ends by it: the second case shows that."""
+    (tmp_path / "program.py").write_text(
+        "import os, signal, sys, time\n"
+        "import diabolo.cli.app\n"
+        "program = sys.modules['diabolo.cli.app']\n"
+        "def verb(_):\n"
+        f"    if {bool(raised)}: signal.signal({int(sign)}, signal.default_int_handler)\n"
+        f"    exec('os.kill(os.getpid(), {int(sign)}); time.sleep(60)')\n"
+        "program.typer.main.get_command = verb\n"
+        "sys.argv = ['diabolo', 'info']\n"
+        "program.main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "program"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ended.returncode, ended.stderr.splitlines()) == (status, [INTERRUPTED])
+
+
 def test_nowhere_to_say_it(shop, here):
     """/dev/full takes nothing: what was written stays, and one line says that the summary could not be."""
     with open("/dev/full", "w") as full:

@@ -115,7 +115,7 @@ def test_no_cell_of_a_table_is_cut_at_any_width():
 def through(monkeypatch, encoding, *words):
     """(status, stdout) of the program where its output is of an encoding."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict") for _ in range(2))
-    before = signal.getsignal(signal.SIGTERM)
+    before = {sign: signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT)}
     try:
         # Of its own: what a fixture has patched, the working folder among it, stays.
         with monkeypatch.context() as patched:
@@ -125,7 +125,8 @@ def through(monkeypatch, encoding, *words):
             with pytest.raises(SystemExit) as end:
                 main()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
         out.flush()
         err.flush()
     # Click takes an ASCII stream for a mistake, and writes help in UTF-8.

@@ -20,7 +20,7 @@ from diabolo.errors import DiaboloError
 from diabolo.screen import spell_out, visible
 from diabolo.version import __version__
 
-__all__ = ["Fail", "app", "fail", "main", "one_line"]
+__all__ = ["Fail", "app", "fail", "interrupt", "main", "one_line"]
 
 #: The variable by which the shell's script, of --install-completion, asks for completions.
 COMPLETE = "_DIABOLO_COMPLETE"
@@ -82,7 +82,9 @@ def main(arguments: list[str] | None = None, fail: Fail = fail) -> None:
     """Run the program; turns every failure into one line and exit status 2, or what `fail` makes of it."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # the program, not a caller of it: a batch system's SIGTERM tidies up like Ctrl-C
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, interrupt)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it may be ignored
+            signal.signal(signal.SIGINT, interrupt)
         spell_out(sys.stdout, sys.stderr)
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
@@ -126,8 +128,17 @@ def main(arguments: list[str] | None = None, fail: Fail = fail) -> None:
         sys.exit(status if isinstance(status, int) else 0)
 
 
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or SIGTERM; of a type of its own, since Python itself remembers a plain one.
+
+    One that ends source text while `exec` runs it, as dataclasses have it run at an import, has `python -m` end by
+    SIGINT however it is caught later.
+    """
+
+
+def interrupt(*_: Any) -> None:
+    """A signal's handler: tidy up and end."""
+    raise Interrupted
 
 
 def _close_stdout() -> None:

@@ -8,9 +8,9 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from diabolo.cli.app import main, one_line
+from diabolo.cli.app import interrupt, main, one_line
 from diabolo.screen import spell_out
 
 __all__ = ["run"]
@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 def run() -> None:
     """Run the words of the command line as one rank."""
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, interrupt)
     if os.environ.get("RANK") != "0" and "--debug" not in sys.argv:
         silent = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
         sys.stdout = sys.stderr = silent
@@ -37,10 +37,6 @@ def _told(message: str, status: int = 2) -> NoReturn:
         stream.flush()
     # At once: a rank that is slow to leave is killed by the launcher, and would pass for the one that failed.
     os._exit(status)
-
-
-def _stop(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
