@@ -18,20 +18,13 @@ the realised rate, which it bounds: rows of one group that are not all alike sca
 
 from __future__ import annotations
 
-import functools
 import math
 import numbers
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diabolo.errors import CalibrationError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from diabolo.device import Constants
 
 __all__ = ["Calibration", "by_group", "counted", "default_rate", "rows_needed"]
 
@@ -126,24 +119,6 @@ class Calibration:
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """p per row, [m] float64, from 1/(units + 1) to 1."""
         return np.asarray(self.p_of_places()[self.places(scores)])
-
-    @functools.cached_property
-    def _fixed(self) -> Constants:
-        # PyTorch comes with it, which scores of an exported graph do without.
-        from diabolo.device import Constants
-
-        return Constants()
-
-    def p_values_there(self, scores: Tensor) -> Tensor:
-        """`p_values` of scores [m] float64 where they lie; the calibration stays there for the next ones."""
-
-        import torch
-
-        def made() -> tuple[Tensor, Tensor]:
-            return torch.from_numpy(self.scores), torch.from_numpy(self.p_of_places())
-
-        known, p = self._fixed("scores", scores.device, made)
-        return p[torch.searchsorted(known, scores)]
 
     @property
     def size(self) -> float:

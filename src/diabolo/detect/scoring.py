@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +16,10 @@ from diabolo.detect.conformal import Calibration
 from diabolo.detect.reference import Reference
 from diabolo.detect.scores import Score
 from diabolo.detect.tiling import tiled
-from diabolo.device import CPU, on_cpu, single_precision, to_numpy
+from diabolo.device import CPU, moved, on_cpu, single_precision, to_numpy
 from diabolo.threads import threads_for
 
-__all__ = ["reasons", "score_table"]
+__all__ = ["p_values_there", "reasons", "score_table"]
 
 
 def score_table(
@@ -67,6 +68,17 @@ def reasons(encoding: Encoding, values: np.ndarray, scores: np.ndarray) -> dict[
     return {int(i): why or "the score overflows" for i, why in zip(bad, found, strict=True)}
 
 
+def p_values_there(calibration: Calibration, scores: Tensor, held: dict[Any, Any]) -> Tensor:
+    """`Calibration.p_values` of scores [m] float64 where they lie; `held` keeps the calibration for later ones."""
+    if calibration not in held:
+        table = torch.from_numpy(calibration.scores), torch.from_numpy(calibration.p_of_places())
+        held[calibration] = moved(table, scores.device)
+    known: Tensor
+    p: Tensor
+    known, p = held[calibration]
+    return p[torch.searchsorted(known, scores)]
+
+
 def _score(
     reference: Reference,
     values: np.ndarray,
@@ -94,5 +106,5 @@ def _score(
         if parts:
             found = torch.cat(parts)
             if p_of is not None and p_of[0] == name:
-                out["p_value"][:] = to_numpy(p_of[1].p_values_there(found))
+                out["p_value"][:] = to_numpy(p_values_there(p_of[1], found, reference.derived))
             out[name][:] = to_numpy(found)
