@@ -179,19 +179,10 @@ class Cached:
 
     def pieces(self, size: int, order: torch.Generator, memory: Memory, skip: int = 0) -> Iterator[Piece | Share]:
         wanted, own = piece_rows(size), Memory()
-        buckets = torch.randperm(len(self.buckets), generator=order).tolist()
-        seeds = torch.randint(1 << 62, (len(buckets),), generator=order).tolist()
-        left = skip * wanted
         waiting: list[np.ndarray] = []
         missing = wanted
-        for bucket, seed in zip(buckets, seeds, strict=True):
-            count = int(self.buckets.counts[bucket])
-            if left >= count:
-                left -= count
-                continue
+        for bucket, index in self.visits(self.buckets.counts, order, skip * wanted):
             rows = self.buckets.read(bucket)
-            index = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).numpy()[left:]
-            left = 0
             while len(index):
                 waiting.append(np.take(rows, index[:missing], axis=0))
                 index = index[missing:]
@@ -202,6 +193,20 @@ class Cached:
             del rows
         if waiting:
             yield self._encoded(waiting, own)
+
+    def visits(self, counts: np.ndarray, order: torch.Generator, skip: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Buckets in a shuffled order, each with the shuffled positions of its rows, but for the first `skip` rows.
+
+        Args:
+            counts: rows of each bucket, [buckets].
+        """
+        buckets = torch.randperm(len(counts), generator=order).tolist()
+        seeds = torch.randint(1 << 62, (len(buckets),), generator=order).tolist()
+        for bucket, seed in zip(buckets, seeds, strict=True):
+            count = int(counts[bucket])
+            if skip < count:
+                yield bucket, torch.randperm(count, generator=torch.Generator().manual_seed(seed)).numpy()[skip:]
+            skip = max(0, skip - count)
 
     def chunks(self) -> Iterator[Piece]:
         for bucket in range(len(self.buckets)):

@@ -143,20 +143,11 @@ class SharedCached(Cached):
 
     def pieces(self, size: int, order: torch.Generator, memory: Memory, skip: int = 0) -> Iterator[Share]:
         wanted, before = piece_rows(size), self.counts[: self.world.rank].sum(axis=0)
-        buckets = torch.randperm(len(self.buckets), generator=order).tolist()
-        seeds = torch.randint(1 << 62, (len(buckets),), generator=order).tolist()
-        left = skip * wanted
         waiting: list[np.ndarray] = []
         places: list[np.ndarray] = []
         filled = 0
-        for bucket, seed in zip(buckets, seeds, strict=True):
-            count, first = int(self.counts[:, bucket].sum()), int(before[bucket])
-            if left >= count:
-                left -= count
-                continue
-            rows = self.buckets.read(bucket)
-            index = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).numpy()[left:]
-            left = 0
+        for bucket, index in self.visits(self.counts.sum(axis=0), order, skip * wanted):
+            rows, first = self.buckets.read(bucket), int(before[bucket])
             while len(index):
                 some = index[: wanted - filled]
                 here = np.flatnonzero((some >= first) & (some < first + len(rows)))
