@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import RandomState, seed_of
@@ -25,12 +25,13 @@ from diabolo.estimators.displayed import Reported
 from diabolo.estimators.exported import Exported
 from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.following import following
-from diabolo.estimators.named import CLASSES, VariationalAutoencoder
+from diabolo.estimators.named import given_autoencoder, unfitted
 from diabolo.estimators.naming import checked
 from diabolo.estimators.plotted import PlottedScores
 from diabolo.estimators.promise import groups_to_calibrate, warn_of_promise
 from diabolo.estimators.pyod import PyODDetector
 from diabolo.estimators.score_parameter import ScoreParameter
+from diabolo.estimators.streaming import Streaming
 from diabolo.estimators.verdicts import Verdicts
 from diabolo.file.detector import detector_section
 from diabolo.file.model_file import ModelFile, save_sections
@@ -51,7 +52,9 @@ PYOD = {
 }
 
 
-class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedScores, OutlierMixin, BaseEstimator):
+class AnomalyDetector(
+    AroundAutoencoder, Streaming, Verdicts, Reported, Exported, PlottedScores, OutlierMixin, BaseEstimator
+):
     """Flags rows at a guaranteed false-alarm rate, by split-conformal p-values.
 
     p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a row exchangeable with the calibration rows has P(p ≤ α) ≤ α,
@@ -155,10 +158,7 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedSc
         """
         table = as_table(X)
         weights, keep = check_weights(sample_weight, len(table)), keep_of(checkpoint, resume)
-        given, seed = self.autoencoder, seed_of(self.random_state)
-        if given is not None and not isinstance(given, Autoencoder):
-            named = f": {CLASSES[given].__name__}() is that one" if isinstance(given, str) and given in CLASSES else ""
-            raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders{named}")
+        given, seed = given_autoencoder(self.autoencoder), seed_of(self.random_state)
         choice = Choice(self._score, self.false_alarm_rate, seed, None if self.random_state is None else seed)
         split = split_of(table.values, groups, time)
         if given is not None and hasattr(given, "model_"):
@@ -168,7 +168,7 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedSc
             with progress("fit", self.verbose):
                 found = around(given.fitted_, table, weights, choice, name, 3, split.groups)
             return self._adopt(found, given, 3)
-        ae = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
+        ae = unfitted(given, seed)
         with following(self.verbose or ae.verbose) as report:
             found = fit_detector(table, weights, ae.settings(), choice, report, keep, split)
         return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)), 3)
