@@ -111,11 +111,15 @@ class Views(Movable):
             rows: [B], encoded by the encoding of the stored ones; scores are of the first `count`, where it is set.
             own: [B] which stored row a row is, −1 for none; None for none at all.
         """
-        far = self.measure(rows, own) / self.unit[:, None]
+        found = self.measure(rows, own)
+        # Of few rows every operation of PyTorch's takes longer than NumPy's, for the same bits.
+        near = on_cpu(found)
+        far, unit, weights = (t.numpy() if near else t for t in (found, self.unit, self.weight))
         # Added one after the other: a product's order may depend on the number of rows.
-        score = far[0] * self.weight[0]
-        for weight, distance in zip(self.weight[1:], far[1:], strict=True):
-            score = score + weight * distance
+        score = far[0] / unit[0] * weights[0]
+        for i in range(1, len(far)):
+            score = score + far[i] / unit[i] * weights[i]
+        score = torch.from_numpy(score) if near else score
         return score + self.top * self.novelty(rows)[: len(score)]
 
     def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
@@ -130,6 +134,8 @@ class Views(Movable):
             parts = [self._wide_block(rows.rows(b), None if mine is None else mine[b]) for b in blocks]
             return torch.cat(parts, dim=-1)[:, :count]
         memory = rows.memory or Memory()
+        if count <= BLOCK and len(rows) == count - count % -TILE:
+            return self._block(rows, count, None if mine is None else mine.numpy(), memory)
         parts = []
         for start in range(0, count, BLOCK):
             stop = min(start + BLOCK, count)
@@ -137,15 +143,17 @@ class Views(Movable):
             parts.append(self._block(rows.rows(_filled(start, stop, len(rows))), stop - start, kin, memory))
         return torch.cat(parts, dim=-1)
 
-    def _asked(self, places: Tensor, levels: Tensor) -> Tensor:
-        """(x, |x|², 1) of rows, whose product with the table is d²."""
+    def _asked(self, places: Tensor, levels: Tensor, rows: int) -> Tensor:
+        """(x, |x|², 1) of rows, whose product with the table is d²; the last one fills up so many."""
         axes = self.places.shortlist(places, levels)
+        if len(axes) < rows:
+            axes = torch.cat([axes, axes[-1:].expand(rows - len(axes), -1)])
         return torch.cat([axes, axes.square().sum(-1, keepdim=True), axes.new_ones(len(axes), 1)], dim=-1)
 
     def _wide_block(self, rows: Encoded, kin: Tensor | None) -> Tensor:
         """The views of `WIDE_BLOCK` rows on a card, [4, B]: nothing that it would have to wait for."""
         places, levels = self.places(rows)
-        squared = self._asked(places, levels) @ self.table
+        squared = self._asked(places, levels, len(places)) @ self.table
         if kin is not None:
             without(squared, kin)
         wide = squared[:, : self.wide].clamp_min(0).sqrt()
@@ -154,8 +162,8 @@ class Views(Movable):
 
     def _block(self, rows: Encoded, count: int, kin: np.ndarray | None, memory: Memory) -> Tensor:
         """The views of the first rows of a multiple of `TILE`, [4, count]."""
-        places, levels = self.places(rows)
-        asked = self._asked(places, levels)
+        places, levels = self.places(rows, count)
+        asked = self._asked(places, levels, len(rows))
         at, wide = np.empty((count, self.shortlist), np.int64), np.empty((count, self.wide), np.float32)
         product = memory.get("squared", (TILE, self.table.shape[1]), asked)
         for start in range(0, count, TILE):
@@ -168,7 +176,7 @@ class Views(Movable):
                 squared[there, kin[part][there]] = np.inf
             wide[part] = squared[:, : self.wide]
             at[part] = partitioned(squared, self.groups, self.shortlist)
-        near = self._near_ones(places[:count], levels[:count], torch.from_numpy(at))
+        near = self._near_ones(places, levels, torch.from_numpy(at))
         return torch.cat([near, self._far(wide)[None]])
 
     def _far(self, squared: np.ndarray) -> Tensor:
@@ -181,6 +189,9 @@ class Views(Movable):
     def _near_ones(self, places: Tensor, levels: Tensor, at: Tensor) -> Tensor:
         """Mean L1 distances [3, B] to the nearest of stored rows at positions [B, shortlist], in x, n and r."""
         apart = self.stored.index_select(0, at.flatten()).view(*at.shape, -1).sub_(places[:, None]).abs_()
+        if self.places.thirds:
+            thirds = apart.unflatten(-1, (3, -1)).sum(-1)
+            return mean_of_least(thirds.movedim(-1, 0).contiguous(), self.near)
         x, both, n, r = (apart[..., part].sum(-1) for part in self.places.parts)  # of no column it is 0
         if levels.shape[1]:
             other = self.levels.index_select(0, at.flatten()).view(*at.shape, -1) != levels[:, None]

@@ -80,21 +80,17 @@ def _places(g: Graph, places: Places, row: Row) -> tuple[str, str | None]:
     if facts:
         given = g.columns(row.x, facts)
         parts.append(g.op("Mul", given, DIFFER))
-    tables, cells = [], []
-    if scaled:
-        tables.append(places.normal)
-        cells.append(g.columns(plain, range(scaled)))
-    if places.linear is not None and places.of_left is not None:
+    cells = [g.columns(plain, range(scaled))] if scaled else []
+    if places.linear is not None:
         inputs = [plain] if measured else []
         inputs += [g.columns(row.x, facts)] if facts else []
         inputs += [g.columns(row.x, range(a, b)) for a, b in places.few]
         linear = places.linear
         # As in diabolo a product of 16 columns at least.
         left = g.op("MatMul", g.op("Sub", g.joined(inputs), _of(linear.mean)), linear.turn.numpy())
-        tables.append(places.of_left)
         cells.append(g.columns(left, range(linear.columns)))
     if cells:
-        found = _normal_scores(g, tables, g.joined(cells))
+        found = _normal_scores(g, places.normal, g.joined(cells))
         normal = g.columns(found, range(scaled))
         parts.append(g.op("Where", g.columns(there, range(scaled)), normal, 0.0))
         if len(cells) > 1:
@@ -120,10 +116,10 @@ def _soft_clip(g: Graph, x: str) -> str:
     return g.op("Add", far, g.op("Clip", x, -REACH, REACH))
 
 
-def _normal_scores(g: Graph, tables: list[NormalScores], x: str) -> str:
-    """`NormalScores` of several tables side by side."""
-    knots = [k[np.isfinite(k)] for table in tables for k in table.knots.numpy()]
-    scores = [s for table in tables for s in table.scores.numpy()]
+def _normal_scores(g: Graph, normal: NormalScores, x: str) -> str:
+    """`NormalScores` of values [n, d]."""
+    knots = [k[np.isfinite(k)] for k in normal.knots.numpy()]
+    scores = normal.scores.numpy()
     found = places_in(g, knots, x)
     # A column of n knots has 2 n + 1 scores: between them and at them.
     ends = np.cumsum([2 * len(k) + 1 for k in knots])
@@ -131,7 +127,7 @@ def _normal_scores(g: Graph, tables: list[NormalScores], x: str) -> str:
     place = g.op("Add", g.op("Mul", found.count, ints(2)[None]), found.known(g))
     place = g.op("Add", place, np.array([0, *ends[:-1]])[None])
     inside = g.op("Gather", table, place)
-    low, high = (np.concatenate([getattr(t, n).numpy() for t in tables])[None] for n in ("low", "high"))
+    low, high = normal.low.numpy()[None], normal.high.numpy()[None]
     over = g.op("Max", g.op("Sub", x, high), 0.0)
     under = g.op("Max", g.op("Sub", low, x), 0.0)
     return g.op("Sub", g.op("Add", inside, over), under)
