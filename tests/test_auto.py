@@ -20,7 +20,7 @@ from diabolo.detect.scores.auto import views_of
 from diabolo.detect.scoring import score_table
 from diabolo.detect.views import NEAR, SHORTLIST, WEIGHTS, Views
 from diabolo.errors import CalibrationError
-from diabolo.file.detector import calibrated_of, detector_section
+from diabolo.file.detector import RULE, calibrated_of, detector_section
 from diabolo.metrics import auroc
 
 
@@ -313,7 +313,9 @@ def test_an_earlier_rule_is_refused_and_the_other_scores_stay(normal: np.ndarray
     assert np.isfinite(new.threshold)
     del section.card["rule"]
     assert calibrated_of("m.diabolo", section, before.fitted).outdated
-    section.card["rule"] = 1
+    section.card["rule"] = RULE - 1
+    assert calibrated_of("m.diabolo", section, before.fitted).outdated
+    section.card["rule"] = RULE
     assert not calibrated_of("m.diabolo", section, before.fitted).outdated
 
 

@@ -138,6 +138,26 @@ def test_new_rows_have_the_same_verdicts(detector, files):
     }
 
 
+def test_contradictions_are_counted_alike(tmp_path):
+    """A number that the others contradict, beside rows with gaps and words never seen, in which none is counted."""
+    rng = np.random.default_rng(3)
+
+    def table(n):
+        x = rng.normal(size=(n, 2)) @ np.random.default_rng(1).normal(size=(2, 6)) + 0.1 * rng.normal(size=(n, 6))
+        return pd.DataFrame(x, columns=list("abcdef")).assign(word=rng.choice(["u", "v"], n))
+
+    train, odd = table(1_500), table(600)
+    detector = AnomalyDetector(Autoencoder(latent_dim=2, hidden=(8,), epochs=1)).fit(train)
+    odd.loc[:399, "c"] += rng.choice([-1, 1], 400) * 2 * train.c.std()
+    odd.loc[100:199, "a"], odd.loc[200:299, "word"] = np.nan, "w"
+    detector.to_onnx(tmp_path / "m.onnx")
+    ours, theirs = detector.anomaly_score(odd).to_numpy(), Scorer(tmp_path / "m.onnx").score(pa.table(odd))
+    top = detector.calibrated_.reference.derived["views"].top
+    assert (ours[:100] > top).mean() > 0.9
+    assert (ours[400:] > top).mean() < 0.1
+    np.testing.assert_allclose(theirs["score"].to_numpy(), ours, rtol=1e-5)
+
+
 def test_a_stored_row_is_not_its_own_neighbor(detector, files):
     """diabolo knows rows that it keeps; the graph knows them by their distance."""
     known = detector.calibrated_.reference.stored.values[:300]

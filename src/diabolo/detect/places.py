@@ -136,7 +136,7 @@ class Places(Movable):
         few, signs: spans of categories of few levels, and directions of the levels of the others.
         scaled, cells: how many of `measured` are no angles, and their cells.
         center, unit: of `measured`.
-        whole: whether `measured` are all inputs, in their order.
+        plain: whether `measured` are all inputs, in their order.
         normal, linear: the maps of the views n and r; normal scores of `scaled` columns, then of their residuals.
         thirds: whether the coordinates are x, n and r of as many columns each, and nothing else.
         stretch: factors of the leading coordinates in a shortlist.
@@ -154,7 +154,7 @@ class Places(Movable):
         self.few = [w for w in self.words if w[1] - w[0] <= FEW_LEVELS]
         self.scaled = len(scaled)
         self.cells = encoding.cell_of_input[self.measured] if len(self.measured) else self.measured
-        self.whole = [*scaled, *angles] == list(range(encoding.width))
+        self.plain = [*scaled, *angles] == list(range(encoding.width))
         self.signs = [_signs(stop - start) for start, stop in self.words if stop - start > FEW_LEVELS]
         self._learn(stored)
 
@@ -202,6 +202,33 @@ class Places(Movable):
         facts = [rows.x[:count, self.facts] * DIFFER] if len(self.facts) else []
         return torch.cat([x[:count], *facts, scores], dim=-1), self._levels(rows.x[:count])
 
+    @property
+    def inputs(self) -> int:
+        """Inputs of the least squares."""
+        return 0 if self.linear is None else len(self.linear.turn)
+
+    def residuals(self, rows: Encoded) -> Tensor | None:
+        """What the other columns leave of each number, [m, columns], of rows with all their numbers; None of none."""
+        if self.linear is None:
+            return None
+        there = self._there(rows)
+        left = self.linear(self._inputs(rows, self._plain(rows, there)))
+        return left if there is None else left[there.all(-1)]
+
+    def scores_of_residuals(self, left: Tensor) -> Tensor:
+        """Normal scores of residuals [m, columns]."""
+        none = left.new_zeros(len(left), self.scaled)
+        return self.normal(torch.cat([none, left], dim=-1))[:, self.scaled :] if self.linear else left
+
+    def whole(self, rows: Encoded, levels: Tensor) -> Tensor | None:
+        """Which of the first rows, of levels [B, categories], have all their numbers and known levels; None for all."""
+        there = self._there(rows)
+        known = (levels >= 0).all(-1) if levels.shape[1] else None
+        if there is None:
+            return known
+        numbers = there[: len(levels)].all(-1)
+        return numbers if known is None else numbers & known
+
     def _levels(self, x: Tensor) -> Tensor:
         """The level of each category [B, categories], −1 for none or one never seen."""
         found = [x[:, start:stop].max(dim=-1) for start, stop in self.words]
@@ -222,7 +249,7 @@ class Places(Movable):
         return None if rows.present is None else rows.present[:, self.cells]
 
     def _plain(self, rows: Encoded, there: Tensor | None) -> Tensor:
-        x = rows.x if self.whole else rows.x[:, self.measured]
+        x = rows.x if self.plain else rows.x[:, self.measured]
         x = soft_clip(torch.sub(x, self.center).mul_(self.unit))
         return x if there is None else torch.where(there, x, 0.0)
 

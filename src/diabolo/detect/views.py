@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diabolo.data.encoding import Encoded, Encoding
 from diabolo.detect.least import MEMBERS, PARTS, grouped, mean_of_least, partitioned, without
-from diabolo.detect.novelty import Novelty
+from diabolo.detect.novelty import Contradictions, Novelty
 from diabolo.detect.places import DIFFER, TILE, Places
 from diabolo.device import Movable, on_cpu
 from diabolo.memory import Memory
@@ -56,7 +56,7 @@ class Views(Movable):
 
     Attributes:
         unit: [4] the median of each view over stored rows, each without itself.
-        novelty: facts that no stored row shows.
+        novelty, contradictions: facts that no stored row shows.
         places: the coordinates of rows.
         stored, levels: coordinates [rows, ·] and levels [rows, categories] of the stored rows that are searched.
         table: [axes + 2, rows padded to groups], whose product with (x, |x|², 1) is d².
@@ -97,6 +97,7 @@ class Views(Movable):
         self.unit, self.weight = torch.ones(4), torch.tensor(WEIGHTS) / sum(WEIGHTS)
         some = torch.from_numpy(_evenly(n, MEASURED))
         self.novelty = Novelty(encoding, rows)
+        self.contradictions = Contradictions(self.places, rows, self.novelty.share)
         own = self.measure(rows.rows(some), some)
         middle, mean = own.median(1).values, own.mean(1)
         # Copies may put most rows at no distance, or all; then a distance of one spread is far.
@@ -111,22 +112,26 @@ class Views(Movable):
             rows: [B], encoded by the encoding of the stored ones; scores are of the first `count`, where it is set.
             own: [B] which stored row a row is, −1 for none; None for none at all.
         """
-        found = self.measure(rows, own)
+        found = self.measured(rows, own)
         # Of few rows every operation of PyTorch's takes longer than NumPy's, for the same bits.
         near = on_cpu(found)
         far, unit, weights = (t.numpy() if near else t for t in (found, self.unit, self.weight))
         # Added one after the other: a product's order may depend on the number of rows.
         score = far[0] / unit[0] * weights[0]
-        for i in range(1, len(far)):
+        for i in range(1, len(unit)):
             score = score + far[i] / unit[i] * weights[i]
         score = torch.from_numpy(score) if near else score
-        return score + self.top * self.novelty(rows)[: len(score)]
+        return score + self.top * (self.novelty(rows)[: len(score)] + found[-1])
 
     def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
         """Each view of rows [B] or of the first `count`, [4, B], up = farther.
 
         On a card B is a multiple of `WIDE_BLOCK`.
         """
+        return self.measured(rows, own)[:-1]
+
+    def measured(self, rows: Encoded, own: Tensor | None) -> Tensor:
+        """The views, and the number of contradictions, [5, B]."""
         count = len(rows) if rows.count is None else rows.count
         mine = None if own is None else self.taken[own]
         if not on_cpu(rows.x):
@@ -151,17 +156,17 @@ class Views(Movable):
         return torch.cat([axes, axes.square().sum(-1, keepdim=True), axes.new_ones(len(axes), 1)], dim=-1)
 
     def _wide_block(self, rows: Encoded, kin: Tensor | None) -> Tensor:
-        """The views of `WIDE_BLOCK` rows on a card, [4, B]: nothing that it would have to wait for."""
+        """As `measured`, of `WIDE_BLOCK` rows on a card: nothing that it would have to wait for."""
         places, levels = self.places(rows)
         squared = self._asked(places, levels, len(places)) @ self.table
         if kin is not None:
             without(squared, kin)
         wide = squared[:, : self.wide].clamp_min(0).sqrt()
         near = self._near_ones(places, levels, grouped(squared, self.groups, self.shortlist))
-        return torch.cat([near, mean_of_least(wide, self.wide_count)[None]])
+        return torch.cat([near, mean_of_least(wide, self.wide_count)[None], self._new(rows, places, levels)])
 
     def _block(self, rows: Encoded, count: int, kin: np.ndarray | None, memory: Memory) -> Tensor:
-        """The views of the first rows of a multiple of `TILE`, [4, count]."""
+        """As `measured`, of the first rows of a multiple of `TILE`."""
         places, levels = self.places(rows, count)
         asked = self._asked(places, levels, len(rows))
         at, wide = np.empty((count, self.shortlist), np.int64), np.empty((count, self.wide), np.float32)
@@ -177,7 +182,11 @@ class Views(Movable):
             wide[part] = squared[:, : self.wide]
             at[part] = partitioned(squared, self.groups, self.shortlist)
         near = self._near_ones(places, levels, torch.from_numpy(at))
-        return torch.cat([near, self._far(wide)[None]])
+        return torch.cat([near, self._far(wide)[None], self._new(rows, places[:count], levels)])
+
+    def _new(self, rows: Encoded, places: Tensor, levels: Tensor) -> Tensor:
+        """Number of contradictions of the first rows, [1, B]."""
+        return self.contradictions(places[:, self.places.parts[-1]], self.places.whole(rows, levels))[None]
 
     def _far(self, squared: np.ndarray) -> Tensor:
         """Mean distance [B] to the nearest of the rows of the wide view, by squared distances [B, rows]."""
@@ -190,7 +199,7 @@ class Views(Movable):
         """Mean L1 distances [3, B] to the nearest of stored rows at positions [B, shortlist], in x, n and r."""
         apart = self.stored.index_select(0, at.flatten()).view(*at.shape, -1).sub_(places[:, None]).abs_()
         if self.places.thirds:
-            thirds = apart.unflatten(-1, (3, -1)).sum(-1)
+            thirds = apart.view(*at.shape, 3, -1).sum(-1)
             return mean_of_least(thirds.movedim(-1, 0).contiguous(), self.near)
         x, both, n, r = (apart[..., part].sum(-1) for part in self.places.parts)  # of no column it is 0
         if levels.shape[1]:

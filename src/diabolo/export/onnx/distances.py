@@ -38,9 +38,10 @@ def distance_score(g: Graph, encoding: Encoding, views: Views, stored: Stored, r
     wide = _wide(g, views, squared, among_wide)
     weight = (views.weight / views.unit).numpy()[:, None]
     score = g.op("MatMul", g.joined([near, wide]), weight.astype(np.float32))
-    new = novelty(g, encoding, views.novelty, row)
-    if new is not None:
-        score = g.op("Add", score, g.op("Mul", new, float(views.top)))
+    new = [novelty(g, encoding, views.novelty, row), _contradictions(g, views, row, places, levels)]
+    for count in new:
+        if count is not None:
+            score = g.op("Add", score, g.op("Mul", count, float(views.top)))
     return g.op("Reshape", score, ints(-1))
 
 
@@ -60,6 +61,21 @@ def novelty(g: Graph, encoding: Encoding, new: Novelty, row: Row) -> str | None:
         outside = g.op("Or", g.op("Less", x, _of(new.low[far])), g.op("Greater", x, _of(new.high[far])))
         facts.append(g.op("And", outside, g.columns(row.present, new.cells[far].tolist())))
     return g.total(g.cast(g.joined(facts), FLOAT)) if facts else None
+
+
+def _contradictions(g: Graph, views: Views, row: Row, places: str, levels: str | None) -> str | None:
+    """The number of numbers that the others contradict, [n, 1] float; None where none counts."""
+    new, part = views.contradictions, views.places.parts[-1]
+    counted = np.flatnonzero((new.high.isfinite() & new.low.isfinite()).numpy())
+    if not len(counted):
+        return None
+    r = g.columns(places, (part.start + counted).tolist())
+    outside = g.op("Or", g.op("Less", r, _of(new.low[counted])), g.op("Greater", r, _of(new.high[counted])))
+    # None of a row without a number, or of an unknown level.
+    gone = [g.op("Not", g.columns(row.present, views.places.cells.tolist()))]
+    gone += [g.op("Less", levels, 0.0)] if levels is not None else []
+    count, without = g.total(g.cast(outside, FLOAT)), g.total(g.cast(g.joined(gone), FLOAT))
+    return g.op("Where", g.op("Greater", without, 0.0), 0.0, count)
 
 
 def _of(numbers: Tensor) -> np.ndarray:
