@@ -8,8 +8,8 @@ it. Sums of differences, not of squares: one odd column in many keeps its weight
 
 **Search.** Euclidean distances in x and n together are one matrix product. The nearest 32 rows by it are the shortlist;
 among these the near distances are taken, by differences. Every product has the shape of `TILE` rows, so that a row's
-score is the same bit for bit alone and in a table. Up to `FEW` rows are a smaller product, on machines where it has been
-seen to have the same bits.
+score is the same bit for bit alone and in a table. Up to `FEW` rows are a smaller product, on machines where it has
+been seen to have the same bits.
 """
 
 from __future__ import annotations
