@@ -68,6 +68,8 @@ class Novelty(Movable):
         scaled = [(c, i) for b in encoding.blocks if b.kind in SCALED for c, i in _inputs(b)]
         self.inputs = torch.tensor([i for _, i in scaled], dtype=torch.long)
         self.cells = encoding.cell_of_input[self.inputs] if scaled else self.inputs
+        #: Whether these are all inputs, in their order.
+        self.whole = self.inputs.tolist() == list(range(encoding.width))
         gone = {*encoding.nullable, *encoding.gappy}
         self.full = [c for c in range(len(columns)) if c not in gone]
         low, high, lone = self._ranges(stored)
@@ -93,7 +95,7 @@ class Novelty(Movable):
         if rows.missing is not None:
             found = found + (rows.missing[:, self._encoding.at(self.full, found.device)] & self._gap).sum(-1)
         if len(self.inputs):
-            x = rows.x[:, self.inputs]
+            x = rows.x if self.whole else rows.x[:, self.inputs]
             beyond = (x < self.low) | (x > self.high)
             if rows.present is not None:
                 beyond &= rows.present[:, self.cells]

@@ -237,7 +237,10 @@ class Places(Movable):
 
     def shortlist(self, places: Tensor, levels: Tensor) -> Tensor:
         """Coordinates [B, axes] whose Euclidean distance joins the views x and n."""
-        parts = [places[:, : len(self.stretch)] * self.stretch]
+        leading = places[:, : len(self.stretch)]
+        if self.thirds:
+            return leading
+        parts = [leading * self.stretch]
         signs = iter(self.signs)
         for at, (start, stop) in zip(levels.T, self.words, strict=True):
             code = torch.eye(stop - start, device=at.device) if stop - start <= FEW_LEVELS else next(signs)

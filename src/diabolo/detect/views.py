@@ -8,7 +8,8 @@ it. Sums of differences, not of squares: one odd column in many keeps its weight
 
 **Search.** Euclidean distances in x and n together are one matrix product. The nearest 32 rows by it are the shortlist;
 among these the near distances are taken, by differences. Every product has the shape of `TILE` rows, so that a row's
-score is the same bit for bit alone and in a table.
+score is the same bit for bit alone and in a table. Up to `FEW` rows are a smaller product, on machines where it has
+been seen to have the same bits.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from diabolo.detect.novelty import Contradictions, Novelty
 from diabolo.detect.places import DIFFER, TILE, Places
 from diabolo.device import Movable, on_cpu
 from diabolo.memory import Memory
+from diabolo.threads import threads_for
 
 __all__ = ["FEWEST_ROWS", "WIDE_BLOCK", "Views"]
 
@@ -34,6 +36,8 @@ MOST_ROWS, MOST_CELLS, LEAST_ROWS = 10_000, 1 << 20, 1_000
 BLOCK = 256
 #: Rows that a card compares with all stored ones at once: every product has this shape there.
 WIDE_BLOCK = 8_192
+#: A smaller tile, which takes less than half the time, and rows whose products must agree before it is taken.
+FEW, CHECKED = 4, 64
 #: Rows of the shortlist, and those of them that are near.
 SHORTLIST, NEAR = 32, 3
 #: Stored rows of the wide view, and the share of them that is near enough.
@@ -62,6 +66,7 @@ class Views(Movable):
         table: [axes + 2, rows padded to groups], whose product with (x, |x|², 1) is d².
         wide, wide_count: the first so many stored rows are those of the wide view, and so many of them are near.
         shortlist, near: rows of the shortlist, and those of them that are near.
+        few: whether products of `FEW` rows have the bits of those of `TILE` rows on this machine.
         groups: groups of stored rows; the shortlist is looked for in those of the least minima.
         weight, top: weights of the views, and what a new fact adds.
     """
@@ -91,6 +96,7 @@ class Views(Movable):
         table = torch.nn.functional.pad(wide_rows, (0, 0, 0, -self.rows % (PARTS * MEMBERS)))
         table[self.rows :, -1] = torch.inf
         self.table = table.T.contiguous()
+        self.few = self._alike(self._asked(places[:CHECKED], levels[:CHECKED], 0))
         self.shortlist = min(SHORTLIST, self.rows - 1)
         self.near = min(NEAR, self.shortlist)
         self.wide_count = min(max(self.near, int(WIDE_SHARE * self.wide)), self.wide - 1)
@@ -148,6 +154,20 @@ class Views(Movable):
             parts.append(self._block(rows.rows(_filled(start, stop, len(rows))), stop - start, kin, memory))
         return torch.cat(parts, dim=-1)
 
+    def _alike(self, asked: Tensor) -> bool:
+        """Whether the products of rows by `FEW` have the bits of those by `TILE`; a library's kernels may part there.
+
+        Looked at on all columns of the table. An order of its own shows in the last bits of most of them.
+        """
+        whole = len(asked) // TILE * TILE
+        with threads_for(0):
+            for start in range(0, whole, TILE):
+                rows = asked[start : start + TILE]
+                parts = torch.cat([rows[i : i + FEW].clone() @ self.table for i in range(0, TILE, FEW)])
+                if not torch.equal(parts.view(torch.int32), (rows @ self.table).view(torch.int32)):
+                    return False
+        return whole > 0
+
     def _asked(self, places: Tensor, levels: Tensor, rows: int) -> Tensor:
         """(x, |x|², 1) of rows, whose product with the table is d²; the last one fills up so many."""
         axes = self.places.shortlist(places, levels)
@@ -168,11 +188,12 @@ class Views(Movable):
     def _block(self, rows: Encoded, count: int, kin: np.ndarray | None, memory: Memory) -> Tensor:
         """As `measured`, of the first rows of a multiple of `TILE`."""
         places, levels = self.places(rows, count)
-        asked = self._asked(places, levels, len(rows))
+        size = FEW if self.few and count <= FEW else TILE
+        asked = self._asked(places, levels, -(-count // size) * size)
         at, wide = np.empty((count, self.shortlist), np.int64), np.empty((count, self.wide), np.float32)
-        product = memory.get("squared", (TILE, self.table.shape[1]), asked)
-        for start in range(0, count, TILE):
-            torch.mm(asked[start : start + TILE], self.table, out=product)
+        product = memory.get("squared", (size, self.table.shape[1]), asked)
+        for start in range(0, count, size):
+            torch.mm(asked[start : start + size], self.table, out=product)
             # Of the rows that fill a tile nothing more is asked: what follows is the same for any number of rows.
             squared = product.numpy()[: count - start]
             part = slice(start, start + len(squared))
