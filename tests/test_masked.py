@@ -518,6 +518,19 @@ def test_a_table_that_no_network_helps_says_so():
     assert ae.history_[-1]["best"] is False
 
 
+def test_patience_is_with_the_epochs_and_not_with_the_linear_solution():
+    """A fit whose epochs still come nearer to the linear solution goes on, though none is better than it yet."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 6)) + 0.5 * rng.normal(size=(400, 6))
+    settings = {"epochs": 30, "patience": 3, "learning_rate": 0.02, "hidden": (16,), "random_state": 0}
+    history = MaskedAutoencoder(**settings).fit(X).history_
+    values = [e["validation"] for e in history]
+    lows = [i for i, v in enumerate(values) if v < min(values[:i], default=np.inf)]
+    assert len(values) == lows[-1] + 1 + settings["patience"] < settings["epochs"]
+    assert not any(e["best"] for e in history)
+    assert len(lows) > 1
+
+
 def test_explanations_judge_each_column_given_the_others():
     """A cell that breaks the relation is named, though the code of the row has seen it."""
     from diabolo import AnomalyDetector

@@ -139,10 +139,14 @@ def _descend(
         # Processors of another make may round otherwise: all go on from the numbers of one.
         world.first_(value, model.store.flat, engine.first, engine.second)
         # A member that has run out of patience keeps its weights, as if it had been fitted alone.
-        better = (value < state.best) & (state.stale < model.config.patience)
+        going = state.stale < model.config.patience
+        better = (value < state.best) & going
         state.best = torch.where(better, value, state.best)
         state.best_parameters = torch.where(better.unsqueeze(-1), model.store.flat, state.best_parameters)
-        state.stale = torch.where(better, 0, state.stale + 1)
+        # Patience is with the epochs themselves: first steps away from a solution lose what later ones more than gain.
+        lower = (value < state.lowest) & going
+        state.lowest = torch.where(lower, value, state.lowest)
+        state.stale = torch.where(lower, 0, state.stale + 1)
         ended = bool((state.stale >= model.config.patience).all())
         spent = state.spent
         record = Epoch(
