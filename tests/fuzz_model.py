@@ -7,77 +7,83 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
+import datetime
+import faulthandler
 import json
 import math
+import os
 import random
+import resource
 import sys
 import tempfile
 import time
 import warnings
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
+import pyarrow as pa
+from fuzz_cards import changed_card
 
-from diabolo import AnomalyDetector, LatentClusterer, SparseAutoencoder, VariationalAutoencoder
+from diabolo import (
+    AnomalyDetector,
+    Autoencoder,
+    Compressor,
+    LatentClusterer,
+    MaskedAutoencoder,
+    SparseAutoencoder,
+    VariationalAutoencoder,
+    decompress,
+    load,
+)
 from diabolo.artifact import Section, read_content, write_sections
 from diabolo.errors import DiaboloError, ModelFileError
 from diabolo.file.model_file import ModelFile
 
-#: What an entry of a card may become.
-WORDS = ["", "x", "auto", "normal", "../../etc/passwd", "a:b", "\x1b[31m", "[" * 2_000, "9" * 400]
-NUMBERS = [0, -1, 1, 2, 3, 255, 2**31, 2**53, 2**63, 10**40, -(10**40), 0.5, 1e-300, 1e300]
-OTHERS = [None, True, False, [], {}, [[]], [1, 2], {"name": "x"}, {"a": {"b": [1]}}]
+#: A mutation that takes more of either is a fault; after so many seconds of the clock the process is ended.
+MOST_BYTES, MOST_SECONDS, MOST_WAIT = 1 << 30, 5.0, 600
+#: What a cell of a tensor may become.
 CELLS = [0.0, -0.0, 1.0, -1.0, 1e-45, 1e30, 3e38, -3e38, math.inf, -math.inf, math.nan]
 
 
+def kinds(n):
+    """A table with a column of every kind."""
+    rng = np.random.default_rng(1)
+    return pa.table(
+        {
+            "x": rng.normal(size=n),
+            "n": rng.integers(0, 40, n),
+            "k": [("a", "bc", "ü")[i] for i in rng.integers(0, 3, n)],
+            "t": rng.random(n) < 0.5,
+            "day": pa.array([datetime.date(2020, 1, 1 + int(i)) for i in rng.integers(0, 28, n)]),
+            "holes": pa.array(rng.normal(size=n), mask=rng.random(n) < 0.2),
+        }
+    )
+
+
 def corpus(folder):
-    """Sections of three model files, and rows that fit them."""
+    """(sections, saved class, rows that fit them) of model files: all sections, and every kind of column."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 2)) @ rng.normal(size=(2, 4)) + 0.1 * rng.normal(size=(400, 4))
+    mixed, images = kinds(400), rng.integers(0, 256, (400, 8, 8)).astype(np.uint8)
+    small = {"latent_dim": 2, "hidden": (4,), "epochs": 1}
+    vae = VariationalAutoencoder(**small).fit(X)
     path = Path(folder, "corpus.diabolo")
     files = []
-    vae = VariationalAutoencoder(latent_dim=2, hidden=(4,), epochs=1).fit(X)
-    for made in (
-        AnomalyDetector(VariationalAutoencoder(latent_dim=2, hidden=(4,), epochs=1)).fit(X),
-        LatentClusterer(vae, n_clusters=2, n_resamples=1).fit(X),
-        SparseAutoencoder(latent_dim=4, hidden=(4,), epochs=1).fit(X),
+    for made, rows in (
+        ([AnomalyDetector(VariationalAutoencoder(**small)).fit(X)], X[:5]),
+        ([LatentClusterer(vae, n_clusters=2, n_resamples=1).fit(X)], X[:5]),
+        ([Compressor(vae, max_error=0.01).fit(X)], X[:5]),
+        ([SparseAutoencoder(latent_dim=4, hidden=(4,), epochs=1).fit(X)], X[:5]),
+        ([AnomalyDetector(VariationalAutoencoder(**small)).fit(mixed)], mixed.slice(0, 5)),
+        ([MaskedAutoencoder(hidden=(4,), epochs=1).fit(mixed)], mixed.slice(0, 5)),
+        ([Autoencoder(network="conv", **small).fit(images)], images[:5]),
     ):
-        made.save(path)
+        for one in made:
+            one.save(path)
         content = read_content(path)
-        files.append((dict(content.sections), content.saved))
+        files.append((dict(content.sections), content.saved, rows))
         path.unlink()
-    return files, X[:5]
-
-
-def places(value, way=()):
-    """Ways to every entry of a card."""
-    yield way
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield from places(inner, (*way, key))
-
-
-def changed_card(rng, card):
-    card = copy.deepcopy(card)
-    ways = list(places(card))[1:]
-    if not ways:
-        return card
-    way = rng.choice(ways)
-    inside = card
-    for key in way[:-1]:
-        inside = inside[key]
-    kind = rng.randrange(6)
-    if kind == 0:
-        del inside[way[-1]]
-    elif kind == 1 and isinstance(inside, dict):
-        inside[rng.choice([*WORDS[1:6], *map(str, inside)])] = inside[way[-1]]
-    elif kind == 2 and isinstance(inside[way[-1]], list):
-        inside[way[-1]] = inside[way[-1]] * rng.choice([0, 2, 50])
-    else:
-        inside[way[-1]] = copy.deepcopy(rng.choice([*WORDS, *NUMBERS, *NUMBERS, *OTHERS]))
-    return card
+    return files
 
 
 def changed_tensor(rng, array):
@@ -100,7 +106,7 @@ def changed_tensor(rng, array):
 
 def mutated(rng, sections):
     """One or two entries or tensors of the sections changed, taken away, or given to another section."""
-    out = {n: Section(copy.deepcopy(s.card), dict(s.tensors)) for n, s in sections.items()}
+    out = {n: Section(s.card, dict(s.tensors)) for n, s in sections.items()}
     for _ in range(rng.randint(1, 2)):
         name = rng.choice(list(out))
         section = out[name]
@@ -124,58 +130,84 @@ def used(path, rows):
     file = ModelFile(path)
     if "main" in file:
         file.schema  # noqa: B018
-        fitted = file.autoencoder
-        fitted.model.encoding.encode(fitted.model.store.flat.new_tensor(rows))
+        file.autoencoder.model.encoding  # noqa: B018
     if "detector" in file:
         AnomalyDetector.load(path).p_values(rows)
-    if "clusters" in file:
+    elif "clusters" in file:
         LatentClusterer.load(path).predict(rows)
+    elif "main" in file:
+        made = load(path)
+        if isinstance(made, Compressor):
+            decompress(made.compress(rows))
+        else:
+            made.transform(rows)
     if "codec" in file:
         file.codec  # noqa: B018
     if "generator" in file:
         file.generator  # noqa: B018
 
 
-def seconds_of(path, rows):
-    """CPU seconds of one more try; asked only of what took long by the clock, as each question takes long itself."""
-    begun = time.process_time()
-    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.suppress(DiaboloError):
-        warnings.simplefilter("ignore")
-        used(path, rows)
-    return time.process_time() - begun
+def memory():
+    """The most bytes that this process has taken so far."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def fuzz(files, rows, folder, mutations, seed, until=None):
+@contextlib.contextmanager
+def unsynced():
+    """Meanwhile no file waits for a disk: that is a third of the time, and no part of what is tried."""
+    before, os.fsync = os.fsync, lambda handle: None
+    try:
+        yield
+    finally:
+        os.fsync = before
+
+
+def fuzz(files, folder, mutations, seed, until=None):
     """Number of mutations tried, refused, and used all the same; raises what is neither refusal nor use."""
-    rng, tally, slowest = random.Random(seed), {"tried": 0, "refused": 0, "used": 0}, 0.0
+    rng, tally = random.Random(seed), {"tried": 0, "refused": 0, "used": 0, "slowest": 0.0}
     path = Path(folder, "mutated.diabolo")
-    for number in range(mutations):
-        if until is not None and time.monotonic() > until:
-            break
-        sections, saved = files[rng.randrange(len(files))]
-        bad = mutated(rng, sections)
-        try:
-            with mock.patch("os.fsync"):  # a third of the time, and no part of what is tried
+    with unsynced(), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        for number in range(mutations):
+            if number % 64 == 0:
+                if until is not None and time.monotonic() > until:
+                    break
+                faulthandler.dump_traceback_later(MOST_WAIT, exit=True)
+            # The last two take longer than the others together.
+            sections, saved, rows = rng.choices(files, [3] * (len(files) - 2) + [1, 1])[0]
+            bad = mutated(rng, sections)
+            try:
                 write_sections(path, bad, saved=saved)
-        except (ModelFileError, ValueError, RecursionError, KeyError, IndexError):
-            continue  # nothing that could be written: no file
-        tally["tried"] += 1
-        begun = time.monotonic()
-        try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")
-                used(path, rows)
-            tally["used"] += 1
-        except DiaboloError as error:
-            tally["refused"] += 1
-            if not str(error).strip() or "\n" in str(error):
-                raise AssertionError(f"seed {seed}, mutation {number}: says {str(error)!r}") from error
-        except Exception as error:
-            raise AssertionError(f"seed {seed}, mutation {number}: {type(error).__name__}: {error}") from error
-        if time.monotonic() - begun > slowest:
-            slowest = max(slowest, seconds_of(path, rows))
+            except (ModelFileError, ValueError, RecursionError, KeyError, IndexError):
+                continue  # nothing that could be written: no file
+            tally["tried"] += 1
+            tally["slowest"] = max(tally["slowest"], judged(path, rows, f"seed {seed}, mutation {number}", tally))
+    faulthandler.cancel_dump_traceback_later()
     path.unlink(missing_ok=True)
-    return {**tally, "slowest": slowest}
+    return tally
+
+
+def judged(path, rows, name, tally):
+    """Read a file, and say how many CPU seconds it took."""
+    before, begun = memory(), time.process_time()
+    try:
+        used(path, rows)
+        tally["used"] += 1
+    except DiaboloError as error:
+        tally["refused"] += 1
+        if not str(error).strip() or "\n" in str(error):
+            raise AssertionError(f"{name}: says {str(error)!r}") from error
+    except Exception as error:
+        raise AssertionError(f"{name}: {type(error).__name__}: {error}") from error
+    seconds, taken = time.process_time() - begun, memory() - before
+    if seconds > MOST_SECONDS or taken > MOST_BYTES:
+        raise AssertionError(f"{name}: {seconds:.1f} s, {taken:,} bytes of memory")
+    return seconds
+
+
+def in_memory():
+    """A folder in memory where the system has one."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def main():
@@ -186,11 +218,11 @@ def main():
     said = options.parse_args()
     begun = time.monotonic()
     until = None if said.minutes is None else begun + 60 * said.minutes
-    with tempfile.TemporaryDirectory() as folder:
-        files, rows = corpus(folder)
+    with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
+        files = corpus(folder)
         totals, seed = {"tried": 0, "refused": 0, "used": 0, "slowest": 0.0}, said.seed
         while totals["tried"] < said.mutations and (until is None or time.monotonic() < until):
-            part = fuzz(files, rows, folder, min(1_000, said.mutations - totals["tried"]), seed, until)
+            part = fuzz(files, folder, min(1_000, said.mutations - totals["tried"]), seed, until)
             totals = {k: max(v, part[k]) if k == "slowest" else v + part[k] for k, v in totals.items()}
             seed += 1
             sys.stdout.write(f"{json.dumps(totals)} {time.monotonic() - begun:.0f} s\n")

@@ -4,6 +4,7 @@ import json
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import h5py
@@ -161,6 +162,83 @@ def test_a_list_that_is_longer_than_its_file_is_refused(tmp_path, kind, chunks):
     data[at : at + 4] = struct.pack("<I", 2**31)
     (tmp_path / "t.h5").write_bytes(data)
     with pytest.raises(DataError, match="a cell of 2,147,483,648 values"):
+        list(read_batches(tmp_path / "t.h5"))
+
+
+#: A field of each kind that holds words or lists, with what else moves its place in the file.
+HELD = np.dtype(
+    [
+        ("n", "i1"),
+        ("w", h5py.string_dtype()),
+        ("l", h5py.vlen_dtype(np.float64)),
+        ("two", h5py.string_dtype(), (2,)),
+        ("in", [("u", "i2"), ("deep", h5py.string_dtype())]),
+    ]
+)
+WAYS = {
+    "whole": {},
+    "chunks": {"chunks": (16,)},
+    "gzip": {"chunks": (16,), "compression": "gzip"},
+    "shuffled": {"chunks": (16,), "compression": "gzip", "shuffle": True},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("length", [3001, 3002, 3004, 3005, 3006])
+def test_lengths_within_fields_and_packed_chunks_are_known_before(tmp_path, way, length):
+    """Each field's own length is made huge, in a file whose checksums say nothing of it."""
+    words = [(1, "a" * 3001, np.zeros(3002), ["b" * 3003, "c" * 3004], (2, "d" * 3005))] * 40
+    lists = h5py.vlen_dtype(np.int16)
+    with h5py.File(tmp_path / "t.h5", "w", userblock_size=512) as file:
+        file.create_dataset("rows", data=np.array(words, HELD), **WAYS[way])
+        made = file.create_dataset("l", (40,), lists, **WAYS[way])
+        for i in range(40):
+            made[i] = np.zeros(3006, np.int16)
+    parts = {n: list(read_batches(f"{tmp_path}/t.h5::{n}")) for n in ("rows", "l")}
+    assert [sum(b.num_rows for b in p) for p in parts.values()] == [40, 40]
+    name = "l" if length == 3006 else "rows"
+    data = (tmp_path / "t.h5").read_bytes()
+    with h5py.File(tmp_path / "t.h5", "r+") as file:
+        made, small, large = file[name], struct.pack("<I", length), struct.pack("<I", 2**30)
+        if "compression" in WAYS[way]:
+            # What the shuffle takes for a cell: of a list alone it is a byte, and nothing moves.
+            width = (made.id.get_create_plist().get_filter(0)[2] or (1,))[0]
+            plain = zlib.decompress(made.id.read_direct_chunk((16,))[1])
+            if way == "shuffled":
+                plain = np.frombuffer(plain, "u1").reshape(width, -1).T.tobytes()
+            assert plain.count(small) == 16
+            plain = plain.replace(small, large, 1)
+            if way == "shuffled":
+                plain = np.frombuffer(plain, "u1").reshape(-1, width).T.tobytes()
+            made.id.write_direct_chunk((16,), zlib.compress(plain))
+        else:
+            at = made.id.get_offset() if way == "whole" else made.id.get_chunk_info(2).byte_offset
+            at = data.index(small, at)
+    if "compression" not in WAYS[way]:
+        (tmp_path / "t.h5").write_bytes(data[:at] + large + data[at + 4 :])
+    with pytest.raises(DataError, match="a cell of 1,073,741,824 values"):
+        list(read_batches(f"{tmp_path}/t.h5::{name}"))
+
+
+@pytest.mark.parametrize("size", [0, 2**64 - 8, 1 << 20], ids=["none", "back", "beyond"])
+@pytest.mark.parametrize("compression", [None, "gzip", "lzf"])
+def test_a_heap_that_leads_nowhere_is_refused(tmp_path, size, compression):
+    """HDF5's library steps by the sizes that objects say, and never ends where what is free has no bytes."""
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        made = file.create_dataset("l", (40,), h5py.vlen_dtype(np.int32), compression=compression)
+        for i in range(40):
+            made[i] = range(i % 3)
+    assert sum(b.num_rows for b in read_batches(tmp_path / "t.h5")) == 40
+    data = bytearray((tmp_path / "t.h5").read_bytes())
+    start = data.index(b"GCOL")
+    at, free = start + 16, None
+    while free is None:
+        number, held = struct.unpack_from("<H", data, at)[0], struct.unpack_from("<Q", data, at + 8)[0]
+        free = at if number == 0 else None
+        at += 16 + -(-held // 8) * 8
+    struct.pack_into("<Q", data, free + 8, size)
+    (tmp_path / "t.h5").write_bytes(data)
+    with pytest.raises(DataError, match=f"the heap of lists and words at byte {start:,} does not add up"):
         list(read_batches(tmp_path / "t.h5"))
 
 

@@ -26,6 +26,7 @@ from diabolo.data.formats.base import (
     rows_within,
 )
 from diabolo.data.formats.hdf5_frames import frame_parts, frame_rows, is_frame
+from diabolo.data.formats.hdf5_heaps import check_heaps
 from diabolo.data.formats.hdf5_lengths import check_lengths
 from diabolo.data.formats.hdf5_parts import Part, Unfit, check_filters, check_sizes, fields_of, part_of, walk
 from diabolo.data.formats.notes import noting
@@ -54,6 +55,8 @@ class Hdf5(Format):
         chosen, left_out = self._chosen(source, file), dict[str, str]()
         frames = {path: item for path, item in chosen.items() if is_frame(item)}
         if frames:
+            # What is said of a frame may be words too.
+            check_heaps(file, source)
             path, group = self._one_frame(source, frames, len(chosen) - len(frames))
             parts = frame_parts(group, path, source, left_out)
             rows = frame_rows(group)
@@ -66,6 +69,8 @@ class Hdf5(Format):
                 f"{source}: no dataset can be a column; allowed are numbers of up to 64 bits, text and lists of "
                 f"numbers; it has {held}"
             )
+        if any(part.dataset.dtype.hasobject for part in parts.values()):
+            check_heaps(file, source)
         for part in parts.values():
             path = part.dataset.name.strip("/")
             check_filters(part.dataset, path, source)
