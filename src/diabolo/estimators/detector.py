@@ -59,6 +59,7 @@ class AnomalyDetector(
 
     p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a row exchangeable with the calibration rows has P(p ≤ α) ≤ α,
     on average over calibrations (see `diabolo.detect.conformal`).
+    Methods on rows raise DataError for other columns than those of the fit, and NotFittedError before it.
 
     Args:
         autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (the calibration
@@ -69,8 +70,7 @@ class AnomalyDetector(
             bound), nll for a point. Acts at once.
         false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)), n calibration rows or groups. Acts at once.
         random_state: seed of the split, and of the autoencoder if None was given.
-        verbose: 0 for a bar of calls that last over a second, on a terminal or in a notebook; from 1 up also lines in a
-            log; below 0 for nothing.
+        verbose: 0 for a bar of calls over a second, on a terminal or in a notebook; 1 up a log too; below 0 nothing.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(600, 4))
