@@ -168,7 +168,7 @@ def _axes(g: Graph, places: Places, coordinates: str, levels: str | None) -> str
 def _firsts(views: Views, stored: Stored) -> np.ndarray:
     """Which of the searched rows a row of the same cells is, [rows] float: the first one of equals."""
     n = len(stored)
-    first = stored.positions(stored.values) == np.arange(n)
+    first = stored.firsts()
     at = views.taken[:n].numpy()
     out = np.zeros(views.rows, np.float32)
     out[at[at >= 0]] = first[at >= 0]
