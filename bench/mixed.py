@@ -298,6 +298,8 @@ def run(name: str, seed: int, settings: dict, args) -> dict[str, float]:
     }
     if args.remasker is not None:
         imputers["remasker"] = lambda: remasked(train, test, seed, 20 if few else args.remasker)
+    if args.imputers:
+        imputers = {k: v for k, v in imputers.items() if k in args.imputers}
     out: dict = {"rows": len(train) + len(test)}
     for who, fill in imputers.items():
         began = time.perf_counter()
@@ -347,6 +349,7 @@ def main() -> None:
     options.add_argument("--rows", type=int, help="rows of a table at most, drawn by the seed (default: all)")
     options.add_argument("--filled", action="store_true", help="filled cells alone, without densities and the VAE")
     options.add_argument("--remasker", type=int, metavar="STEPS", help="also ReMasker's idea, 0: for all its epochs")
+    options.add_argument("--imputers", nargs="+", help="some imputers alone, like masked or trees; with --filled")
     args = options.parse_args()
     settings = SETTINGS | json.loads(args.set)
     if args.quick:

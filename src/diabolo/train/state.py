@@ -64,9 +64,7 @@ class State:
         self.order = torch.Generator().manual_seed(seed)
         #: The order's state as the epoch began: a fit that resumes within the epoch draws the same order again.
         self.order_began = self.order.get_state()
-        #: Of the weights that are kept, which a fit may begin with; and the lowest of an epoch.
         self.best = torch.full(lead, float("inf"), device=device)
-        self.lowest = self.best.clone()
         self.best_parameters = model.store.flat.clone()
         self.stale = torch.zeros(lead, dtype=torch.long, device=device)
         columns = sum(len(h.block.columns) for h in model.heads)
@@ -131,7 +129,6 @@ class State:
             "second_moment": self.engine.second,
             "steps": self.engine.steps,
             "best": self.best,
-            "lowest": self.lowest,
             "best_parameters": self.best_parameters,
             "stale": self.stale,
             "distance": self.distance,
