@@ -211,7 +211,7 @@ class Views(Movable):
         """Mean L1 distances [3, B] to the nearest of stored rows at positions [B, shortlist], in x, n and r."""
         apart = self.stored.index_select(0, at.flatten()).view(*at.shape, -1).sub_(places[:, None]).abs_()
         if self.places.thirds:
-            thirds = apart.unflatten(-1, (3, -1)).sum(-1)
+            thirds = apart.view(*at.shape, 3, -1).sum(-1)
             return mean_of_least(thirds.movedim(-1, 0).contiguous(), self.near)
         x, both, n, r = (apart[..., part].sum(-1) for part in self.places.parts)  # of no column it is 0
         if levels.shape[1]:
