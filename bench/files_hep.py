@@ -189,6 +189,8 @@ def main() -> None:
         for c, f in zip(common.chains([(f, _back(f)) for f in files], given.limit), files, strict=True):
             kind = Path(f).suffix.removeprefix(".") if counted[f] else "small or no table"
             found.setdefault(kind, []).append(c)
+            # A run of an hour shows how far it is.
+            print(f"  {Path(f).name}: {'+'.join(c.well) or '-'}", file=sys.stderr, flush=True)
     print(common.machine_line())
     for kind, those in sorted(found.items(), key=lambda pair: pair[0] == "small or no table"):
         common.print_chains(those, kind)
