@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Annotated, Self
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
@@ -104,7 +105,7 @@ class Mixture(Prior):
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         log_w, means, log_vars = (p.to(generator.device) for p in self.parameters(shape[-1]))
         # Members that are asked for one set of rows have them from the same numbers, each by its own mixture.
-        rows = torch.broadcast_shapes(shape[:-1], log_w.shape[:-1])
+        rows = np.broadcast_shapes(shape[:-1], log_w.shape[:-1])
         place = torch.rand(shape[:-1], generator=generator, device=generator.device).unsqueeze(-1)
         chosen = (place > log_w.exp().cumsum(-1)).sum(-1).clamp_max(log_w.shape[-1] - 1)
         at = chosen[..., None, None].expand(*rows, 1, shape[-1])
