@@ -12,7 +12,6 @@ import numpy as np
 from diabolo.data.dialect.record import Asked, Dialect, Form, Reading
 from diabolo.data.dtypes import TEXT, arrow_dtype, batch_values, float_type, is_date
 from diabolo.data.formats import (
-    CHUNK,
     SHAPE,
     Data,
     Taken,
@@ -108,7 +107,7 @@ def chunks(
     columns: Sequence[str],
     apart: Sequence[str] = (),
     levels: dict[str, list[str]] | None = None,
-    rows: int = CHUNK,
+    rows: int | None = None,
 ) -> Iterator[tuple[Table, dict[str, Any]]]:
     """Yield (table, {name: cells of the columns set apart}) with bounded memory.
 
@@ -134,7 +133,7 @@ def chunks(
 
 
 def ordered_chunks(
-    path: Data, schema: Schema, apart: Sequence[str] = (), rows: int = CHUNK
+    path: Data, schema: Schema, apart: Sequence[str] = (), rows: int | None = None
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Yield (values [n, C] as a model's schema wants them, cells of the columns set apart), `rows` of them at most."""
     for table, cells in chunks(path, schema.names, apart, rows=rows):

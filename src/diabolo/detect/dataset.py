@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from diabolo.data.formats import CHUNK, Data
+from diabolo.data.formats import Data
 from diabolo.data.keeping import with_kept
 from diabolo.data.reading import ordered_chunks, regrouped
 from diabolo.data.score_columns import NUMBER, ROW, TOLD
@@ -145,7 +145,7 @@ def scored(
 
     def batches() -> Iterator[pa.RecordBatch]:
         device, model = rows.reference.device, rows.reference.model
-        chunks = ordered_chunks(data, model.encoding.schema, kept, READ if device == CPU else CHUNK)
+        chunks = ordered_chunks(data, model.encoding.schema, kept, READ if device == CPU else None)
         if device != CPU:  # a shorter piece would be padded to a whole tile of a card
             chunks = regrouped(chunks, wide_rows(model))
         for values, cells in read_ahead(chunks, device):

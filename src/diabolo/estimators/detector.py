@@ -73,6 +73,7 @@ class AnomalyDetector(
         verbose: 0 for a bar of calls over a second, on a terminal or in a notebook; 1 up a log too; below 0 nothing.
 
     >>> import numpy as np
+    >>> from diabolo import VariationalAutoencoder
     >>> X = np.random.default_rng(0).normal(size=(600, 4))
     >>> detector = AnomalyDetector(VariationalAutoencoder(epochs=5)).fit(X)
     >>> detector.predict([[0, 0, 0, 0], [9, -9, 9, -9]]).tolist()
@@ -112,7 +113,7 @@ class AnomalyDetector(
             ConfigError: contamination outside (0, 0.5].
 
         >>> X = np.random.default_rng(0).normal(size=(600, 4))
-        >>> AnomalyDetector(VariationalAutoencoder(epochs=2)).as_pyod().fit(X).predict(X[:3]).tolist()
+        >>> AnomalyDetector(Autoencoder(epochs=2)).as_pyod().fit(X).predict(X[:3]).tolist()
         [0, 0, 0]
         """
         return PyODDetector.of(self, contamination)
