@@ -1,9 +1,9 @@
 """The share of normal rows that a detector flags, beside the promise: copies, groups, drift, by split.
 
 Each fit draws a table anew, fits the default detector, and scores fresh rows of the same kind: new rows, rows of new
-groups, later rows. A cell is the mean share flagged over fits ± its standard error; "warned" is the share of fits that
-warn of rows that are not exchangeable. Exit status 1: a rate above its promise by three standard errors where nothing
-was said.
+groups, later rows. A cell is the mean share flagged over fits ± its standard error, with the least and the largest of a
+fit; "warned" is the share of fits that warn of rows that are not exchangeable. Exit status 1: a rate above its promise
+by three standard errors where nothing was said.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def main() -> int:
             silent = mean > given.rate + 3 * error and warned < 1 and split != "time"
             broken += silent
             verdict = "BROKEN IN SILENCE" if silent else ""
-            print(f"  {kind:<20} {split:<10} {mean:7.2%} ± {error:.2%}   warned {warned:4.0%}  {verdict}")
+            spread = f"{mean:7.2%} ± {error:.2%} ({min(shares):.1%} to {max(shares):.1%})"
+            print(f"  {kind:<20} {split:<10} {spread:<36} warned {warned:4.0%}  {verdict}", flush=True)
     return int(broken > 0)
 
 
