@@ -372,3 +372,14 @@ def test_a_table_of_nothing_but_lists_says_what_fits_and_what_is_left_out(tmp_pa
 def test_the_second_coordinate_is_no_label(tmp_path):
     pq.write_table(STRUCTS["struct"], tmp_path / "a.parquet")
     assert "like a label" not in done("info", tmp_path / "a.parquet", "--take", "jets:2")
+
+
+def test_words_stored_as_views_are_read_and_come_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    words = pa.array(rng.choice(["u", "v"], 200), mask=rng.random(200) < 0.1).cast(pa.string_view())
+    pq.write_table(pa.table({"a": rng.normal(size=200), "s": words}), "a.parquet")
+    done("fit", "a.parquet", "-o", "m.diabolo", "--epochs", 1, "-q")
+    done("compress", "m.diabolo", "a.parquet", "-o", "a.dbl")
+    done("decompress", "a.dbl", "-o", "b.parquet")
+    assert pq.read_table("b.parquet").to_pylist() == pq.read_table("a.parquet").to_pylist()
