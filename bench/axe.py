@@ -20,6 +20,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import common  # noqa: F401  (pins threads before NumPy is there)
@@ -107,29 +108,43 @@ def open_at(page: Page, address: str, wait: str) -> None:
     page.until(wait)
 
 
-def looked_at(name: str, address: str, axe: str, shots: Path | None, wait: str = "true") -> list[str]:
-    """What is wrong with a page, a line each."""
+def looked_at(
+    page: Page, name: str, where: str, address: str, axe: str, shot: Path | None, wait: str = "true"
+) -> list[str]:
+    """What is wrong with a page as one screen shows it, a line each."""
+    told = []
+    page.console.clear()
+    open_at(page, address, wait)
+    wide = page.run("document.documentElement.scrollWidth")
+    if wide > page.size[0]:
+        told.append(f"{where}: {wide} pixels wide")
+    if not name.startswith("notebook"):  # scikit-learn's script speaks where Jupyter's styles are missing
+        told += [f"{where}: console: {line}" for line in page.console]
+    if shot:
+        page.screenshot(shot, whole=page.size[0] > 600)
+    page.run(f"{axe};0")
+    for fault in json.loads(page.run(ASK))["found"]:
+        if fault["impact"] in GRAVE:
+            told.append(f"{where}: {fault['impact']}: {fault['id']}: {fault['help']}")
+            told += [f"    {n['html']}\n    {n['why']}" for n in fault["nodes"][:4]]
+    return told
+
+
+def all_looked_at(pages: Sequence[tuple[str, str, str]], axe: str, shots: Path | None) -> list[str]:
+    """What is wrong with each page on each screen: one browser for a screen, light or dark."""
     told = []
     for screen, size in SCREENS.items():
         for scheme in ("light", "dark"):
-            where = f"{name}, {screen}, {scheme}"
-            with Page(os.devnull, *size, dark=scheme == "dark", patience=300) as page:
+            begun = len(told)
+            with Page(os.devnull, *size, dark=scheme == "dark", patience=600) as page:
                 page.call("Page.setBypassCSP", enabled=True)
-                open_at(page, address, wait)
-                wide = page.run("document.documentElement.scrollWidth")
-                if wide > size[0]:
-                    told.append(f"{where}: {wide} pixels wide")
-                if not name.startswith("notebook"):  # scikit-learn's script speaks where Jupyter's styles are missing
-                    told += [f"{where}: console: {line}" for line in page.console]
-                if shots:
-                    page.screenshot(shots / f"{name.replace('/', '_')}-{screen}-{scheme}.png", whole=screen == "desk")
-                page.run(f"{axe};0")
-                for fault in json.loads(page.run(ASK))["found"]:
-                    if fault["impact"] in GRAVE:
-                        told.append(f"{where}: {fault['impact']}: {fault['id']}: {fault['help']}")
-                        told += [f"    {n['html']}\n    {n['why']}" for n in fault["nodes"][:4]]
-    print(f"{name}: {sum(not line.startswith(' ') for line in told)} faults", flush=True)
-    print("\n".join(told), flush=True) if told else None
+                for name, address, wait in pages:
+                    shot = shots / f"{name.replace('/', '_')}-{screen}-{scheme}.png" if shots else None
+                    found = looked_at(page, name, f"{name}, {screen}, {scheme}", address, axe, shot, wait)
+                    print("\n".join(found), flush=True) if found else None
+                    told += found
+            faults = sum(not line.startswith(" ") for line in told[begun:])
+            print(f"{screen}, {scheme}: {len(pages)} pages, {faults} faults", flush=True)
     return told
 
 
@@ -153,7 +168,7 @@ def main() -> None:
     words.add_argument("--keep", type=Path, help="folder in which what is made stays, and is used again")
     words.add_argument("--shots", type=Path, help="folder for pictures")
     asked = words.parse_args()
-    axe, told = axe_of(asked.axe), []
+    axe = axe_of(asked.axe)
     print(re.search(r"axe v[\d.]+", axe)[0])
     if asked.shots:
         asked.shots.mkdir(parents=True, exist_ok=True)
@@ -171,9 +186,8 @@ def main() -> None:
             site = asked.site.resolve()
             every = sorted(str(p.relative_to(site).with_suffix("")) for p in site.rglob("*.html"))
             pages += [(f"site/{n}", f"file://{site}/{n}.html", "true") for n in (every if asked.all else SAMPLE)]
-        for page, address, wait in pages:
-            if page.startswith(asked.only or ""):
-                told += looked_at(page, address, axe, asked.shots, wait)
+        pages = [p for p in pages if p[0].startswith(asked.only or "")]
+        told = all_looked_at(pages, axe, asked.shots)
     sys.exit(bool(told))
 
 

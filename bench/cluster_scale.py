@@ -1,13 +1,17 @@
 """Many files by two workers: overhead over the sum of single pieces, memory, and 1e9 rows on 100 cores on paper.
 
 Overhead is processor time of a driver in a process of its own, its imports and all its workers, over that of the same
-pieces scored one after the other, at the same time, in a process that had loaded the model before. Memory is a worker's
-private memory at its highest, sampled five times a second, above that of a worker with the model and 1,000 rows.
+pieces scored by two plain processes, every other file each, that had loaded the model before. Both keep two cores busy,
+and they go in turn: beside one lone process workers would pay for the core that they share, and it would not.
+
+Memory is a worker's private memory at its highest, above that of a worker with files of 1,000 rows. It is looked at
+twenty times a second in runs of their own, since looking costs processor time.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -15,7 +19,6 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +32,11 @@ from diabolo.data.formats import pieces_of
 from diabolo.distributed import ScoreBatches
 from diabolo.distributed.parts import Job, Outcome
 from diabolo.distributed.running import engine_of, run
+from diabolo.threads import one_thread
 
 COLUMNS, WORKERS = 21, 2
+#: Files of the runs that look at memory.
+LOOKED = 4
 
 
 def written(folder: Path, pieces: int, rows: int) -> Path:
@@ -61,7 +67,6 @@ class Memory:
 
     def __enter__(self) -> Memory:
         self.most: dict[int, int] = {}
-        self.cost = 0.0  # processor seconds of the look itself
         self._going = True
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -77,8 +82,7 @@ class Memory:
                     self.most[one.pid] = max(self.most.get(one.pid, 0), one.memory_full_info().uss)
             except psutil.Error:
                 pass
-            time.sleep(0.2)
-        self.cost = time.thread_time()
+            time.sleep(0.05)
 
     def __exit__(self, *_: object) -> None:
         self._going = False
@@ -89,35 +93,53 @@ class Memory:
         return max(self.most.values(), default=0)
 
 
-def drive(folder: Path, out: str) -> None:
-    """All pieces by the engine: processor seconds of all processes and of the pieces alone, and the largest worker."""
-    jobs = [Job.of(piece) for piece in pieces_of(folder / "data")]
+def drive(folder: Path, out: str, looked: bool) -> None:
+    """All pieces by the engine: processor seconds of all processes and of the pieces alone, or the largest worker."""
+    jobs = [Job.of(piece) for piece in pieces_of(folder / "data")][: LOOKED if looked else None]
     engine, workers = engine_of(f"local:{WORKERS}")
-    with Memory() as memory:
+    with Memory() if looked else contextlib.nullcontext() as memory:
         found: list[Outcome] = run(ScoreBatches(folder / "m.diabolo"), jobs, str(folder / out), engine, workers)
     failed = [o.failed for o in found if o.failed]
     if failed:
         raise SystemExit(failed[0])
-    seconds = used() - memory.cost
-    print(json.dumps({"seconds": seconds, "pieces": sum(o.seconds for o in found), "bytes": memory.largest}))
+    told = {"bytes": memory.largest} if memory else {"seconds": used(), "pieces": sum(o.seconds for o in found)}
+    print(json.dumps(told))
 
 
-def together(folder: Path, out: str) -> dict[str, Any]:
+def plain(folder: Path, turn: int) -> None:
+    """Processor seconds of every other piece, one after the other in this process, which has the model."""
+    jobs = [Job.of(piece) for piece in pieces_of(folder / "data")][turn::WORKERS]
+    work, out = ScoreBatches(folder / "m.diabolo"), str(folder / f"plain-{turn}.parquet")
+    with one_thread():
+        work.part(jobs[0].piece, out)
+        before = time.process_time()
+        for job in jobs:
+            work.part(job.piece, out)
+    print(json.dumps({"seconds": time.process_time() - before}))
+
+
+def told(*words: object) -> subprocess.Popen[str]:
+    """A new process of this script, on one thread."""
+    return subprocess.Popen([sys.executable, __file__, *map(str, words)], stdout=subprocess.PIPE, text=True)
+
+
+def answers(*processes: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    said = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise SystemExit("a process of this script has failed")
+    return [json.loads(text) for text in said]
+
+
+def together(folder: Path, turn: int, looked: bool = False) -> dict[str, Any]:
     """What `drive` tells in a new process, and its wall seconds."""
     wall = time.perf_counter()
-    words = [sys.executable, __file__, "--drive", str(folder), out]
-    said = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return {**json.loads(said), "wall": time.perf_counter() - wall}
+    (found,) = answers(told("--look" if looked else "--drive", folder, f"out-{turn}-{looked}"))
+    return {**found, "wall": time.perf_counter() - wall}
 
 
-def single(folder: Path, jobs: list[Job]) -> float:
-    """Processor seconds of the pieces one after the other in this process, which has the model."""
-    work = ScoreBatches(folder / "m.diabolo")
-    work.part(jobs[0].piece, str(folder / "warm.parquet"))
-    before = time.process_time()
-    for job in jobs:
-        work.part(job.piece, str(folder / "alone.parquet"))
-    return time.process_time() - before
+def apart(folder: Path) -> dict[str, Any]:
+    """Processor seconds of all pieces by plain processes at the same time."""
+    return {"seconds": sum(f["seconds"] for f in answers(*(told("--plain", folder, k) for k in range(WORKERS))))}
 
 
 def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -127,43 +149,48 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     small.mkdir()
     written(small, WORKERS, 1_000)
     begin = time.process_time()
-    jobs = [Job.of(piece) for piece in pieces_of(folder / "data")]
+    for piece in pieces_of(folder / "data"):
+        Job.of(piece)
     footer = (time.process_time() - begin) / pieces
-    idle = together(small, "out")  # what starting costs, with the model loaded by each worker
-    with ThreadPoolExecutor(1) as aside:  # at the same time, so that both feel the same load
-        whole = aside.submit(together, folder, "out")
-        alone = single(folder, jobs)
-    return {
-        "pieces": pieces,
-        "rows": rows,
-        "footer": footer,
-        "piece": rows * COLUMNS * np.dtype(np.float32).itemsize,
-        "idle": idle,
-        "whole": whole.result(),
-        "alone": alone,
+    rivals = {
+        "idle": lambda turn: together(small, turn),  # what starting costs, with the model loaded by each worker
+        "whole": lambda turn: together(folder, turn),
+        "alone": lambda _: apart(folder),
     }
+    found = common.rounds(rivals, 1 if options.quick else options.pairs, warm_up=False)
+    memory = [together(place, 0, looked=True)["bytes"] for place in (small, folder)]
+    piece = rows * COLUMNS * np.dtype(np.float32).itemsize
+    return {"pieces": pieces, "rows": rows, "footer": footer, "piece": piece, "memory": memory, **found}
 
 
 def show(m: dict[str, Any]) -> None:
-    rows, alone, whole = m["pieces"] * m["rows"], m["alone"], m["whole"]
-    over = whole["seconds"] / alone - 1
-    print(f"{m['pieces']} files of {m['rows']:,} rows x {COLUMNS}, score `auto`, {WORKERS} workers, one thread each")
-    print(f"  one process, files one after the other   {alone:8.2f} s of processor, {rows / alone:,.0f} rows/s")
-    print(f"  driver and workers, all of it            {whole['seconds']:8.2f} s, wall {whole['wall']:.1f} s")
-    print(f"    of which the pieces themselves         {whole['pieces']:8.2f} s")
-    print(f"    driver, imports, {WORKERS} models, no pieces    {m['idle']['seconds']:8.2f} s")
-    verdict = "reached" if over <= 0.15 else f"missed by {100 * (over - 0.15):.1f} points"
-    print(f"  overhead {over:.1%}   target <= 15 %: {verdict}")
-    used_up = (whole["bytes"] - m["idle"]["bytes"]) / m["piece"]
+    rows = m["pieces"] * m["rows"]
+    alone, whole, idle = (common.column(m[name], "seconds") for name in ("alone", "whole", "idle"))
+    pieces = common.column(m["whole"], "pieces")
+    over, within = whole / alone - 1, whole / pieces - 1
+    print(
+        f"{m['pieces']} files of {m['rows']:,} rows x {COLUMNS}, score `auto`, {WORKERS} workers, one thread each, "
+        f"{len(over)} rounds"
+    )
+    print(f"  {WORKERS} plain processes, the files alone      {common.spread(alone, '{:.1f}')} s of processor")
+    print(f"  driver and workers, all of it           {common.spread(whole, '{:.1f}')} s")
+    print(f"    of which the pieces themselves        {common.spread(pieces, '{:.1f}')} s")
+    print(f"    driver, imports, {WORKERS} models, no pieces   {common.spread(idle, '{:.1f}')} s")
+    worst = float(max(np.median(over), np.median(within)))
+    verdict = "reached" if worst <= 0.15 else f"missed by {100 * (worst - 0.15):.1f} points"
+    print(f"  overhead over the plain processes        {common.spread(100 * over, '{:.1f}')} %")
+    print(f"  and over the pieces as workers did them  {common.spread(100 * within, '{:.1f}')} %")
+    print(f"  the larger of both {100 * worst:.1f} %   target <= 15 %: {verdict}")
+    small, large = m["memory"]
+    used_up = (large - small) / m["piece"]
     verdict = "reached" if used_up <= 3 else f"missed, {used_up - 3:.1f} pieces more"
     print(
-        f"  memory of a worker: {whole['bytes'] / 2**20:.0f} MiB, with pieces of 1,000 rows "
-        f"{m['idle']['bytes'] / 2**20:.0f} MiB: {used_up:.2f} pieces of {m['piece'] / 2**20:.1f} MiB   "
-        f"target <= 3: {verdict}"
+        f"  memory of a worker: {large / 2**20:.0f} MiB, with pieces of 1,000 rows {small / 2**20:.0f} MiB: "
+        f"{used_up:.2f} pieces of {m['piece'] / 2**20:.1f} MiB   target <= 3: {verdict}"
     )
     cores, total = 100, 1e9
-    each, start = alone / rows, m["idle"]["seconds"]
-    per_piece = max(0.0, whole["seconds"] - alone - start) / m["pieces"]
+    each, start = float(np.median(alone)) / rows, float(np.median(idle))
+    per_piece = max(0.0, float(np.median(whole - alone - idle))) / m["pieces"]
     count = total / m["rows"]
     print(f"on paper, {total:.0e} rows on {cores} cores in {count:,.0f} files of this size:")
     print(f"  rows        {total * each / cores:10,.0f} s on each core ({total * each / 3600:.2f} core-hours)")
@@ -176,13 +203,17 @@ def show(m: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = common.parser(__doc__)
+    parser = common.parser(__doc__, pairs=2)
     parser.add_argument("--pieces", type=int, default=20, help="files (default: 20)")
     parser.add_argument("--rows", type=int, default=75_000, help="rows of each (default: 75,000)")
-    parser.add_argument("--drive", nargs=2, help=argparse.SUPPRESS)
+    for inner in ("--drive", "--look", "--plain"):
+        parser.add_argument(inner, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.drive:
-        return drive(Path(options.drive[0]), options.drive[1])
+    if options.drive or options.look:
+        folder, out = options.drive or options.look
+        return drive(Path(folder), out, bool(options.look))
+    if options.plain:
+        return plain(Path(options.plain[0]), int(options.plain[1]))
     print(common.machine_line())
     os.environ["PYTHONWARNINGS"] = "ignore"
     with tempfile.TemporaryDirectory() as name:

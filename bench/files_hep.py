@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import glob
 import importlib.util
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -138,10 +139,15 @@ def _frames(folder: Path, rng: np.random.Generator) -> Iterator[str]:
     import pandas as pd
 
     frame = pd.DataFrame({"a": rng.normal(size=ROWS), "b": rng.integers(0, 9, ROWS), "c": rng.uniform(size=ROWS) < 0.5})
-    if importlib.util.find_spec("tables"):
-        for layout in ("fixed", "table"):
+    # PyTables is imported as `tables`, which is the name of a module of this folder too.
+    here = sys.path.pop(0)
+    try:
+        layouts = ("fixed", "table") if importlib.util.find_spec("tables") else ()
+        for layout in layouts:
             frame.to_hdf(folder / f"pandas_{layout}.h5", key="df", mode="w", format=layout)
-            yield str(folder / f"pandas_{layout}.h5")
+    finally:
+        sys.path.insert(0, here)
+    yield from (str(folder / f"pandas_{layout}.h5") for layout in layouts)
     if importlib.util.find_spec("polars"):
         import polars as pl
 
@@ -183,6 +189,8 @@ def main() -> None:
         for c, f in zip(common.chains([(f, _back(f)) for f in files], given.limit), files, strict=True):
             kind = Path(f).suffix.removeprefix(".") if counted[f] else "small or no table"
             found.setdefault(kind, []).append(c)
+            # A run of an hour shows how far it is.
+            print(f"  {Path(f).name}: {'+'.join(c.well) or '-'}", file=sys.stderr, flush=True)
     print(common.machine_line())
     for kind, those in sorted(found.items(), key=lambda pair: pair[0] == "small or no table"):
         common.print_chains(those, kind)

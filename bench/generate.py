@@ -1,24 +1,28 @@
-"""Drawn rows beside real ones: diabolo's, a Gaussian copula's, an independent-columns sampler's, and TVAE's.
+"""Drawn rows beside real ones: diabolo's, a copula's, an independent-columns sampler's, TVAE's and TabularARGN's.
 
 LHC events and three public tables of mixed types. Each method learns from the same training rows, at most 20,000, and
 draws as many rows as are held back, at most 10,000. Figures, all but one by `diabolo.generate.fidelity`: AUROC of
 telling drawn rows from held-back ones (HistGradientBoosting, defaults, five folds; a random forest as a second judge),
 mean distance of columns, error of rank correlations, and whether drawn rows lie closer to training rows than held-back
-ones do. One set of settings for all tables: diabolo's defaults, but 20 epochs. Results are kept in --cache, so that a
-run that was cut short goes on.
+ones do. One set of settings for all tables: diabolo's defaults, but 20 epochs (the masked autoencoder: its own).
+Results are kept in --cache, so that a run that was cut short goes on. --argn PYTHON adds TabularARGN, by the
+interpreter of an environment that has mostlyai-engine; argn.py says what it runs with.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from common import data_path, machine, parser
+from common import THREADS, data_path, machine, parser
 
 import mixed  # isort: skip
 import numpy as np
@@ -50,10 +54,11 @@ def diamonds() -> pd.DataFrame:
 TABLES = {"lhc": lhc, "fair": mixed.fair, "randhie": mixed.randhie, "diamonds": diamonds}
 
 
-def split(frame: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split(frame: pd.DataFrame, seed: int, rows: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training rows and held-back ones, at most `rows` of each."""
     order = np.random.default_rng(seed).permutation(len(frame))
-    held = min(MOST_TEST, len(frame) // 2)
-    train = frame.iloc[order[held : held + MOST_TRAIN]]
+    held = min(rows or MOST_TEST, len(frame) // 2)
+    train = frame.iloc[order[held : held + (rows or MOST_TRAIN)]]
     return train.reset_index(drop=True), frame.iloc[order[:held]].reset_index(drop=True)
 
 
@@ -173,6 +178,23 @@ def tvae(train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
     return model.sample(n)[list(train)].astype(dict(train.dtypes))
 
 
+def argn(train: pd.DataFrame, n: int, seed: int, python: str, minutes: float, protect: bool) -> pd.DataFrame:
+    """TabularARGN's rows, fitted and drawn in a process of its own, with the table's types and empty slots."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, out = Path(folder, "train.parquet"), Path(folder, "drawn.parquet")
+        train.to_parquet(given, index=False)
+        words = [python, Path(__file__).with_name("argn.py"), given, n, seed, minutes, out, "--threads", THREADS]
+        said = subprocess.run([str(w) for w in [*words, *["--protect"][: int(protect)]]], stdout=subprocess.PIPE)
+        if said.returncode:
+            sys.exit(f"TabularARGN ended with status {said.returncode}; is mostlyai-engine installed for {python}?")
+        drawn = pd.read_parquet(out)
+        print(f"  TabularARGN {said.stdout.decode().splitlines()[-1]}", flush=True)
+    for name in train:
+        if not mixed.is_text(train[name]):
+            drawn[name] = pd.to_numeric(drawn[name], errors="coerce").astype(train[name].dtype)
+    return vacated(drawn[list(train)], slots_of(train))
+
+
 # ── diabolo ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -205,13 +227,17 @@ def second_judge(real: np.ndarray, drawn: np.ndarray, seed: int) -> float:
     return float(cross_val_score(judge, x, y, cv=5, scoring="roc_auc").mean())
 
 
-def judged(drawn: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, ae, seed: int) -> dict[str, object]:
+def judged(drawn: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, seed: int) -> dict[str, object]:
+    from diabolo.config import build_config
     from diabolo.data.matching import matched
+    from diabolo.data.schema import infer_schema
     from diabolo.data.table import as_table
     from diabolo.generate.fidelity import fidelity_of
 
-    schema = ae.model_.encoding.schema
-    real, new, known = (matched(as_table(t), schema, "the model").values for t in (test, drawn, train))
+    config = build_config({"slots": SLOTS} if slots_of(train) else {})
+    seen = as_table(train)
+    schema = infer_schema(seen.values, seen.names, seen.dtypes, config, seen.levels)
+    real, new, known = (matched(as_table(t), schema, "the table").values for t in (test, drawn, train))
     f = fidelity_of(real, new, schema, known, seed)
     return {
         "auroc": f.auroc,
@@ -227,44 +253,46 @@ def judged(drawn: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, ae, see
     }
 
 
-def run(
-    name: str, seed: int, quick: bool, with_tvae: bool, cache: Path, wanted: list[str] | None
-) -> list[dict[str, object]]:
+def samplers(train: pd.DataFrame, n: int, seed: int, args) -> dict[str, Callable[[], pd.DataFrame]]:
+    """What draws n rows, by name. A fit is made when it is first asked for; methods of one model share it."""
+    vae = functools.cache(lambda: fitted(train, seed, args.quick))
+    out: dict[str, Callable[[], pd.DataFrame]] = {
+        "diabolo": lambda: vae().sample(n, random_state=seed),
+        "diabolo, decoder resampled": lambda: vae().sample(n, random_state=seed, method="resampled"),
+        "diabolo, decoder alone": lambda: vae().sample(n, random_state=seed, method="mixture"),
+        "diabolo, masked": lambda: masked(train, seed, args.quick).sample(n, random_state=seed, method="masked"),
+        "Gaussian copula": lambda: copula(train, n, seed),
+        "independent columns": lambda: independent(train, n, seed),
+    }
+    if args.tvae:
+        out["TVAE"] = lambda: tvae(train, n, seed)
+    if args.argn:
+        minutes = 0.2 if args.quick else args.argn_minutes
+        out["TabularARGN"] = lambda: argn(train, n, seed, args.argn, minutes, protect=False)
+        out["TabularARGN, protected"] = lambda: argn(train, n, seed, args.argn, minutes, protect=True)
+    return {k: v for k, v in out.items() if args.methods is None or k in args.methods}
+
+
+def run(name: str, seed: int, args) -> list[dict[str, object]]:
     frame = TABLES[name]()
-    train, test = split(frame.iloc[:3000] if quick else frame, seed)
-    rivals: dict[str, Callable[[], pd.DataFrame]] = {
-        "Gaussian copula": lambda: copula(train, len(test), seed),
-        "independent columns": lambda: independent(train, len(test), seed),
-    }
-    if with_tvae:
-        rivals["TVAE"] = lambda: tvae(train, len(test), seed)
+    train, test = split(frame.iloc[:3000] if args.quick else frame, seed, args.rows)
     out = []
-    begun = time.perf_counter()
-    ae = fitted(train, seed, quick)
-    fit_seconds = time.perf_counter() - begun
-    rivals = {
-        "diabolo": lambda: ae.sample(len(test), random_state=seed),
-        "diabolo, decoder resampled": lambda: ae.sample(len(test), random_state=seed, method="resampled"),
-        "diabolo, decoder alone": lambda: ae.sample(len(test), random_state=seed, method="mixture"),
-        "diabolo, masked": lambda: masked(train, seed, quick).sample(len(test), random_state=seed, method="masked"),
-        **rivals,
-    }
-    rivals = {k: v for k, v in rivals.items() if wanted is None or k in wanted}
-    for method, draw in rivals.items():
-        path = cache / f"{name}-{seed}-{method.replace(' ', '_').replace(',', '')}{'-quick' if quick else ''}.json"
+    for method, draw in samplers(train, len(test), seed, args).items():
+        stem = f"{name}-{seed}-{method.replace(' ', '_').replace(',', '')}{'-quick' if args.quick else ''}"
+        stem += f"-{args.rows}" if args.rows else ""
+        path = Path(args.cache) / f"{stem}.json"
         if path.exists():
             out.append(json.loads(path.read_text()))
             continue
         begun = time.perf_counter()
         drawn = draw()
-        seconds = time.perf_counter() - begun + (fit_seconds if method == "diabolo" else 0.0)
         one = {"table": name, "seed": seed, "method": method, "train": len(train), "test": len(test)}
-        one |= {"seconds": seconds} | judged(drawn, train, test, ae, seed)
+        one |= {"seconds": time.perf_counter() - begun} | judged(drawn, train, test, seed)
         path.write_text(json.dumps(one))
         out.append(one)
+        seconds = f"{one['seconds']:.0f} s"
         print(
-            f"  {name} {seed} {method:<24} AUROC {one['auroc']:.4f}, forest {one['forest']:.4f}  {seconds:.0f} s",
-            flush=True,
+            f"  {name} {seed} {method:<24} AUROC {one['auroc']:.4f}, forest {one['forest']:.4f}  {seconds}", flush=True
         )
     return out
 
@@ -272,18 +300,18 @@ def run(
 def table(results: list[dict[str, object]]) -> list[str]:
     """Mean ± spread over seeds, a line per table and method."""
     lines = [
-        "| table | rows, columns fitted | method | AUROC | by a forest | columns | correlations | closer to training "
-        "rows | copies |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| table | rows fitted | method | AUROC | by a forest | columns | correlations | closer to training rows | "
+        "copies | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     frame = pd.DataFrame(results)
     for (name, method), part in frame.groupby(["table", "method"], sort=False):
         m, s = part.mean(numeric_only=True), part.std(numeric_only=True, ddof=1).fillna(0.0)
         alarm = f"{int(part['alarm'].sum())} of {len(part)}"
         lines.append(
-            f"| {name} | {int(m['train']):,} | {method} | {m['auroc']:.3f} ± {s['auroc']:.3f} | {m['forest']:.3f} | "
-            f"{m['columns']:.3f} | "
-            f"{m['correlations']:.3f} | {m['closer']:.3f} | {alarm} |"
+            f"| {name} | {int(m['train']):,} | {method} | {m['auroc']:.3f} ± {s['auroc']:.3f} | "
+            f"{m['forest']:.3f} ± {s['forest']:.3f} | {m['columns']:.3f} | "
+            f"{m['correlations']:.3f} | {m['closer']:.3f} | {alarm} | {m['seconds']:.0f} |"
         )
     return lines
 
@@ -293,16 +321,20 @@ def main() -> None:
     options.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
     options.add_argument("--seeds", nargs="+", type=int, help="seeds in place of 0, 1, ... --pairs")
     options.add_argument("--methods", nargs="+", help="names of methods, for some of them alone")
+    options.add_argument("--rows", type=int, help="rows fitted and rows drawn at most (default: 20,000 and 10,000)")
     options.add_argument("--tvae", action="store_true", help="also TVAE, of the package ctgan")
+    options.add_argument("--argn", metavar="PYTHON", help="also TabularARGN, by this interpreter, see argn.py")
+    options.add_argument(
+        "--argn-minutes", type=float, default=14400.0, help="of its training at most (default: its own)"
+    )
     options.add_argument("--cache", default=".bench-generate", help="folder of results (default: .bench-generate)")
     args = options.parse_args()
-    cache = Path(args.cache)
-    cache.mkdir(parents=True, exist_ok=True)
+    Path(args.cache).mkdir(parents=True, exist_ok=True)
     print(json.dumps(machine()))
     results = []
     for name in args.tables:
         for seed in args.seeds or range(1 if args.quick else args.pairs):
-            results += run(name, seed, args.quick, args.tvae, cache, args.methods)
+            results += run(name, seed, args)
     print("\n".join(table(results)))
     if args.json:
         Path(args.json).write_text(json.dumps(results, indent=1))

@@ -7,7 +7,8 @@ Error of the removed test cells: root mean square over the column's standard dev
 levels for categories, beside column means, modes and scikit-learn's IterativeImputer on numbers and one-hot levels: its
 own ridge regression, and extremely randomized trees, which is MissForest (Stekhoven, Bühlmann 2012,
 doi:10.1093/bioinformatics/btr597) but for the kind of trees. One set of settings for all tables: a VAE's, and a masked
-autoencoder at its defaults. --filled leaves out densities and the VAE.
+autoencoder at its defaults. --filled leaves out densities and the VAE; --remasker adds ReMasker's published idea, which
+is written in remasker.py.
 """
 
 from __future__ import annotations
@@ -202,23 +203,38 @@ def errors(filled: pd.DataFrame, truth: pd.DataFrame, holes: pd.DataFrame, scale
     return float(np.mean(numbers)), float(np.mean(text))
 
 
-def iterative(train: pd.DataFrame, test: pd.DataFrame, trees: bool = False) -> pd.DataFrame:
-    """Filled by scikit-learn's IterativeImputer: ridge regressions at its defaults, or trees as MissForest has them."""
-    from sklearn.ensemble import ExtraTreesRegressor
-    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-    from sklearn.impute import IterativeImputer
-
+def widened(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """Training rows and then the others as numbers; a word's column is one of 0 and 1 for each level but its first."""
     both = pd.concat([train, test])
-    parts, text = [], [c for c in train if is_text(train[c])]
+    parts = []
     for name in train.columns:
-        if name in text:
+        if is_text(train[name]):
             # Without its first level: all of them add up to 1, and a regression would only ever find that.
             hot = pd.get_dummies(both[name], drop_first=True).astype(float).add_prefix(f"{name}=")
             hot[both[name].isna()] = np.nan
             parts.append(hot)
         else:
             parts.append(both[name].astype(float))
-    wide = pd.concat(parts, axis=1)
+    return pd.concat(parts, axis=1)
+
+
+def narrowed(filled: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """The most likely level of each word, back from rows of `widened` that are filled in."""
+    for name in [c for c in train if is_text(train[c])]:
+        hot = filled.filter(like=f"{name}=")
+        first = sorted(pd.concat([train[name], test[name]]).dropna().unique())[0]
+        levels = np.array([first, *hot.columns.str.removeprefix(f"{name}=")])
+        filled[name] = levels[np.column_stack([1 - hot.sum(axis=1), hot]).argmax(1)]
+    return filled
+
+
+def iterative(train: pd.DataFrame, test: pd.DataFrame, trees: bool = False) -> pd.DataFrame:
+    """Filled by scikit-learn's IterativeImputer: ridge regressions at its defaults, or trees as MissForest has them."""
+    from sklearn.ensemble import ExtraTreesRegressor
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+    from sklearn.impute import IterativeImputer
+
+    wide = widened(train, test)
     settings = {"max_iter": 20}
     if trees:
         settings = {"estimator": ExtraTreesRegressor(TREES, random_state=0), "max_iter": TREE_ROUNDS}
@@ -227,11 +243,18 @@ def iterative(train: pd.DataFrame, test: pd.DataFrame, trees: bool = False) -> p
         warnings.simplefilter("ignore", ConvergenceWarning)
         imputer = IterativeImputer(random_state=0, **settings).fit(wide[: len(train)])
     filled = pd.DataFrame(imputer.transform(wide[len(train) :]), columns=wide.columns, index=test.index)
-    for name in text:
-        hot = filled.filter(like=f"{name}=")
-        levels = np.array([sorted(both[name].dropna().unique())[0], *hot.columns.str.removeprefix(f"{name}=")])
-        filled[name] = levels[np.column_stack([1 - hot.sum(axis=1), hot]).argmax(1)]
-    return filled
+    return narrowed(filled, train, test)
+
+
+def remasked(train: pd.DataFrame, test: pd.DataFrame, seed: int, steps: int) -> pd.DataFrame:
+    """Filled by ReMasker's published idea, of which `remasker` says more; `steps` at most, 0 for its own epochs."""
+    import remasker
+
+    wide = widened(train, test)
+    group = pd.factorize(wide.columns.map(lambda c: c.partition("=")[0]))[0]
+    values = wide.to_numpy()
+    filled = remasker.filled(values[: len(train)], values[len(train) :], group, seed, steps or None)
+    return narrowed(pd.DataFrame(filled, columns=wide.columns, index=test.index), train, test)
 
 
 def simple(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
@@ -253,11 +276,11 @@ def split(name: str, seed: int, rows: int | None) -> tuple[pd.DataFrame, pd.Data
     return train, test, clean
 
 
-def run(name: str, seed: int, settings: dict, rows: int | None, filled: bool) -> dict[str, float]:
-    """Errors of filled cells by imputer, with the seconds, and densities unless only what is `filled` counts."""
+def run(name: str, seed: int, settings: dict, args) -> dict[str, float]:
+    """Errors of filled cells by imputer, with the seconds, and densities unless only what is filled counts."""
     from diabolo import MaskedAutoencoder
 
-    train, test, clean = split(name, seed, rows)
+    train, test, clean = split(name, seed, args.rows)
     few = {"epochs": 3} if settings.get("epochs") == 3 else {}
     scale = train.std(numeric_only=True)
     masked = None
@@ -273,12 +296,16 @@ def run(name: str, seed: int, settings: dict, rows: int | None, filled: bool) ->
         "trees": lambda: iterative(train, test, trees=True),
         "mean": lambda: simple(train, test),
     }
+    if args.remasker is not None:
+        imputers["remasker"] = lambda: remasked(train, test, seed, 20 if few else args.remasker)
+    if args.imputers:
+        imputers = {k: v for k, v in imputers.items() if k in args.imputers}
     out: dict = {"rows": len(train) + len(test)}
     for who, fill in imputers.items():
         began = time.perf_counter()
         numbers, levels = errors(fill(), clean, test, scale)
         out[who] = {"numbers": numbers, "levels": levels, "seconds": time.perf_counter() - began}
-    return out if filled else out | densities(masked, train, test, clean, seed, settings)
+    return out if args.filled else out | densities(masked, train, test, clean, seed, settings)
 
 
 def densities(
@@ -307,7 +334,7 @@ def densities(
 
 def said(r: dict) -> str:
     """One line of a run."""
-    who = [w for w in ("masked", "vae", "iterative", "trees", "mean") if w in r]
+    who = [w for w in ("masked", "vae", "iterative", "trees", "remasker", "mean") if w in r]
     parts = [f"{r['table']:<14} {r['seed']}  {r['rows']} rows"]
     parts += [f"{w} {r[w]['numbers']:.4f} / {r[w]['levels']:.4f} ({r[w]['seconds']:.0f} s)" for w in who]
     parts += [f"nats {w} {m:.3f} ± {e:.3f}" for w, (m, e) in r.get("nats", {}).items()]
@@ -317,9 +344,12 @@ def said(r: dict) -> str:
 def main() -> None:
     options = parser(__doc__, pairs=3)
     options.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
+    options.add_argument("--seeds", nargs="+", type=int, help="seeds in place of 0, 1, ... --pairs")
     options.add_argument("--set", default="{}", help="settings over the script's own, as JSON")
     options.add_argument("--rows", type=int, help="rows of a table at most, drawn by the seed (default: all)")
     options.add_argument("--filled", action="store_true", help="filled cells alone, without densities and the VAE")
+    options.add_argument("--remasker", type=int, metavar="STEPS", help="also ReMasker's idea, 0: for all its epochs")
+    options.add_argument("--imputers", nargs="+", help="some imputers alone, like masked or trees; with --filled")
     args = options.parse_args()
     settings = SETTINGS | json.loads(args.set)
     if args.quick:
@@ -328,8 +358,8 @@ def main() -> None:
     print("each: error of numbers / share of wrong levels")
     raw = []
     for name in args.tables:
-        for seed in range(1 if args.quick else args.pairs):
-            raw.append({"table": name, "seed": seed} | run(name, seed, settings, args.rows, args.filled))
+        for seed in args.seeds or range(1 if args.quick else args.pairs):
+            raw.append({"table": name, "seed": seed} | run(name, seed, settings, args))
             print(said(raw[-1]), flush=True)
     if args.json:
         Path(args.json).write_text(json.dumps(raw, indent=1))

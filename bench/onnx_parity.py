@@ -28,7 +28,7 @@ from diabolo.export.onnx.document import document
 from diabolo.export.onnx.encoding import cells
 from diabolo.export.onnx.graph import Graph
 from diabolo.export.onnx.scores import SCORES
-from diabolo.export.onnx.verify import Expected, Parity, compared, feed, session
+from diabolo.export.onnx.verify import Expected, Parity, compared, feed, scored, session
 
 #: Rows of each condition; of scores of tens of passes; of the second engine.
 ROWS, FEWER, SECOND = 5_000, 1_000, 24
@@ -159,8 +159,7 @@ def of_score(detector: Calibrated, name: str, parts: dict[str, np.ndarray]) -> L
     line = Line()
     for rows in parts.values():
         some = rows[: FEWER if name in SLOW else ROWS]
-        pieces = [run.run(["score"], feed(e.schema, given, some[s : s + 256]))[0] for s in range(0, len(some), 256)]
-        line.add(compared(expected, some, np.concatenate(pieces)))
+        line.add(compared(expected, some, scored(run, e.schema, expected, some)[0]))
     if name in ("auto", "nll"):
         few = np.concatenate([rows[: SECOND // len(parts) + 1] for rows in parts.values()])
         given_few = feed(e.schema, given, few)

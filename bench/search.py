@@ -127,7 +127,7 @@ def main() -> None:
     detector = AnomalyDetector(VariationalAutoencoder(epochs=1, random_state=0)).fit(x)
     reference = detector.calibrated_.reference
     views, encoding = views_of(reference), reference.model.encoding
-    places, stored = views.places, views.places.shortlist(views.stored, views.levels).numpy()
+    places, stored = views.places, views.places.shortlist(views.stored, views.levels).contiguous().numpy()
     with torch.inference_mode():
         fresh = encoding.encode(torch.from_numpy(common.correlated(1 << 15, seed=1, columns=COLUMNS)))
         rows = places.shortlist(*places(fresh)).numpy()

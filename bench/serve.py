@@ -1,8 +1,11 @@
 """One-row requests of `diabolo serve` beside FastAPI with PyOD's pickled detectors, on one core; and what it survives.
 
     bench/serve.py                  requests/s and latency at half load (wrk), then the soak
-    bench/serve.py --soak SECONDS   length of the soak; memory is read at its ends
+    bench/serve.py --soak SECONDS   length of the soak; memory is read by the minute
+    bench/serve.py --pairs 0        the soak alone
     bench/serve.py --bodies N       N mutated bodies; counts the statuses
+    bench/serve.py --first          servers and wrk go before all other work of the machine, as if it were idle (root,
+                                    chrt); from a server that is always busy the kernel takes 50 ms a second
 
 The endpoint, of a model file and of its graph, and its rivals run in processes of their own, pinned to one core
 with wrk on the other one. Every rival is what its documentation shows: FastAPI with a pydantic model of the row, and
@@ -34,6 +37,10 @@ from diabolo import AnomalyDetector, VariationalAutoencoder
 
 ROWS, COLUMNS, CONNECTIONS = 20_000, 20, 64
 TICKS = os.sysconf("SC_CLK_TCK")
+#: Words before the command of a server and of wrk.
+FIRST = []
+#: The class of processes that all others wait for.
+AHEAD = ["chrt", "-r", "1"]
 
 RIVAL = """
 import pickle, sys
@@ -64,8 +71,8 @@ wrk.headers["Content-Type"] = "application/json"
 wrk.body = [[{body}]]
 {paced}
 """
-#: A pause before each request, so that each connection asks so often.
-PACED = "function delay() return {ms} end"
+#: A pause before each request, of any length up to twice the mean, so that callers do not ask in step.
+PACED = "function delay() return math.random(0, {ms}) end"
 
 
 def table(rng):
@@ -77,7 +84,9 @@ def table(rng):
 @contextlib.contextmanager
 def server(command, port):
     """A server on the first core: its process id."""
-    child = subprocess.Popen(["taskset", "-c", "0", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [*FIRST, "taskset", "-c", "0", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         answered = False
         while not answered:
@@ -114,12 +123,12 @@ def memory(pid):
 def wrk(port, pid, body, seconds, connections=CONNECTIONS, pause=0.0):
     """Requests/s by the clock and by the server's processor time, p50 and p99 in ms, failures."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(POST.format(body=body, paced=PACED.format(ms=round(pause)) if pause else ""))
+        script.write(POST.format(body=body, paced=PACED.format(ms=round(2 * pause)) if pause else ""))
         script.flush()
         begun = cpu(pid)
         address = f"http://127.0.0.1:{port}/score"
         words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script.name, address]
-        text = subprocess.run(["taskset", "-c", "1", *words], stdout=-1, stderr=-2, text=True).stdout
+        text = subprocess.run([*FIRST, "taskset", "-c", "1", *words], stdout=-1, stderr=-2, text=True).stdout
         spent = cpu(pid) - begun
     if "requests in" not in text:
         sys.exit(f"wrk: {text}")
@@ -154,14 +163,16 @@ def said(name, told):
 
 
 def soak(port, pid, body, seconds):
-    """Resident memory at the ends of a soak, once ten seconds have filled what is kept."""
-    wrk(port, pid, body, 10)
-    before = memory(pid)
-    told = wrk(port, pid, body, seconds)
-    after = memory(pid)
-    said(f"soak of {seconds} s", told)
-    print(f"memory {before:.1f} MB before, {after:.1f} MB after {told['requests']:,} requests", flush=True)
-    return {**told, "before": before, "after": after}
+    """Resident memory of a soak by the minute: the window of drift and the pools of memory are full after the first."""
+    told = {"requests": 0, "lost": 0, "memory": []}
+    for part in [60] * (seconds // 60) + [seconds % 60] * (seconds % 60 > 0):
+        found = wrk(port, pid, body, part)
+        told["requests"] += found["requests"]
+        told["lost"] += found["lost"]
+        told["memory"].append(memory(pid))
+        said(f"soak, {part} s", found)
+        print(f"memory {told['memory'][-1]:.1f} MB after {told['requests']:,} requests", flush=True)
+    return told
 
 
 def mutated(port, frame, n, seed=0):
@@ -205,7 +216,9 @@ def main():
     parser.add_argument("--port", type=int, default=8471, help="first of four ports (default: 8471)")
     parser.add_argument("--soak", type=int, default=300, help="seconds of the soak; 0 for none (default: 300)")
     parser.add_argument("--bodies", type=int, default=0, help="mutated bodies, in place of the measurements")
+    parser.add_argument("--first", action="store_true", help="before all other work of the machine; needs root")
     options = parser.parse_args()
+    FIRST[:] = AHEAD * options.first
     frame, x = table(np.random.default_rng(0))
     body = json.dumps({name: frame[name][0].as_py() for name in frame.column_names})
     told = {"rounds": []}
@@ -218,7 +231,7 @@ def main():
                 told["statuses"] = mutated(options.port, frame, options.bodies)
             sys.exit(any(status >= 500 for status in told["statuses"]))
         (Path(folder) / "rival.py").write_text(RIVAL.format(columns=COLUMNS))
-        files = pickled(folder, x)
+        files = pickled(folder, x) if options.pairs else {}
         detector.to_onnx(f"{folder}/g.onnx")
         graph = [sys.executable, "-m", "diabolo", "serve", f"{folder}/g.onnx", "--port", str(options.port + 3)]
         commands = {"diabolo": (ours, options.port), "diabolo, .onnx": (graph, options.port + 3)}
@@ -235,12 +248,12 @@ def main():
                     said(name, one[name])
                     one[f"{name}, alone"] = wrk(port, pid, body, options.seconds, 1)
                     said(f"{name}, one caller", one[f"{name}, alone"])
-                    # Half of what it can answer, from 8 connections.
-                    half = one[name]["rate"] / 2
-                    one[f"{name}, half"] = wrk(port, pid, body, options.seconds, 8, max(1.0, 8000 / half))
+                    # The same callers ask half as often as it can answer.
+                    pause = max(1.0, 2000 * CONNECTIONS / one[name]["rate"])
+                    one[f"{name}, half"] = wrk(port, pid, body, options.seconds, CONNECTIONS, pause)
                     said(f"{name}, half load", one[f"{name}, half"])
             told["rounds"].append(one)
-        for own in list(commands)[:2]:
+        for own in list(commands)[:2] if told["rounds"] else ():
             for name in files:
                 for unit in ("rate", "per_cpu"):
                     ratios = [r[own][unit] / r[f"FastAPI, PyOD {name}"][unit] for r in told["rounds"]]

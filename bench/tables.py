@@ -106,7 +106,8 @@ def of_detector(train: np.ndarray, test: np.ndarray, settings: dict) -> dict[str
             module.NEAR = k
             reference.derived.clear()
             found = views_of(reference)
-            far, new = (found.measure(rows, own) / found.unit[:, None]).numpy(), found.novelty(rows).numpy()
+            *views, contradictions = found.measured(rows, own).numpy()
+            far, new = np.stack(views) / found.unit[:, None].numpy(), found.novelty(rows).numpy() + contradictions
             for name, (near, weights) in RULES.items():
                 if near == k and name != SHIPPED:
                     out[name] = np.array(weights) @ far / sum(weights) + 1e3 * new

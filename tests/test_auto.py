@@ -13,6 +13,7 @@ import torch
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder
 from diabolo.data.encoding import Encoding
 from diabolo.data.schema import Column, Schema
+from diabolo.detect import views as views_module
 from diabolo.detect.calibrating import recalibrated
 from diabolo.detect.least import grouped, partitioned
 from diabolo.detect.places import DIFFER, TILE, LinearResiduals, NormalScores, soft_clip
@@ -20,7 +21,7 @@ from diabolo.detect.scores.auto import views_of
 from diabolo.detect.scoring import score_table
 from diabolo.detect.views import NEAR, SHORTLIST, WEIGHTS, Views
 from diabolo.errors import CalibrationError
-from diabolo.file.detector import calibrated_of, detector_section
+from diabolo.file.detector import RULE, calibrated_of, detector_section
 from diabolo.metrics import auroc
 
 
@@ -161,6 +162,9 @@ def test_wild_cells_stay_ordered_and_finite() -> None:
     assert bool((out.diff() > 0).all())
     assert float(out.max()) < 50
     torch.testing.assert_close(out[2:5], x[2:5])
+    # The same bits whatever lies beside a cell.
+    assert soft_clip(x[2:5]).tolist() == out[2:5].tolist() == x[2:5].tolist()
+    assert all(soft_clip(x[i : i + 1]).tolist() == out[i : i + 1].tolist() for i in range(len(x)))
 
 
 def test_normal_scores_are_those_of_ranks_and_leave_missing_cells_out() -> None:
@@ -299,6 +303,36 @@ def test_where_a_row_lies_in_a_tile_changes_no_bit(columns: int, rows: int) -> N
     np.testing.assert_array_equal(scored(views, new[order]), whole[order])
 
 
+@pytest.mark.parametrize("few", [1, 2, 4])
+@pytest.mark.parametrize("columns", [2, 9, 20])
+def test_a_smaller_product_is_taken_only_where_it_has_the_same_bits(monkeypatch, few: int, columns: int) -> None:
+    """One row, as many as make a smaller tile, and more; MKL's product of one row has other bits, of four the same."""
+    rng = np.random.default_rng(few)
+    monkeypatch.setattr(views_module, "FEW", few)
+    views, new = Views(plain(columns), rng.normal(size=(1_500, columns))), rng.normal(size=(60, columns))
+    whole = scored(views, new)
+    for start, stop in ((7, 8), (16, 18), (20, 23), (0, 4), (59, 60), (30, 35)):
+        np.testing.assert_array_equal(scored(views, new[start:stop]), whole[start:stop])
+    views.few = False
+    np.testing.assert_array_equal(scored(views, new), whole)
+
+
+def test_a_product_of_other_bits_is_told(monkeypatch) -> None:
+    views = Views(plain(6), np.random.default_rng(0).normal(size=(300, 6)))
+    asked = torch.randn(40, len(views.table), generator=torch.Generator().manual_seed(0))
+    product = torch.Tensor.__matmul__
+
+    def rounded(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        found = product(a, b)
+        if len(a) < TILE:
+            found[0, 0] = torch.nextafter(found[0, 0], torch.tensor(torch.inf))
+        return found
+
+    assert not views._alike(asked[: TILE - 1])
+    monkeypatch.setattr(torch.Tensor, "__matmul__", rounded)
+    assert not views._alike(asked)
+
+
 def test_an_earlier_rule_is_refused_and_the_other_scores_stay(normal: np.ndarray, detector: AnomalyDetector) -> None:
     before = dataclasses.replace(detector.calibrated_, outdated=True)
     section = detector_section(before)
@@ -313,7 +347,9 @@ def test_an_earlier_rule_is_refused_and_the_other_scores_stay(normal: np.ndarray
     assert np.isfinite(new.threshold)
     del section.card["rule"]
     assert calibrated_of("m.diabolo", section, before.fitted).outdated
-    section.card["rule"] = 1
+    section.card["rule"] = RULE - 1
+    assert calibrated_of("m.diabolo", section, before.fitted).outdated
+    section.card["rule"] = RULE
     assert not calibrated_of("m.diabolo", section, before.fitted).outdated
 
 

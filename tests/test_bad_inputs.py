@@ -1179,6 +1179,7 @@ def test_an_interrupt_within_source_text_ends_as_any_other(sign, raised, status,
     """Python remembers a plain KeyboardInterrupt of an `exec`, and ends by it: the second case shows that."""
     (tmp_path / "program.py").write_text(
         "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # tests in the background have it ignored
         "import diabolo.cli.app\n"
         "program = sys.modules['diabolo.cli.app']\n"
         "def verb(_):\n"

@@ -126,6 +126,7 @@ def test_chunks_change_nothing(suffix, here, monkeypatch):
     done("fit", data, "-o", "whole.diabolo", "--epochs", 2, "-q", *label)
     whole = scored("whole.diabolo", data)
     monkeypatch.setattr("diabolo.data.formats.CHUNK", 37)
+    monkeypatch.setattr("diabolo.detect.dataset.READ", 37)
     pd.testing.assert_frame_equal(scored("whole.diabolo", data), whole)
     done("fit", data, "-o", "pieces.diabolo", "--epochs", 2, "-q", *label)
     pd.testing.assert_frame_equal(scored("pieces.diabolo", data), whole)
@@ -269,6 +270,7 @@ def test_rows_are_counted_across_chunks(shop, here, monkeypatch):
     frame.loc[123, "pt"] = -np.inf
     write(frame, here / "odd.parquet")
     monkeypatch.setattr("diabolo.data.formats.CHUNK", 50)
+    monkeypatch.setattr("diabolo.detect.dataset.READ", 50)
     assert np.flatnonzero(scored(shop / "vae.diabolo", "odd.parquet")["flag"].notna()).tolist() == [123]
     assert "row 123 " in refused("score", shop / "vae.diabolo", "odd.parquet", "-o", "x.parquet", "--strict")
 
@@ -307,6 +309,7 @@ def test_evaluate_takes_text_labels_with_normal(shop, here):
 
 def test_normal_values_may_be_in_any_chunk(shop, here, monkeypatch):
     monkeypatch.setattr("diabolo.data.formats.CHUNK", 100)
+    monkeypatch.setattr("diabolo.detect.dataset.READ", 100)
     frame = table(300, seed=2).assign(process=np.repeat(["W", "LQ"], 150))
     write(frame, here / "sorted.csv")
     assert "150 anomalies" in done(

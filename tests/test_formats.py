@@ -135,12 +135,11 @@ def test_cells_come_back_or_the_format_says_that_it_cannot_hold_them(suffix, kin
 
 @pytest.mark.parametrize("suffix", WRITTEN)
 @pytest.mark.parametrize("rows", [0, 1, 2, 99, 100, 101])
-def test_any_number_of_rows(suffix, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr("diabolo.data.formats.CHUNK", 50)
+def test_any_number_of_rows(suffix, rows, tmp_path):
     values = np.random.default_rng(rows).normal(size=(rows, 3))
     table = pa.table({f"x{i}": values[:, i] for i in range(3)})
     path = written(table, tmp_path / f"rows{suffix}", rows=33)
-    batches = list(read_batches(path))
+    batches = list(read_batches(path, rows=50))
     assert [b.num_rows for b in batches if b.num_rows] == [n for n in (50, 50, 50) if n][: rows // 50] + (
         [rows % 50] if rows % 50 else []
     ) or format_of(path).name in ("arrow", "csv", "parquet")

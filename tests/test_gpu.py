@@ -503,6 +503,25 @@ def test_a_card_counts_in_single_precision_and_the_callers_setting_comes_back():
             place.allow_tf32 = was
 
 
+def test_tf32_that_is_asked_for_by_pytorchs_newer_words_is_off_as_well():
+    """The flag cannot be read then, which would have ended every fit on a card."""
+    product, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    if not hasattr(product, "fp32_precision"):
+        pytest.skip("this PyTorch has no such words")
+    places = (product, cudnn.conv, cudnn.rnn)
+    before = [place.fp32_precision for place in places]
+    try:
+        for own in (("tf32", "ieee", "ieee"), ("tf32", "tf32", "ieee"), ("ieee", "ieee", "tf32")):
+            for place, word in zip(places, own, strict=True):
+                place.fp32_precision = word
+            with single_precision("cuda"):
+                assert "tf32" not in {place.fp32_precision for place in places}
+            assert tuple(place.fp32_precision for place in places) == own
+    finally:
+        for place, was in zip(places, before, strict=True):
+            place.fp32_precision = was
+
+
 def test_devices_by_name():
     assert choose_device("cpu") == "cpu"
     assert choose_device("auto") in ("cpu", "cuda")

@@ -34,7 +34,14 @@ FORMS = ("triton", "kserve", "mlflow", "hub")
 def frame(n=300, seed=0):
     rng = np.random.default_rng(seed)
     size = rng.normal(size=n)
-    return pd.DataFrame({"size": size, 'a "b"|µ': size + rng.normal(size=n), "word": np.where(size > 0, "up", "down")})
+    return pd.DataFrame(
+        {
+            "size": size,
+            'a "b"|µ': size + rng.normal(size=n),
+            "word": np.where(size > 0, "up", "down"),
+            "cell": rng.integers(100, size=n),
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +134,18 @@ def test_mlflows_signature_names_every_column(folder):
         ("size", "double"),
         ('a "b"|µ', "double"),
         ("word", "string"),
+        ("cell", "any"),
     ]
     assert [c["name"] for c in json.loads(told["outputs"])] == ["score", "p_value", "is_anomaly", "flag"]
 
 
 def test_mlflow_loads_the_folder(folder):
     mlflow = pytest.importorskip("mlflow")
-    told = mlflow.pyfunc.load_model(str(folder / "mlflow")).predict(frame(20))
+    model, rows = mlflow.pyfunc.load_model(str(folder / "mlflow")), frame(20)
+    told = model.predict(rows)
     assert list(told) == ["score", "p_value", "is_anomaly", "flag"]
+    gappy = rows.astype({"cell": float}).assign(cell=lambda f: f.cell.where(f.index > 0))
+    np.testing.assert_array_equal(model.predict(gappy)["score"][1:], told["score"][1:])
 
 
 def test_the_hubs_card_is_the_files(folder):

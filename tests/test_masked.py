@@ -518,6 +518,20 @@ def test_a_table_that_no_network_helps_says_so():
     assert ae.history_[-1]["best"] is False
 
 
+def test_few_stop_rows_do_not_choose_a_network_by_chance():
+    """The tables are Gaussian, so that no epoch can be better; four stop rows find some that seem so."""
+    lower = 0
+    for seed in range(4):
+        X, _ = gaussian_table(40, seed)
+        settings = {"hidden": (16,), "random_state": seed}
+        ae = MaskedAutoencoder(epochs=12, learning_rate=0.01, **settings).fit(X)
+        lower += min(e["validation"] for e in ae.history_) < ae.history_[0]["linear"]
+        assert not any(e["best"] for e in ae.history_)
+        still = MaskedAutoencoder(epochs=1, learning_rate=1e-12, **settings).fit(X)
+        torch.testing.assert_close(ae.model_.store.flat, still.model_.store.flat, rtol=0, atol=1e-9)
+    assert lower > 0
+
+
 def test_explanations_judge_each_column_given_the_others():
     """A cell that breaks the relation is named, though the code of the row has seen it."""
     from diabolo import AnomalyDetector

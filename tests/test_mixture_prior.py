@@ -11,8 +11,12 @@ from scipy import integrate, stats
 from sklearn.metrics import adjusted_rand_score
 
 from diabolo import Autoencoder, LatentClusterer, LinearAutoencoder, VariationalAutoencoder
+from diabolo.data.sources import Rows
 from diabolo.errors import ConfigError
+from diabolo.model.latent.point import PointPosterior
 from diabolo.model.prior import priors
+from diabolo.model.regularizer import Context, regularizers
+from diabolo.train.loop import fit
 
 LOGITS = torch.tensor([0.0, 1.0, -0.5])
 MEANS = torch.tensor([[-2.0, 1.0], [0.5, 0.0], [3.0, -1.0]])
@@ -85,6 +89,33 @@ def test_members_have_mixtures_of_their_own():
     torch.testing.assert_close(two.log_prob(z)[1].sum(-1), mixture().log_prob(z[1] - 1).sum(-1))
     assert two.sample((2, 7, 2), torch.Generator().manual_seed(0)).shape == (2, 7, 2)
     torch.testing.assert_close(two.kl(z, -z.abs())[0], mixture().kl(z[0], -z[0].abs()))
+
+
+def test_mmd_of_members_is_each_ones_own_from_the_same_draws():
+    parameters = {"logits": LOGITS, "means": MEANS, "log_vars": LOG_VARS}
+    several = {n: torch.stack([p, p.flip(0) * 2]) for n, p in parameters.items()}
+    empty = priors.create({"name": "mixture", "components": 3})
+    z = torch.randn(2, 40, 2, generator=torch.Generator().manual_seed(0))
+
+    def omega(prior, codes):
+        posterior = PointPosterior(codes)
+        context = Context(prior, codes, PointPosterior, torch.Generator().manual_seed(1))
+        return regularizers.create("mmd")(posterior, context)
+
+    together = omega(empty.bound(several), z)
+    assert together.shape == (2, 40)
+    for member in range(2):
+        alone = omega(empty.bound({n: p[member] for n, p in several.items()}), z[member])
+        torch.testing.assert_close(together[member], alone)
+    assert float((together[0] - together[1]).abs().max()) > 1e-3
+
+
+def test_several_members_fit_with_mmd_and_a_mixture(build_model, encoded):
+    X = blobs()[0]
+    model = build_model(X, (2,), hidden=(8,), latent_dim=2, prior="mixture", regularizer="mmd", epochs=2)
+    history = fit(model, Rows(encoded(model, X), None), Rows(encoded(model, X[:50]), None))
+    assert len(history) == 2
+    assert all(np.isfinite(e.validation) for e in history)
 
 
 # ── trained with the model ────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import shlex
 
 import awkward as ak
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import uproot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from program import done
+from program import done, run
 
 from diabolo import Compressor, decompress
 from diabolo.compress.container import NEWEST, VERSION
@@ -304,3 +306,80 @@ def test_columns_stay_whole_one_by_one():
 def test_a_name_that_is_taken_gets_a_number():
     schema = pa.schema([("a_f", pa.int8()), pa.field("a", same_names(3), nullable=False)])
     assert Nest(schema).flat.names == ["a_f", "a_f'1", "a_f'2", "a_f'3"]
+
+
+# ── structs in lists ──────────────────────────────────────────────────────────────────────────────
+
+
+def objects_of(field, cells):
+    """A table of two columns of numbers, and lists of structs of a number and one more field."""
+    rng = np.random.default_rng(3)
+    kind = pa.list_(pa.struct([("pt", pa.float64()), ("more", field)]))
+    jets = [[{"pt": float(rng.normal()), "more": cells(rng)} for _ in range(rng.poisson(2))] for _ in range(120)]
+    jets[::17] = [None] * len(jets[::17])
+    values = {"a": pa.array(rng.normal(size=120)), "b": pa.array(rng.normal(size=120)), "jets": pa.array(jets, kind)}
+    return pa.table(values)
+
+
+STRUCTS = {
+    "list": objects_of(pa.list_(pa.float64()), lambda rng: rng.normal(size=rng.poisson(2)).tolist()),
+    "string": objects_of(pa.string(), lambda rng: str(rng.choice(["u", "v"]))),
+    "date": objects_of(pa.date32(), lambda rng: int(rng.integers(0, 9))),
+    "array": objects_of(pa.list_(pa.float64(), 2), lambda rng: rng.normal(size=2).tolist()),
+    "struct": objects_of(
+        pa.struct([("x", pa.float64()), ("y", pa.int8())]), lambda rng: {"x": float(rng.normal()), "y": 3}
+    ),
+    "list in struct": objects_of(
+        pa.struct([("l", pa.list_(pa.string()))]), lambda rng: {"l": ["w"] * int(rng.poisson(1))}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_lists_of_structs_become_columns_or_are_named_with_what_works(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(STRUCTS[name], "a.parquet")
+    said = done("info", "a.parquet")
+    able = {"struct": "jets_pt, jets_more_x, jets_more_y"}.get(name, "jets_pt")
+    assert f"lists, of which --take jets:10 would make columns: {able}\n" in said
+    fit = ("fit", "a.parquet", "-o", "m.diabolo", "--epochs", 1, "-q")
+    status, _, err = run(*fit)
+    assert status == 2
+    remedies = ["--exclude " + re.search(r"--exclude (\S+)", err)[1], "--exclude unusable"]
+    if name == "struct":
+        remedies.append("--take jets:10")
+    else:
+        whole = re.search(r"--take jets:10 --exclude \S+", err)
+        remedies.append(whole[0])
+        assert f"leave out what cannot be fitted: {whole[0].partition(':10 ')[2]}" in said
+    assert all(remedy in err for remedy in remedies)
+    for remedy in remedies:
+        done(*fit, *shlex.split(remedy))
+        done("score", "m.diabolo", "a.parquet", "-o", "s.csv", "-q")
+        done("compress", "m.diabolo", "a.parquet", "-o", "a.dbl")
+        done("decompress", "a.dbl", "-o", "b.parquet")
+        assert pq.read_table("b.parquet").equals(pq.read_table("a.parquet"))
+
+
+def test_a_table_of_nothing_but_lists_says_what_fits_and_what_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(STRUCTS["string"].select(["jets"]), "a.parquet")
+    err = run("fit", "a.parquet", "-o", "m.diabolo", "--epochs", 1, "-q")[2]
+    assert "no column can be fitted as it stands: --take jets:10 --exclude jets_more makes columns" in err
+    done("fit", "a.parquet", "-o", "m.diabolo", "--epochs", 1, "-q", "--take", "jets:10", "--exclude", "jets_more")
+
+
+def test_the_second_coordinate_is_no_label(tmp_path):
+    pq.write_table(STRUCTS["struct"], tmp_path / "a.parquet")
+    assert "like a label" not in done("info", tmp_path / "a.parquet", "--take", "jets:2")
+
+
+def test_words_stored_as_views_are_read_and_come_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    words = pa.array(rng.choice(["u", "v"], 200), mask=rng.random(200) < 0.1).cast(pa.string_view())
+    pq.write_table(pa.table({"a": rng.normal(size=200), "s": words}), "a.parquet")
+    done("fit", "a.parquet", "-o", "m.diabolo", "--epochs", 1, "-q")
+    done("compress", "m.diabolo", "a.parquet", "-o", "a.dbl")
+    done("decompress", "a.dbl", "-o", "b.parquet")
+    assert pq.read_table("b.parquet").to_pylist() == pq.read_table("a.parquet").to_pylist()

@@ -7,9 +7,13 @@ import pandas as pd
 import pytest
 import scipy.stats
 import torch
+from test_auto import encoded, plain, residuals
 
 from diabolo import AnomalyDetector, Autoencoder
+from diabolo.data.matching import matched
+from diabolo.data.table import as_table
 from diabolo.detect.scores.auto import views_of
+from diabolo.detect.views import Views
 
 
 def wide(columns: int, rows: int, seed: int) -> pd.DataFrame:
@@ -165,6 +169,83 @@ def test_facts_are_counted_by_definition() -> None:
     assert not novelty.common  # 1 of 401 is below half a percent
     few = Novelty(encoding, encoding.encode(torch.from_numpy(stored[::4])))
     assert [(c.column, c.fact) for c in few.common] == [("b", "a value far beyond all others")]
+
+
+def plane(rng: np.random.Generator, rows: int, columns: int, noise: float = 0.3) -> np.ndarray:
+    """Rows near a plane of four dimensions."""
+    turn = np.random.default_rng(columns).normal(size=(4, columns))
+    return rng.normal(size=(rows, 4)) @ turn + noise * rng.normal(size=(rows, columns))
+
+
+@pytest.mark.parametrize("columns", [20, 60, 150])
+def test_a_number_that_the_others_contradict_is_flagged(columns: int) -> None:
+    """Of three spreads, which none of the column's own values rules out; the rest of the rows hold the rate."""
+    rng = np.random.default_rng(5)
+    X, odd = plane(rng, 6_000, columns), plane(rng, 400, columns)
+    detector = AnomalyDetector(Autoencoder(epochs=1, hidden=(8,)), random_state=0).fit(X)
+    assert (detector.predict(odd) == -1).mean() < 0.03
+    there = np.abs(odd[:, 3]) < 0.5 * X[:, 3].std()
+    odd[:, 3] += 3 * X[:, 3].std()
+    assert np.abs(odd[there, 3]).max() < np.abs(X[:, 3]).max()
+    assert (detector.predict(odd[there]) == -1).mean() >= 0.95
+    # The control: by distances alone.
+    views, scores = views_of(detector.calibrated_.reference), detector.anomaly_score(odd[there])
+    alone = (np.where(scores > views.top, scores % views.top, scores) > detector.threshold_).mean()
+    assert alone < 0.1
+
+
+def test_relations_of_heavy_tails_are_no_contradictions_and_the_rate_holds() -> None:
+    """Noise of Cauchy's law breaks the relation now and then in normal rows too."""
+    shares = []
+    for seed in range(12):
+        rng = np.random.default_rng([8, seed])
+        a, b = (plane(rng, n, 6) for n in (1_500, 3_000))
+        for x in (a, b):
+            x[:, 0] += 0.3 * rng.standard_cauchy(len(x))
+        detector = AnomalyDetector(Autoencoder(epochs=1, hidden=(4,)), random_state=seed, false_alarm_rate=0.05)
+        shares.append((detector.fit(a).predict(b) == -1).mean())
+    n = detector.n_calibration_
+    law = scipy.stats.beta(int(0.05 * (n + 1)), n + 1 - int(0.05 * (n + 1)))
+    assert abs(np.mean(shares) - law.mean()) < 3.5 * law.std() / len(shares) ** 0.5
+
+
+def test_contradictions_are_counted_by_definition() -> None:
+    """Residuals of ridge regressions in plain NumPy, beyond twice the farthest of the stored rows."""
+    rng = np.random.default_rng(9)
+    stored, rows = plane(rng, 400, 5), plane(rng, 300, 5)
+    rows[np.arange(200), rng.integers(5, size=200)] += rng.normal(scale=4, size=200)
+    views = Views(plain(5), stored)
+    left, new = residuals(stored, stored), residuals(stored, rows)
+    middle = np.sort(left, axis=0)[(len(left) - 1) // 2]
+    high, low = middle + 2 * (left.max(0) - middle), middle - 2 * (middle - left.min(0))
+    expected = ((new > high) | (new < low)).sum(1)
+    assert 20 < (expected > 0).sum() < 150
+
+    def counted(values: np.ndarray, views: Views = views) -> np.ndarray:
+        found = encoded(values, 5)
+        places, levels = views.places(found)
+        return views.contradictions(places[:, views.places.parts[-1]], views.places.whole(found, levels)).numpy()
+
+    assert np.array_equal(counted(rows), expected)
+    gappy = rows.copy()
+    gappy[:, 0] = np.nan
+    assert not counted(gappy).any()
+    assert not counted(rows, Views(plain(5), stored[:99])).any()  # 20 rows for each input are needed
+
+
+def test_a_level_never_seen_is_no_contradiction_of_numbers() -> None:
+    rng = np.random.default_rng(10)
+    word = rng.choice(["a", "b"], 2_000)
+    frame = pd.DataFrame({"k": word, "x": np.where(word == "a", 5.0, -5.0) + 0.1 * rng.normal(size=2_000)})
+    frame["y"] = frame.x + 0.1 * rng.normal(size=2_000)
+    detector = AnomalyDetector(Autoencoder(epochs=1, hidden=(4,)), random_state=0).fit(frame)
+    views = views_of(detector.calibrated_.reference)
+    odd = frame[:3].assign(k=["c", word[1], word[2]], y=[frame.y[0], -frame.y[1], frame.y[2]])
+    encoding = detector.autoencoder_.model_.encoding
+    rows = encoding.encode(torch.from_numpy(matched(as_table(odd), encoding.schema, "the detector").values))
+    places, levels = views.places(rows)
+    found = views.contradictions(places[:, views.places.parts[-1]], views.places.whole(rows, levels))
+    assert (found > 0).tolist() == [False, True, False]
 
 
 def test_fit_says_which_new_levels_are_no_alarm(tmp_path, monkeypatch) -> None:

@@ -17,6 +17,7 @@ from program import done, left_behind, refused, run
 from diabolo import AnomalyDetector, Autoencoder, MaskedAutoencoder, VariationalAutoencoder
 from diabolo.data.schema import Kind
 from diabolo.detect.scores import scores
+from diabolo.detect.scoring import score_table
 from diabolo.errors import ConfigError, ExportError
 from diabolo.model.latent import latents
 from diabolo.model.likelihood import likelihoods
@@ -138,6 +139,26 @@ def test_new_rows_have_the_same_verdicts(detector, files):
     }
 
 
+def test_contradictions_are_counted_alike(tmp_path):
+    """A number that the others contradict, beside rows with gaps and words never seen, in which none is counted."""
+    rng = np.random.default_rng(3)
+
+    def table(n):
+        x = rng.normal(size=(n, 2)) @ np.random.default_rng(1).normal(size=(2, 6)) + 0.1 * rng.normal(size=(n, 6))
+        return pd.DataFrame(x, columns=list("abcdef")).assign(word=rng.choice(["u", "v"], n))
+
+    train, odd = table(1_500), table(600)
+    detector = AnomalyDetector(Autoencoder(latent_dim=2, hidden=(8,), epochs=1)).fit(train)
+    odd.loc[:399, "c"] += rng.choice([-1, 1], 400) * 2 * train.c.std()
+    odd.loc[100:199, "a"], odd.loc[200:299, "word"] = np.nan, "w"
+    detector.to_onnx(tmp_path / "m.onnx")
+    ours, theirs = detector.anomaly_score(odd).to_numpy(), Scorer(tmp_path / "m.onnx").score(pa.table(odd))
+    top = detector.calibrated_.reference.derived["views"].top
+    assert (ours[:100] > top).mean() > 0.9
+    assert (ours[400:] > top).mean() < 0.1
+    np.testing.assert_allclose(theirs["score"].to_numpy(), ours, rtol=1e-5)
+
+
 def test_a_stored_row_is_not_its_own_neighbor(detector, files):
     """diabolo knows rows that it keeps; the graph knows them by their distance."""
     known = detector.calibrated_.reference.stored.values[:300]
@@ -172,7 +193,12 @@ def test_images_and_slots():
     images = rng.random((300, 8, 9)) * rng.random((300, 1, 1))
     found = AnomalyDetector(Autoencoder(epochs=1, network="conv"), score="mse").fit(images).calibrated_
     document(found.reference, "mse", found, more=("z", "reconstruction"))
-    document(found.reference, "auto", found.choosing("auto"))
+    made = document(found.reference, "auto", found.choosing("auto"))
+    # Images of the fit too are not their own neighbors; one that came twice is that of its copy.
+    rows = np.concatenate([images[:40], images[:40] + 0.01 * rng.random((40, 8, 9))]).reshape(80, -1)
+    own = score_table(found.reference, rows, ["auto"])["auto"]
+    scores = verify.session(made.data).run(["score"], {"x": rows})[0]
+    np.testing.assert_allclose(scores, own, rtol=0, atol=1e-4)
     n = 500
     there = np.arange(3) < rng.integers(0, 4, n)[:, None]
     table = pd.DataFrame({"met": rng.exponential(size=n)})
@@ -298,8 +324,12 @@ def test_other_refusals_name_the_part(detector):
 def test_targets_are_told_by_name_or_suffix(files):
     assert ".onnx" in targets.get("onnx").suffixes
     assert "suffix names no form" in refused("export", files / "m.diabolo", "-o", files / "m.xyz")
-    done("export", files / "m.diabolo", "-o", files / "other.bin", "--to", "onnx", "--score", "mu_norm")
-    assert Meta((files / "other.bin").read_bytes())["diabolo.score"] == "mu_norm"
+    done("export", files / "m.diabolo", "-o", files / "other.ONNX", "--to", "onnx", "--score", "mu_norm")
+    assert Meta((files / "other.ONNX").read_bytes())["diabolo.score"] == "mu_norm"
+    for form, ends in (("onnx", ".onnx"), ("c", ".h or .hpp")):
+        said = refused("export", files / "m.diabolo", "-o", files / "x.txt", "--to", form)
+        assert f"x.txt: {form} is a file whose name ends in {ends}, by which it is read; name it so" in said
+    assert not (files / "x.txt").exists()
     assert "unknown export target 'onxx': did you mean 'onnx'" in refused(
         "export", files / "m.diabolo", "-o", files / "b", "--to", "onxx"
     )

@@ -21,7 +21,7 @@ from diabolo.data.integer_inputs import IntegerInputs, integer_inputs
 from diabolo.errors import CalibrationError, ColumnsError, ConfigError, ModelFileError
 from diabolo.export.trigger.c import header
 from diabolo.export.trigger.hls import emulated, precisions, project, sequential
-from diabolo.export.trigger.integers import IntegerLayer, trigger_of
+from diabolo.export.trigger.integers import IntegerLayer, Trigger, trigger_of
 from diabolo.file.model_file import ModelFile
 from diabolo.model.networks import Affine, Rectify
 from diabolo.model.quantize import whole_network
@@ -315,6 +315,24 @@ def test_headers_of_many_bits_and_of_the_decoder(bits, kind, tmp_path):
     # A shift to the left as hardware of coarse integers needs it, and an output that grows.
     inputs = dataclasses.replace(trigger.inputs, shift=trigger.inputs.shift - 3)
     trigger = dataclasses.replace(trigger, inputs=inputs)
+    (tmp_path / "model.h").write_text(header(trigger))
+    words = trying(trigger)
+    scores, _ = spoken(compiled(tmp_path, "gcc", *SANITIZED), words)
+    assert np.array_equal(scores, trigger.scores(words))
+
+
+@needs_gcc
+@pytest.mark.parametrize("shifts", [(0,), (3, 0, 5), (-2, 4), (-30, 30, 17, 0), (30, 29), (-14, -15)])
+@pytest.mark.parametrize("n", [8, 9])
+@pytest.mark.parametrize("bits", [2, 10, 16])
+def test_inputs_of_any_shift_and_number(shifts, n, bits, tmp_path):
+    """With a copy of the cells and without; offsets at the ends of 16 bits; both widths of difference and product."""
+    rng = np.random.default_rng(n)
+    offset = rng.choice([-(1 << 15), -7, 0, 900, (1 << 15) - 1], size=n)
+    inputs = IntegerInputs(np.ones(n), offset, np.resize(shifts, n), bits, 4)
+    weight, bias = rng.integers(-31, 32, size=(5, n)), rng.integers(-99, 99, size=5)
+    layer = IntegerLayer(weight, bias, 5, -(1 << 15), (1 << 15) - 1, 4, 4, inputs.low, inputs.high)
+    trigger = Trigger(tuple("abcdefghi"[:n]), inputs, (layer,), "mu_norm", 5, 10, 0.01)
     (tmp_path / "model.h").write_text(header(trigger))
     words = trying(trigger)
     scores, _ = spoken(compiled(tmp_path, "gcc", *SANITIZED), words)

@@ -102,15 +102,30 @@ def single_precision(device: str | torch.device) -> Iterator[None]:
     if class_of(device) != "cuda":
         yield
         return
-    places: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [place.allow_tf32 for place in places]
+    before = _said_of_tf32()
     try:
-        for place in places:
-            place.allow_tf32 = False
+        for place, name, _ in before:
+            setattr(place, name, False if name == "allow_tf32" else "ieee")
         yield
     finally:
-        for place, was in zip(places, before, strict=True):
-            place.allow_tf32 = was
+        for place, name, was in before:
+            setattr(place, name, was)
+
+
+def _said_of_tf32() -> list[tuple[Any, str, Any]]:
+    """What a caller has set, as object, name and value: flags, and from PyTorch 2.9 on words, which go beyond them.
+
+    A flag cannot be read where a word says something else; setting one sets words, so these come last.
+    """
+    product: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    out: list[tuple[Any, str, Any]] = []
+    for place in (product, cudnn):
+        with contextlib.suppress(RuntimeError):
+            out.append((place, "allow_tf32", place.allow_tf32))
+    if hasattr(product, "fp32_precision"):
+        out += [(part, "fp32_precision", part.fp32_precision) for part in (product, cudnn.conv, cudnn.rnn)]
+    return out
 
 
 class Constants:

@@ -77,9 +77,9 @@ def progress(what: str, verbose: int = 0) -> Iterator[Bar]:
     outer = _open.get()
     bar = Bar(what) if outer is None else outer
     where = _place() if outer is None and verbose >= 0 else None
-    token, ended = _open.set(bar), threading.Event()
-    watcher = None
+    token, watcher = _open.set(bar), None
     if where is not None:
+        ended = threading.Event()
         # ipykernel tells by the context which cell an output belongs to.
         run = contextvars.copy_context().run
         watcher = threading.Thread(target=run, args=(where, bar, ended), daemon=True, name="diabolo progress")
@@ -88,8 +88,8 @@ def progress(what: str, verbose: int = 0) -> Iterator[Bar]:
         yield bar
     finally:
         _open.reset(token)
-        ended.set()
         if watcher is not None:
+            ended.set()
             watcher.join()
         elif outer is None and verbose > 0:
             sys.stderr.write(f"{visible(what)}: {bar.seconds:.1f} s\n")

@@ -18,92 +18,29 @@ import numpy as np
 from diabolo.compress.bins import Bins, RowTables
 from diabolo.compress.bytesio import BytesReader, BytesWriter, pack, unpack
 from diabolo.compress.coder import Decoder, encode, information
-from diabolo.compress.context import Context, inputs_of
+from diabolo.compress.context import Context
 from diabolo.compress.grid import Cover, Grid
 from diabolo.compress.integers import MODEL, Coded, coded, decoded
 from diabolo.compress.limits import most_text, most_weights
 from diabolo.compress.network import EXACT, TURN, Network
+from diabolo.compress.objects import MOST_CELLS, Family, Group, Objects
 from diabolo.compress.tables import MOST_MEASURE
 from diabolo.errors import CompressedFileError
 
-__all__ = ["Autoregressive", "Family", "Group"]
+__all__ = ["Autoregressive"]
 
-MOST_CELLS = 1 << 18
 #: Places of bins that are kept for the next chunk.
 MOST_KEPT = 1 << 23
 #: States that the networks' weights are coded by.
 LANES = 16
 
 
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """Objects of one kind: their columns, object by object, field by field; a plain column is a group of one."""
-
-    items: tuple[tuple[int, ...], ...]
-    #: Which field is the angle, and which its length; −1 if none.
-    angle: int = -1
-    length: int = -1
-    #: Whether an object can be absent.
-    slots: bool = False
-
-
-@dataclasses.dataclass
-class Family:
-    """One field of a group: how it is seen as an input, and its distribution."""
-
-    center: int
-    scale: int
-    #: Bounds of the bins in integers of the grid; of an angle its first and last cell.
-    edges: list[int]
-    bins: int = 0
-    #: Where an angle's numbers begin, in 1/4096 of a turn.
-    origin: int = 0
-    #: Inputs that its network uses, of those that `Autoregressive.inputs_of` lists.
-    uses: list[int] = dataclasses.field(default_factory=list)
-    network: Network | None = None
-
-
-class Autoregressive:
-    """Distributions of a file's columns; `order` is the order in which they are coded."""
+class Autoregressive(Objects):
+    """Distributions of a file's columns, each given those coded before it."""
 
     def __init__(self, groups: list[Group], families: list[list[Family]], grids: list[Grid | None]) -> None:
-        self.groups, self.families, self.grids = groups, families, grids
-        self.place = {
-            c: (g, s, f)
-            for g, group in enumerate(groups)
-            for s, item in enumerate(group.items)
-            for f, c in enumerate(item)
-        }
-        self.order = list(self.place)
-        self.turns: dict[int, np.ndarray] = {}
-        #: First cell at or beyond each direction.
-        self.starts: dict[int, np.ndarray] = {}
+        super().__init__(groups, families, grids)
         self._bins: dict[int, Bins] = {}
-        self._inputs: dict[int, list[Any]] = {}
-        for g, group in enumerate(groups):
-            if group.angle >= 0:
-                self._turn(g, group.items[0][group.angle])
-
-    def _turn(self, g: int, column: int) -> None:
-        """Direction of each cell of an angle, from its origin: never falling."""
-        family, grid = self.families[g][self.groups[g].angle], self.grids[column]
-        low, high = family.edges
-        if grid is None or not 0 < high - low <= MOST_CELLS:
-            raise CompressedFileError("an angle without a grid")
-        at = grid.value(np.arange(low, high)).astype(np.float64) * (TURN / (2 * np.pi))
-        self.turns[g] = np.clip(np.floor(at).astype(np.int64) + family.origin, 0, TURN - 1)
-        self.starts[g] = np.searchsorted(self.turns[g], np.arange(TURN))
-
-    def directions(self, g: int, index: np.ndarray) -> np.ndarray:
-        """Direction of each cell [n] from zero, in 1/4096 of a turn."""
-        family = self.families[g][self.groups[g].angle]
-        low, high = family.edges
-        return np.asarray((self.turns[g][np.clip(index, low, high - 1) - low] - family.origin) % TURN)
-
-    def inputs_of(self, column: int) -> list[Any]:
-        if column not in self._inputs:
-            self._inputs[column] = inputs_of(self, column)
-        return self._inputs[column]
 
     def bins(self, column: int) -> Bins:
         """The bins of a column's integers, with the number of points that each cell stands for."""

@@ -148,7 +148,7 @@ class _Writing:
         if autoregressive is not None and context is not None and i in autoregressive.place:
             rival = autoregressive.coded(i, context, fits, index[ok])
         self.put(index[ok], i, rival)
-        if context is not None and i in context.autoregressive.place:
+        if context is not None and i in context.objects.place:
             context.learn(i, fits, index[ok])
         if not ok.all():
             self.put(bits_of(x[~ok]), i)
@@ -358,7 +358,7 @@ class _Reading:
         if autoregressive is not None and context is not None and i in autoregressive.place:
             model = autoregressive.decoding(i, context, fits)
         index = self.get(len(fits), model)
-        if context is not None and i in context.autoregressive.place:
+        if context is not None and i in context.objects.place:
             context.learn(i, fits, index)
         x = np.empty(n, dtype)
         x[ok] = grid.value(index)

@@ -7,27 +7,15 @@ are seen, as cosine and sine, from the direction of that sum.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diabolo.compress.network import LARGEST, ONE, TURN, cosines, direction
+from diabolo.compress.objects import Objects
 from diabolo.errors import CompressedFileError
 
-if TYPE_CHECKING:
-    from diabolo.compress.autoregressive import Autoregressive
-
 __all__ = ["Context"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Input:
-    """One input: what of (a column, or a group's number, or a slot's number)."""
-
-    what: str
-    of: int = 0
 
 
 class Context:
@@ -37,10 +25,10 @@ class Context:
         there: which rows have the slot of each column.
     """
 
-    def __init__(self, autoregressive: Autoregressive, n: int, there: dict[int, np.ndarray]) -> None:
-        self.autoregressive, self.n = autoregressive, n
-        self.count = [np.zeros(n, np.float32) for _ in autoregressive.groups]
-        for count, group in zip(self.count, autoregressive.groups, strict=True):
+    def __init__(self, objects: Objects, n: int, there: dict[int, np.ndarray]) -> None:
+        self.objects, self.n = objects, n
+        self.count = [np.zeros(n, np.float32) for _ in objects.groups]
+        for count, group in zip(self.count, objects.groups, strict=True):
             if group.slots:
                 for item in group.items:
                     count += there[item[0]]
@@ -56,14 +44,14 @@ class Context:
 
     def learn(self, column: int, rows: np.ndarray, index: np.ndarray) -> None:
         """Take in a column's integers, of the rows that have one."""
-        g, s, f = self.autoregressive.place[column]
-        group, family = self.autoregressive.groups[g], self.autoregressive.families[g][f]
+        g, s, f = self.objects.place[column]
+        group, family = self.objects.groups[g], self.objects.families[g][f]
         present = np.zeros(self.n, np.float32)
         present[rows] = 1
         self.present[column] = present
         if f == group.angle:
             seen = np.zeros(self.n, np.int64)
-            seen[rows] = self.autoregressive.directions(g, index)
+            seen[rows] = self.objects.directions(g, index)
         else:
             seen = np.zeros(self.n, np.float32)
             most = 2 * LARGEST // ONE * family.scale
@@ -79,7 +67,7 @@ class Context:
 
     def _add(self, g: int, s: int) -> None:
         """Add an object to the vector sum."""
-        group = self.autoregressive.groups[g]
+        group = self.objects.groups[g]
         item = group.items[s]
         present = self.present[item[group.angle]]
         if group.length >= 0:
@@ -87,7 +75,7 @@ class Context:
         rows = np.flatnonzero(present)
         length = np.full(len(rows), 1 << 6, np.int64)
         if group.length >= 0:
-            grid = self.autoregressive.grids[item[group.length]]
+            grid = self.objects.grids[item[group.length]]
             if grid is None:
                 raise CompressedFileError("a length without a grid")
             cells = grid.value(self.index[item[group.length]][rows]).astype(np.float64)
@@ -109,7 +97,7 @@ class Context:
         Args:
             uses: which of all; None for all.
         """
-        every = self.autoregressive.inputs_of(column)
+        every = self.objects.inputs_of(column)
         wanted = every if uses is None else [every[j] for j in uses]
         out = np.empty((len(wanted) + 1, len(rows)), np.float32)
         out[-1] = 1
@@ -147,29 +135,3 @@ class Context:
 def _waves() -> tuple[np.ndarray, np.ndarray]:
     cos = (cosines() >> 6).astype(np.float32)
     return cos, np.roll(cos, TURN // 4)
-
-
-def inputs_of(autoregressive: Autoregressive, column: int) -> list[Input]:
-    """All inputs that a column's network may have, in their order."""
-    g, s, f = autoregressive.place[column]
-    out = [Input("octaves")]
-    out += [Input("count", i) for i, group in enumerate(autoregressive.groups) if group.slots]
-    if autoregressive.groups[g].slots:
-        out.append(Input("slot", s))
-    seen = [(g, s, f)]
-    several = len(autoregressive.groups[g].items) > 1
-    if several:
-        seen.append((g, s - 1, len(autoregressive.groups[g].items[0])))
-    for other in range(g + 1 if several else g):
-        seen.append((other, 0 if other < g or s > 0 else -1, len(autoregressive.groups[other].items[0])))
-    for other, item, fields in seen:
-        group = autoregressive.groups[other]
-        for field in range(fields):
-            angle = field == group.angle
-            if item < 0:
-                out += [Input("nothing")] * (3 if angle else 2)
-                continue
-            c = group.items[item][field]
-            out += [Input("cos", c), Input("sin", c)] if angle else [Input("value", c)]
-            out.append(Input("present", c))
-    return out

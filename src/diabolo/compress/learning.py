@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from diabolo.compress.autoregressive import Autoregressive, Family, Group
+from diabolo.compress.autoregressive import Autoregressive
 from diabolo.compress.context import Context
 from diabolo.compress.network import COSINE, LEAST, MOST, MOST_HIDDEN, ONE, SQUARINGS, STEPS, TURN, Network, basis
+from diabolo.compress.objects import Family, Group
 from diabolo.compress.plan import Plan
 from diabolo.data.schema import ANGLE_NAME
 from diabolo.progress import tick

@@ -55,7 +55,7 @@ def choose_columns(
         faults = unusable(path, chosen, kinds, beside=not columns)
     if faults and not leave:
         none_left = faults.keys() >= set(chosen)
-        raise none_fits(faults, schema, path) if none_left else faults_of(ColumnsError(faults), path)
+        raise none_fits(faults, schema, path) if none_left else faults_of(ColumnsError(faults), path, schema)
     chosen = [n for n in chosen if n not in faults]
     if not chosen:
         raise DataError(f"{path}: no column is left to fit; it has {', '.join(names[:10])}")

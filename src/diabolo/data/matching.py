@@ -31,21 +31,23 @@ def matched(table: Table, schema: Schema, who: str) -> Table:
     Raises:
         DataError: a column is missing, the number of columns or the size of images differs, text for numbers.
     """
-    return _recoded(_ordered(table, schema, who), schema)
+    ordered = _ordered(table, schema, who)
+    # Numbers without names have neither words nor kinds to compare.
+    return ordered if not (table.named or table.levels or schema.words) else _recoded(ordered, schema)
 
 
 def _ordered(table: Table, schema: Schema, who: str) -> Table:
-    names = schema.names
     if schema.shape is not None and table.shape is not None and (*table.shape, 1)[:3] != schema.shape:
         raise DataError(
             f"X has images of shape {list(table.shape)}; {who} was fitted on {list(schema.shape)} (h, w, channels)"
         )
     if not table.named:
-        if len(table.names) != len(names):
+        if len(table.names) != len(schema.columns):
             raise DataError(
-                f"X has {len(table.names)} features, but {who} is expecting {len(names)} features as input."
+                f"X has {len(table.names)} features, but {who} is expecting {len(schema.columns)} features as input."
             )
         return table
+    names = schema.names
     if table.names == names:
         return table
     index = {n: i for i, n in enumerate(table.names)}

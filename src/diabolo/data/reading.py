@@ -103,7 +103,11 @@ def dialect_of(data: Data) -> Dialect | None:
 
 
 def chunks(
-    path: Data, columns: Sequence[str], apart: Sequence[str] = (), levels: dict[str, list[str]] | None = None
+    path: Data,
+    columns: Sequence[str],
+    apart: Sequence[str] = (),
+    levels: dict[str, list[str]] | None = None,
+    rows: int | None = None,
 ) -> Iterator[tuple[Table, dict[str, Any]]]:
     """Yield (table, {name: cells of the columns set apart}) with bounded memory.
 
@@ -112,6 +116,7 @@ def chunks(
         columns: names, in the order wanted.
         apart: names of further columns, given as they are.
         levels: words of text columns by column; grows, so that positions mean the same in every chunk.
+        rows: of a chunk at most.
 
     Raises:
         DataError: names the file and the column of a cell that is no number, truth value, text or date.
@@ -120,7 +125,7 @@ def chunks(
     schema = schema_of(path)[0]
     dtypes = [arrow_dtype(schema.field(n).type, n, str(path)) for n in columns]
     at = 0
-    for batch in read_batches(path, list(dict.fromkeys([*columns, *apart]))):
+    for batch in read_batches(path, list(dict.fromkeys([*columns, *apart])), rows=rows):
         values = batch_values(batch, columns, levels)
         table = Table(values, list(columns), dtypes, "arrow", True, levels, start=at)
         yield table, {name: batch.column(name) for name in apart}
@@ -128,10 +133,10 @@ def chunks(
 
 
 def ordered_chunks(
-    path: Data, schema: Schema, apart: Sequence[str] = ()
+    path: Data, schema: Schema, apart: Sequence[str] = (), rows: int | None = None
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Yield (values [n, C] as a model's schema wants them, cells of the columns set apart)."""
-    for table, cells in chunks(path, schema.names, apart):
+    """Yield (values [n, C] as a model's schema wants them, cells of the columns set apart), `rows` of them at most."""
+    for table, cells in chunks(path, schema.names, apart, rows=rows):
         try:
             yield matched(table, schema, "the model").values, cells
         except DataError as error:

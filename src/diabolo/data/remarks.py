@@ -70,6 +70,8 @@ def remarks(
     some = values[np.unique(np.linspace(0, len(values) - 1, min(LOOKED, len(values))).astype(int))]
     there = present(some)
     out = [r for i in range(len(names)) for r in _of_one(some[there[:, i], i], some[:, i], names[i], dtypes[i])]
+    # p_y beside p_x is a coordinate.
+    out = [r for r in out if not (r.column[-2:] in ("_y", ".y") and f"{r.column[:-1]}x" in names)]
     alone = {r.column for r in out}
     for first, second in _copies(some, there, dtypes):
         if names[second] not in alone:

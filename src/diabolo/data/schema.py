@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -79,6 +80,11 @@ class Schema:
     @property
     def names(self) -> list[str]:
         return [c.name for c in self.columns]
+
+    @functools.cached_property
+    def words(self) -> bool:
+        """Whether any column has levels, or came as text."""
+        return any(c.levels or c.dtype in TEXT for c in self.columns)
 
     @property
     def output_names(self) -> list[str]:

@@ -114,11 +114,11 @@ def as_table(data: Any, names: Sequence[str] | None = None) -> Table:
 
 def as_numbers(data: Any) -> np.ndarray:
     """[n, C] of whatever scikit-learn takes for an array; its complaints as one line each."""
+    if type(data) is np.ndarray and data.ndim == 2 and data.size and data.dtype in (np.float32, np.float64):
+        return data  # what the checks below give back as it is, after longer than a row takes to score
     from scipy.sparse import issparse
     from sklearn.utils.validation import check_array
 
-    if type(data) is np.ndarray and data.ndim == 2 and data.size and data.dtype in (np.float32, np.float64):
-        return data  # what the checks below give back as it is, after longer than a row takes to score
     allowed = "allowed are rows [n, columns] of numbers, or a data frame or Arrow table"
     mapping = isinstance(data, Mapping) and not issparse(data)  # SciPy 1.11 has a sparse array that is a dictionary
     if data is None or mapping or isinstance(data, str | bytes | os.PathLike):

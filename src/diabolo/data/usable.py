@@ -21,7 +21,7 @@ from diabolo.data.schema import category_fault
 from diabolo.data.table import Table
 from diabolo.errors import ColumnsError, DataError
 
-__all__ = ["LOOK", "faults_of", "flags", "none_fits", "type_faults", "unusable", "value_faults"]
+__all__ = ["LOOK", "collections", "faults_of", "flags", "none_fits", "type_faults", "unusable", "value_faults"]
 
 #: Rows that are looked at.
 LOOK = 100_000
@@ -94,11 +94,29 @@ def flags(option: str, names: Sequence[str]) -> str:
     return f"{option} {shlex.quote(','.join(names))}"
 
 
+def collections(schema: Any) -> dict[str, list[str]]:
+    """Lists of numbers by the collection that `--take` would name, in the table's order."""
+    found: dict[str, list[str]] = {}
+    for name in schema.names:
+        group = re.split(r"[_.]", name)[0]
+        if name in jagged(schema, group):
+            found.setdefault(group, []).append(name)
+    return found
+
+
+def _taking(faults: Mapping[str, str], schema: Any) -> str:
+    """What makes columns of the lists among some faults, and leaves out the rest; "" if there is no such list."""
+    groups = {group: lists for group, lists in collections(schema).items() if not faults.keys().isdisjoint(lists)}
+    taken = {name for lists in groups.values() for name in lists}
+    rest = [name for name in faults if name not in taken]
+    words = [f"--take {shlex.quote(f'{group}:10')}" for group in groups]
+    return " ".join([*words, flags("--exclude", rest)] if rest and words else words)
+
+
 def none_fits(faults: Mapping[str, str], schema: Any, where: Any) -> DataError:
     """What to say where all columns have a fault: to leave them out would leave nothing, but lists have objects."""
-    groups = dict.fromkeys(group for name in faults if name in jagged(schema, group := re.split(r"[_.]", name)[0]))
-    if groups:
-        remedy = " ".join(f"--take {shlex.quote(f'{group}:10')}" for group in groups)
+    remedy = _taking(faults, schema)
+    if remedy:
         return DataError(
             f"{where}: no column can be fitted as it stands: {remedy} makes columns of the first 10 objects of each"
         )
@@ -106,15 +124,18 @@ def none_fits(faults: Mapping[str, str], schema: Any, where: Any) -> DataError:
     return DataError(f"{where}: none of its columns can be fitted: {said}")
 
 
-def faults_of(error: ColumnsError, where: Any) -> DataError:
-    """All faults in one line, with the remedy for all."""
+def faults_of(error: ColumnsError, where: Any, schema: Any = None) -> DataError:
+    """All faults in one line, with the remedy for all; the schema tells which lists may become columns."""
     faults = error.faults
     remedy = flags("--exclude", list(faults))
     if len(faults) == 1:
         name, why = next(iter(faults.items()))
         return DataError(f"{where}: column {name!r} {why}; {remedy} leaves it out")
     said = "; ".join(f"{name!r} {why}" for name, why in faults.items())
+    taking = _taking(faults, schema) if schema is not None else ""
+    # Where some lists may become columns and other faults may not, one line does both.
+    taking = f", {taking} makes columns of the lists' first objects" if "--exclude" in taking else ""
     return DataError(
-        f"{where}: {len(faults)} columns cannot be fitted: {remedy} leaves them out, and so does --exclude unusable; "
-        f"{said}"
+        f"{where}: {len(faults)} columns cannot be fitted: {remedy} leaves them out, and so does --exclude unusable"
+        f"{taking}; {said}"
     )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from rich.console import Console
 from rich.text import Text
 
 from diabolo.config import DEFAULT_METHOD, build_config
 from diabolo.data.dtypes import TEXT
-from diabolo.data.formats import Data, is_list, notes_of, schema_of
+from diabolo.data.formats import Data, notes_of, schema_of
 from diabolo.data.reading import first_rows, notes_on
 from diabolo.data.remarks import remarks
 from diabolo.data.schema import infer_schema
 from diabolo.data.slots import with_found_slots
 from diabolo.data.table import Table
-from diabolo.data.usable import LOOK, flags, type_faults, value_faults
+from diabolo.data.usable import LOOK, collections, flags, type_faults, value_faults
 from diabolo.describe.columns import print_schema
 from diabolo.screen import console
 
@@ -26,7 +27,7 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
     """Print how a table's columns would be read, and hints where a flag would help."""
     arrow, rows = schema_of(path)
     names = list(arrow.names)
-    lists = [f.name for f in arrow if is_list(f.type)]
+    lists = {name for members in collections(arrow).values() for name in members}
     faults = type_faults(path, names, beside=False)
     read = [n for n in names if n not in faults]
     table = first_rows(path, read, LOOK) if read else None
@@ -39,9 +40,9 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
         screen.print(f"  {note}")
     if table is not None:
         _print_columns(screen, table, faults, {f.name: str(f.type) for f in arrow}, slots)
-    if lists:
-        group = re.split(r"[_.]", lists[0])[0]
-        screen.print(f"  lists, of which --take {group}:10 would make columns: {', '.join(lists)}")
+    for group, members in collections(arrow).items():
+        taking = shlex.quote(f"{group}:10")
+        screen.print(f"  lists, of which --take {taking} would make columns: {', '.join(members)}")
     for line in notes_on(path, None):
         screen.print(line)
     unfit = {n: why for n, why in faults.items() if n not in lists}

@@ -38,7 +38,16 @@ from diabolo.fitted.table import fit_table
 from diabolo.train.state import Epoch
 from diabolo.world import ALONE, World
 
-__all__ = ["Choice", "around", "fit_detector", "fit_detector_stream", "recalibrated", "renewed", "share_to_calibrate"]
+__all__ = [
+    "Choice",
+    "around",
+    "calibrated",
+    "fit_detector",
+    "fit_detector_stream",
+    "recalibrated",
+    "renewed",
+    "share_to_calibrate",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +120,7 @@ def around(
     """
     table = matched(table, fitted.model.encoding.schema, who)
     apart, excluded = apart_of_any_table(fitted, table, weights, choice.seed, stacklevel + 1, groups)
-    return _calibrated(fitted, apart, choice, excluded)
+    return calibrated(fitted, apart, choice, excluded)
 
 
 def recalibrated(
@@ -193,10 +202,10 @@ def _after_fit(fitted: Fitted, apart: Apart, choice: Choice, rows: int) -> Calib
     if not len(apart.calibrate):
         raise CalibrationError(f"no calibration rows are left of n_samples={rows}; give more rows")
     device = choice.device or scoring_device(fitted.model.config.device)
-    return _calibrated(fitted, apart, dataclasses.replace(choice, device=device), 0)
+    return calibrated(fitted, apart, dataclasses.replace(choice, device=device), 0)
 
 
-def _calibrated(fitted: Fitted, apart: Apart, choice: Choice, excluded: int) -> Calibrated:
+def calibrated(fitted: Fitted, apart: Apart, choice: Choice, excluded: int) -> Calibrated:
     """Calibrate every score of few passes, and a costly one if it is the chosen one.
 
     Rows that a robust fit takes for foreign are neither compared with nor calibrated on.

@@ -10,13 +10,15 @@ import pyarrow as pa
 
 from diabolo.data.formats import Data
 from diabolo.data.keeping import with_kept
-from diabolo.data.reading import ordered_chunks
+from diabolo.data.reading import ordered_chunks, regrouped
 from diabolo.data.score_columns import NUMBER, ROW, TOLD
+from diabolo.data.tiles import TILE
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.choice import applicable, automatic_score
 from diabolo.detect.explaining import leading
 from diabolo.detect.reference import Reference
 from diabolo.detect.scoring import score_table
+from diabolo.detect.tiling import wide_rows
 from diabolo.device import CPU
 from diabolo.errors import DataError
 from diabolo.model.autoencoder import Model
@@ -28,6 +30,8 @@ __all__ = ["ALL", "Counts", "RowScores", "scored"]
 ALL = "all"
 #: Columns of an anomaly that are named.
 TOP = 3
+#: Rows that a processor reads at a time: whole tiles, and few of them, as each row read takes memory several times.
+READ = 4 * TILE
 
 
 @dataclasses.dataclass
@@ -140,8 +144,11 @@ def scored(
     schema = with_kept(pa.schema([ROW, *rows.schema]), data, kept)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        chunks = ordered_chunks(data, rows.reference.model.encoding.schema, kept)
-        for values, cells in read_ahead(chunks, rows.reference.device):
+        device, model = rows.reference.device, rows.reference.model
+        chunks = ordered_chunks(data, model.encoding.schema, kept, READ if device == CPU else None)
+        if device != CPU:  # a shorter piece would be padded to a whole tile of a card
+            chunks = regrouped(chunks, wide_rows(model))
+        for values, cells in read_ahead(chunks, device):
             at = counts.rows
             told = rows.columns(values, counts, decide, f"{data}: row " if strict else "")
             report(len(values))

@@ -1,4 +1,4 @@
-"""Facts of a row that no stored row shows: a level, a changed constant, a first gap, a cell far beyond all others.
+"""Facts of a row that no stored row shows: a level, a changed constant, a gap, a cell far off, a contradiction.
 
 Distances grow with the number of columns, and one such fact drowns in them. So facts are counted apart, and each one
 lifts a row above all stored ones (`diabolo.detect.views`).
@@ -7,11 +7,12 @@ lifts a row above all stored ones (`diabolo.detect.views`).
 - A **constant** with another value.
 - A **gap** in a column that never had one.
 - A number far **beyond**: more than twice as far from the median as the farthest stored one on that side.
+- A **contradiction**: the same of what the other columns leave of a number, `diabolo.detect.places.LinearResiduals`.
 
 **Normal rows show new facts too.** How often is told by Good and Turing's rule (Good 1953): a new fact of a kind comes
 with the probability of those rows that would show one if they were left out, as the rows of levels seen once do. Kinds
-of facts count from the rarest up, as long as their probabilities add up to at most half of the default rate; what comes
-more often is left to the distances, and is no novelty.
+of facts count from the rarest up, contradictions last, as long as their probabilities add up to at most half of the
+default rate; what comes more often is left to the distances, and is no novelty.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import torch
 from torch import Tensor
 
 from diabolo.data.encoding import SCALED, Block, Encoded, Encoding
+from diabolo.detect.places import Places
 from diabolo.device import Movable
 
-__all__ = ["Common", "Novelty"]
+__all__ = ["Common", "Contradictions", "Novelty"]
 
 #: Probability of a new fact in a normal row, over all kinds that count, at most: half of the default rate of 1 %.
 MOST = 0.005
@@ -32,6 +34,8 @@ MOST = 0.005
 BEYOND = 2.0
 #: Farthest cells that tell how a tail falls.
 TOP = 11
+#: Stored rows for each input of the least squares: of fewer, what they leave of these very rows is too small.
+ROWS_PER_INPUT = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Novelty(Movable):
 
     Attributes:
         common: kinds of facts that do not count, most frequent first.
+        share: probability of those that count, added up.
         counts: [watched columns, columns without gaps, scaled inputs] whether a fact counts.
         full: columns without gaps.
         inputs, cells, low, high: scaled inputs, their cells, and the limits beyond which they are far.
@@ -63,6 +68,8 @@ class Novelty(Movable):
         scaled = [(c, i) for b in encoding.blocks if b.kind in SCALED for c, i in _inputs(b)]
         self.inputs = torch.tensor([i for _, i in scaled], dtype=torch.long)
         self.cells = encoding.cell_of_input[self.inputs] if scaled else self.inputs
+        #: Whether these are all inputs, in their order.
+        self.whole = self.inputs.tolist() == list(range(encoding.width))
         gone = {*encoding.nullable, *encoding.gappy}
         self.full = [c for c in range(len(columns)) if c not in gone]
         low, high, lone = self._ranges(stored)
@@ -73,15 +80,9 @@ class Novelty(Movable):
         ]
         events = torch.cat([self._unknown(stored), self._first_gaps(stored), lone]).double()
         share = (events / n).tolist()
-        total, self.counts = 0.0, torch.zeros(len(kinds), dtype=torch.bool)
-        common = []
-        for at in sorted(range(len(kinds)), key=share.__getitem__):
-            total += share[at]
-            if total <= MOST:
-                self.counts[at] = True
-            else:
-                common.append(Common(columns[kinds[at][0]].name, kinds[at][1], share[at]))
-        self.common = common[::-1]
+        self.counts, self.share = _rarest(share, MOST)
+        common = [at for at in sorted(range(len(kinds)), key=share.__getitem__) if not self.counts[at]]
+        self.common = [Common(columns[kinds[at][0]].name, kinds[at][1], share[at]) for at in common[::-1]]
         watched, full = len(encoding.watched), len(self.full)
         self._novel, self._gap, beyond = torch.split(self.counts, [watched, full, len(scaled)])
         self.low, self.high = torch.where(beyond, low, -torch.inf), torch.where(beyond, high, torch.inf)
@@ -94,7 +95,7 @@ class Novelty(Movable):
         if rows.missing is not None:
             found = found + (rows.missing[:, self._encoding.at(self.full, found.device)] & self._gap).sum(-1)
         if len(self.inputs):
-            x = rows.x[:, self.inputs]
+            x = rows.x if self.whole else rows.x[:, self.inputs]
             beyond = (x < self.low) | (x > self.high)
             if rows.present is not None:
                 beyond &= rows.present[:, self.cells]
@@ -106,13 +107,7 @@ class Novelty(Movable):
         found = []
         for i, cell in zip(self.inputs.tolist(), self.cells.tolist(), strict=True):
             x = stored.x[:, i] if stored.present is None else stored.x[stored.present[:, cell], i]
-            if len(x) < 2:
-                found.append((-torch.inf, torch.inf, 0.0))
-                continue
-            middle = x.median()
-            above, below = ((side * (x - middle)).topk(min(TOP, len(x))).values.double() for side in (1, -1))
-            low, high = float(middle - BEYOND * below[0]), float(middle + BEYOND * above[0])
-            found.append((low, high, _expected(above) + _expected(below)))
+            found.append(_limits(x))
         limits = torch.tensor(found).reshape(-1, 3)
         return limits[:, 0], limits[:, 1], limits[:, 2]
 
@@ -140,6 +135,64 @@ class Novelty(Movable):
             elif block.kind == "ordinal":
                 found[place[block.columns[0]]] += int((torch.unique(x[:, 0], return_counts=True)[1] == 1).sum())
         return found
+
+
+class Contradictions(Movable):
+    """Counts the numbers of a row that its other columns contradict.
+
+    Each is told from its normal score r, which beyond the stored rows rises as what the others leave of it does. A row
+    with a missing number or a level never seen has none: least squares would fill in the mean.
+
+    Attributes:
+        low, high: [columns] of r, beyond which a number counts; infinite where it does not.
+    """
+
+    def __init__(self, places: Places, stored: Encoded, share: float) -> None:
+        """What the stored rows leave open of `MOST`; `share` is taken."""
+        left = places.residuals(stored)
+        if left is None or len(left) < ROWS_PER_INPUT * places.inputs:
+            left = stored.x.new_empty(0, 0 if left is None else left.shape[1])
+        limits = torch.tensor([_limits(column) for column in left.T]).reshape(-1, 3)
+        counts, _ = _rarest((limits[:, 2].double() / max(1, len(left))).tolist(), MOST - share)
+        counts &= limits[:, :2].isfinite().all(-1)
+        low, high = places.scores_of_residuals(torch.where(counts[:, None], limits[:, :2], 0.0).T)
+        self.low, self.high = torch.where(counts, low, -torch.inf), torch.where(counts, high, torch.inf)
+
+    @property
+    def any(self) -> bool:
+        """Whether any number counts."""
+        return bool(self.high.isfinite().any())
+
+    def __call__(self, r: Tensor, whole: Tensor | None) -> Tensor:
+        """Number of contradictions [B].
+
+        Args:
+            r: [B, columns] normal scores of residuals.
+            whole: [B] rows with all their numbers and known levels; None for all.
+        """
+        found = ((r < self.low) | (r > self.high)).sum(-1)
+        return found if whole is None else found * whole
+
+
+def _rarest(share: list[float], most: float) -> tuple[Tensor, float]:
+    """Which kinds count: the rarest, as long as their probabilities add up to at most so much; and their sum."""
+    total, counts = 0.0, torch.zeros(len(share), dtype=torch.bool)
+    for at in sorted(range(len(share)), key=share.__getitem__):
+        if total + share[at] > most:
+            break
+        total += share[at]
+        counts[at] = True
+    return counts, total
+
+
+def _limits(x: Tensor) -> tuple[float, float, float]:
+    """Limits of values [n] beyond which others are far, and how many of n are expected beyond those of the others."""
+    if len(x) < 2:
+        return -torch.inf, torch.inf, 0.0
+    middle = x.median()
+    above, below = ((side * (x - middle)).topk(min(TOP, len(x))).values.double() for side in (1, -1))
+    low, high = float(middle - BEYOND * below[0]), float(middle + BEYOND * above[0])
+    return low, high, _expected(above) + _expected(below)
 
 
 def _expected(top: Tensor) -> float:

@@ -17,10 +17,12 @@ from diabolo.data.encoding import Encoded, Encoding
 from diabolo.detect.least import without
 from diabolo.device import Movable
 
-__all__ = ["Pictures", "normalized"]
+__all__ = ["LISTED", "SMOOTH", "Pictures", "normalized"]
 
 #: Neighbors of a row, and the neighbors whose own distances are the usual ones there.
 NEAR, LOCAL = 5, 20
+#: Nearest rows of which a distance is the length of a difference: that of a product has few digits where it is short.
+LISTED = 10
 #: Side of the square over which pixels are averaged.
 SMOOTH = 3
 #: Rows whose distances are held at once.
@@ -74,7 +76,7 @@ class Pictures(Movable):
         self.near, self.local = min(NEAR, n - 1), min(LOCAL, n - 1)
         at = torch.arange(n)
         pairs = [self._nearest(self.stored[s : s + HELD], at[s : s + HELD]) for s in range(0, n, HELD)]
-        distance = torch.cat([d[:, : self.near].mean(-1) for d, _ in pairs])
+        distance = torch.cat([d for d, _ in pairs])
         # Copies divide nothing by zero.
         self.usual = distance + 1e-3 * distance.median() + 1e-6
         own = torch.cat([self._beside(d, i) for d, i in pairs]).double()
@@ -101,12 +103,13 @@ class Pictures(Movable):
         return out
 
     def _beside(self, distance: Tensor, nearest: Tensor) -> Tensor:
-        return distance[:, : self.near].mean(-1) / self.usual[nearest].mean(-1).sqrt()
+        return distance / self.usual[nearest].mean(-1).sqrt()
 
     def _nearest(self, x: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """Rising distances to the nearest stored rows and their positions, [B, 20] each; a row's `own` is left out."""
+        """Mean distance to the nearest stored rows [B], and positions of 20 [B, 20]; a row's `own` is left out."""
         squared = torch.addmm(self.stored.square().sum(-1), x, self.stored.T, alpha=-2.0)
         squared += x.square().sum(-1, keepdim=True)
         without(squared, own)
-        found = squared.clamp_min_(0.0).topk(self.local, largest=False)
-        return found.values.sqrt(), found.indices
+        at = squared.topk(self.local, largest=False).indices
+        apart = (self.stored[at[:, :LISTED]] - x[:, None]).square_().sum(-1)
+        return apart.topk(self.near, largest=False).values.sqrt().mean(-1), at

@@ -36,9 +36,14 @@ FEW_LEVELS = 16
 
 
 def soft_clip(x: Tensor) -> Tensor:
-    """x up to 8, then ±(8 + log(1 + |x| − 8)): rising, and harmless to sum."""
-    beyond = (x.abs() - REACH).clamp_min_(0.0).log1p_()
-    return beyond.mul_(x.sign()).add_(x.clamp(-REACH, REACH))
+    """x up to 8, then ±(8 + log(1 + |x| − 8)): rising, and harmless to sum; x itself where no cell is beyond."""
+    if on_cpu(x) and x.numel():
+        low, high = torch.aminmax(x)
+        if float(low) >= -REACH and float(high) <= REACH:
+            return x
+    size = x.abs()
+    far = (size - REACH).clamp_min_(0.0).log1p_().mul_(x.sign()).add_(x.clamp(-REACH, REACH))
+    return torch.where(size <= REACH, x, far)  # as above, whatever lies beside it
 
 
 class NormalScores(Movable):
@@ -77,7 +82,7 @@ class NormalScores(Movable):
         cells = x.T.contiguous()
         at = torch.searchsorted(self.knots, cells)
         equal = self.knots.gather(1, at) == cells
-        inside = self.scores.gather(1, 2 * at + equal).T
+        inside = self.scores.gather(1, at.mul_(2).add_(equal)).T
         return inside + (x - x.clamp(self.low, self.high))
 
 
@@ -103,8 +108,17 @@ class LinearResiduals(Movable):
         self.mean = self.mean.float()
 
     def __call__(self, z: Tensor) -> Tensor:
-        """[B, columns] of inputs [B, D]."""
-        found: Tensor = (z - self.mean) @ self.turn
+        """[B, columns] of inputs [B, D]; on the processor by products of `TILE` rows, the last one may be short.
+
+        So a row has the same residuals whatever the rows beside it.
+        """
+        z = z - self.mean
+        if len(z) <= TILE or not on_cpu(z):
+            found: Tensor = z @ self.turn
+        else:
+            found = z.new_empty(len(z), self.turn.shape[1])
+            for start in range(0, len(z), TILE):
+                torch.mm(z[start : start + TILE], self.turn, out=found[start : start + TILE])
         return found[:, : self.columns]
 
 
@@ -122,7 +136,9 @@ class Places(Movable):
         few, signs: spans of categories of few levels, and directions of the levels of the others.
         scaled, cells: how many of `measured` are no angles, and their cells.
         center, unit: of `measured`.
-        normal, linear, of_left: the maps of the views n and r.
+        plain: whether `measured` are all inputs, in their order.
+        normal, linear: the maps of the views n and r; normal scores of `scaled` columns, then of their residuals.
+        thirds: whether the coordinates are x, n and r of as many columns each, and nothing else.
         stretch: factors of the leading coordinates in a shortlist.
     """
 
@@ -138,6 +154,7 @@ class Places(Movable):
         self.few = [w for w in self.words if w[1] - w[0] <= FEW_LEVELS]
         self.scaled = len(scaled)
         self.cells = encoding.cell_of_input[self.measured] if len(self.measured) else self.measured
+        self.plain = [*scaled, *angles] == list(range(encoding.width))
         self.signs = [_signs(stop - start) for start, stop in self.words if stop - start > FEW_LEVELS]
         self._learn(stored)
 
@@ -151,44 +168,79 @@ class Places(Movable):
         x = self._plain(stored, there)
         s = slice(0, self.scaled)
         known = None if there is None else there[:, s]
-        self.normal = NormalScores(x[:, s], known)
         inputs = self._inputs(stored, x)
         self.linear: LinearResiduals | None = None
         if self.scaled and 1 < inputs.shape[1] <= MOST_INPUTS:
             self.linear = LinearResiduals(inputs, self.scaled)
-        left = self._left(inputs)  # the last tile may be short
-        self.of_left = NormalScores(left) if left is not None else None
+        left = x[:, :0] if self.linear is None else self.linear(inputs)
+        # One table for both: a look into two costs a single row as much again.
+        if known is not None:
+            known = torch.cat([known, known.new_ones(left.shape)], dim=-1)
+        self.normal = NormalScores(torch.cat([x[:, s], left], dim=-1), known)
         d, a, f = self.scaled, x.shape[1] - self.scaled, len(self.facts)
-        r = 0 if left is None else left.shape[1]
+        r = left.shape[1]
+        self.thirds = d == r and not a + f + len(self.words)
         ends = [0, d, d + a + f, 2 * d + a + f, 2 * d + a + f + r]
         self.parts = [slice(*pair) for pair in itertools.pairwise(ends)]
         twice = torch.full((a + f,), 2**0.5)  # they are the same in x and in n
         self.stretch = torch.cat([torch.ones(d), twice, torch.ones(d)])
         self.axes = len(self.stretch) + sum(min(stop - start, FEW_LEVELS) for start, stop in self.words)
 
-    def __call__(self, rows: Encoded) -> tuple[Tensor, Tensor]:
-        """Coordinates [B, width], and levels by position [B, categories]: −1 where there is none."""
+    def __call__(self, rows: Encoded, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """Coordinates [B, width], and levels by position [B, categories], −1 where there is none, of the first rows.
+
+        Of `count` rows, None for all; the others fill a tile, and products alone take them in.
+        """
         there = self._there(rows)
         x = self._plain(rows, there)
-        facts = rows.x[:, self.facts] * DIFFER
-        scores = self.normal(x[:, : self.scaled])
+        cells = x[:count, : self.scaled]
+        if self.linear is not None:
+            cells = torch.cat([cells, self.linear(self._inputs(rows, x))[:count]], dim=-1)
+        scores = self.normal(cells)
         if there is not None:
-            scores = torch.where(there[:, : self.scaled], scores, 0.0)
-        parts = [x, facts, scores]
-        left = self._left(self._inputs(rows, x))
-        if left is not None and self.of_left is not None:
-            parts.append(self.of_left(left))
-        return torch.cat(parts, dim=-1), self.levels(rows)
+            scores[:, : self.scaled].masked_fill_(~there[:count, : self.scaled], 0.0)
+        facts = [rows.x[:count, self.facts] * DIFFER] if len(self.facts) else []
+        return torch.cat([x[:count], *facts, scores], dim=-1), self._levels(rows.x[:count])
 
-    def levels(self, rows: Encoded) -> Tensor:
+    @property
+    def inputs(self) -> int:
+        """Inputs of the least squares."""
+        return 0 if self.linear is None else len(self.linear.turn)
+
+    def residuals(self, rows: Encoded) -> Tensor | None:
+        """What the other columns leave of each number, [m, columns], of rows with all their numbers; None of none."""
+        if self.linear is None:
+            return None
+        there = self._there(rows)
+        left = self.linear(self._inputs(rows, self._plain(rows, there)))
+        return left if there is None else left[there.all(-1)]
+
+    def scores_of_residuals(self, left: Tensor) -> Tensor:
+        """Normal scores of residuals [m, columns]."""
+        none = left.new_zeros(len(left), self.scaled)
+        return self.normal(torch.cat([none, left], dim=-1))[:, self.scaled :] if self.linear else left
+
+    def whole(self, rows: Encoded, levels: Tensor) -> Tensor | None:
+        """Which of the first rows, of levels [B, categories], have all their numbers and known levels; None for all."""
+        there = self._there(rows)
+        known = (levels >= 0).all(-1) if levels.shape[1] else None
+        if there is None:
+            return known
+        numbers = there[: len(levels)].all(-1)
+        return numbers if known is None else numbers & known
+
+    def _levels(self, x: Tensor) -> Tensor:
         """The level of each category [B, categories], −1 for none or one never seen."""
-        found = [rows.x[:, start:stop].max(dim=-1) for start, stop in self.words]
+        found = [x[:, start:stop].max(dim=-1) for start, stop in self.words]
         known = [torch.where(most.values > 0, most.indices, -1) for most in found]
-        return torch.stack(known, dim=-1) if known else rows.x.new_empty(len(rows), 0, dtype=torch.long)
+        return torch.stack(known, dim=-1) if known else x.new_empty(len(x), 0, dtype=torch.long)
 
     def shortlist(self, places: Tensor, levels: Tensor) -> Tensor:
         """Coordinates [B, axes] whose Euclidean distance joins the views x and n."""
-        parts = [places[:, : len(self.stretch)] * self.stretch]
+        leading = places[:, : len(self.stretch)]
+        if self.thirds:
+            return leading
+        parts = [leading * self.stretch]
         signs = iter(self.signs)
         for at, (start, stop) in zip(levels.T, self.words, strict=True):
             code = torch.eye(stop - start, device=at.device) if stop - start <= FEW_LEVELS else next(signs)
@@ -200,23 +252,15 @@ class Places(Movable):
         return None if rows.present is None else rows.present[:, self.cells]
 
     def _plain(self, rows: Encoded, there: Tensor | None) -> Tensor:
-        x = soft_clip((rows.x[:, self.measured] - self.center) * self.unit)
+        x = rows.x if self.plain else rows.x[:, self.measured]
+        x = soft_clip(torch.sub(x, self.center).mul_(self.unit))
         return x if there is None else torch.where(there, x, 0.0)
 
     def _inputs(self, rows: Encoded, x: Tensor) -> Tensor:
         """What residuals are taken from: measured cells, facts, and levels where they are few."""
+        if not len(self.facts) and not self.few:
+            return x
         return torch.cat([x, rows.x[:, self.facts], *(rows.x[:, a:b] for a, b in self.few)], dim=-1)
-
-    def _left(self, inputs: Tensor) -> Tensor | None:
-        if self.linear is None:
-            return None
-        if not on_cpu(inputs):
-            return self.linear(inputs)
-        # Products of one shape: a row has the same residuals whatever the rows beside it.
-        parts = []
-        for start in range(0, len(inputs), TILE):
-            parts.append(self.linear(inputs[start : start + TILE]))
-        return torch.cat(parts)
 
 
 def _signs(levels: int) -> Tensor:

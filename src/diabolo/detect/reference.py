@@ -73,6 +73,10 @@ class Stored:
             out[maybe] = np.where(self._sorted[at] == hashes, self._order[at], -1)
         return out
 
+    def firsts(self) -> np.ndarray:
+        """Which rows are the first of equal ones, [R] bool: a row of their cells is that one."""
+        return np.asarray(self.positions(self.values) == np.arange(len(self)))
+
 
 def _there(device: str) -> str:
     """A device, if it is there."""

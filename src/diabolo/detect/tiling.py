@@ -40,10 +40,14 @@ def tiled(
     if model.device != CPU:
         multiple, size = None if multiple is None else WIDE_BLOCK, wide_rows(model)
     for part, tile in padded(values, multiple, size):
-        rows = model.encoding.encode(lane.send("cells", tile.numpy()), memory)
+        cells = tile.numpy()
+        rows = model.encoding.encode(lane.send("cells", cells), memory)
         rows.count = part.stop - part.start
         if own and reference.stored is not None:
-            rows.own = lane.send("own", reference.stored.positions(tile.numpy()))
+            there = reference.stored.positions(cells)
+            # Where no row is a stored one nothing has to be left out; a card's tiles are all alike.
+            if model.device != CPU or bool((there >= 0).any()):
+                rows.own = lane.send("own", there)
         yield part, rows
 
 

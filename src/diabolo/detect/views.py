@@ -8,7 +8,8 @@ it. Sums of differences, not of squares: one odd column in many keeps its weight
 
 **Search.** Euclidean distances in x and n together are one matrix product. The nearest 32 rows by it are the shortlist;
 among these the near distances are taken, by differences. Every product has the shape of `TILE` rows, so that a row's
-score is the same bit for bit alone and in a table.
+score is the same bit for bit alone and in a table. Up to `FEW` rows are a smaller product, on machines where it has
+been seen to have the same bits.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from torch import Tensor
 
 from diabolo.data.encoding import Encoded, Encoding
 from diabolo.detect.least import MEMBERS, PARTS, grouped, mean_of_least, partitioned, without
-from diabolo.detect.novelty import Novelty
+from diabolo.detect.novelty import Contradictions, Novelty
 from diabolo.detect.places import DIFFER, TILE, Places
 from diabolo.device import Movable, on_cpu
 from diabolo.memory import Memory
+from diabolo.threads import threads_for
 
 __all__ = ["FEWEST_ROWS", "WIDE_BLOCK", "Views"]
 
@@ -34,6 +36,8 @@ MOST_ROWS, MOST_CELLS, LEAST_ROWS = 10_000, 1 << 20, 1_000
 BLOCK = 256
 #: Rows that a card compares with all stored ones at once: every product has this shape there.
 WIDE_BLOCK = 8_192
+#: A smaller tile, which takes less than half the time, and rows whose products must agree before it is taken.
+FEW, CHECKED = 4, 64
 #: Rows of the shortlist, and those of them that are near.
 SHORTLIST, NEAR = 32, 3
 #: Stored rows of the wide view, and the share of them that is near enough.
@@ -56,12 +60,13 @@ class Views(Movable):
 
     Attributes:
         unit: [4] the median of each view over stored rows, each without itself.
-        novelty: facts that no stored row shows.
+        novelty, contradictions: facts that no stored row shows.
         places: the coordinates of rows.
         stored, levels: coordinates [rows, ·] and levels [rows, categories] of the stored rows that are searched.
         table: [axes + 2, rows padded to groups], whose product with (x, |x|², 1) is d².
         wide, wide_count: the first so many stored rows are those of the wide view, and so many of them are near.
         shortlist, near: rows of the shortlist, and those of them that are near.
+        few: whether products of `FEW` rows have the bits of those of `TILE` rows on this machine.
         groups: groups of stored rows; the shortlist is looked for in those of the least minima.
         weight, top: weights of the views, and what a new fact adds.
     """
@@ -91,12 +96,14 @@ class Views(Movable):
         table = torch.nn.functional.pad(wide_rows, (0, 0, 0, -self.rows % (PARTS * MEMBERS)))
         table[self.rows :, -1] = torch.inf
         self.table = table.T.contiguous()
+        self.few = self._alike(self._asked(places[:CHECKED], levels[:CHECKED], 0))
         self.shortlist = min(SHORTLIST, self.rows - 1)
         self.near = min(NEAR, self.shortlist)
         self.wide_count = min(max(self.near, int(WIDE_SHARE * self.wide)), self.wide - 1)
         self.unit, self.weight = torch.ones(4), torch.tensor(WEIGHTS) / sum(WEIGHTS)
         some = torch.from_numpy(_evenly(n, MEASURED))
         self.novelty = Novelty(encoding, rows)
+        self.contradictions = Contradictions(self.places, rows, self.novelty.share)
         own = self.measure(rows.rows(some), some)
         middle, mean = own.median(1).values, own.mean(1)
         # Copies may put most rows at no distance, or all; then a distance of one spread is far.
@@ -111,18 +118,26 @@ class Views(Movable):
             rows: [B], encoded by the encoding of the stored ones; scores are of the first `count`, where it is set.
             own: [B] which stored row a row is, −1 for none; None for none at all.
         """
-        far = self.measure(rows, own) / self.unit[:, None]
+        found = self.measured(rows, own)
+        # Of few rows every operation of PyTorch's takes longer than NumPy's, for the same bits.
+        near = on_cpu(found)
+        far, unit, weights = (t.numpy() if near else t for t in (found, self.unit, self.weight))
         # Added one after the other: a product's order may depend on the number of rows.
-        score = far[0] * self.weight[0]
-        for weight, distance in zip(self.weight[1:], far[1:], strict=True):
-            score = score + weight * distance
-        return score + self.top * self.novelty(rows)[: len(score)]
+        score = far[0] / unit[0] * weights[0]
+        for i in range(1, len(unit)):
+            score = score + far[i] / unit[i] * weights[i]
+        score = torch.from_numpy(score) if near else score
+        return score + self.top * (self.novelty(rows)[: len(score)] + found[-1])
 
     def measure(self, rows: Encoded, own: Tensor | None = None) -> Tensor:
         """Each view of rows [B] or of the first `count`, [4, B], up = farther.
 
         On a card B is a multiple of `WIDE_BLOCK`.
         """
+        return self.measured(rows, own)[:-1]
+
+    def measured(self, rows: Encoded, own: Tensor | None) -> Tensor:
+        """The views, and the number of contradictions, [5, B]."""
         count = len(rows) if rows.count is None else rows.count
         mine = None if own is None else self.taken[own]
         if not on_cpu(rows.x):
@@ -130,6 +145,8 @@ class Views(Movable):
             parts = [self._wide_block(rows.rows(b), None if mine is None else mine[b]) for b in blocks]
             return torch.cat(parts, dim=-1)[:, :count]
         memory = rows.memory or Memory()
+        if count <= BLOCK and len(rows) == count - count % -TILE:
+            return self._block(rows, count, None if mine is None else mine.numpy(), memory)
         parts = []
         for start in range(0, count, BLOCK):
             stop = min(start + BLOCK, count)
@@ -137,29 +154,46 @@ class Views(Movable):
             parts.append(self._block(rows.rows(_filled(start, stop, len(rows))), stop - start, kin, memory))
         return torch.cat(parts, dim=-1)
 
-    def _asked(self, places: Tensor, levels: Tensor) -> Tensor:
-        """(x, |x|², 1) of rows, whose product with the table is d²."""
+    def _alike(self, asked: Tensor) -> bool:
+        """Whether the products of rows by `FEW` have the bits of those by `TILE`; a library's kernels may part there.
+
+        Looked at on all columns of the table. An order of its own shows in the last bits of most of them.
+        """
+        whole = len(asked) // TILE * TILE
+        with threads_for(0):
+            for start in range(0, whole, TILE):
+                rows = asked[start : start + TILE]
+                parts = torch.cat([rows[i : i + FEW].clone() @ self.table for i in range(0, TILE, FEW)])
+                if not torch.equal(parts.view(torch.int32), (rows @ self.table).view(torch.int32)):
+                    return False
+        return whole > 0
+
+    def _asked(self, places: Tensor, levels: Tensor, rows: int) -> Tensor:
+        """(x, |x|², 1) of rows, whose product with the table is d²; the last one fills up so many."""
         axes = self.places.shortlist(places, levels)
+        if len(axes) < rows:
+            axes = torch.cat([axes, axes[-1:].expand(rows - len(axes), -1)])
         return torch.cat([axes, axes.square().sum(-1, keepdim=True), axes.new_ones(len(axes), 1)], dim=-1)
 
     def _wide_block(self, rows: Encoded, kin: Tensor | None) -> Tensor:
-        """The views of `WIDE_BLOCK` rows on a card, [4, B]: nothing that it would have to wait for."""
+        """As `measured`, of `WIDE_BLOCK` rows on a card: nothing that it would have to wait for."""
         places, levels = self.places(rows)
-        squared = self._asked(places, levels) @ self.table
+        squared = self._asked(places, levels, len(places)) @ self.table
         if kin is not None:
             without(squared, kin)
         wide = squared[:, : self.wide].clamp_min(0).sqrt()
         near = self._near_ones(places, levels, grouped(squared, self.groups, self.shortlist))
-        return torch.cat([near, mean_of_least(wide, self.wide_count)[None]])
+        return torch.cat([near, mean_of_least(wide, self.wide_count)[None], self._new(rows, places, levels)])
 
     def _block(self, rows: Encoded, count: int, kin: np.ndarray | None, memory: Memory) -> Tensor:
-        """The views of the first rows of a multiple of `TILE`, [4, count]."""
-        places, levels = self.places(rows)
-        asked = self._asked(places, levels)
+        """As `measured`, of the first rows of a multiple of `TILE`."""
+        places, levels = self.places(rows, count)
+        size = FEW if self.few and count <= FEW else TILE
+        asked = self._asked(places, levels, -(-count // size) * size)
         at, wide = np.empty((count, self.shortlist), np.int64), np.empty((count, self.wide), np.float32)
-        product = memory.get("squared", (TILE, self.table.shape[1]), asked)
-        for start in range(0, count, TILE):
-            torch.mm(asked[start : start + TILE], self.table, out=product)
+        product = memory.get("squared", (size, self.table.shape[1]), asked)
+        for start in range(0, count, size):
+            torch.mm(asked[start : start + size], self.table, out=product)
             # Of the rows that fill a tile nothing more is asked: what follows is the same for any number of rows.
             squared = product.numpy()[: count - start]
             part = slice(start, start + len(squared))
@@ -168,8 +202,12 @@ class Views(Movable):
                 squared[there, kin[part][there]] = np.inf
             wide[part] = squared[:, : self.wide]
             at[part] = partitioned(squared, self.groups, self.shortlist)
-        near = self._near_ones(places[:count], levels[:count], torch.from_numpy(at))
-        return torch.cat([near, self._far(wide)[None]])
+        near = self._near_ones(places, levels, torch.from_numpy(at))
+        return torch.cat([near, self._far(wide)[None], self._new(rows, places[:count], levels)])
+
+    def _new(self, rows: Encoded, places: Tensor, levels: Tensor) -> Tensor:
+        """Number of contradictions of the first rows, [1, B]."""
+        return self.contradictions(places[:, self.places.parts[-1]], self.places.whole(rows, levels))[None]
 
     def _far(self, squared: np.ndarray) -> Tensor:
         """Mean distance [B] to the nearest of the rows of the wide view, by squared distances [B, rows]."""
@@ -181,6 +219,9 @@ class Views(Movable):
     def _near_ones(self, places: Tensor, levels: Tensor, at: Tensor) -> Tensor:
         """Mean L1 distances [3, B] to the nearest of stored rows at positions [B, shortlist], in x, n and r."""
         apart = self.stored.index_select(0, at.flatten()).view(*at.shape, -1).sub_(places[:, None]).abs_()
+        if self.places.thirds:
+            thirds = apart.view(*at.shape, 3, -1).sum(-1)
+            return mean_of_least(thirds.movedim(-1, 0).contiguous(), self.near)
         x, both, n, r = (apart[..., part].sum(-1) for part in self.places.parts)  # of no column it is 0
         if levels.shape[1]:
             other = self.levels.index_select(0, at.flatten()).view(*at.shape, -1) != levels[:, None]

@@ -60,6 +60,7 @@ class Autoencoder(
     Parameters are the fields of `diabolo.config.Config`; a part is a name ("gaussian") or a mapping with its
     settings ({"name": "gaussian", "std": 0.2}). Fitted attributes: `history_` (one dict per epoch),
     `config_`, `model_`, `n_train_`, `n_stop_`, `n_features_in_`, `feature_names_in_`, `suspects_` (docs/robust.md).
+    Methods on rows raise DataError for other columns than those of the fit, and NotFittedError before it.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(200, 6)) @ np.ones((6, 6))
@@ -148,7 +149,8 @@ class Autoencoder(
 
     def transform(self, X: TableLike) -> np.ndarray:
         """The posterior mean μ(x), [n, K], in X's float type; NaN for a row that cannot be encoded."""
-        return encoded(self.model_, self._table(X).values).mean
+        values = self._table(X).values
+        return encoded(self.model_, values).mean
 
     def posterior_std(self, X: TableLike) -> np.ndarray:
         """σ(x) of q(z|x) = N(μ(x), diag σ²(x)), [n, K], in X's float type; NaN for a row that cannot be encoded.
@@ -162,7 +164,8 @@ class Autoencoder(
         >>> Autoencoder(latent="gaussian", latent_dim=1, epochs=5).fit(X).posterior_std(X).shape
         (200, 1)
         """
-        return cast(np.ndarray, encoded(self.model_, self._table(X).values, std=True).std)
+        values = self._table(X).values
+        return cast(np.ndarray, encoded(self.model_, values, std=True).std)
 
     def inverse_transform(self, X: TableLike) -> np.ndarray:
         """E[x|z] in original units, [n, C] or images, float64, for codes [n, K]; NaN for a code that is not finite.
@@ -214,7 +217,8 @@ class Autoencoder(
         return like_rows(X, self._scores(X, score), "score")
 
     def _scores(self, X: TableLike, score: str) -> np.ndarray:
-        return score_table(Reference(self.model_), self._table(X).values, [score])[score]
+        values = self._table(X).values
+        return score_table(Reference(self.model_), values, [score])[score]
 
     def score_samples(self, X: TableLike) -> np.ndarray:
         """−anomaly_score of rows X [n, C], [n] float64, scikit-learn's sign: up = more normal."""

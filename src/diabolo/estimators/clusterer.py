@@ -39,6 +39,7 @@ class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEs
 
     With n_clusters="auto", groups of rows are two clusters only if the density has a valley between them (see
     `diabolo.cluster.number`); where it has none, `n_clusters_` is 1: no cluster structure was found.
+    Methods on rows raise DataError for other columns than those of the fit, and NotFittedError before it.
 
     Args:
         autoencoder: a fitted autoencoder, used as it is; an unfitted one, fitted on X; None for an `Autoencoder` with
@@ -167,7 +168,7 @@ class LatentClusterer(AroundAutoencoder, Reported, Plotted, ClusterMixin, BaseEs
         """cluster and confidence of each row: a pandas frame with X's index where X is one, else an Arrow table.
 
         Args:
-            X: rows in the columns of the fit, others beside them.
+            X: rows [n, C] in the columns of the fit, others beside them.
             keep: names of columns of X to carry into the result, like ids.
 
         Raises:

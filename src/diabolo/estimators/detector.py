@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from diabolo.config import RandomState, seed_of
@@ -25,12 +25,13 @@ from diabolo.estimators.displayed import Reported
 from diabolo.estimators.exported import Exported
 from diabolo.estimators.faces import AroundAutoencoder
 from diabolo.estimators.following import following
-from diabolo.estimators.named import CLASSES, VariationalAutoencoder
+from diabolo.estimators.named import given_autoencoder, unfitted
 from diabolo.estimators.naming import checked
 from diabolo.estimators.plotted import PlottedScores
 from diabolo.estimators.promise import groups_to_calibrate, warn_of_promise
 from diabolo.estimators.pyod import PyODDetector
 from diabolo.estimators.score_parameter import ScoreParameter
+from diabolo.estimators.streaming import Streaming
 from diabolo.estimators.verdicts import Verdicts
 from diabolo.file.detector import detector_section
 from diabolo.file.model_file import ModelFile, save_sections
@@ -51,11 +52,14 @@ PYOD = {
 }
 
 
-class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedScores, OutlierMixin, BaseEstimator):
+class AnomalyDetector(
+    AroundAutoencoder, Streaming, Verdicts, Reported, Exported, PlottedScores, OutlierMixin, BaseEstimator
+):
     """Flags rows at a guaranteed false-alarm rate, by split-conformal p-values.
 
     p(x) = (1 + #{calibration scores ≥ s(x)}) / (n + 1); a row exchangeable with the calibration rows has P(p ≤ α) ≤ α,
     on average over calibrations (see `diabolo.detect.conformal`).
+    Methods on rows raise DataError for other columns than those of the fit, and NotFittedError before it.
 
     Args:
         autoencoder: an unfitted autoencoder, fitted on its share of X; a fitted one, used as it is (the calibration
@@ -66,10 +70,10 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedSc
             bound), nll for a point. Acts at once.
         false_alarm_rate: α in (0, 1); None for max(0.01, 1/(n + 1)), n calibration rows or groups. Acts at once.
         random_state: seed of the split, and of the autoencoder if None was given.
-        verbose: 0 for a bar of calls that last over a second, on a terminal or in a notebook; from 1 up also lines in a
-            log; below 0 for nothing.
+        verbose: 0 for a bar of calls over a second, on a terminal or in a notebook; 1 up a log too; below 0 nothing.
 
     >>> import numpy as np
+    >>> from diabolo import VariationalAutoencoder
     >>> X = np.random.default_rng(0).normal(size=(600, 4))
     >>> detector = AnomalyDetector(VariationalAutoencoder(epochs=5)).fit(X)
     >>> detector.predict([[0, 0, 0, 0], [9, -9, 9, -9]]).tolist()
@@ -109,7 +113,7 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedSc
             ConfigError: contamination outside (0, 0.5].
 
         >>> X = np.random.default_rng(0).normal(size=(600, 4))
-        >>> AnomalyDetector(VariationalAutoencoder(epochs=2)).as_pyod().fit(X).predict(X[:3]).tolist()
+        >>> AnomalyDetector(Autoencoder(epochs=2)).as_pyod().fit(X).predict(X[:3]).tolist()
         [0, 0, 0]
         """
         return PyODDetector.of(self, contamination)
@@ -155,10 +159,7 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedSc
         """
         table = as_table(X)
         weights, keep = check_weights(sample_weight, len(table)), keep_of(checkpoint, resume)
-        given, seed = self.autoencoder, seed_of(self.random_state)
-        if given is not None and not isinstance(given, Autoencoder):
-            named = f": {CLASSES[given].__name__}() is that one" if isinstance(given, str) and given in CLASSES else ""
-            raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders{named}")
+        given, seed = given_autoencoder(self.autoencoder), seed_of(self.random_state)
         choice = Choice(self._score, self.false_alarm_rate, seed, None if self.random_state is None else seed)
         split = split_of(table.values, groups, time)
         if given is not None and hasattr(given, "model_"):
@@ -168,7 +169,7 @@ class AnomalyDetector(AroundAutoencoder, Verdicts, Reported, Exported, PlottedSc
             with progress("fit", self.verbose):
                 found = around(given.fitted_, table, weights, choice, name, 3, split.groups)
             return self._adopt(found, given, 3)
-        ae = VariationalAutoencoder(random_state=seed) if given is None else clone(given)
+        ae = unfitted(given, seed)
         with following(self.verbose or ae.verbose) as report:
             found = fit_detector(table, weights, ae.settings(), choice, report, keep, split)
         return self._adopt(found, ae.from_fitted(found.fitted, ae.get_params(deep=False)), 3)

@@ -101,7 +101,8 @@ class Generates(abc.ABC):
         >>> found.n_real, 0 <= found.auroc <= 1
         (100, True)
         """
-        known, rows = self.fitted_.row_hashes, self._table(X).values
+        rows = self._table(X).values
+        known = self.fitted_.row_hashes
         with progress("fidelity", self.verbose):
             return judge(self.sampler_, known, rows, n, seed_of(random_state), method)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Unpack
 
+from sklearn.base import clone
+
+from diabolo.errors import ConfigError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.settings import Settings, with_defaults
 
@@ -14,6 +17,8 @@ __all__ = [
     "MaskedAutoencoder",
     "SparseAutoencoder",
     "VariationalAutoencoder",
+    "given_autoencoder",
+    "unfitted",
 ]
 
 
@@ -90,3 +95,20 @@ CLASSES: dict[str, type[Autoencoder]] = {
     "vae": VariationalAutoencoder,
     "masked": MaskedAutoencoder,
 }
+
+
+def given_autoencoder(given: object) -> Autoencoder | None:
+    """The parameter `autoencoder` of a detector.
+
+    Raises:
+        ConfigError: something else.
+    """
+    if given is not None and not isinstance(given, Autoencoder):
+        named = f": {CLASSES[given].__name__}() is that one" if isinstance(given, str) and given in CLASSES else ""
+        raise ConfigError(f"autoencoder = {given!r}; allowed are None and diabolo's autoencoders{named}")
+    return given
+
+
+def unfitted(given: Autoencoder | None, seed: int) -> Autoencoder:
+    """One like it that is not fitted; of None, the default."""
+    return VariationalAutoencoder(random_state=seed) if given is None else clone(given)

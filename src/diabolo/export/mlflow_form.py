@@ -60,6 +60,7 @@ dependencies:
   - -r requirements.txt
 """
 OUTPUTS = {"score": "double", "p_value": "double", "is_anomaly": "boolean", "flag": "string"}
+UNCHECKED = ("bool", "int64", "uint64")
 RATE = {"name": "rate", "type": "double", "default": 0.0, "shape": None}
 
 
@@ -104,9 +105,13 @@ def _columns(types: dict[str, str], required: bool = True) -> str:
 
 
 def _type(column: Column) -> str:
-    """MLflow's type of a column; what it has none for goes in unchecked."""
+    """MLflow's type of a column; what it has none for goes in unchecked.
+
+    So do whole numbers of 64 bits: MLflow takes none for a double, and no double, as of a column with gaps, for them.
+    """
     if column.dtype in TEXT:
         return "string"
     if is_date(column.dtype):
         return "datetime"
-    return "any" if is_time(column.dtype) or is_duration(column.dtype) or column.dtype == "bool" else "double"
+    unchecked = is_time(column.dtype) or is_duration(column.dtype) or column.dtype in UNCHECKED
+    return "any" if unchecked else "double"

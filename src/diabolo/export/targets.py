@@ -15,7 +15,7 @@ __all__ = ["Target", "target_of", "targets"]
 class Target(Entry, abc.ABC):
     """A form for other programs; its settings are the options of `diabolo export` that it takes."""
 
-    #: Endings of a file that mean this form where none is named; empty for one that is only named.
+    #: Endings of a file that mean this form, and one of which its file has; empty for one that is only named.
     suffixes: ClassVar[tuple[str, ...]] = ()
     #: Whether it is a folder.
     folder: ClassVar[bool] = False
@@ -36,7 +36,7 @@ def target_of(out: str, name: str | None, settings: dict[str, Any]) -> Target:
     """The form of a name, or else of a file's suffix.
 
     Raises:
-        ConfigError: neither tells a form, or the form has no such setting.
+        ConfigError: neither tells a form, the form has no such setting, or its file has another ending.
     """
     by_suffix = {suffix: n for n in targets for suffix in targets.get(n).suffixes}
     if name is None:
@@ -44,4 +44,8 @@ def target_of(out: str, name: str | None, settings: dict[str, Any]) -> Target:
     if name is None:
         known = ", ".join(f"{n} ({', '.join(targets.get(n).suffixes) or 'by --to'})" for n in targets)
         raise ConfigError(f"{out}: its suffix names no form to export to; allowed: {known}")
-    return targets.create({"name": name, **{k: v for k, v in settings.items() if v is not None}})
+    found = targets.create({"name": name, **{k: v for k, v in settings.items() if v is not None}})
+    if found.suffixes and not out.lower().endswith(found.suffixes):
+        ends = " or ".join(found.suffixes)
+        raise ConfigError(f"{out}: {name} is a file whose name ends in {ends}, by which it is read; name it so")
+    return found

@@ -22,10 +22,10 @@ from diabolo.errors import DiaboloError, ModelFileError
 from diabolo.fitted.record import Fitted, scorable
 from diabolo.model.autoencoder import Model
 
-__all__ = ["calibrated_of", "detector_section"]
+__all__ = ["RULE", "calibrated_of", "detector_section"]
 
-#: Number of the rule behind the score "auto" of tables; files before it have 0.
-RULE = 1
+#: Number of the rule behind the score "auto" of tables: 2 counts contradictions; files before the first have 0.
+RULE = 2
 #: Tensors of the columns of the calibration rows.
 MARGINALS = ("edges", "share", "missing")
 

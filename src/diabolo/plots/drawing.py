@@ -41,8 +41,8 @@ class Display(abc.ABC):
     >>> from diabolo import LinearAutoencoder, plots
     >>> X = np.random.default_rng(0).normal(size=(300, 3))
     >>> display = plots.ColumnsDisplay.from_estimator(LinearAutoencoder(latent_dim=1).fit(X), X)
-    >>> display.figure_ is display.ax_.figure
-    True
+    >>> display.figure_ is display.ax_.figure, display.plot(display.ax_) is display
+    (True, True)
     """
 
     ax_: Axes

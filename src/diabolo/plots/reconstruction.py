@@ -44,6 +44,8 @@ class ReconstructionDisplay(Display):
     'reconstructed − seen (standard deviations of the column)'
     >>> ReconstructionDisplay.from_estimator(ae, X, column="x1").ax_.get_ylabel()
     'x1 reconstructed (unit of the column)'
+    >>> ReconstructionDisplay.from_estimator(ae, X).errors.shape
+    (300, 3)
     """
 
     columns: tuple[str, ...]
@@ -125,7 +127,7 @@ class ReconstructionDisplay(Display):
 
     @property
     def errors(self) -> np.ndarray:
-        """[n, columns] reconstructed − seen in standardised units; NaN where a cell is missing."""
+        """Reconstructed − seen in standardised units, [n, columns]; NaN where a cell is missing."""
         with np.errstate(invalid="ignore", over="ignore"):
             gap = self.reconstructed - self.seen
             gap[:, self.turns] = (gap[:, self.turns] + np.pi) % (2 * np.pi) - np.pi

@@ -14,7 +14,7 @@ import pyarrow as pa
 from .columns import ScorerError, columns_of, row_cells, table_cells
 from .flags import said
 
-__all__ = ["Scorer", "ScorerError"]
+__all__ = ["Scorer", "ScorerError", "at_once"]
 
 #: Cells by column, or of numbers alone as one array [columns, n].
 Cells: TypeAlias = Sequence[np.ndarray] | np.ndarray
@@ -22,6 +22,8 @@ Cells: TypeAlias = Sequence[np.ndarray] | np.ndarray
 FORMAT = "1"
 #: Rows that run at once: their distances to stored rows stay near the core; of a score without such, and the like.
 ROWS, ROWS_OF_NETWORKS = 256, 2_048
+#: Scores that decode a row tens of times, all of them at once, and rows of those: of images the copies fill memory.
+SEVERAL, ROWS_OF_SEVERAL = ("neg_elbo", "neg_log_likelihood", "denoise"), 32
 
 
 class Scorer:
@@ -71,7 +73,7 @@ class Scorer:
         self._center, self._scale = np.array(encoding["center"]), np.array(encoding["scale"])
         known = [n for n in ("score", "p_value", "is_anomaly", "flag") if n in self._outputs]
         self._judged = known
-        self._at_once = ROWS if self.score_name.startswith("auto") else ROWS_OF_NETWORKS
+        self._at_once = at_once(self.score_name)
         #: Of a table of numbers a row takes no look at each column.
         self._plain = self._matrix and all(c.meaning == "numbers" for c in self.schema)
         self._names = [c.name for c in self.schema]
@@ -228,6 +230,14 @@ class Scorer:
         # Words are no numbers, and no reason names them.
         plain = np.array([np.nan if isinstance(v, str) else float(v) for v in row])
         return said(code, plain, self.columns, self._center, self._scale, encoding["boolean"], encoding["count"])
+
+
+def at_once(score: str) -> int:
+    """Rows that a graph of a score is given at once."""
+    name = score.partition(":")[0]
+    if name in SEVERAL:
+        return ROWS_OF_SEVERAL
+    return ROWS if name == "auto" else ROWS_OF_NETWORKS
 
 
 def _read(text: str) -> Any:

@@ -101,6 +101,8 @@ def run(process: Process) -> None:
         "access_log": False,
         "server_header": False,
         "date_header": False,
+        # Nothing here asks for a caller's address.
+        "proxy_headers": False,
         "lifespan": "on",
         "timeout_graceful_shutdown": DRAIN,
     }

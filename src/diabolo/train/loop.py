@@ -24,6 +24,7 @@ from diabolo.train.engine import Engine
 from diabolo.train.linear_start import start_linear
 from diabolo.train.robust import create_robust, reweighted
 from diabolo.train.schedule import Schedule, refinement_of, schedule_of
+from diabolo.train.standing import MASKED_ROWS, MASKS, settle
 from diabolo.train.state import Epoch, State
 from diabolo.train.step import Step, stepping
 from diabolo.world import ALONE, World
@@ -32,8 +33,6 @@ __all__ = ["Epoch", "describe_codes", "fit", "run_epoch", "validate"]
 
 #: Draws of stop rows decoded at once under an importance-weighted bound.
 DECODED = 16_384
-#: Sets of hidden cells for each stop row at most, and rows with them in all.
-MASKS, MASKED_ROWS = 4, 4_000
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -120,9 +119,10 @@ def _descend(
     engine = Engine(model, model.config, world)
     state = State(model, engine)
     step = stepping(engine, model, state, steps.rows_per_step)
-    linear = None
+    linear, began = None, state.best_parameters.clone()
     if (model.masking is not None or before) and len(stop):
-        # What a fit begins at, the linear solution or rounded weights, stands until an epoch is better than it.
+        # What a fit begins at, the linear solution or rounded weights, stands until an epoch is better than it; the
+        # linear solution until one is clearly better.
         with torch.no_grad():
             state.best = validate(model, stop)
         linear = None if before else float(state.best.mean())
@@ -166,6 +166,8 @@ def _descend(
         rows, what = (stop, "stop rows") if len(stop) else (train.some(), "training rows")
         raise on_stop_rows(model, state, rows, what, steps)
     engine.release()
+    if linear is not None:
+        settle(model, stop, state, began, world)
     model.store.flat.copy_(state.best_parameters)
     return state.history
 

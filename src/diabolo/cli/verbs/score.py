@@ -57,7 +57,7 @@ def score(
         _check_out(out, model, data)
     accept = check_one(false_alarm_rate, fdr, accept_rate, explain)
     rate = false_alarm_rate if accept is None else accept.rate
-    if model.suffix == ".onnx":
+    if model.suffix.lower() == ".onnx":
         wants = {"--fdr": fdr is not None, "--explain": explain, "--score": score_ is not None}
         wants["--device"] = device is not None
         check_graph(model, {**wants, "parts of a folder": pieces is not None})

@@ -67,8 +67,9 @@ def read_batches(
     columns: Sequence[str] | None = None,
     take: Mapping[str, int] | None = None,
     nested: bool = False,
+    rows: int | None = None,
 ) -> Iterator[Any]:
-    """Yield record batches of at most `CHUNK` rows.
+    """Yield record batches of at most `rows` rows, by default `CHUNK`.
 
     Args:
         data: a file, folder, pattern or URL.
@@ -80,7 +81,7 @@ def read_batches(
     Raises:
         DataError: no such file, an unreadable one, an unknown column, files that do not agree.
     """
-    found = locate(data).read(columns, _take(data, take), CHUNK, nested)
+    found = locate(data).read(columns, _take(data, take), rows or CHUNK, nested)
     without = data.without if isinstance(data, Taken) else None
     yield from found if without is None else without.without(found, str(data))
 

@@ -66,7 +66,7 @@ class Parquet(Format):
                 # Words of a damaged file may be no text, and decimals have more digits than their type.
                 batch.validate(full=True)
                 parts = halved(batch, CHUNK_BYTES) if text else [batch]
-                yield from (part.cast(kept) if part.schema.types != kept.types else part for part in parts)
+                yield from (_cast(part, kept) if part.schema.types != kept.types else part for part in parts)
 
     def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
         import pyarrow as pa
@@ -81,6 +81,20 @@ class Parquet(Format):
         with pq.ParquetWriter(path, plain, compression="zstd", **options) as writer:
             for batch in batches:
                 writer.write_batch(batch.cast(plain) if said else batch)
+
+
+def _cast(part: Any, kept: Any) -> Any:
+    """A batch in the types of the file; Arrow makes no views of words straight from a dictionary."""
+    import pyarrow as pa
+
+    views = {i for i, kind in enumerate(kept.types) if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)}
+    if views:
+        columns = [
+            c.dictionary_decode() if i in views and pa.types.is_dictionary(c.type) else c
+            for i, c in enumerate(part.columns)
+        ]
+        part = pa.RecordBatch.from_arrays(columns, names=part.schema.names)
+    return part.cast(kept)
 
 
 def _notes(field: Any) -> dict[bytes, bytes] | None:

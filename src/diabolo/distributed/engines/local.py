@@ -23,6 +23,9 @@ __all__ = ["Local"]
 #: What the numerical libraries read once, when a worker imports them.
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_IO_THREADS")
 
+#: Arrow's own allocator keeps what a piece has freed, several times the piece; the system's gives it back.
+ALLOCATOR = "ARROW_DEFAULT_MEMORY_POOL"
+
 #: What a piece loads beside diabolo's own modules: Arrow asks for pandas wherever it makes a column of numbers.
 LIBRARIES = ("pyarrow.parquet", "pydantic", "pandas")
 
@@ -93,7 +96,8 @@ def _sent(pool: ProcessPoolExecutor, work: Callable[[Job], Outcome], job: Job) -
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh processes, each on one thread; ended at once where the caller is interrupted."""
     others, context = set(multiprocessing.active_children()), _context()
-    with environment(**dict.fromkeys(ONE_THREAD, "1")):
+    told = {**dict.fromkeys(ONE_THREAD, "1"), ALLOCATOR: os.environ.get(ALLOCATOR, "system")}
+    with environment(**told):
         pool = ProcessPoolExecutor(workers, context, _begin)
         try:
             yield pool

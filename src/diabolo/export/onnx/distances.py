@@ -38,9 +38,10 @@ def distance_score(g: Graph, encoding: Encoding, views: Views, stored: Stored, r
     wide = _wide(g, views, squared, among_wide)
     weight = (views.weight / views.unit).numpy()[:, None]
     score = g.op("MatMul", g.joined([near, wide]), weight.astype(np.float32))
-    new = novelty(g, encoding, views.novelty, row)
-    if new is not None:
-        score = g.op("Add", score, g.op("Mul", new, float(views.top)))
+    new = [novelty(g, encoding, views.novelty, row), _contradictions(g, views, row, places, levels)]
+    for count in new:
+        if count is not None:
+            score = g.op("Add", score, g.op("Mul", count, float(views.top)))
     return g.op("Reshape", score, ints(-1))
 
 
@@ -62,6 +63,21 @@ def novelty(g: Graph, encoding: Encoding, new: Novelty, row: Row) -> str | None:
     return g.total(g.cast(g.joined(facts), FLOAT)) if facts else None
 
 
+def _contradictions(g: Graph, views: Views, row: Row, places: str, levels: str | None) -> str | None:
+    """The number of numbers that the others contradict, [n, 1] float; None where none counts."""
+    new, part = views.contradictions, views.places.parts[-1]
+    counted = np.flatnonzero((new.high.isfinite() & new.low.isfinite()).numpy())
+    if not len(counted):
+        return None
+    r = g.columns(places, (part.start + counted).tolist())
+    outside = g.op("Or", g.op("Less", r, _of(new.low[counted])), g.op("Greater", r, _of(new.high[counted])))
+    # None of a row without a number, or of an unknown level.
+    gone = [g.op("Not", g.columns(row.present, views.places.cells.tolist()))]
+    gone += [g.op("Less", levels, 0.0)] if levels is not None else []
+    count, without = g.total(g.cast(outside, FLOAT)), g.total(g.cast(g.joined(gone), FLOAT))
+    return g.op("Where", g.op("Greater", without, 0.0), 0.0, count)
+
+
 def _of(numbers: Tensor) -> np.ndarray:
     return np.asarray(numbers.numpy().astype(np.float32)[None])
 
@@ -80,21 +96,17 @@ def _places(g: Graph, places: Places, row: Row) -> tuple[str, str | None]:
     if facts:
         given = g.columns(row.x, facts)
         parts.append(g.op("Mul", given, DIFFER))
-    tables, cells = [], []
-    if scaled:
-        tables.append(places.normal)
-        cells.append(g.columns(plain, range(scaled)))
-    if places.linear is not None and places.of_left is not None:
+    cells = [g.columns(plain, range(scaled))] if scaled else []
+    if places.linear is not None:
         inputs = [plain] if measured else []
         inputs += [g.columns(row.x, facts)] if facts else []
         inputs += [g.columns(row.x, range(a, b)) for a, b in places.few]
         linear = places.linear
         # As in diabolo a product of 16 columns at least.
         left = g.op("MatMul", g.op("Sub", g.joined(inputs), _of(linear.mean)), linear.turn.numpy())
-        tables.append(places.of_left)
         cells.append(g.columns(left, range(linear.columns)))
     if cells:
-        found = _normal_scores(g, tables, g.joined(cells))
+        found = _normal_scores(g, places.normal, g.joined(cells))
         normal = g.columns(found, range(scaled))
         parts.append(g.op("Where", g.columns(there, range(scaled)), normal, 0.0))
         if len(cells) > 1:
@@ -120,10 +132,10 @@ def _soft_clip(g: Graph, x: str) -> str:
     return g.op("Add", far, g.op("Clip", x, -REACH, REACH))
 
 
-def _normal_scores(g: Graph, tables: list[NormalScores], x: str) -> str:
-    """`NormalScores` of several tables side by side."""
-    knots = [k[np.isfinite(k)] for table in tables for k in table.knots.numpy()]
-    scores = [s for table in tables for s in table.scores.numpy()]
+def _normal_scores(g: Graph, normal: NormalScores, x: str) -> str:
+    """`NormalScores` of values [n, d]."""
+    knots = [k[np.isfinite(k)] for k in normal.knots.numpy()]
+    scores = normal.scores.numpy()
     found = places_in(g, knots, x)
     # A column of n knots has 2 n + 1 scores: between them and at them.
     ends = np.cumsum([2 * len(k) + 1 for k in knots])
@@ -131,7 +143,7 @@ def _normal_scores(g: Graph, tables: list[NormalScores], x: str) -> str:
     place = g.op("Add", g.op("Mul", found.count, ints(2)[None]), found.known(g))
     place = g.op("Add", place, np.array([0, *ends[:-1]])[None])
     inside = g.op("Gather", table, place)
-    low, high = (np.concatenate([getattr(t, n).numpy() for t in tables])[None] for n in ("low", "high"))
+    low, high = normal.low.numpy()[None], normal.high.numpy()[None]
     over = g.op("Max", g.op("Sub", x, high), 0.0)
     under = g.op("Max", g.op("Sub", low, x), 0.0)
     return g.op("Sub", g.op("Add", inside, over), under)
@@ -156,7 +168,7 @@ def _axes(g: Graph, places: Places, coordinates: str, levels: str | None) -> str
 def _firsts(views: Views, stored: Stored) -> np.ndarray:
     """Which of the searched rows a row of the same cells is, [rows] float: the first one of equals."""
     n = len(stored)
-    first = stored.positions(stored.values) == np.arange(n)
+    first = stored.firsts()
     at = views.taken[:n].numpy()
     out = np.zeros(views.rows, np.float32)
     out[at[at >= 0]] = first[at >= 0]

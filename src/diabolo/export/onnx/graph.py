@@ -150,7 +150,8 @@ class Graph:
         for node in self.nodes:
             node.input[:] = [self._named.get(n, n) for n in node.input]
             node.output[:] = [self._named.get(n, n) for n in node.output]
-        held = [*self._constants.values(), *self.defaults]
+        read = {name for node in self.nodes for name in node.input}
+        held = [*(c for c in self._constants.values() if c.name in read), *self.defaults]
         graph = h.make_graph(self.nodes, "diabolo", self.inputs, self.outputs, held)
         opsets = [h.make_opsetid("", OPSET), h.make_opsetid("ai.onnx.ml", ML_OPSET)]
         out = h.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="diabolo")

@@ -51,10 +51,10 @@ def score_value(g: Graph, reference: Reference, name: str, row: Row) -> str:
 
 def _auto(g: Graph, reference: Reference, row: Row) -> str:
     views = views_of(reference)
-    if isinstance(views, Pictures):
-        return picture_score(g, views, row)
     if reference.stored is None:
         raise ConfigError("the score auto needs stored rows, and this file has none")
+    if isinstance(views, Pictures):
+        return picture_score(g, views, reference.stored, row)
     return distance_score(g, reference.model.encoding, views, reference.stored, row)
 
 

@@ -36,6 +36,11 @@ class Prior(Entry, abc.ABC):
     def variance(self) -> float:
         """Of one latent dimension."""
 
+    @property
+    def variances(self) -> float | Tensor:
+        """The same, of each member's prior where members have their own: a number, or [*lead, 1, 1]."""
+        return self.variance
+
     @abc.abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
         """log π(z_i | z_1, ..., z_{i−1}) per latent dimension, [*, B, K], nats; their sum is log π(z)."""

@@ -36,12 +36,17 @@ class Mixture(Prior):
 
     @property
     def variance(self) -> float:
+        return float(torch.as_tensor(self.variances).mean())
+
+    @property
+    def variances(self) -> float | Tensor:
         if not hasattr(self, "_learned"):
             return 1 + self.spread**2
         logits, means, log_vars = (p.detach() for p in self._learned)
         w = logits.softmax(-1).unsqueeze(-1)
         mean = (w * means).sum(-2, keepdim=True)
-        return float((w * (log_vars.exp() + (means - mean).square())).sum(-2).mean())
+        each = (w * (log_vars.exp() + (means - mean).square())).sum(-2).mean(-1)
+        return each[..., None, None] if each.dim() else float(each)
 
     def own(self, latent_dim: int) -> dict[str, Tensor]:
         """Logits of the weights [C], means [C, K] and log variances [C, K]."""
@@ -98,10 +103,12 @@ class Mixture(Prior):
 
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         log_w, means, log_vars = (p.to(generator.device) for p in self.parameters(shape[-1]))
+        # Members that are asked for one set of rows have them from the same numbers, each by its own mixture.
+        rows = torch.broadcast_shapes(shape[:-1], log_w.shape[:-1])  # type: ignore[no-untyped-call]
         place = torch.rand(shape[:-1], generator=generator, device=generator.device).unsqueeze(-1)
         chosen = (place > log_w.exp().cumsum(-1)).sum(-1).clamp_max(log_w.shape[-1] - 1)
-        at = chosen[..., None, None].expand(*shape[:-1], 1, shape[-1])
-        wide = (*shape[:-1], *means.shape[-2:])
+        at = chosen[..., None, None].expand(*rows, 1, shape[-1])
+        wide = (*rows, *means.shape[-2:])
         mean, log_var = (p.expand(wide).gather(-2, at).squeeze(-2) for p in (means, log_vars))
         noise = torch.randn(shape, generator=generator, device=generator.device)
         return mean + (0.5 * log_var).exp() * noise

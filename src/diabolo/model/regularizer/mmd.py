@@ -33,17 +33,17 @@ class MaximumMeanDiscrepancy(Regularizer):
         n, k = z.shape[-2:]
         drawn = for_rows(lambda s: context.prior.sample(s, context.generator), (n, k), context.generator)
         weight = torch.ones(n, device=z.device) if context.share is None else context.share
-        width, parts = 2 * k * context.prior.variance, -(-n // PAIRED)
+        width, parts = 2 * k * context.prior.variances, -(-n // PAIRED)
         omega = torch.zeros(z.shape[:-2], device=z.device)
         for rows in torch.arange(n, device=z.device).chunk(parts):
             w = weight[rows]
-            part = mmd_squared(z[..., rows, :], drawn[rows], w, width)
+            part = mmd_squared(z[..., rows, :], drawn[..., rows, :], w, width)
             omega = omega + part * (w.sum() / weight.sum())
         return omega.unsqueeze(-1).expand(z.shape[:-1])
 
 
-def mmd_squared(a: Tensor, b: Tensor, weight: Tensor, width: float) -> Tensor:
-    """U-statistic of MMD² between rows a [*lead, n, K] of these weights and rows b [m, K]; [*lead]."""
+def mmd_squared(a: Tensor, b: Tensor, weight: Tensor, width: float | Tensor) -> Tensor:
+    """U-statistic of MMD², [*lead], of rows a [*lead, n, K] with these weights and rows b, [m, K] or [*lead, m, K]."""
     m = b.shape[-2]
     pairs = weight.sum().square() - weight.square().sum()
     among_a = (weight * torch.matmul(_kernel(a, a, width), weight)).sum(-1) - len(SCALES) * weight.square().sum()
@@ -53,7 +53,7 @@ def mmd_squared(a: Tensor, b: Tensor, weight: Tensor, width: float) -> Tensor:
     return among_a / pairs.clamp_min(tiny) + among_b / max(1, m * (m - 1)) - 2 * between / (m * weight.sum())
 
 
-def _kernel(a: Tensor, b: Tensor, width: float) -> Tensor:
+def _kernel(a: Tensor, b: Tensor, width: float | Tensor) -> Tensor:
     """Σ_s C_s / (C_s + |a_i − b_j|²), [*, n, m]; 7 where the rows are equal."""
     squared = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2)
     squared = (squared - 2 * torch.matmul(a, b.mT)).clamp_min(0)
