@@ -6,7 +6,6 @@ type are known from the schema alone; faults of value need rows, of which the fi
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from diabolo.data.dtypes import TEXT, arrow_dtype
-from diabolo.data.formats import BESIDE, Data, jagged, schema_of, text_of
+from diabolo.data.formats import BESIDE, Data, collection_of, schema_of, text_of
 from diabolo.data.matching import word_faults
 from diabolo.data.reading import first_rows
 from diabolo.data.schema import category_fault
@@ -38,9 +37,10 @@ def type_faults(data: Data, names: Sequence[str], beside: bool = True) -> dict[s
     schema, text = schema_of(data)[0], text_of(data)
     said = (schema.metadata or {}).get(BESIDE, b"").decode().split(",")
     out: dict[str, str] = {}
+    lists = collection_of(schema)
     for name in names:
-        group = re.split(r"[_.]", name)[0]
-        if name in jagged(schema, group):
+        if name in lists:
+            group = lists[name]
             out[name] = f"holds lists; --take {group}:10 makes columns of the first 10 objects of {group}"
         elif text is not None and name in text.questions:
             out[name] = f"has two readings: {text.questions[name]}"
@@ -97,10 +97,8 @@ def flags(option: str, names: Sequence[str]) -> str:
 def collections(schema: Any) -> dict[str, list[str]]:
     """Lists of numbers by the collection that `--take` would name, in the table's order."""
     found: dict[str, list[str]] = {}
-    for name in schema.names:
-        group = re.split(r"[_.]", name)[0]
-        if name in jagged(schema, group):
-            found.setdefault(group, []).append(name)
+    for name, group in collection_of(schema).items():
+        found.setdefault(group, []).append(name)
     return found
 
 

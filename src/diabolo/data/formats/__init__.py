@@ -21,7 +21,7 @@ from diabolo.data.formats.dataset import format_of, locate
 from diabolo.data.formats.listed import RowList
 from diabolo.data.formats.notes import left_out
 from diabolo.data.formats.pieces import Piece, pieces_of
-from diabolo.data.formats.ragged import LIST, Data, Taken, counters, flattened, is_list, jagged
+from diabolo.data.formats.ragged import LIST, Data, Taken, collection_of, counters, flattened, is_list, jagged
 from diabolo.data.formats.remote import as_local, check_url, is_url, upload
 from diabolo.data.formats.writing import atomic, sweep
 from diabolo.errors import DataError, DiaboloError
@@ -39,6 +39,7 @@ __all__ = [
     "atomic",
     "check_table",
     "check_writable",
+    "collection_of",
     "counters",
     "format_of",
     "formats",

@@ -17,7 +17,7 @@ from diabolo.data.formats.listed import RowList
 from diabolo.data.formats.notes import counted_by
 from diabolo.errors import DataError, nearest
 
-__all__ = ["LIST", "Data", "Flat", "Taken", "counters", "flattened", "is_list", "jagged"]
+__all__ = ["LIST", "Data", "Flat", "Taken", "collection_of", "counters", "flattened", "is_list", "jagged"]
 
 #: Key of a field's metadata: the jagged column that it was taken from.
 LIST = b"diabolo.list"
@@ -184,7 +184,17 @@ def _check_names(names: Sequence[str], source: Source) -> None:
 def jagged(schema: Any, group: str) -> list[str]:
     """Columns that are lists of numbers and belong to a collection: jets_pt, jets.eta or jets for `jets`."""
     pattern = re.compile(rf"{re.escape(group)}([_.].+)?")
-    return [f.name for f in schema if is_list(f.type) and _is_number(f.type.value_type) and pattern.fullmatch(f.name)]
+    return [name for name in _lists_of_numbers(schema) if pattern.fullmatch(name)]
+
+
+def collection_of(schema: Any) -> dict[str, str]:
+    """The collection that `--take` would name, of each column that is a list of numbers: jets of jets_pt."""
+    parts = {name: re.split(r"[_.]", name, maxsplit=1) for name in _lists_of_numbers(schema)}
+    return {name: group for name, (group, *rest) in parts.items() if rest != [""]}
+
+
+def _lists_of_numbers(schema: Any) -> list[str]:
+    return [f.name for f in schema if is_list(f.type) and _is_number(f.type.value_type)]
 
 
 def _stem(name: str) -> str:
