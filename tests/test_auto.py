@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -141,6 +142,14 @@ def test_rows_that_fill_a_tile_change_nothing(kin: bool) -> None:
     whole = views(rows, own)
     for rows.count in (1, 2, TILE - 1, TILE, TILE + 3):
         np.testing.assert_array_equal(views(rows, own), whole[: rows.count])
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_a_pickle_asks_the_machine_that_reads_it(few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    views = Views(plain(4), np.random.default_rng(2).normal(size=(200, 4)))
+    there = pickle.dumps(views)
+    monkeypatch.setattr(Views, "_alike", lambda *_: few)
+    assert pickle.loads(there).few is few
 
 
 def test_a_typical_row_scores_one_and_views_count_by_their_weights() -> None:

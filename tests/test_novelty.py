@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 from test_auto import encoded, plain, residuals
 
-from diabolo import AnomalyDetector, Autoencoder
+from diabolo import AnomalyDetector, Autoencoder, LinearAutoencoder
 from diabolo.data.matching import matched
 from diabolo.data.table import as_table
 from diabolo.detect.scores.auto import views_of
@@ -246,6 +246,18 @@ def test_a_level_never_seen_is_no_contradiction_of_numbers() -> None:
     places, levels = views.places(rows)
     found = views.contradictions(places[:, views.places.parts[-1]], views.places.whole(rows, levels))
     assert (found > 0).tolist() == [False, True, False]
+
+
+def test_rows_without_a_word_do_not_hide_contradictions() -> None:
+    """Of a row without the word least squares leave much, whatever its numbers: it tells nothing of other rows."""
+    rng = np.random.default_rng(4)
+    word = rng.choice(["u", "v", "w"], 900).astype(object)
+    a = rng.normal(size=900)
+    table = pd.DataFrame({"a": a, "b": 2 * a + np.select([word == "u", word == "v"], [0, 3], -5.0), "word": word})
+    table.loc[rng.random(900) < 0.05, "word"] = None
+    detector = AnomalyDetector(LinearAutoencoder(latent_dim=1)).fit(table[:800])
+    odd = table[800:].assign(b=table.b[800:] + 6)[table.word[800:].notna()]
+    assert (detector.anomaly_score(odd) > views_of(detector.calibrated_.reference).top).all()
 
 
 def test_fit_says_which_new_levels_are_no_alarm(tmp_path, monkeypatch) -> None:

@@ -9,6 +9,7 @@ from scipy import stats
 
 from diabolo import AnomalyDetector, Autoencoder, VariationalAutoencoder, load
 from diabolo.data.hashing import hash_rows
+from diabolo.data.roles import bucket_of
 from diabolo.detect import streaming
 from diabolo.errors import CalibrationError, ConfigError, DataError, PromiseWarning
 
@@ -133,3 +134,40 @@ def test_too_few_rows_are_refused_before_anything_is_learnt():
         AnomalyDetector("vae").partial_fit(X)
     with pytest.warns(PromiseWarning, match="calibration rows can promise"):
         AnomalyDetector(Autoencoder(**SMALL)).partial_fit(X[:40])
+
+
+def test_a_call_that_fails_late_leaves_the_detector(monkeypatch):
+    """Rows kept apart that cannot be scored leave too few for the rate, which shows after the steps alone."""
+    X, new = rows(np.random.default_rng(11), 600), rows(np.random.default_rng(12), 600)
+    new[np.flatnonzero(bucket_of(0, 600, 0, streaming.ONE_IN) == 0)[:60], 0] = 1e300
+    detector = AnomalyDetector(Autoencoder(**SMALL, epochs=1), false_alarm_rate=0.01).fit(X)
+    before, codes = detector.p_values(X), detector.autoencoder_.transform(X)
+    with pytest.raises(CalibrationError, match=r"0\.01 needs at least 99"):
+        detector.partial_fit(new)
+
+    def broken(*args, **settings):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(streaming, "calibrated", broken)
+        with pytest.raises(KeyboardInterrupt):
+            detector.partial_fit(X)
+    assert np.array_equal(detector.p_values(X), before)
+    assert np.array_equal(detector.autoencoder_.transform(X), codes)
+    assert len(detector.autoencoder_.history_) == 1
+    # Nor does a call that works reach what was handed out before it.
+    handed = detector.autoencoder_
+    detector.partial_fit(X)
+    assert np.array_equal(handed.transform(X), codes)
+    assert not np.array_equal(detector.autoencoder_.transform(X), codes)
+
+
+def test_groups_are_refused():
+    rng = np.random.default_rng(13)
+    X, groups = rows(rng, 600), np.repeat(np.arange(200), 3)
+    detector = AnomalyDetector(Autoencoder(**SMALL, epochs=1)).fit(X, groups=groups)
+    before = detector.p_values(X)
+    with pytest.raises(CalibrationError, match="partial_fit knows none: fit again with groups="):
+        detector.partial_fit(rows(rng, 300))
+    assert np.array_equal(detector.p_values(X), before)
+    assert AnomalyDetector(detector.autoencoder_).partial_fit(rows(rng, 300)).n_calibration_groups_ is None

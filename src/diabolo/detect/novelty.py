@@ -141,7 +141,8 @@ class Contradictions(Movable):
     """Counts the numbers of a row that its other columns contradict.
 
     Each is told from its normal score r, which beyond the stored rows rises as what the others leave of it does. A row
-    with a missing number or a level never seen has none: least squares would fill in the mean.
+    with a missing number, or with a level that is missing or never seen, has none and tells of none: least squares
+    would fill in the mean.
 
     Attributes:
         low, high: [columns] of r, beyond which a number counts; infinite where it does not.

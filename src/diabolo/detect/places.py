@@ -208,12 +208,12 @@ class Places(Movable):
         return 0 if self.linear is None else len(self.linear.turn)
 
     def residuals(self, rows: Encoded) -> Tensor | None:
-        """What the other columns leave of each number, [m, columns], of rows with all their numbers; None of none."""
+        """What the other columns leave of each number, [m, columns], of rows that are `whole`; None of none."""
         if self.linear is None:
             return None
-        there = self._there(rows)
-        left = self.linear(self._inputs(rows, self._plain(rows, there)))
-        return left if there is None else left[there.all(-1)]
+        left = self.linear(self._inputs(rows, self._plain(rows, self._there(rows))))
+        whole = self.whole(rows, self._levels(rows.x))
+        return left if whole is None else left[whole]
 
     def scores_of_residuals(self, left: Tensor) -> Tensor:
         """Normal scores of residuals [m, columns]."""

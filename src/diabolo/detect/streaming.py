@@ -60,7 +60,7 @@ def stepped(
     """Step on four fifths of a table's rows, and calibrate on the last rows of the other fifth.
 
     Args:
-        fitted: the autoencoder, which is changed in place; None at the beginning.
+        fitted: the autoencoder, of which a copy is stepped on; None at the beginning.
         stored: rows that the detector so far keeps.
         recent: what the last call returned; None at the beginning, after a fit and after a load. The calibration then
             begins anew: scores of rows that came before are those of another model.
@@ -71,7 +71,7 @@ def stepped(
         who: for messages.
 
     Raises:
-        CalibrationError: no row has come to calibrate on, or too few for the rate; nothing is changed then.
+        CalibrationError: no row has come to calibrate on, or too few for the rate.
         DataError: as `diabolo.fitted.online`.
     """
     used = np.arange(len(table)) if weights is None else np.flatnonzero(weights > 0)
@@ -82,7 +82,8 @@ def stepped(
     known = 0 if recent is None else len(recent.apart.calibrate)
     _refuse_few(min(known + int(kept_apart.sum()), MOST_CALIBRATE), len(table), choice.false_alarm_rate)
     train, steps = np.flatnonzero(~kept_apart), None if weights is None else weights[~kept_apart]
-    fitted = fitted or begin(table.rows(train), steps, config)
+    # Calibration may fail after the steps, as where rows cannot be scored: what was handed in stays as it is.
+    fitted = begin(table.rows(train), steps, config) if fitted is None else fitted.copied()
     table = matched(table, fitted.model.encoding.schema, who)
     if len(train):
         learn(fitted, table.rows(train), steps, who)

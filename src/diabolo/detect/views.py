@@ -14,6 +14,8 @@ been seen to have the same bits.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -96,7 +98,7 @@ class Views(Movable):
         table = torch.nn.functional.pad(wide_rows, (0, 0, 0, -self.rows % (PARTS * MEMBERS)))
         table[self.rows :, -1] = torch.inf
         self.table = table.T.contiguous()
-        self.few = self._alike(self._asked(places[:CHECKED], levels[:CHECKED], 0))
+        self.few = self._alike(self._asked(self.stored[:CHECKED], self.levels[:CHECKED], 0))
         self.shortlist = min(SHORTLIST, self.rows - 1)
         self.near = min(NEAR, self.shortlist)
         self.wide_count = min(max(self.near, int(WIDE_SHARE * self.wide)), self.wide - 1)
@@ -153,6 +155,11 @@ class Views(Movable):
             kin = None if mine is None else mine[start:stop].numpy()
             parts.append(self._block(rows.rows(_filled(start, stop, len(rows))), stop - start, kin, memory))
         return torch.cat(parts, dim=-1)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What another machine's products have shown does not hold for those of this one."""
+        vars(self).update(state)
+        self.few = on_cpu(self.table) and self._alike(self._asked(self.stored[:CHECKED], self.levels[:CHECKED], 0))
 
     def _alike(self, asked: Tensor) -> bool:
         """Whether the products of rows by `FEW` have the bits of those by `TILE`; a library's kernels may part there.

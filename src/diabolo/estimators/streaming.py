@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Self
 
 from numpy.typing import ArrayLike
@@ -12,11 +11,17 @@ from diabolo.data.table import TableLike, as_table, check_weights
 from diabolo.detect.calibrated import Calibrated
 from diabolo.detect.calibrating import Choice
 from diabolo.detect.streaming import Recent, stepped
+from diabolo.errors import CalibrationError
 from diabolo.estimators.autoencoder import Autoencoder
 from diabolo.estimators.named import given_autoencoder, unfitted
 from diabolo.fitted.record import Fitted
 
 __all__ = ["Streaming"]
+
+GROUPS = (
+    "the rate is that of new groups, and partial_fit knows none: fit again with groups=, or go on with "
+    "AnomalyDetector(detector.autoencoder_) if each row is independent of the others"
+)
 
 
 class Streaming:
@@ -47,7 +52,8 @@ class Streaming:
         rows), the last 5,000 of the others calibrate: the promise is for rows exchangeable with these. The first call
         fixes columns, kinds and scaling, as in `Autoencoder.partial_fit`. After a fit or a load the autoencoder and
         the stored rows go on, and the calibration begins anew. A call costs a pass over all rows that are kept, so
-        give some hundred rows at once. A fitted autoencoder that was given as a parameter stays as it is.
+        give some hundred rows at once. A fitted autoencoder that was given as a parameter stays as it is, and where a
+        call fails the detector does.
 
         Args:
             y: ignored.
@@ -57,7 +63,7 @@ class Streaming:
             PromiseWarning: as in `fit`.
 
         Raises:
-            CalibrationError: too few rows have come to calibrate on for the rate; the detector is as it was.
+            CalibrationError: too few rows have come to calibrate on for the rate; the detector has groups.
             DataError: an infinite cell, other columns than those of the first call.
             TrainingError: no step had a finite loss.
 
@@ -71,9 +77,11 @@ class Streaming:
         table = as_table(X)
         weights, seed = check_weights(sample_weight, len(table)), seed_of(self.random_state)
         begun, given = self.__sklearn_is_fitted__(), given_autoencoder(self.autoencoder)
-        state, ae = (self.calibrated_, self.autoencoder_) if begun else (None, given or unfitted(None, seed))
-        if ae is given:  # the caller's own
-            ae = copy.deepcopy(ae) if hasattr(ae, "model_") else unfitted(ae, seed)
+        state, ae = (self.calibrated_, self.autoencoder_) if begun else (None, given)
+        if state is not None and state.n_groups is not None:
+            raise CalibrationError(GROUPS)
+        if ae is None or not hasattr(ae, "model_"):
+            ae = unfitted(ae, seed)
         fitted: Fitted | None = getattr(ae, "fitted_", None)
         recent = self._recent if self._recent is not None and self._recent.fitted is fitted else None
         stored, device = (state.reference.stored, state.device) if state is not None else (None, None)

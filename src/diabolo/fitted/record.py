@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -145,6 +146,13 @@ class Fitted:
             return [c.combine_chunks().cast(f.type) for c, f in zip(made.columns, schema, strict=True)]
 
         return schema, columns
+
+    def copied(self) -> Fitted:
+        """The same with a model of its own, to step on while this one stays as it is."""
+        model = copy.deepcopy(self.model, {id(self.model.encoding): self.model.encoding})
+        return dataclasses.replace(
+            self, model=model, history=[*self.history], training=dataclasses.replace(self.training)
+        )
 
     def belongs(self, values: np.ndarray) -> np.ndarray:
         """Which rows [n, C] a robust fit takes for normal ones, [n] bool; all of them after any other fit."""
