@@ -532,6 +532,33 @@ def test_few_stop_rows_do_not_choose_a_network_by_chance():
     assert lower > 0
 
 
+def test_a_few_rows_far_off_do_not_hide_what_all_others_gain(monkeypatch):
+    """The rule against Wilcoxon's signed ranks in SciPy; a test of means would keep the linear solution."""
+    from types import SimpleNamespace
+
+    from scipy import stats
+
+    from diabolo.train import standing
+
+    rng, decided = np.random.default_rng(3), 0
+    config = MaskedAutoencoder().settings()
+    for shift, n in ((0.0, 9), (0.0, 300), (0.5, 300), (1.0, 40), (0.5, 5), (3.0, 12)):
+        gain = shift + rng.standard_t(1.5, n)
+        losses = iter([torch.from_numpy(gain), torch.zeros(n, dtype=torch.float64)])
+        monkeypatch.setattr(standing, "_losses", lambda *_, losses=losses: next(losses))
+        stop = SimpleNamespace(rows=None, weights=None)
+        stands = bool(standing.stands(SimpleNamespace(config=config), stop, torch.zeros(1), torch.zeros(1)))
+        p = stats.wilcoxon(gain, alternative="greater", method="approx", correction=False).pvalue
+        assert stands == (p > 0.01), (shift, n, p)
+        decided += not stands
+    assert decided >= 2
+    gain = np.r_[np.full(297, 0.4) + 0.1 * rng.normal(size=297), -60.0, -30.0, 40.0]
+    assert stats.ttest_1samp(gain, 0, alternative="greater").pvalue > 0.01
+    losses = iter([torch.from_numpy(gain), torch.zeros(300, dtype=torch.float64)])
+    monkeypatch.setattr(standing, "_losses", lambda *_: next(losses))
+    assert not standing.stands(SimpleNamespace(config=config), stop, torch.zeros(1), torch.zeros(1))
+
+
 def test_explanations_judge_each_column_given_the_others():
     """A cell that breaks the relation is named, though the code of the row has seen it."""
     from diabolo import AnomalyDetector

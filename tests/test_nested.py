@@ -383,3 +383,25 @@ def test_words_stored_as_views_are_read_and_come_back(tmp_path, monkeypatch):
     done("compress", "m.diabolo", "a.parquet", "-o", "a.dbl")
     done("decompress", "a.dbl", "-o", "b.parquet")
     assert pq.read_table("b.parquet").to_pylist() == pq.read_table("a.parquet").to_pylist()
+
+
+def test_tables_of_very_many_columns_are_answered_at_once(tmp_path):
+    """As trees of simulations have; every step was quadratic in the number of columns or worse."""
+    n = 3_000
+    cells = pa.array([[[1.0]], [[2.0]]] * 15, pa.list_(pa.list_(pa.float64())))
+    table = pa.table({"x": np.arange(30.0) % 7, **{f"track_{i:05d}_measured": cells for i in range(n)}})
+    pq.write_table(table, tmp_path / "many.parquet")
+    for words in (("info",), ("fit", "-o", tmp_path / "m.diabolo")):
+        verb, *rest = words
+        status, out, err = run(verb, tmp_path / "many.parquet", *rest)
+        assert "--exclude unusable" in out + err
+        assert max(map(len, err.splitlines()), default=0) < 100_000
+    said = ",".join(f"track_{i:05d}_measured" for i in range(n))
+    status, _, err = run(
+        "fit", tmp_path / "many.parquet", "--exclude", said, "-o", tmp_path / "m.diabolo", "--epochs", 1
+    )
+    assert status == 0, err
+    status, _, err = run(
+        "fit", tmp_path / "many.parquet", "--exclude", "unusable", "-o", tmp_path / "n.diabolo", "--epochs", 1
+    )
+    assert status == 0, err

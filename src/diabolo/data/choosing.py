@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,17 +37,19 @@ def choose_columns(
     """
     schema = schema_of(path)[0]
     names = list(schema.names)
-    twice = sorted({n for n in names if names.count(n) > 1})
+    there = collections.Counter(names)
+    twice = sorted(n for n, count in there.items() if count > 1)
     if twice:
         raise DataError(f"{path}: duplicate column names: {', '.join(twice)}; rename them")
     wanted = _spread(split_names(columns, names), schema) if columns else names
     words = split_names(exclude, names)
     leave = UNUSABLE in words and UNUSABLE not in names
     left_out = set(_spread([w for w in words if not (leave and w == UNUSABLE)], schema))
+    asked = collections.Counter(wanted)
     for name in [*wanted, *left_out, *(a for a in apart if a)]:
-        if name not in names:
+        if name not in there:
             raise DataError(f"{path}: no column {name!r}: {nearest(name, names, 'it has')}")
-        if wanted.count(name) > 1:
+        if asked[name] > 1:
             raise DataError(f"--columns names {name!r} twice; name each column once")
     counting = {} if columns else counters(schema)
     chosen = [n for n in wanted if n not in left_out and n not in apart and n not in counting]
@@ -87,17 +90,19 @@ def split_names(said: Sequence[str], known: Sequence[str]) -> list[str]:
     ['a', 'b', 'City, State']
     """
     names: list[str] = []
+    there = set(known)
+    most = 1 + max((name.count(",") for name in there), default=0)
     for text in said:
-        names += [text] if text in known else _longest(text.split(","), set(known))
+        names += [text] if text in there else _longest(text.split(","), there, most)
     return names
 
 
-def _longest(words: Sequence[str], known: set[str]) -> list[str]:
-    """Words between commas, or several of them where they make a name of the table."""
+def _longest(words: Sequence[str], known: set[str], most: int) -> list[str]:
+    """Words between commas, or up to `most` of them where they make a name of the table."""
     out: list[str] = []
     at = 0
     while at < len(words):
-        there = (k for k in range(len(words), at, -1) if ",".join(words[at:k]) in known)
+        there = (k for k in range(min(at + most, len(words)), at, -1) if ",".join(words[at:k]) in known)
         end = next(there, at + 1)
         word = ",".join(words[at:end])
         out.append(word if word in known else word.strip())

@@ -20,10 +20,22 @@ from diabolo.data.schema import category_fault
 from diabolo.data.table import Table
 from diabolo.errors import ColumnsError, DataError
 
-__all__ = ["LOOK", "collections", "faults_of", "flags", "none_fits", "type_faults", "unusable", "value_faults"]
+__all__ = [
+    "LOOK",
+    "collections",
+    "faults_of",
+    "flags",
+    "leaving_out",
+    "none_fits",
+    "type_faults",
+    "unusable",
+    "value_faults",
+]
 
 #: Rows that are looked at.
 LOOK = 100_000
+#: Letters of an option that are printed at most: Linux takes 131,072 bytes in a word; and columns named with why.
+MOST_LETTERS, MOST_NAMED = 20_000, 500
 
 
 def type_faults(data: Data, names: Sequence[str], beside: bool = True) -> dict[str, str]:
@@ -94,6 +106,18 @@ def flags(option: str, names: Sequence[str]) -> str:
     return f"{option} {shlex.quote(','.join(names))}"
 
 
+def leaving_out(names: Sequence[str]) -> str:
+    """The option that leaves out columns that cannot be fitted: by their names, where a shell takes so many letters."""
+    said = flags("--exclude", names)
+    return said if len(said) <= MOST_LETTERS else "--exclude unusable"
+
+
+def _with_reasons(faults: Mapping[str, str]) -> str:
+    some = [f"{name!r} {why}" for name, why in list(faults.items())[:MOST_NAMED]]
+    rest = len(faults) - len(some)
+    return "; ".join([*some, f"and {rest:,} more, which diabolo info lists"] if rest else some)
+
+
 def collections(schema: Any) -> dict[str, list[str]]:
     """Lists of numbers by the collection that `--take` would name, in the table's order."""
     found: dict[str, list[str]] = {}
@@ -108,7 +132,7 @@ def _taking(faults: Mapping[str, str], schema: Any) -> str:
     taken = {name for lists in groups.values() for name in lists}
     rest = [name for name in faults if name not in taken]
     words = [f"--take {shlex.quote(f'{group}:10')}" for group in groups]
-    return " ".join([*words, flags("--exclude", rest)] if rest and words else words)
+    return " ".join([*words, leaving_out(rest)] if rest and words else words)
 
 
 def none_fits(faults: Mapping[str, str], schema: Any, where: Any) -> DataError:
@@ -118,22 +142,22 @@ def none_fits(faults: Mapping[str, str], schema: Any, where: Any) -> DataError:
         return DataError(
             f"{where}: no column can be fitted as it stands: {remedy} makes columns of the first 10 objects of each"
         )
-    said = "; ".join(f"{name!r} {why}" for name, why in faults.items())
-    return DataError(f"{where}: none of its columns can be fitted: {said}")
+    return DataError(f"{where}: none of its columns can be fitted: {_with_reasons(faults)}")
 
 
 def faults_of(error: ColumnsError, where: Any, schema: Any = None) -> DataError:
     """All faults in one line, with the remedy for all; the schema tells which lists may become columns."""
     faults = error.faults
-    remedy = flags("--exclude", list(faults))
+    remedy = leaving_out(list(faults))
     if len(faults) == 1:
         name, why = next(iter(faults.items()))
         return DataError(f"{where}: column {name!r} {why}; {remedy} leaves it out")
-    said = "; ".join(f"{name!r} {why}" for name, why in faults.items())
+    unusable = "--exclude unusable"
+    too = "" if remedy == unusable else f", and so does {unusable}"
     taking = _taking(faults, schema) if schema is not None else ""
     # Where some lists may become columns and other faults may not, one line does both.
     taking = f", {taking} makes columns of the lists' first objects" if "--exclude" in taking else ""
     return DataError(
-        f"{where}: {len(faults)} columns cannot be fitted: {remedy} leaves them out, and so does --exclude unusable"
-        f"{taking}; {said}"
+        f"{where}: {len(faults)} columns cannot be fitted: {remedy} leaves them out{too}"
+        f"{taking}; {_with_reasons(faults)}"
     )

@@ -16,7 +16,7 @@ from diabolo.data.remarks import remarks
 from diabolo.data.schema import infer_schema
 from diabolo.data.slots import with_found_slots
 from diabolo.data.table import Table
-from diabolo.data.usable import LOOK, collections, flags, type_faults, value_faults
+from diabolo.data.usable import LOOK, collections, leaving_out, type_faults, value_faults
 from diabolo.describe.columns import print_schema
 from diabolo.screen import console
 
@@ -50,7 +50,7 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
         if name in unfit:
             screen.print(f"  {name!r} {unfit[name]}")
     if unfit:
-        screen.print(f"  leave out what cannot be fitted: {flags('--exclude', [n for n in names if n in unfit])}")
+        screen.print(f"  leave out what cannot be fitted: {leaving_out([n for n in names if n in unfit])}")
 
 
 def _counted(table: Table | None) -> str:
