@@ -4,6 +4,9 @@ The plain loop trains the same network on the same hidden cells: residual blocks
 and, for each of 20 real columns, a Gaussian in normal scores whose groups are tilted, written with torch.nn, autograd
 and torch.optim.AdamW(fused=True), without the linear part, validation or best weights. Pairs alternate, on one thread.
 Then: conditionals of all 20 columns, the density by two orders, and draws, per row in a batch of 4,096.
+
+    python bench/masked.py --fits    # instead: seconds of a default fit on each table of DIABOLO_DATA/adbench, beside
+                                     # those of the VAE, the smallest table first
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from common import machine, parser
+from common import data_path, machine, parser
 
 import numpy as np  # isort: skip
 import torch
@@ -91,10 +94,40 @@ def own_seconds(x: np.ndarray, steps: int) -> tuple[float, object]:
     return (long - short) * steps / (steps // per_epoch * per_epoch), ae
 
 
+def fits(seconds: float) -> None:
+    """Processor seconds of both on the normal rows of every table, until so many have gone in all."""
+    from diabolo import MaskedAutoencoder, VariationalAutoencoder
+
+    began, found = time.process_time(), []
+    for path in sorted(data_path("adbench").glob("*.npz"), key=lambda p: p.stat().st_size):
+        with np.load(path, allow_pickle=False) as data:
+            x = data["X"][data["y"] == 0].astype(float)
+        spent = []
+        for cls in (MaskedAutoencoder, VariationalAutoencoder):
+            start = time.process_time()
+            cls(verbose=-1).fit(x)
+            spent.append(time.process_time() - start)
+        found.append(spent)
+        masked, vae = spent
+        print(
+            f"| {path.stem} | {len(x):,} × {x.shape[1]} | {masked:.1f} | {vae:.1f} | {masked / vae:.1f} |", flush=True
+        )
+        if time.process_time() - began > seconds:
+            break
+    ratio = np.divide(*np.array(found).T)
+    print(f"{len(found)} tables: median {np.median(found, axis=0).round(1)} s, ratio {np.median(ratio):.1f}")
+
+
 def main() -> None:
-    args = parser(__doc__, pairs=5).parse_args()
+    options = parser(__doc__, pairs=5)
+    options.add_argument(
+        "--fits", type=float, nargs="?", const=3600.0, help="seconds of default fits, this long at most"
+    )
+    args = options.parse_args()
     torch.set_num_threads(1)
     print(json.dumps(machine()))
+    if args.fits:
+        return fits(args.fits)
     x, steps = table(ROWS, 0), 64 if args.quick else 320
     ratios = []
     for pair in range(1 if args.quick else args.pairs):

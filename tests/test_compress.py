@@ -699,3 +699,25 @@ def test_a_file_of_another_version_says_which_diabolo_reads_it(version, advice):
     head = MAGIC + struct.pack("<III", version, 0, 0)
     with pytest.raises(CompressedFileError, match=advice):
         decompress(head + bytes(64))
+
+
+def test_errors_of_a_summary_are_finite():
+    """A large number in it, behind a right checksum, ended the reading in an OverflowError."""
+    from types import SimpleNamespace
+
+    from diabolo.compress.bytesio import BytesWriter, pack
+    from diabolo.compress.report import summary_read
+    from diabolo.errors import CompressedFileError
+
+    plan = SimpleNamespace(schema=[0], bounds=[SimpleNamespace(error=1e300)])
+    for root, refused in ((1, False), (2**62, True)):
+        out = BytesWriter()
+        for number in (1, 1, 1, 1, 1, 1, root):
+            out.number(number)
+        if refused:
+            with pytest.raises(CompressedFileError, match="summary is damaged"):
+                summary_read(pack(bytes(out.data)), 9, plan)
+        else:
+            plan.bounds[0].error = 1e-3
+            assert summary_read(pack(bytes(out.data)), 9, plan)[0] == 1
+            plan.bounds[0].error = 1e300

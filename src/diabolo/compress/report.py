@@ -66,7 +66,9 @@ def summary_read(data: bytes, rows: int, plan: Plan) -> tuple[int, Tally]:
         tally.bits[i], tally.escapes[i], tally.by_model[i] = 8.0 * reader.number(), reader.number(), reader.number()
         if bound is not None and verified:
             worst, root = (reader.number() / PARTS * bound.error for _ in range(2))
-            tally.worst[i], tally.squares[i] = worst, root**2 * rows
+            tally.worst[i], tally.squares[i] = worst, root * root * rows
+            if not math.isfinite(worst + tally.squares[i]):
+                raise CompressedFileError("its summary is damaged")
     reader.finish()
     return bytes_in, tally
 
