@@ -481,3 +481,16 @@ def test_the_ten_lines_of_engines_that_call_diabolo(many, here, package):
     expected = pa.concat_tables(alone)
     order = [(name, "ascending") for name in ("score", "p_value", "truth")]
     assert found.select(expected.column_names).sort_by(order).to_pydict() == expected.sort_by(order).to_pydict()
+
+
+def test_workers_read_arrow_files(tmp_path):
+    """A count by Arrow's threads, which a forked worker lacks, would wait for ever."""
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        cells = pa.table({"a": rng.normal(size=200), "b": rng.normal(size=200)})
+        with pa.ipc.new_file(tmp_path / f"p{i}.arrow", cells.schema) as out:
+            out.write_table(cells)
+    done("fit", tmp_path / "p0.arrow", "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q")
+    words = ["score", "m.diabolo", "p*.arrow", "-o", "out", "--engine", "local:2", "-q"]
+    subprocess.run([sys.executable, "-m", "diabolo", *words], cwd=tmp_path, timeout=120, check=True)
+    assert len(list((tmp_path / "out").iterdir())) >= 2
