@@ -32,11 +32,13 @@ class Body:
         packed: its bytes in the file.
         plain: bytes that it would take in memory.
         compressed: whether its buffers are compressed.
+        rows: of the table; a dictionary has none.
     """
 
     packed: int
     plain: int
     compressed: bool
+    rows: int = 0
 
 
 def of_stream(data: bytes | memoryview) -> Iterator[Body]:
@@ -98,7 +100,8 @@ def _body(data: bytes | memoryview, at: int, start: int) -> Body:
         return Body(size, 0, False)
     compressed = header.has(3) or FIRST_COMPRESSION in bytes(data[at:start])
     plain = _unpacked(data, start, header.vector(2, 16)) if compressed else size
-    return Body(size, max(plain, ROW_BYTES * header.number(0, "q")), compressed)
+    rows = _positive(header.number(0, "q"))
+    return Body(size, max(plain, ROW_BYTES * rows), compressed, rows if kind == RECORD_BATCH else 0)
 
 
 def _unpacked(data: bytes | memoryview, start: int, buffers: np.ndarray) -> int:

@@ -159,11 +159,6 @@ class Contradictions(Movable):
         low, high = places.scores_of_residuals(torch.where(counts[:, None], limits[:, :2], 0.0).T)
         self.low, self.high = torch.where(counts, low, -torch.inf), torch.where(counts, high, torch.inf)
 
-    @property
-    def any(self) -> bool:
-        """Whether any number counts."""
-        return bool(self.high.isfinite().any())
-
     def __call__(self, r: Tensor, whole: Tensor | None) -> Tensor:
         """Number of contradictions [B].
 

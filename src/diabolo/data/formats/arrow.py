@@ -24,8 +24,8 @@ class Arrow(Format):
     arrays = True
 
     @contextlib.contextmanager
-    def _open(self, source: Source) -> Iterator[tuple[Any, bool]]:
-        """The reader, and whether it reads a file (which knows its batches) or a stream."""
+    def _open(self, source: Source) -> Iterator[tuple[Any, bool, int]]:
+        """The reader, whether it reads a file (which knows its batches) or a stream, and the number of rows."""
         import pyarrow as pa
 
         if source.path.stat().st_size == 0:
@@ -37,26 +37,25 @@ class Arrow(Format):
                 raise DataError(f"{source}: is Feather version 1; write it anew with a version of Arrow after 2020")
             seekable = head == b"ARROW1"
             bodies = (of_file if seekable else of_stream)(memoryview(mapped.read_buffer()).cast("B"))
+            rows = 0
             for number, body in enumerate(bodies):
                 check_claim(source, f"part {number}", body.packed, body.plain)
+                rows += body.rows
             mapped.seek(0)
-            yield (pa.ipc.open_file(mapped) if seekable else pa.ipc.open_stream(mapped)), seekable
+            yield (pa.ipc.open_file(mapped) if seekable else pa.ipc.open_stream(mapped)), seekable, rows
 
     def schema(self, source: Source) -> tuple[Any, int | None]:
-        with self._open(source) as (reader, seekable):
-            if not seekable:
-                return without_index(reader.schema), None
-            # Not a dataset's count: it waits for threads, which a forked worker does not have.
-            parts = range(reader.num_record_batches)
-            return without_index(reader.schema), sum(reader.get_batch(i).num_rows for i in parts)
+        # Counted from the messages: a dataset's count waits for threads, which a forked worker does not have.
+        with self._open(source) as (reader, _, rows):
+            return without_index(reader.schema), rows
 
     def notes(self, source: Source) -> list[str]:
         """What a person is to know of how it is read."""
-        with self._open(source) as (reader, _):
+        with self._open(source) as (reader, _, _):
             return index_notes(reader.schema)
 
     def read(self, source: Source, columns: Sequence[str] | None, rows: int) -> Iterator[Any]:
-        with self._open(source) as (reader, seekable):
+        with self._open(source) as (reader, seekable, _):
             names = known(columns, without_index(reader.schema).names, source)
             batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if seekable else reader
             for batch in batches:
