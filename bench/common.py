@@ -237,7 +237,9 @@ def fit_pyod(detector: Any, x: np.ndarray) -> tuple[Clock, Clock]:
 
 #: What a fit's one line may ask to be pasted: columns to leave out, or the part of the file that is meant.
 LEAVE_OUT = re.compile(r"--exclude[ =]((?:'[^']*'|[^\s;:),])+(?:,(?:'[^']*'|[^\s;:),])+)*)")
-NAME_ONE = re.compile(r"name one, like (\S+)$")
+NAME_ONE = re.compile(r"(?:name one|choose some), like (\S+)$")
+#: The suffix that a line names for what comes back.
+OTHER_FORM = re.compile(r"; write (\.\w+)(?: or |$)")
 MOST_PASTES = 40
 
 
@@ -303,7 +305,12 @@ def chain(data: str, folder: Path, back: str, epochs: int = 2) -> Chain:
         more = ["--exclude", ",".join([*more[1:], asked[1].strip("'")])]
     timed("score", "score", model, found.data, "-o", folder / "s.parquet", "-q")
     if timed("compress", "compress", model, found.data, "-o", folder / "c.dbl", "--max-error", "1e-3", "--no-verdict"):
-        timed("decompress", "decompress", folder / "c.dbl", "-o", folder / f"back{back}")
+        other = None
+        if not timed("decompress", "decompress", folder / "c.dbl", "-o", folder / f"back{back}"):
+            other = OTHER_FORM.search(found.line)
+        if other is not None:
+            found.pastes += 1
+            timed("decompress", "decompress", folder / "c.dbl", "-o", folder / f"back{other[1]}")
     line = found.line
     timed("sample", "sample", model, "-n", 10, "-o", folder / "drawn.parquet")
     found.line = line or found.line

@@ -32,6 +32,7 @@ import pyarrow.parquet
 
 from diabolo.cli import main
 from diabolo.data.dialect.record import Asked, Reading
+from diabolo.data.dtypes import python_cells
 from diabolo.data.formats import read_batches, with_reading
 from diabolo.data.reading import as_kept
 from diabolo.errors import DataError
@@ -142,7 +143,22 @@ def remedies(line: str) -> list[str]:
     return shlex.split(found[0]) if found else []
 
 
-def rows_of(path: Path, options: list[str], model: Path) -> list[dict[str, object]]:
+#: The part of a file that a line names where it holds several tables.
+NAME_ONE = re.compile(r"(?:choose some|name one), like (\S+)$")
+
+
+def part_of(said: str) -> str | None:
+    """The part of the file that a line names, as it would be pasted."""
+    found = NAME_ONE.search(said.strip())
+    return shlex.split(found[1])[0] if found else None
+
+
+def cells(table: pa.Table) -> list[list[object]]:
+    """A table's columns, names first, as Python's values."""
+    return [[name, *python_cells(column)] for name, column in zip(table.column_names, table.columns, strict=True)]
+
+
+def rows_of(path: str, options: list[str], model: Path) -> pa.Table:
     """A table as it is read; by the model's reading where a column that is left out has two readings."""
     given: dict[str, list[str]] = {}
     for word, value in zip(options[::2], options[1::2], strict=False):
@@ -156,19 +172,22 @@ def rows_of(path: Path, options: list[str], model: Path) -> list[dict[str, objec
         table = pa.Table.from_batches(list(read_batches(with_reading(path, Reading(asked)), nested=True)))
     except DataError:
         table = pa.Table.from_batches(list(read_batches(as_kept(path, ModelFile(model).schema.dialect), nested=True)))
-    return table.to_pylist()
+    return table
 
 
-def chain(path: Path, folder: Path) -> dict[str, object]:
+def chain(path: str, folder: Path) -> dict[str, object]:
     """Every verb on one file."""
     found: dict[str, object] = {"tries": 1, "failed": "", "line": ""}
     seconds = {}
     status, said, seconds["info"] = run("info", path)
     if status:
-        more = remedies(said)
+        # info names what is to be left out of a fit, and takes no such option itself.
+        part, more = part_of(said), remedies(said)
         found |= {"tries": 2, "line": said.strip()[:300]}
-        status, said, _ = run("info", path, *more)
-        if status or not more:
+        path = part or path
+        asked = [] if "--exclude" in more else more
+        status, said, _ = run("info", path, *asked)
+        if status or not (part or more):
             return found | {"failed": "info", "line": said.strip()[:300], "seconds": seconds}
     model, options = folder / "m.diabolo", [] if found["tries"] == 1 else more
     fit = ("fit", path, "-o", model, "--epochs", 2, "-q")
@@ -193,8 +212,8 @@ def chain(path: Path, folder: Path) -> dict[str, object]:
         status, said, seconds[verb] = run(*words)
         if status:
             return found | {"failed": verb, "line": said.strip()[:300], "seconds": seconds}
-    came, back = rows_of(path, reading, model), pa.parquet.read_table(folder / "b.parquet").to_pylist()
-    found["rows"], found["same"] = len(came), str(came) == str(back)
+    came, back = rows_of(path, reading, model), pa.parquet.read_table(folder / "b.parquet")
+    found["rows"], found["same"] = len(came), str(cells(came)) == str(cells(back))
     return found | {"seconds": seconds}
 
 
@@ -215,7 +234,7 @@ def run_all(arguments: argparse.Namespace) -> list[dict[str, object]]:
         listed = [*([] if arguments.only else generated(folder, arguments.rows)), *real(arguments.only)]
         listed += [("more", Path(p)) for p in arguments.more]
         for source, path in listed[: arguments.most]:
-            found: dict[str, object] = {"file": path.name, "source": source, **chain(cut(path, folder), folder)}
+            found: dict[str, object] = {"file": path.name, "source": source, **chain(str(cut(path, folder)), folder)}
             results.append(found)
             end = found["failed"] or ("well" if found.get("same") else "other values came back")
             total = sum(dict(found["seconds"]).values())  # type: ignore[call-overload]

@@ -66,10 +66,18 @@ def _has_numbers(tree: object) -> bool:
                 branch.array(library="np")
             except Exception:
                 continue
-        # A leaf list is a dictionary of arrays.
-        if any(a.dtype.kind in "iufb" and len(a) for a in (array.values() if isinstance(array, dict) else [array])):
+        if any(a.dtype.kind in "iufb" and len(a) for a in _arrays(array)):
             return True
     return False
+
+
+def _arrays(found: object) -> Iterator[np.ndarray]:
+    """All arrays of a branch: a leaf list is a dictionary of arrays, or of such dictionaries."""
+    if isinstance(found, dict):
+        for inner in found.values():
+            yield from _arrays(inner)
+    else:
+        yield np.asarray(found)
 
 
 # ── files that are made ───────────────────────────────────────────────────────────────────────────
@@ -172,12 +180,13 @@ def main() -> None:
     options.add_argument(
         "--skip", metavar="WORD", help="leave out files with this in their names, all but the first five"
     )
+    options.add_argument("--after", metavar="NAME", default="", help="leave out ROOT files with names up to this one")
     options.add_argument("--only", metavar="SUFFIX", help="only files that end so")
     options.add_argument("--limit", type=float, default=300, help="seconds for a file (default: 300)")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files = [
-            *of_root(),
+            *(f for f in of_root() if Path(f).name > given.after),
             *generated(Path(folder)),
             *(f for pattern in given.more for f in sorted(glob.glob(pattern))),
         ]

@@ -1,9 +1,11 @@
 """Peak memory of reading large files: a CSV and a Parquet of about 500 MB, made here and removed again.
 
     python bench/reading.py [--megabytes 500] [--folder /tmp]
+    python bench/reading.py --pairs 9 --megabytes 150   # speed beside PyArrow and pandas
 
 Each work is a process of its own: the imports alone, all batches one after another, `diabolo info`, and
-`diabolo encode` by a small model.
+`diabolo encode` by a small model. Of the speed, rivals read the same file in turn, in one process and one thread, and
+each round gives a ratio of processor times.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import argparse
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +56,77 @@ def peak(*words: object) -> tuple[float, float, str]:
     return size / 1024, seconds, told[1] if len(told) > 1 else ""
 
 
+def readers(path: Path) -> dict[str, Callable[[], int]]:
+    """Ways to read all rows of a file; each returns their number."""
+    import pandas as pd
+
+    from diabolo.data.formats import read_batches
+
+    if path.suffix == ".csv":
+
+        def streamed() -> int:
+            with pa.csv.open_csv(
+                path, read_options=pa.csv.ReadOptions(block_size=1 << 22, use_threads=False)
+            ) as reader:
+                return sum(batch.num_rows for batch in reader)
+
+        whole: Callable[[], int] = lambda: pa.csv.read_csv(path).num_rows  # noqa: E731  # one of several alike
+        panda: Callable[[], int] = lambda: len(pd.read_csv(path))  # noqa: E731
+    else:
+
+        def streamed() -> int:
+            with pa.parquet.ParquetFile(path) as file:
+                return sum(batch.num_rows for batch in file.iter_batches(ROWS, use_threads=False))
+
+        whole = lambda: pa.parquet.read_table(path, use_threads=False).num_rows  # noqa: E731
+        panda = lambda: len(pd.read_parquet(path))  # noqa: E731
+    ways = {
+        "diabolo, batches": lambda: sum(batch.num_rows for batch in read_batches(path)),
+        "PyArrow, batches": streamed,
+        "PyArrow, whole": whole,
+        "pandas, whole": panda,
+    }
+    if path.suffix == ".csv":  # what pandas reads by default may be another number in its last digit
+        ways["pandas, every digit"] = lambda: len(pd.read_csv(path, float_precision="round_trip"))
+    return ways
+
+
+def speed(path: Path, pairs: int) -> None:
+    """Processor seconds of each way, and the ratio to this package's of each round."""
+    ways = readers(path)
+    if len({way() for way in ways.values()}) != 1:
+        raise SystemExit(f"{path.name}: the ways do not agree on the number of rows")
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for i in range(pairs):
+        for name in list(ways) if i % 2 == 0 else list(ways)[::-1]:
+            begun = time.process_time()
+            ways[name]()
+            taken[name].append(time.process_time() - begun)
+    own = np.array(taken["diabolo, batches"])
+    for name, seconds in taken.items():
+        low, middle, high = np.quantile(own / np.array(seconds), [0, 0.5, 1])
+        print(
+            f"| {path.suffix[1:]} | {path.stat().st_size / 1e6:.0f} | {name} | {np.median(seconds):.2f} "
+            f"| {middle:.2f} [{low:.2f}–{high:.2f}] |",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=500)
     parser.add_argument("--folder", type=Path, help="where the files lie meanwhile")
+    parser.add_argument("--pairs", type=int, help="rounds of speed, in place of memory")
     given = parser.parse_args()
+    if given.pairs:
+        pa.set_cpu_count(1)
+        print("| file | MB | way | CPU seconds | diabolo's time of this |\n|---|---|---|---|---|", flush=True)
+        with tempfile.TemporaryDirectory(dir=given.folder) as name:
+            for suffix in ("csv", "parquet"):
+                write(path := Path(name, f"t.{suffix}"), given.megabytes * 10**6)
+                speed(path, given.pairs)
+                path.unlink()
+        return
     print("| file | MB | work | peak MB | CPU seconds |\n|---|---|---|---|---|", flush=True)
     print(f"| | | imports alone | {peak('-c', IMPORTS)[0]:.0f} | |", flush=True)
     with tempfile.TemporaryDirectory(dir=given.folder) as name:

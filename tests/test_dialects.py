@@ -56,6 +56,24 @@ READ = {
     "units": ("t,v\ns,m/s\n1,2\n3,4\n5,6\n", {"t": [1, 3, 5], "v": [2, 4, 6]}),
     "comments": ("# made by me\n#\nx,y\n1,2\n# no row, is it, or\n3,4\n", {"x": [1, 3], "y": [2, 4]}),
     "names-in-a-comment": ("# x y\n1 2\n3 4\n", {"x": [1, 3], "y": [2, 4]}),
+    "a-line-for-Excel": ("sep=;\r\na;b\r\n1,5;2\r\n3,25;4\r\n", {"a": [1.5, 3.25], "b": [2, 4]}),
+    "a-line-for-Excel-in-quotes": ('"sep=|"\na|b,c\n1|2\n3|4\n', {"a": [1, 3], "b,c": [2, 4]}),
+    "names-over-two-lines": (
+        "a,a,b\nx,y,k\n1,2,u\n3,4,v\n5,6,w\n",
+        {"a x": [1, 3, 5], "a y": [2, 4, 6], "b k": ["u", "v", "w"]},
+    ),
+    "names-over-two-lines-and-an-index": (
+        ",a,a\n,mean,std\nk,,\nu,1,2\nv,3,4\nw,5,6\n",
+        {"k": ["u", "v", "w"], "a mean": [1, 3, 5], "a std": [2, 4, 6]},
+    ),
+    "names-over-three-lines": (
+        "a,a,a\nx,x,y\nmin,max,min\n" + "1,2,3\n4,5,6\n" * 5,
+        {"a x min": [1, 4] * 5, "a x max": [2, 5] * 5, "a y min": [3, 6] * 5},
+    ),
+    "units-under-names-that-repeat": (
+        "a,b,a\nm,s,m\n1,2,3\n3,4,5\n5,6,7\n",
+        {"a": [1, 3, 5], "b": [2, 4, 6], "a_2": [3, 5, 7]},
+    ),
     "a-title": ("Report of 2020\n\na,b,c\n1,2,3\n4,5,6\n", {"a": [1, 4], "b": [2, 5], "c": [3, 6]}),
     "thousands": ('p\n"1,200.5"\n"1,234,567"\n3\n', {"p": [1200.5, 1234567, 3]}),
     "thousands-by-another-column": ('p,x\n"1,200",0.5\n"1,037",1.25\n', {"p": [1200, 1037], "x": [0.5, 1.25]}),
@@ -408,6 +426,27 @@ def test_infinity_is_missing_once_the_printed_option_is_pasted(tmp_path, cell):
     done("fit", path, "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q", *option)
     done("score", tmp_path / "m.diabolo", path, "-o", tmp_path / "s.parquet")
     assert ("--missing -inf" in line) == cell.startswith("-")
+
+
+def test_both_infinities_are_missing_once_the_printed_options_are_pasted(tmp_path):
+    path = tmp_path / "a.csv"
+    odd = {7: "inf", 9: "-Infinity"}
+    path.write_text("x,y\n" + "".join(f"{odd.get(i, i % 5)},{i % 3}\n" for i in range(200)))
+    assert "--missing inf --missing -inf takes it" in refused("fit", path, "-o", tmp_path / "m.diabolo", "--epochs", 1)
+    done("fit", path, "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q", "--missing", "inf", "--missing", "-inf")
+
+
+def test_names_that_repeat_in_the_files_of_the_fit_may_repeat_in_others(tmp_path):
+    path, model = tmp_path / "a.csv", tmp_path / "m.diabolo"
+    path.write_text("a,b,a\n" + "".join(f"{i % 7},{i % 5},{i % 3}\n" for i in range(200)))
+    done("fit", path, "-o", model, "--epochs", 1, "-q")
+    done("score", model, path, "-o", tmp_path / "s.parquet")
+    done("compress", model, path, "-o", tmp_path / "a.dbl", "--no-verdict")
+    done("decompress", tmp_path / "a.dbl", "-o", tmp_path / "b.csv")
+    assert cells(tmp_path / "b.csv") == cells(path)
+    (tmp_path / "c.csv").write_text("a,b,a_2,b\n1,2,3,4\n")
+    line = refused("score", model, tmp_path / "c.csv", "-o", tmp_path / "s.parquet")
+    assert "duplicate column names: b; rename them" in line
 
 
 def test_what_is_said_of_a_table_holds_for_the_columns_that_are_kept(tmp_path):

@@ -56,6 +56,13 @@ SAID = {
     ),
     "unnamed": ("a.csv", ",x\n7,1.5\n3,2.5\n", "info {f}", "  column 1 has no name, and is named 'column1'"),
     "trailing": ("a.csv", "x,\n1,\n2,\n", "info {f}", "  column 'column2' has neither a name nor cells: left out"),
+    "two-lines": (
+        "a.csv",
+        "a,a,b\nx,y,k\n1,2,u\n3,4,v\n5,6,w\n",
+        "info {f}",
+        "  names taken from its first 2 lines",
+    ),
+    "lines-in-words": ("a.csv", 'x,y\n1,"u\nv"\n2,w\n3,w\n', "info {f}", r"  y: u\nv, w"),
     "twice": ("a.csv", "x,x\n1,2\n3,4\n", "info {f}", "  column 2 is a second 'x', and is named 'x_2'"),
     "decimal": ("a.csv", "x;y\n1,5;2\n3,25;4\n", "info {f}", "  'x': numbers with decimal ','"),
     "thousands": ("a.csv", 'x\n"1,200.5"\n"3,400.25"\n', "info {f}", "  'x': numbers with thousands ','"),

@@ -15,7 +15,7 @@ import numpy as np
 
 from diabolo.data.times import DAY, TURN
 from diabolo.data.weight import lengths
-from diabolo.errors import DataError
+from diabolo.errors import ColumnsError, DataError
 
 __all__ = [
     "TEXT",
@@ -176,10 +176,8 @@ def _check_words(name: str, column: Any) -> None:
         words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
         longest = int(lengths(words).max(initial=0))
         if longest > MOST_WORD:
-            raise DataError(
-                f"column {name!r} holds a text of {longest:,} bytes; a category has words of at most {MOST_WORD:,}: "
-                f"leave the column out (--exclude {name})"
-            )
+            why = f"holds a text of {longest:,} bytes; a category has words of at most {MOST_WORD:,}"
+            raise ColumnsError({name: why})
 
 
 def python_cells(column: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from diabolo.data.formats.base import Source
 from diabolo.data.formats.ragged import Flat
+from diabolo.data.layouts import in_plain_layouts, plain_layout
 from diabolo.errors import DataError
 
 __all__ = ["arrow_table", "is_pandas", "pandas_column", "pandas_columns", "pandas_table"]
@@ -139,9 +140,12 @@ def _refuse_twice(names: list[str], what: str) -> None:
 
 
 def _without_views(table: Any) -> Any:
-    """Text and bytes in Arrow's older layouts, which every one of its functions knows."""
+    """Text, bytes, lists and runs in Arrow's older layouts, which every one of its functions knows."""
     import pyarrow as pa
 
+    single = plain_layout(table.schema)
+    if single.types != table.schema.types:
+        table = pa.Table.from_batches([in_plain_layouts(b, single) for b in table.to_batches()], single)
     plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
     def kind(t: Any) -> Any:

@@ -132,10 +132,15 @@ def word_faults(table: Table, kinds: Mapping[str, str]) -> dict[str, str]:
     return out
 
 
-def infinite_cell(row: int, name: str, cell: float, dialect: Dialect | None) -> DataError:
-    """An error that names an infinite cell, and the option that takes it for a missing one where the table is text."""
-    mark = "-inf" if cell < 0 else "inf"
-    way = "replace it by NaN" if dialect is None else f"--missing {mark} takes it"
+def infinite_cell(row: int, name: str, cell: float, dialect: Dialect | None, column: np.ndarray) -> DataError:
+    """An error that names an infinite cell, and the options that take it for a missing one where the table is text.
+
+    Args:
+        column: cells of the column as far as they are read: both infinities may stand in it.
+    """
+    marks = [mark for mark, there in (("inf", np.inf), ("-inf", -np.inf)) if (column == there).any() or cell == there]
+    said = " ".join(f"--missing {mark}" for mark in marks)
+    way = "replace it by NaN" if dialect is None else f"{said} takes it"
     return DataError(
         f"row {row}, column {name!r}: {cell} (infinity) cannot be fitted; {way} for a missing cell, "
         "or leave the row out"

@@ -182,7 +182,8 @@ class OnePass:
         if infinite.any():
             row, column = np.argwhere(infinite)[0]
             head, cell = self.stream.head, float(chunk.values[row, column])
-            raise infinite_cell(int(chunk.numbers[row]), head.names[column], cell, head.dialect)
+            cells = chunk.values[:, column]
+            raise infinite_cell(int(chunk.numbers[row]), head.names[column], cell, head.dialect, cells)
 
     def _summarise(self, values: np.ndarray) -> None:
         if not len(values):

@@ -24,6 +24,7 @@ __all__ = [
     "LOOK",
     "collections",
     "faults_of",
+    "first_usable",
     "flags",
     "leaving_out",
     "none_fits",
@@ -59,7 +60,8 @@ def type_faults(data: Data, names: Sequence[str], beside: bool = True) -> dict[s
         elif beside and name and name in said:
             out[name] = (
                 "beside an array of more dimensions may be a label, which no fit must see: --label "
-                f"{shlex.quote(name)}, --weight or --exclude says so, --columns or {data}::ARRAYS that it is a feature"
+                f"{shlex.quote(name)} says so, --exclude {shlex.quote(name)} leaves it out, --columns or "
+                f"{data}::ARRAYS says that it is a feature"
             )
         else:
             try:
@@ -84,14 +86,26 @@ def value_faults(table: Table, kinds: Mapping[str, str] | None = None) -> dict[s
     return out
 
 
+def first_usable(data: Data, names: Sequence[str]) -> tuple[Table | None, dict[str, str]]:
+    """The first rows of some columns, without those whose cells are no numbers nor words, and the faults of these."""
+    faults: dict[str, str] = {}
+    while left := [n for n in names if n not in faults]:
+        try:
+            return first_rows(data, left, LOOK), faults
+        except ColumnsError as error:
+            faults |= error.faults
+    return None, faults
+
+
 def unusable(
     data: Data, names: Sequence[str], kinds: Mapping[str, str] | None = None, beside: bool = True
 ) -> dict[str, str]:
     """All faults of some columns, by the schema and the first rows; see `type_faults`."""
     out = type_faults(data, names, beside)
-    rest = [n for n in names if n not in out]
-    if rest:
-        out |= value_faults(first_rows(data, rest, LOOK), kinds)
+    table, more = first_usable(data, [n for n in names if n not in out])
+    out |= more
+    if table is not None:
+        out |= value_faults(table, kinds)
     return {n: out[n] for n in names if n in out}
 
 

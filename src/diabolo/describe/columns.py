@@ -79,6 +79,8 @@ def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
 
 
 def _short(word: str, most: int = 60) -> str:
+    """A word in one line: its ends of lines and tabs are written as people write them in code."""
+    word = word.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
     return word if len(word) <= most else f"{word[: most - 1]}…"
 
 

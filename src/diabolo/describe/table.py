@@ -11,12 +11,12 @@ from rich.text import Text
 from diabolo.config import DEFAULT_METHOD, build_config
 from diabolo.data.dtypes import TEXT
 from diabolo.data.formats import Data, notes_of, schema_of
-from diabolo.data.reading import first_rows, notes_on
+from diabolo.data.reading import notes_on
 from diabolo.data.remarks import remarks
 from diabolo.data.schema import infer_schema
 from diabolo.data.slots import with_found_slots
 from diabolo.data.table import Table
-from diabolo.data.usable import LOOK, collections, leaving_out, type_faults, value_faults
+from diabolo.data.usable import LOOK, collections, first_usable, leaving_out, type_faults, value_faults
 from diabolo.describe.columns import print_schema
 from diabolo.screen import console
 
@@ -29,8 +29,8 @@ def describe_data(path: Data, slots: dict[str, int] | None = None) -> None:
     names = list(arrow.names)
     lists = {name for members in collections(arrow).values() for name in members}
     faults = type_faults(path, names, beside=False)
-    read = [n for n in names if n not in faults]
-    table = first_rows(path, read, LOOK) if read else None
+    table, more = first_usable(path, [n for n in names if n not in faults])
+    faults |= more
     if table is not None:
         faults |= value_faults(table)
     screen = console(soft_wrap=True)

@@ -129,7 +129,7 @@ def refuse_infinite(table: Table, used: np.ndarray) -> None:
         if infinite.any():
             at, column = np.argwhere(infinite)[0]
             cell = float(table.values[rows[at], column])
-            raise infinite_cell(int(rows[at]), table.names[column], cell, table.dialect)
+            raise infinite_cell(int(rows[at]), table.names[column], cell, table.dialect, table.values[:, column])
 
 
 def _refuse_overflow(names: Sequence[str], seen: Summary, center: np.ndarray, scale: np.ndarray) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import roc_curve
 
 from diabolo.data.table import TableLike
 from diabolo.errors import DataError
@@ -63,6 +62,9 @@ class RocDisplay(Display):
             DataError: y is neither, or has one of the two alone.
             MissingExtraError: matplotlib is not installed.
         """
+        # Importing it takes long, and only this asks for it.
+        from sklearn.metrics import roc_curve
+
         name, found, detector = scored(estimator, X)
         truth = anomalies(y, len(found))
         # Ranks keep the order, and infinities are numbers among them.

@@ -92,8 +92,14 @@ def _find(path: Path, reading: Reading, default: str, where: object) -> Found:
         if not head and layout.header and name not in seen.dialect.left
     ]
     said = [*layout_notes(dialect, default), *notes, *renamed, *bare, *seen.notes]
-    twice = tuple(sorted({n for n in layout.names if n and layout.names.count(n) > 1}))
-    return Found(seen.dialect, seen.schema, tuple(said), seen.questions, twice)
+    return Found(seen.dialect, seen.schema, tuple(said), seen.questions, _twice(layout.names, dialect.names, kept))
+
+
+def _twice(heads: tuple[str, ...], names: tuple[str, ...], kept: Dialect | None) -> tuple[str, ...]:
+    """Names that several columns share, but for those that a model's own files shared too."""
+    known = set(kept.names) if kept is not None else set()
+    shared = {n for n in heads if n and heads.count(n) > 1}
+    return tuple(sorted({n for n, own in zip(heads, names, strict=True) if n in shared and own not in known}))
 
 
 def _check_decimals(layout: Dialect, asked: Asked, kept: Dialect | None, where: object) -> None:

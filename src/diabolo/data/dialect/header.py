@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from diabolo.data.dialect.record import MARKS, Asked, Dialect
 from diabolo.errors import DataError
 
-__all__ = ["MISSING", "NUMBERISH", "has_header", "is_units"]
+__all__ = ["MISSING", "NUMBERISH", "has_header", "is_units", "joined_names"]
 
 #: A number in any form, a date, or a time.
 NUMBERISH = re.compile(
@@ -17,6 +17,8 @@ NUMBERISH = re.compile(
     r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ,]+[\d:. ]+\s?([AaPp][Mm]|Z|[+-]\d\d:?\d\d)?)?|\d{1,2}:\d\d(:\d\d(\.\d+)?)?"
 )
 MISSING = {"", *MARKS, "?", "-", "."}
+#: Lines of names that a header has at most, but for that of the index.
+MOST_LINES = 4
 
 
 def _column_types(body: Sequence[tuple[str, ...]], width: int) -> list[str]:
@@ -44,6 +46,38 @@ def is_units(body: Sequence[tuple[str, ...]], width: int) -> bool:
         and len(over) > 1
         and (2 * len(words) >= len(over) or len(words) > 1)
     )
+
+
+def joined_names(names: Sequence[str], body: Sequence[tuple[str, ...]]) -> tuple[list[str], int]:
+    """Names that go over several lines, as of pandas' columns of several levels; and the number of lines.
+
+    The first line names groups of columns, and the next tell the columns of a group apart; a last may hold the name
+    of the index alone. Other second lines are no names, and the number is 1.
+
+    Args:
+        names: the first line.
+        body: the lines below it, the first of them without a number.
+
+    >>> joined_names(["", "x", "x"], [("", "mean", "std"), ("day", "", ""), ("1", "2.5", "0.5")])
+    (['day', 'x mean', 'x std'], 3)
+    """
+    both, lines = list(names), 1
+    for row in body[: MOST_LINES - 1]:
+        if lines > 1 and (not _repeats(both) or any(NUMBERISH.fullmatch(cell.strip()) for cell in row)):
+            break
+        both = [" ".join(filter(None, (name, cell.strip()))) for name, cell in zip(both, row, strict=False)]
+        lines += 1
+    if len(both) < len(names) or not _repeats(names) or _repeats(both):
+        return list(names), 1
+    below = body[lines - 1] if len(body) >= lines else ("",)
+    if below[0].strip() and not any(cell.strip() for cell in below[1:]):
+        return [below[0].strip(), *both[1:]], lines + 1
+    return both, lines
+
+
+def _repeats(names: Sequence[str]) -> bool:
+    given = [n for n in names if n]
+    return len(set(given)) < len(given)
 
 
 def has_header(rows: Sequence[tuple[str, ...]], asked: Asked, kept: Dialect | None, where: object) -> bool:

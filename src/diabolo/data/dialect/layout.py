@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from diabolo.data.dialect.header import MISSING, NUMBERISH, has_header, is_units
+from diabolo.data.dialect.header import MISSING, NUMBERISH, has_header, is_units, joined_names
 from diabolo.data.dialect.record import Asked, Dialect
 from diabolo.errors import DataError
 
@@ -18,6 +18,8 @@ __all__ = ["encoding_of", "layout_of"]
 #: Separators that a sample may show.
 CANDIDATES = (",", ";", "\t", "|", " ")
 COMMENTS = ("#", "%", "//")
+#: A first line in which Excel is told the separator.
+TOLD = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 #: Lines of a sample that are looked at.
 LINES = 400
 
@@ -94,6 +96,10 @@ def layout_of(
         DataError: no line, or a first line that may be names or a row.
     """
     lines = list(lines[:LINES])
+    told = TOLD.fullmatch(lines[0]) if lines else None
+    if told is not None:
+        asked = dataclasses.replace(asked, separator=asked.separator or told[1])
+        lines[0] = ""  # left out as a comment is
     lead, heading = _leading(lines)
     found = _chosen(lines[lead:], asked, kept, default)
     rows, ends, width = list(found.rows), list(found.ends), found.width
@@ -128,8 +134,10 @@ def layout_of(
         trailing = all(not r[-1].strip() for r in body)
         names = [*names, ""] if trailing else ["", *names]
     if header and is_units(body, len(names)):
-        skip = lead + ends[1]
-        notes.append(f"the second line, of units, left out: {', '.join(w for w in body[0] if w.strip())[:60]}")
+        names, taken = joined_names(names, body)
+        skip = lead + ends[max(taken - 1, 1)]
+        units = f"the second line, of units, left out: {', '.join(w for w in body[0] if w.strip())[:60]}"
+        notes.append(f"names taken from its first {taken} lines" if taken > 1 else units)
     if not header:
         first = ", ".join(w.strip() for w in rows[0][:3])
         notes.append(

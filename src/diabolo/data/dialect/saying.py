@@ -44,9 +44,11 @@ def column_notes(dialect: Dialect, types: Mapping[str, Any], marks: Mapping[str,
     for words, names in groups.items():
         if words != "numbers":
             notes.append(f"{_few(names)}: {words}")
+    by_place: dict[str, list[str]] = {}
     for mark in dialect.missing:
         where = [n for n, found in marks.items() if mark in found]
-        notes.append(f"missing cells are written {mark!r}" + (f" in {_few(where)}" if where else ""))
+        by_place.setdefault(f" in {_few(where)}" if where else "", []).append(mark)
+    notes += [f"missing cells are written {_few(words)}{where}" for where, words in by_place.items()]
     labels = [name for name, own in dialect.own.items() if not own]
     notes += [f"{_few(labels)}: NA and other marks are labels there, and no missing cells"] if labels else []
     return notes

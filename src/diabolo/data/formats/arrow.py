@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from diabolo.data.formats.base import Format, Source, formats, known
 from diabolo.data.formats.claims import check_claim
 from diabolo.data.formats.index import index_notes, without_index
+from diabolo.data.layouts import in_plain_layouts, plain_layout
 from diabolo.data.messages import of_file, of_stream
 from diabolo.errors import DataError
 
@@ -47,7 +48,7 @@ class Arrow(Format):
     def schema(self, source: Source) -> tuple[Any, int | None]:
         # Counted from the messages: a dataset's count waits for threads, which a forked worker does not have.
         with self._open(source) as (reader, _, rows):
-            return without_index(reader.schema), rows
+            return plain_layout(without_index(reader.schema)), rows
 
     def notes(self, source: Source) -> list[str]:
         """What a person is to know of how it is read."""
@@ -62,8 +63,10 @@ class Arrow(Format):
                 batch = batch.select(names)
                 # Offsets of a damaged file may point anywhere.
                 batch.validate(full=True)
+                plain = plain_layout(batch.schema)
+                # Runs are made single values a part at a time: one may stand for any number of rows.
                 for start in range(0, batch.num_rows, rows):
-                    yield batch.slice(start, rows)
+                    yield in_plain_layouts(batch.slice(start, rows), plain)
 
     def write(self, path: Path, schema: Any, batches: Iterator[Any]) -> None:
         import pyarrow as pa

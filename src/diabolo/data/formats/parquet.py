@@ -12,6 +12,7 @@ from diabolo.data.formats.footer import DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRA
 from diabolo.data.formats.index import index_notes, without_index
 from diabolo.data.formats.pages import check_pages
 from diabolo.data.weight import halved, is_varied
+from diabolo.errors import DataError
 
 #: Encodings of text that Arrow reads no dictionary from; in the first, each word may repeat all of the one before.
 SHARING, OTHERS = DELTA_BYTE_ARRAY, (DELTA_LENGTH_BYTE_ARRAY,)
@@ -78,9 +79,27 @@ class Parquet(Format):
         options: dict[str, Any] = {"write_page_checksum": True}
         if said:
             options |= {"use_dictionary": [n for n in schema.names if n not in said], "column_encoding": said}
-        with pq.ParquetWriter(path, plain, compression="zstd", **options) as writer:
+        try:
+            opened = pq.ParquetWriter(path, plain, compression="zstd", **options)
+        except pa.ArrowNotImplementedError as error:
+            raise _unheld(plain) or error from None
+        with opened as writer:
             for batch in batches:
                 writer.write_batch(batch.cast(plain) if said else batch)
+
+
+def _unheld(schema: Any) -> DataError | None:
+    """What to say of the first column whose type Parquet does not have; None if it has all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for field in schema:
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+        except pa.ArrowNotImplementedError:
+            what = f"column {field.name!r} holds {field.type}"
+            return DataError(f"{what}, which a Parquet file cannot hold; write .arrow")
+    return None
 
 
 def _cast(part: Any, kept: Any) -> Any:
