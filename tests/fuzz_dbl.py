@@ -7,7 +7,6 @@ and of the codec's card, the schema, the codec section, payloads, what a packed 
 
 from __future__ import annotations
 
-import argparse
 import base64
 import contextlib
 import faulthandler
@@ -16,15 +15,16 @@ import io
 import json
 import math
 import random
-import resource
 import struct
 import sys
 import time
 import zlib
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 from fuzz_cards import NUMBERS, changed_card
+from fuzz_judge import MOST_WAIT, judged, wanted
 
 from diabolo.compress import autoregressive, chunk, columns, image_model, integers, pixels, report
 from diabolo.compress.bytesio import BytesReader, BytesWriter, pack, unpack
@@ -36,8 +36,6 @@ from diabolo.data.formats.base import shape_metadata
 from diabolo.errors import CompressedFileError
 from diabolo.estimators.compressor import Compressor
 
-#: A mutation that takes more of either is a fault; after so many seconds of the clock the process is ended.
-MOST_BYTES, MOST_SECONDS, MOST_WAIT = 1 << 30, 5.0, 600
 INTERESTING = [0, 1, 127, 128, 255]
 
 
@@ -297,40 +295,20 @@ def fuzz(files, mutations, seed, hostile_share=0.25, until=None):
         tally["tried"] += 1
         tally["hostile"] += with_sums
         name = f"seed {seed}, mutation {number}"
-        try:
-            with around:
-                tally["slowest"] = max(tally["slowest"], judged(bad, None if with_sums else rows, name, tally))
-        except AssertionError:
-            raise
-        except Exception as error:
-            raise AssertionError(f"{name}: {type(error).__name__}: {error}") from error
+        use = partial(checked, bad, None if with_sums else rows)
+        with around:
+            tally["slowest"] = max(tally["slowest"], judged(use, CompressedFileError, "read", name, tally))
         if number % 32 == 0:
             tally["salvaged"] += salvaged(bad)
     faulthandler.cancel_dump_traceback_later()
     return tally
 
 
-def judged(bad, rows, name, tally):
-    """Read a file, and say how many CPU seconds it took; `rows` are what it has to hold if it is read at all."""
-    before, begun = memory(), time.process_time()
-    try:
-        found = read(bad, rows)
-        tally["read"] += 1
-        if rows is not None and found != rows:
-            raise AssertionError(f"{name}: damage without a checksum's notice")
-    except CompressedFileError as error:
-        tally["refused"] += 1
-        if not str(error).strip() or "\n" in str(error):
-            raise AssertionError(f"{name}: says {str(error)!r}") from error
-    seconds, taken = time.process_time() - begun, memory() - before
-    if seconds > MOST_SECONDS or taken > MOST_BYTES:
-        raise AssertionError(f"{name}: {seconds:.1f} s, {taken:,} bytes of memory")
-    return seconds
-
-
-def memory():
-    """The most bytes that this process has taken so far."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def checked(bad, rows):
+    """Read a file; `rows` are what it has to hold if it is read at all."""
+    found = read(bad, rows)
+    if rows is not None and found != rows:
+        raise AssertionError("damage without a checksum's notice")
 
 
 def read(bad, rows):
@@ -352,21 +330,15 @@ def salvaged(bad):
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--mutations", type=int, default=1_000_000)
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--minutes", type=float, help="end then, whatever the number")
-    said = options.parse_args()
-    begun = time.monotonic()
-    until = None if said.minutes is None else begun + 60 * said.minutes
+    said = wanted(__doc__, 1_000_000)
     files, done, totals = corpus(), 0, {}
-    while done < said.mutations and (until is None or time.monotonic() < until):
-        part = fuzz(files, min(10_000, said.mutations - done), said.seed + done, until=until)
+    while done < said.mutations and (said.until is None or time.monotonic() < said.until):
+        part = fuzz(files, min(10_000, said.mutations - done), said.seed + done, until=said.until)
         done += part["tried"]
         slowest = max(totals.get("slowest", 0), part["slowest"])
         totals = {k: totals.get(k, 0) + v for k, v in part.items()} | {"slowest": slowest}
         counts = ", ".join(f"{v:,} {k}" for k, v in totals.items() if k != "slowest")
-        sys.stdout.write(f"{counts}; slowest {slowest:.2f} s; {time.monotonic() - begun:.0f} s\n")
+        sys.stdout.write(f"{counts}; slowest {slowest:.2f} s; {time.monotonic() - said.begun:.0f} s\n")
         sys.stdout.flush()
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime
 import faulthandler
@@ -13,16 +12,17 @@ import json
 import math
 import os
 import random
-import resource
 import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from fuzz_cards import changed_card
+from fuzz_judge import MOST_WAIT, judged, wanted
 
 from diabolo import (
     AnomalyDetector,
@@ -39,8 +39,6 @@ from diabolo.artifact import Section, read_content, write_sections
 from diabolo.errors import DiaboloError, ModelFileError
 from diabolo.file.model_file import ModelFile
 
-#: A mutation that takes more of either is a fault; after so many seconds of the clock the process is ended.
-MOST_BYTES, MOST_SECONDS, MOST_WAIT = 1 << 30, 5.0, 600
 #: What a cell of a tensor may become.
 CELLS = [0.0, -0.0, 1.0, -1.0, 1e-45, 1e30, 3e38, -3e38, math.inf, -math.inf, math.nan]
 
@@ -147,11 +145,6 @@ def used(path, rows):
         file.generator  # noqa: B018
 
 
-def memory():
-    """The most bytes that this process has taken so far."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 @contextlib.contextmanager
 def unsynced():
     """Meanwhile no file waits for a disk: that is a third of the time, and no part of what is tried."""
@@ -181,28 +174,11 @@ def fuzz(files, folder, mutations, seed, until=None):
             except (ModelFileError, ValueError, RecursionError, KeyError, IndexError):
                 continue  # nothing that could be written: no file
             tally["tried"] += 1
-            tally["slowest"] = max(tally["slowest"], judged(path, rows, f"seed {seed}, mutation {number}", tally))
+            use, name = partial(used, path, rows), f"seed {seed}, mutation {number}"
+            tally["slowest"] = max(tally["slowest"], judged(use, DiaboloError, "used", name, tally))
     faulthandler.cancel_dump_traceback_later()
     path.unlink(missing_ok=True)
     return tally
-
-
-def judged(path, rows, name, tally):
-    """Read a file, and say how many CPU seconds it took."""
-    before, begun = memory(), time.process_time()
-    try:
-        used(path, rows)
-        tally["used"] += 1
-    except DiaboloError as error:
-        tally["refused"] += 1
-        if not str(error).strip() or "\n" in str(error):
-            raise AssertionError(f"{name}: says {str(error)!r}") from error
-    except Exception as error:
-        raise AssertionError(f"{name}: {type(error).__name__}: {error}") from error
-    seconds, taken = time.process_time() - begun, memory() - before
-    if seconds > MOST_SECONDS or taken > MOST_BYTES:
-        raise AssertionError(f"{name}: {seconds:.1f} s, {taken:,} bytes of memory")
-    return seconds
 
 
 def in_memory():
@@ -211,21 +187,15 @@ def in_memory():
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--mutations", type=int, default=100_000)
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--minutes", type=float, help="end then, whatever the number")
-    said = options.parse_args()
-    begun = time.monotonic()
-    until = None if said.minutes is None else begun + 60 * said.minutes
+    said = wanted(__doc__, 100_000)
     with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
         files = corpus(folder)
         totals, seed = {"tried": 0, "refused": 0, "used": 0, "slowest": 0.0}, said.seed
-        while totals["tried"] < said.mutations and (until is None or time.monotonic() < until):
-            part = fuzz(files, folder, min(1_000, said.mutations - totals["tried"]), seed, until)
+        while totals["tried"] < said.mutations and (said.until is None or time.monotonic() < said.until):
+            part = fuzz(files, folder, min(1_000, said.mutations - totals["tried"]), seed, said.until)
             totals = {k: max(v, part[k]) if k == "slowest" else v + part[k] for k, v in totals.items()}
             seed += 1
-            sys.stdout.write(f"{json.dumps(totals)} {time.monotonic() - begun:.0f} s\n")
+            sys.stdout.write(f"{json.dumps(totals)} {time.monotonic() - said.begun:.0f} s\n")
             sys.stdout.flush()
 
 

@@ -27,12 +27,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
+from fuzz_judge import MOST_BYTES, MOST_SECONDS
 
 from diabolo.data.formats import notes_of, read_batches, schema_of
 from diabolo.errors import DiaboloError
 
-#: A mutation that takes more of either is a fault.
-MOST_BYTES, MOST_SECONDS = 1 << 30, 5.0
 #: Seconds of the clock in which a process has to say something.
 MOST_WAIT = 900
 #: Mutations of one forked process.

@@ -477,3 +477,24 @@ def test_columns_with_two_readings_that_were_left_out_come_back_as_they_stand(tm
     assert back["state"].tolist() == [line.split(",")[1] for line in text.splitlines()]
     assert back["day"].tolist() == [line.split(",")[2] for line in text.splitlines()]
     done("score", tmp_path / "m.diabolo", path, "-o", tmp_path / "s.parquet", "--keep", "state")
+
+
+def test_text_of_two_encodings_is_refused_until_one_is_named(tmp_path):
+    """Read as one of the two, café would be two words, of which one is none."""
+    path = tmp_path / "a.csv"
+    cells = [f"café{i % 3},{i % 7}\n".encode("utf-8" if i % 10 == 0 else "cp1252") for i in range(60)]
+    path.write_bytes(b"name,x\n" + b"".join(cells))
+    assert refused("info", path).endswith(
+        f"{path}: a part of its text is UTF-8 and a part is not: write it in one encoding, or "
+        "--encoding cp1252 takes all of it for that one\n"
+    )
+    assert "cafÃ©0" in done("info", path, "--encoding", "cp1252")
+
+
+@pytest.mark.parametrize("word", ["«CAFÉ»", "MANHÃ", "«AMANHû", "café", "CÃES", "2 × 3 µm ±1°"])
+def test_western_text_is_not_taken_for_two_encodings(tmp_path, word):
+    path = tmp_path / "a.csv"
+    path.write_bytes(
+        b"name,x\n" + b"".join(f"{'né' if i % 30 else word},{i % 7}\n".encode("cp1252") for i in range(60))
+    )
+    assert word in done("info", path)

@@ -133,6 +133,17 @@ def test_a_constant_that_moves_and_a_spike_in_the_tail_are_seen():
     assert 0.06 <= found.now < 0.1
 
 
+@pytest.mark.parametrize("value", [1.0, 2.0**53, 1e300])
+def test_values_that_are_neighbouring_doubles_are_counted_apart(value):
+    """Half the way to the next one is a double no more, like that between whole numbers from 2^53 on."""
+    after = np.nextafter(value, np.inf)
+    cells = np.repeat([value, after, np.nextafter(after, np.inf)], 100)[:, None]
+    counts = Counts(Marginals.of(cells))
+    counts.add(cells)
+    assert counts.exact[0, :3].tolist() == [100, 100, 100]
+    assert counts.differ(0).p_value == 1
+
+
 @pytest.mark.parametrize("law", LAWS)
 def test_single_and_double_precision_are_the_same_cells(law):
     """A table that was fitted in one and comes in the other has not changed."""

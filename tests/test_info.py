@@ -257,3 +257,83 @@ def test_options_of_reading_change_nothing_of_a_file_that_is_no_table(shop):
     model = str(shop / "vae.diabolo")
     for more in ([], ["--json"]):
         assert done("info", model, *more, "--missing", "n.a.") == done("info", model, *more)
+
+
+def told_of(folder, columns, name="a.parquet"):
+    """What `info` prints of a table."""
+    path = folder / name
+    frame = pd.DataFrame(columns)
+    frame.to_parquet(path) if name.endswith("parquet") else frame.to_csv(path, index=False)
+    return path, done("info", path)
+
+
+def test_whole_numbers_are_printed_whole_and_others_until_they_differ(tmp_path):
+    x = np.arange(60)
+    said = told_of(tmp_path, {"n": 30_000_001 + 2 * (x * 7 % 5), "x": 1 + 1e-9 * (x * 7 % 50), "k": x * 7 % 11})[1]
+    assert re.search(r"^  n +integer +int64 +30000001 +30000009 ", said, re.MULTILINE)
+    assert re.search(r"^  x +real +float64 +1 +1\.00000005", said, re.MULTILINE)
+    assert re.search(r"^  k +integer +int64 +0 +10 ", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("first", [2**53, 2**63 - 1_000, -(2**63)])
+def test_whole_numbers_without_doubles_of_their_own_are_said(tmp_path, first):
+    path, said = told_of(tmp_path, {"n": [first + 3 * i for i in range(60)], "x": np.arange(60) % 7})
+    line = (
+        "  'n' has whole numbers of more than 53 bits, whose last digits are lost, so that some that differ are equal: "
+        "give it less a constant, or --exclude n\n"
+    )
+    assert line in said
+    assert line in done("fit", path, "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q")
+
+
+def test_whole_numbers_of_53_bits_are_as_they_are(tmp_path):
+    said = told_of(tmp_path, {"n": [2**53 - 1 - 3 * (i * 7 % 11) for i in range(60)], "x": np.arange(60) % 7})[1]
+    assert "53 bits" not in said
+    assert f" {2**53 - 31} " in said
+    assert f" {2**53 - 1} " in said
+
+
+@pytest.mark.parametrize(
+    ("cells", "way"),
+    [
+        ({3: np.inf}, "--missing inf takes them"),
+        ({3: -np.inf, 5: -np.inf}, "--missing -inf takes them"),
+        ({3: -np.inf, 4: np.inf}, "--missing inf --missing -inf takes them"),
+    ],
+)
+def test_info_says_what_a_fit_says_of_infinite_cells(tmp_path, cells, way):
+    x = np.linspace(0, 1, 60)
+    x[list(cells)] = list(cells.values())
+    for name, remedy in (("a.parquet", "replace them by NaN"), ("a.csv", way)):
+        path, said = told_of(tmp_path, {"x": x, "z": np.arange(60) % 7}, name)
+        assert (
+            f"  'x' has infinite cells, {len(cells)} in the first 60 rows, that cannot be fitted; {remedy} for missing "
+            "ones, or leave these rows out\n" in said
+        )
+        fit = ("fit", path, "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q")
+        assert "(infinity) cannot be fitted" in refused(*fit)
+    done(*fit, *way.removesuffix(" takes them").split())
+
+
+def test_info_names_all_columns_whose_squares_have_no_double(tmp_path):
+    x = np.random.default_rng(0).normal(size=60)
+    path, said = told_of(tmp_path, {"x": x, "huge": 1e300 * x, "tiny": 1e-300 * x, "z": x + 1, "zero": 0 * x})
+    assert "like an identifier" not in said
+    assert said.count("allowed are spreads from 1e-150 to 1e150: rescale the column") == 2
+    assert said.endswith("  leave out what cannot be fitted: --exclude huge,tiny\n")
+    fit = ("fit", path, "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q")
+    assert "2 columns cannot be fitted: --exclude huge,tiny leaves them out" in refused(*fit)
+    done(*fit, "--exclude", "huge,tiny")
+
+
+def test_words_of_a_column_stay_on_its_line(tmp_path):
+    said = told_of(tmp_path, {"s": ["red\n  k  real", "b\x07ell", "t\tab"] * 20, "x\ny": np.arange(60) % 7})[1]
+    assert "  s: b�ell, red\\n  k  real, t\\tab\n" in said
+    assert re.search(r"^  x\\ny +integer ", said, re.MULTILINE)
+    assert "\n  k  real" not in said
+
+
+def test_a_fit_of_three_rows_says_that_no_others_decided(tmp_path):
+    path = told_of(tmp_path, {"x": [1.5, 2.5, 7.25], "y": [0.5, 1.5, 0.25]})[0]
+    said = done("fit", path, "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q")
+    assert "  2 rows trained, no others decided when to stop (epoch 1 of 1, loss " in said

@@ -367,6 +367,27 @@ def test_a_topk_code_has_k_dimensions_and_its_gradient_only_there():
     assert torch.equal(z.grad, (code != 0).float())
 
 
+def test_in_training_other_dimensions_of_a_topk_code_speak_now_and_then():
+    """A quarter of the rows keep k of the dimensions that a fifth of silence leaves; the others are as they were."""
+    z = torch.randn(20_000, 12, generator=generator())
+    latent = latents.create({"name": "topk", "k": 3})
+    usual = latent.posterior(z)
+    tried = latent.in_training(usual, generator(1)).mean
+    assert ((tried != 0).sum(-1) == 3).all()
+    assert torch.equal(tried[tried != 0], z[tried != 0])
+    other = (tried != usual.mean).any(-1).float().mean()
+    # A row stays the same unless one of its three is silent.
+    assert abs(float(other) - 0.25 * (1 - 0.8**3)) < 0.01
+    assert torch.equal(latent.in_training(usual, generator(1)).mean, tried)
+    assert torch.equal(latent.posterior(z).mean, usual.mean)
+
+
+def test_a_topk_code_that_may_be_whole_is_whole_in_training():
+    z = torch.randn(50, 4, generator=generator())
+    latent = latents.create({"name": "topk", "k": 4})
+    assert torch.equal(latent.in_training(latent.posterior(z), generator()).mean, z)
+
+
 # ── penalties with closed forms ───────────────────────────────────────────────────────────────────
 
 
@@ -1197,3 +1218,5 @@ def test_the_sparse_default_is_sparse_in_each_row_and_keeps_the_digits():
     root = np.sqrt(z.shape[1])
     hoyer = (root - np.abs(z).sum(1) / np.linalg.norm(z, axis=1)) / (root - 1)
     assert np.median(hoyer) >= 0.5
+    # Without silence in training 38 % of the dimensions speak in less than a tenth of the rows.
+    assert ((z != 0).mean(0) < 0.1).mean() <= 0.25

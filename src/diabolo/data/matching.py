@@ -14,7 +14,7 @@ from diabolo.data.schema import Column, Schema
 from diabolo.data.table import Table
 from diabolo.errors import DataError, nearest
 
-__all__ = ["infinite_cell", "like_schema", "matched", "word_faults"]
+__all__ = ["infinite_cell", "infinite_cells", "like_schema", "matched", "word_faults"]
 
 
 def like_schema(schema: Schema, values: np.ndarray) -> Table:
@@ -145,6 +145,19 @@ def infinite_cell(row: int, name: str, cell: float, dialect: Dialect | None, col
         f"row {row}, column {name!r}: {cell} (infinity) cannot be fitted; {way} for a missing cell, "
         "or leave the row out"
     )
+
+
+def infinite_cells(table: Table) -> list[str]:
+    """A line for each column of the first rows that has infinite cells."""
+    out = []
+    for name, (below, above) in table.infinite.items():
+        marks = ["--missing inf"] * (above > 0) + ["--missing -inf"] * (below > 0)
+        way = "replace them by NaN" if table.dialect is None else f"{' '.join(marks)} takes them"
+        out.append(
+            f"{name!r} has infinite cells, {below + above:,} in the first {len(table):,} rows, that cannot be fitted; "
+            f"{way} for missing ones, or leave these rows out"
+        )
+    return out
 
 
 def _first_word(table: Table, i: int, words: Sequence[str]) -> tuple[str, str]:

@@ -186,10 +186,13 @@ def first_rows(path: Data, columns: Sequence[str], most: int) -> Table:
     if not seen:
         raise DataError(f"{path}: has a header but no rows")
     values = np.concatenate(parts)[:most]
-    values = np.where(np.isinf(values), np.nan, values)
+    beyond = np.isinf(values)
+    signs = zip(columns, (values == -np.inf).sum(axis=0).tolist(), (values == np.inf).sum(axis=0).tolist(), strict=True)
+    infinite = {n: (below, above) for n, below, above in signs if below + above}
+    values = np.where(beyond, np.nan, values)
     dtypes = [arrow_dtype(schema.field(n).type, n, str(path)) for n in columns]
     shape, dialect = row_shape(schema, columns), dialect_of(path)
-    return Table(values, list(columns), dtypes, "arrow", True, levels, shape, dialect=dialect)
+    return Table(values, list(columns), dtypes, "arrow", True, levels, shape, dialect=dialect, infinite=infinite)
 
 
 def first_cells(path: Data, schema: Any, most: int) -> Any:

@@ -17,7 +17,7 @@ from diabolo.data.usable import flags
 
 __all__ = ["LOOKED", "Remark", "remarks"]
 
-RemarkKind = Literal["label", "perhaps a label", "count", "clock", "identifier", "copy"]
+RemarkKind = Literal["label", "perhaps a label", "count", "clock", "identifier", "copy", "rounded"]
 
 #: Rows that are looked at, and the fewest that say anything.
 LOOKED, FEWEST = 5_000, 50
@@ -28,6 +28,8 @@ LABEL = re.compile(
     re.IGNORECASE,
 )
 OFTEN = re.compile(r"(^|[_\W])(class|y|process)$", re.IGNORECASE)
+#: Whole numbers from here on may have no double of their own.
+EXACT = 2.0**53
 #: Different values of a label at most.
 MOST_CLASSES = 20
 
@@ -81,6 +83,9 @@ def remarks(
 
 
 def _of_one(there: np.ndarray, column: np.ndarray, name: str, dtype: str) -> list[Remark]:
+    if dtype.lower() in ("int64", "uint64") and np.abs(there).max(initial=0) >= EXACT:
+        said = "has whole numbers of more than 53 bits, whose last digits are lost, so that some that differ are equal"
+        return [Remark("rounded", name, said, f"give it less a constant, or {flags('--exclude', [name])}")]
     different = len(np.unique(there))
     sure, often = LABEL.search(name), OFTEN.search(name)
     if (sure or often) and 2 <= different <= MOST_CLASSES:
@@ -98,10 +103,15 @@ def _of_one(there: np.ndarray, column: np.ndarray, name: str, dtype: str) -> lis
             else ("counts up with the rows, which says nothing of new ones")
         )
         return [Remark("clock" if dated else "count", name, said, flags("--exclude", [name]))]
-    if different == n and not is_date(dtype) and (column == np.round(column)).all():
+    if different == n and not is_date(dtype) and _whole(column):
         said = "holds another whole number in every row, like an identifier"
         return [Remark("identifier", name, said, f"if it only names rows, {flags('--exclude', [name])}")]
     return []
+
+
+def _whole(column: np.ndarray) -> bool:
+    """Whether all are whole numbers; beyond `EXACT` every double is one, and that says nothing."""
+    return bool((column == np.round(column)).all() and np.abs(column).max() < EXACT)
 
 
 def _copies(some: np.ndarray, there: np.ndarray, dtypes: Sequence[str]) -> list[tuple[int, int]]:

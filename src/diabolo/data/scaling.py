@@ -10,9 +10,9 @@ from diabolo.data.integer_inputs import integer_inputs
 from diabolo.data.marginals import Marginals, fit_marginals
 from diabolo.data.schema import SAMPLE, Schema
 from diabolo.data.slots import filled
-from diabolo.errors import DataError
+from diabolo.errors import ColumnsError, DataError
 
-__all__ = ["fit_encoding"]
+__all__ = ["fit_encoding", "spread_fault"]
 
 #: Spreads beside a mean that single and double precision cannot tell from rounding.
 SINGLE, DOUBLE = 1e-7, 1e-14
@@ -101,13 +101,18 @@ def _own_laws(values: np.ndarray, schema: Schema, weights: np.ndarray | None) ->
 
 def _refuse_extremes(std: np.ndarray, schema: Schema, scaled: list[int]) -> None:
     """Numbers whose squares double precision cannot hold have no scale; 1 in its place would hide them."""
-    for i in scaled:
-        c = schema.columns[i]
-        if not np.isfinite(std[i]) or (std[i] == 0 and 0 < c.high - c.low < 1e-150):
-            raise DataError(
-                f"column {c.name!r} has values from {c.low:g} to {c.high:g}; allowed are spreads from 1e-150 to 1e150: "
-                "rescale the column"
-            )
+    columns = [(schema.columns[i], float(std[i])) for i in scaled]
+    faults = {c.name: spread_fault(float(c.low), float(c.high), spread) for c, spread in columns}
+    found = {name: why for name, why in faults.items() if why is not None}
+    if found:
+        raise ColumnsError(found)
+
+
+def spread_fault(low: float, high: float, std: float) -> str | None:
+    """Why numbers of this range and standard deviation have no scale, as a sentence without its subject."""
+    if np.isfinite(std) and (std > 0 or not 0 < high - low < 1e-150):
+        return None
+    return f"has values from {low:g} to {high:g}; allowed are spreads from 1e-150 to 1e150: rescale the column"
 
 
 def _moments(values: np.ndarray, schema: Schema, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

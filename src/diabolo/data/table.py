@@ -55,6 +55,8 @@ class Table:
     shape: tuple[int, ...] | None = None  #: (h, w) or (h, w, c) where rows are images, flattened in C order
     start: int = 0  #: number of its first row in the file that it is a chunk of
     dialect: Dialect | None = None  #: how its text is read, if it came as text
+    #: Numbers of cells below and above all numbers, of columns that had infinite ones, which are missing here.
+    infinite: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     types: Types = dataclasses.field(default_factory=Types)  #: of a data frame, where type names do not tell them
 
     def __len__(self) -> int:

@@ -16,6 +16,7 @@ from diabolo.data.dtypes import TEXT, arrow_dtype
 from diabolo.data.formats import BESIDE, Data, collection_of, schema_of, text_of
 from diabolo.data.matching import word_faults
 from diabolo.data.reading import first_rows
+from diabolo.data.scaling import spread_fault
 from diabolo.data.schema import category_fault
 from diabolo.data.table import Table
 from diabolo.errors import ColumnsError, DataError
@@ -72,8 +73,8 @@ def type_faults(data: Data, names: Sequence[str], beside: bool = True) -> dict[s
 
 
 def value_faults(table: Table, kinds: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Faults that rows show: text that names each row, and numbers among which a few words stray."""
-    out = dict(word_faults(table, kinds or {}))
+    """Faults that rows show: text that names each row, numbers among which a few words stray, or without a scale."""
+    out = {**spread_faults(table, kinds or {}), **word_faults(table, kinds or {})}
     # The training rows are fewer than all, and have almost as many levels.
     some = table.values[np.arange(len(table)) * 7 % 10 < 6]
     for i, (name, dtype) in enumerate(zip(table.names, table.dtypes, strict=True)):
@@ -95,6 +96,23 @@ def first_usable(data: Data, names: Sequence[str]) -> tuple[Table | None, dict[s
         except ColumnsError as error:
             faults |= error.faults
     return None, faults
+
+
+def spread_faults(table: Table, kinds: Mapping[str, str]) -> dict[str, str]:
+    """Numbers whose squares double precision cannot hold."""
+    out = {}
+    for i, (name, dtype) in enumerate(zip(table.names, table.dtypes, strict=True)):
+        cells = table.values[:, i]
+        cells = cells[np.isfinite(cells)].astype(np.float64)
+        if not len(cells) or dtype in TEXT or kinds.get(name) == "categorical":
+            continue
+        low, high = float(cells.min()), float(cells.max())
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            spread = float(cells.std())
+        fault = spread_fault(low, high, spread)
+        if fault is not None:
+            out[name] = fault
+    return out
 
 
 def unusable(

@@ -56,7 +56,7 @@ def print_schema(
         return
     for c in (c for c in schema.columns if c.levels):
         more = f", ... ({len(c.levels)} levels)" if len(c.levels) > 8 else ""
-        console.print(f"  {c.name}: {', '.join(_short(w) for w in c.levels[:8])}{more}")
+        console.print(f"  {_one_line(c.name)}: {', '.join(_short(w) for w in c.levels[:8])}{more}")
     for group in schema.groups:
         console.print(f"  slots {group.name}: {len(group.slots)} objects of {len(group.slots[0])} columns")
 
@@ -66,7 +66,7 @@ def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
 
     A number that is cut off is another one, so that no cell is.
     """
-    shown = [[visible(cell) for cell in row] for row in rows]
+    shown = [[_one_line(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
     lines = []
     for row in shown:
@@ -78,10 +78,17 @@ def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
     return lines
 
 
+def _one_line(word: str) -> str:
+    r"""A word in one line, which would else look like a row of the table: ends of lines and tabs as code has them.
+
+    >>> _one_line("a\nb\x1b[2J")
+    'a\\nb�[2J'
+    """
+    return visible(word.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t"))
+
+
 def _short(word: str, most: int = 60) -> str:
-    """A word in one line: its ends of lines and tabs are written as people write them in code."""
-    word = word.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
-    return word if len(word) <= most else f"{word[: most - 1]}…"
+    return _one_line(word if len(word) <= most else f"{word[: most - 1]}…")
 
 
 def _range(column: Column) -> tuple[str, str]:
@@ -95,4 +102,21 @@ def _range(column: Column) -> tuple[str, str]:
         return moment(low), moment(high)
     if is_time(column.dtype):
         return clock(column.low), clock(column.high)
-    return f"{column.low:.6g}", f"{column.high:.6g}"
+    return _apart(column.low, column.high)
+
+
+def _apart(low: float, high: float) -> tuple[str, str]:
+    """Two numbers in six digits, whole ones in all theirs, and in as many as it takes where they are not the same.
+
+    >>> _apart(30000001.0, 30000007.0), _apart(0.1 + 0.2, 1e9), _apart(1.00000001, 1.00000002)
+    (('30000001', '30000007'), ('0.3', '1000000000'), ('1.00000001', '1.00000002'))
+    """
+
+    def told(value: float, digits: int) -> str:
+        return f"{value:.0f}" if value == round(value) and abs(value) < 2**53 else f"{value:.{digits}g}"
+
+    for digits in range(6, 18):
+        shown = told(low, digits), told(high, digits)
+        if low == high or shown[0] != shown[1]:
+            break
+    return shown

@@ -11,6 +11,7 @@ from rich.text import Text
 from diabolo.config import DEFAULT_METHOD, build_config
 from diabolo.data.dtypes import TEXT
 from diabolo.data.formats import Data, notes_of, schema_of
+from diabolo.data.matching import infinite_cells
 from diabolo.data.reading import notes_on
 from diabolo.data.remarks import remarks
 from diabolo.data.schema import infer_schema
@@ -89,8 +90,8 @@ def _print_columns(
             f"  {len(padded)} columns are often exactly 0 ({', '.join(padded[:4])}, ...): if they are zero-padded "
             "objects, name them with --slots, like --slots e:4,j:10",
         )
-    for remark in remarks(values, names, dtypes):
-        screen.print(f"  {remark.line}")
+    for line in [*infinite_cells(table), *(remark.line for remark in remarks(values, names, dtypes))]:
+        screen.print(f"  {line}")
 
 
 def _marked(table: Table, name: str, kind: str) -> str:

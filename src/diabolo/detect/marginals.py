@@ -94,6 +94,8 @@ def _edges(cell: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     share, value = cumulative[last] / cumulative[-1], cell[last]
     # An edge lies a little above its value: a number differs a little between single and double precision.
     edges = value + np.minimum(ROUNDING * np.abs(value), np.append(np.diff(value) / 2, np.inf))
+    # Between two doubles without another in between, half the way is one of the two.
+    edges[:-1] = np.where(edges[:-1] < value[1:], edges[:-1], value[:-1])
     if len(edges) > FEW:
         # Even steps of the share, the lowest and highest value, and the ends that the tests of the tails need.
         wanted = np.unique(np.concatenate([[0.0, TAIL, 1 - TAIL, 1.0], np.linspace(0, 1, EDGES - 4)]))

@@ -60,7 +60,7 @@ def objective(
         return masked_terms(model, rows, hides, weights, beta, generator)
     x_tilde = corrupted(model, rows.x, generator)
     bound, draws = ("elbo", 1) if early else (model.config.bound, model.config.draws)
-    return loss_terms(model, rows, x_tilde, weights, draws, beta, generator, bound)
+    return loss_terms(model, rows, x_tilde, weights, draws, beta, generator, bound, step=True)
 
 
 def corrupted(model: Model, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -83,12 +83,18 @@ def loss_terms(
     beta: float | Tensor,
     generator: torch.Generator,
     bound: str | None = None,
+    step: bool = False,
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-    """The loss of rows that enter as `x_in`, and its terms; see `objective`. A `bound` of None is the config's."""
+    """The loss of rows that enter as `x_in`, and its terms; see `objective`. A `bound` of None is the config's.
+
+    A `step` of training decodes what the latent has training decode.
+    """
     share = None if weights is None else weights / weights.shape[0]
     if (bound or model.config.bound) != "elbo":
         return _importance_weighted_loss(model, rows, x_in, share, draws, beta, generator)
     posterior = model.encode(x_in, rows.memory)
+    if step:
+        posterior = model.latent.in_training(posterior, generator)
     distance = model.mean_nll(model.decode(posterior.sample(draws, generator), rows.memory), rows, share)
     if draws > 1:
         distance = [d.mean(0) for d in distance]

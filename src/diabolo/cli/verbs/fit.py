@@ -187,10 +187,11 @@ def summary(out: Path, fitted: Fitted, detector: Calibrated | None, rows: int, s
     model, history, counts = fitted.model, fitted.history, fitted.roles.counts
     schema = model.encoding.schema
     widths = "→".join(str(w) for w in (model.encoding.width, *(model.config.hidden or ()), model.latent_dim))
+    deciding = f"{counts['stop']:,} decided" if counts["stop"] else "no others decided"
     lines = [
         f"{out}: {rows:,} rows, {len(schema.names)} columns; {widths} latent, mirrored; "
         f"{fitted.training.seconds:.1f} s",
-        f"  {counts['train']:,} rows trained, {counts['stop']:,} decided when to stop ({_kept(history)})",
+        f"  {counts['train']:,} rows trained, {deciding} when to stop ({_kept(history)})",
     ]
     if schema.groups:
         objects = ", ".join(f"{g.name} ({len(g.slots)} slots of {len(g.slots[0])} columns)" for g in schema.groups)

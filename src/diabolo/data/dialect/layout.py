@@ -53,6 +53,13 @@ def encoding_of(start: bytes, whole: bool, asked: str | None, kept: str | None, 
         return str(kept)
     # Signs like € and ° are the same in most encodings; letters are not.
     words = re.findall(rb"[A-Za-z\x81-\x9f\xc0-\xff]*[\x81-\x9f\xc0-\xff][A-Za-z\x81-\x9f\xc0-\xff]*", start)
+    # é in UTF-8 are two bytes that nobody writes side by side in a western word.
+    twice = len(re.findall(rb"[A-Za-z]\xc3[\x80-\xbf]|\xc3[\x80-\xbf][A-Za-z]", start))
+    if 20 * twice > len(words):
+        raise DataError(
+            f"{where}: a part of its text is UTF-8 and a part is not: write it in one encoding, or --encoding cp1252 "
+            "takes all of it for that one"
+        )
     mixed = sum(2 * sum(b < 0x80 for b in word) >= len(word) for word in words)
     unknown = any(b in b"\x81\x8d\x8f\x90\x9d" for b in start)
     # Western words have an accented letter among plain ones; words of other scripts are high bytes throughout.

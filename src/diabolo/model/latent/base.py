@@ -63,6 +63,10 @@ class Latent(Entry, abc.ABC):
     @abc.abstractmethod
     def posterior(self, h: Tensor) -> Posterior: ...
 
+    def in_training(self, posterior: Posterior, generator: torch.Generator) -> Posterior:
+        """What a training step decodes instead of `posterior`; nothing else unless the latent says otherwise."""
+        return posterior
+
     def default_dim(self, columns: int) -> int:
         """K for a table of so many columns: round(√C), at least 1 and below C."""
         return max(1, min(round(math.sqrt(columns)), columns - 1))

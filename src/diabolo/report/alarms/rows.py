@@ -66,7 +66,8 @@ class Columns(Alarm):
 
     An alarm for a column of at most 20 values with a name that only labels have; for one whose rank correlation with
     the row number exceeds 0.99; and for two that are the same numbers up to scale, or a few values that go with each
-    other one to one. A note for a name that is often a label's, like class, and for whole numbers that never repeat.
+    other one to one. A note for a name that is often a label's, like class, for whole numbers that never repeat, and
+    for whole numbers of more than 53 bits.
     """
 
     place = 50
@@ -79,7 +80,8 @@ class Columns(Alarm):
         found = remarks(e.rows.values, names, [c.dtype for c in e.schema.columns], e.present)
         if not found:
             return self.found("sound", f"none of {len(names)} columns is a label, a row number or another's copy")
-        status: Status = "note" if all(r.kind in ("perhaps a label", "identifier") for r in found) else "alarm"
+        harmless = ("perhaps a label", "identifier", "rounded")
+        status: Status = "note" if all(r.kind in harmless for r in found) else "alarm"
         more = f"; and {len(found) - 6} more" if len(found) > 6 else ""
         said = "; ".join(f"{r.column} {r.seen}" for r in found[:6]) + more
         return self.found(status, said, " ".join(f"{r.remedy[0].upper()}{r.remedy[1:]}." for r in found[:6]))
