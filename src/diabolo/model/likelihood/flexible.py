@@ -92,8 +92,8 @@ class Flexible(Likelihood):
     p(x) = e^{a_j} N(v(x); m, s²) v'(x) / Z inside an interval, and e^{a_j} (Φ(t_{j+1}) − Φ(t_j)) / Z of an atom, with
     t = (edge − m) / s and Z = Σ_j e^{a_j} (Φ(t_{j+1}) − Φ(t_j)): exact density or mass, cdf, quantiles and mean. With
     m = 0, s = 1 and no tilts it is the column's own law, of which a `share` may be mixed in. A value of a rounded
-    column has the mass between its halves of a step. Beyond the training values the outer intervals go on, with the tails
-    of a Gaussian in x.
+    column has the mass between its halves of a step. Beyond the training values the outer intervals go on, with the
+    tails of a Gaussian in x.
     """
 
     kinds = ("real", "integer")
