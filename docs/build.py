@@ -67,6 +67,18 @@ REGISTRIES = (
 )
 
 
+def dotted(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings as `--set` takes them: a part by its name, its own settings after a dot."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            out[key] = value["name"]
+            out |= {f"{key}.{k}": v for k, v in value.items() if k != "name"}
+        else:
+            out[key] = value
+    return out
+
+
 def comments() -> dict[str, str]:
     """The `#:` lines above each field of `Config`."""
     source = Path(config.__file__).read_text()
@@ -128,7 +140,8 @@ def settings() -> str:
             more += wrapped(f"`{field.name}`. {rest}")
     out += ["", *more, "", "## Methods", "", "| method | sets |", "|---|---|"]
     for name, values in config.METHODS.items():
-        out.append(row(f"`{name}`", ", ".join(f"`{k} = {v}`" for k, v in values.items()) or "nothing"))
+        sets = ", ".join(f"{k} = {v}" for k, v in dotted(values).items())
+        out.append(row(f"`{name}`", f"`{sets}`" if sets else "nothing"))
     for registry in REGISTRIES:
         out += ["", f"## {registry.concept.capitalize()}", "", row(registry.concept, "meaning"), "|---|---|"]
         more = []

@@ -157,7 +157,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "masked": {
         "corruption": {"name": "mask", "rate": "any"},
         "network": "residual",
-        "likelihood": "flexible",
+        "likelihood": {"name": "flexible", "share": 0.001},
         "nested": 0.2,
         "factors": 32,
     },

@@ -22,9 +22,13 @@ __all__ = ["Marginals", "fit_marginals"]
 
 #: Groups, intervals and atoms of a column, at most. Of n rows there are 2 ∛n of the first two: the error of a density
 #: that is flat within n^⅓ cells is least (Scott 1979), as its bias and its noise are then alike.
-MOST_GROUPS, MOST_INTERVALS, MOST_ATOMS = 32, 64, 160
+MOST_GROUPS, MOST_INTERVALS, MOST_ATOMS = 32, 64, 400
 #: A column of at most so many values has atoms alone; else an atom is a value of so many rows.
 FEW, OFTEN = 32, 4
+#: A column is a list of values where at most this share of new rows has another one, by Good and Turing's estimate: the
+#: share of rows whose value no other row has (Good 1953). An atom of a list is a value of so many rows: another number
+#: between two of them would be told from real ones at once.
+UNSEEN, LISTED = 0.1, 2
 #: Rows beyond the outermost edge, at least: the tails are cut at halves of their share down to here.
 TAIL_ROWS = 8
 #: Rows that the law is taken from at most.
@@ -127,22 +131,34 @@ def _cells(cell: np.ndarray, step: float, weights: np.ndarray | None) -> _Law:
         value, mass = np.zeros(1), np.ones(1)
     n = float(mass.sum())
     half = step / 2 if step else 0.0
-    if len(value) <= FEW and n >= OFTEN * len(value):
-        atom = np.ones(len(value), bool)
-    else:
-        least = np.sort(mass)[-MOST_ATOMS] if len(mass) > MOST_ATOMS else 0.0
-        atom = mass >= max(OFTEN, least, 1e-4 * n)
-        # Values that are as good as all of about one count are the grid of a rounded column and no spikes.
-        if half and atom.any() and mass[atom].max() < 3 * np.median(mass):
-            atom[:] = False
-    cells = _layout(value, mass, atom, _parts(n, MOST_INTERVALS), half)
     mean = float(np.average(value, weights=mass)) if n else 0.0
     # A value comes back from its standardised form in single precision.
-    near = 2e-6 * (np.abs(value[atom]) + np.abs(value[atom] - mean) + np.sqrt(np.average((value - mean) ** 2)))
+    near = 2e-6 * (np.abs(value) + np.abs(value - mean) + np.sqrt(np.average((value - mean) ** 2)))
+    rows = np.bincount(inverse.reshape(-1), minlength=len(value))
+    atom = _atoms(value, mass, rows, step, near)
+    cells = _layout(value, mass, atom, _parts(n, MOST_INTERVALS), half)
     tolerance = dict(
-        zip(value[atom].tolist(), (np.full(int(atom.sum()), half) if half else near).tolist(), strict=True)
+        zip(value[atom].tolist(), (np.full(int(atom.sum()), half) if half else near[atom]).tolist(), strict=True)
     )
     return _scored(cells, n, float(value[0]), float(value[-1]), tolerance)
+
+
+def _atoms(value: np.ndarray, mass: np.ndarray, rows: np.ndarray, step: float, near: np.ndarray) -> np.ndarray:
+    """Which of a column's rising values are atoms, by weights and numbers of rows; values so `near` are one."""
+    n = float(mass.sum())
+    if len(value) <= FEW and n >= OFTEN * len(value):
+        return np.ones(len(value), bool)
+    least = np.sort(mass)[-MOST_ATOMS] if len(mass) > MOST_ATOMS else 0.0
+    atom = mass >= max(OFTEN, least, 1e-4 * n)
+    if (rows == 1).sum() <= UNSEEN * rows.sum():
+        atom |= (rows >= LISTED) & (mass >= least)
+    # Values that fill a grid, and are as good as all of about one count, are those of a rounded column and no spikes.
+    filled = step > 0 and len(value) > 1 and float(np.median(np.diff(value))) < 1.5 * step
+    if filled and atom.any() and mass[atom].max() < 3 * np.median(mass):
+        atom[:] = False
+    if not step:
+        atom[1:] &= ~(atom[:-1] & (np.diff(value) < 4 * near[1:]))
+    return atom
 
 
 @dataclasses.dataclass

@@ -124,7 +124,8 @@ def _default(config: Config) -> bool:
 def _sized(spec: Spec, encoding: Encoding) -> Spec:
     if likelihood_name(spec) != "flexible" or encoding.marginals is None:
         return spec
-    return {"name": "flexible", "groups": encoding.marginals.groups}
+    more = spec if isinstance(spec, Mapping) else {}
+    return {**more, "name": "flexible", "groups": encoding.marginals.groups}
 
 
 def _units(block: Block, encoding: Encoding) -> Units:

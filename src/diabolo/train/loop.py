@@ -33,6 +33,9 @@ __all__ = ["Epoch", "describe_codes", "fit", "run_epoch", "validate"]
 
 #: Draws of stop rows decoded at once under an importance-weighted bound.
 DECODED = 16_384
+#: Stop rows from which on the patience of a masked fit counts from the middle of its epochs: a network at its full
+#: learning rate is often above the linear solution, and below it once the rate has fallen. Fewer could not tell.
+WAITS = 100
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -130,6 +133,7 @@ def _descend(
         checkpoint.restore(state)
     state.share(world)
     ended = False
+    patient = steps.epochs // 2 if linear is not None and len(stop) >= WAITS else 0
     while state.epoch < steps.epochs and not ended:
         distance, omega, skipped = run_epoch(step, train, steps, checkpoint)
         loss = distance + model.config.beta * omega
@@ -142,7 +146,7 @@ def _descend(
         better = (value < state.best) & (state.stale < model.config.patience)
         state.best = torch.where(better, value, state.best)
         state.best_parameters = torch.where(better.unsqueeze(-1), model.store.flat, state.best_parameters)
-        state.stale = torch.where(better, 0, state.stale + 1)
+        state.stale = torch.where(better, 0, state.stale + int(state.epoch >= patient))
         ended = bool((state.stale >= model.config.patience).all())
         spent = state.spent
         record = Epoch(

@@ -85,7 +85,7 @@ def schedule_of(config: Config, rows: int) -> Schedule:
     masked = corruptions.create(config.corruption).marks
     batch = config.batch_size or (_masked_batch(rows) if masked else _power(rows / 64, 32, 1024))
     steps_per_epoch = max(1, math.ceil(rows / batch))
-    fewest, most, steps = (20, 40, MASKED_STEPS) if masked else (50, 500, STEPS)
+    fewest, most, steps = (20, 60, MASKED_STEPS) if masked else (50, 500, STEPS)
     epochs = config.epochs or min(most, max(fewest, math.ceil(steps / steps_per_epoch)))
     return Schedule(
         epochs=epochs,

@@ -6,13 +6,13 @@ import math
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 from torch import Tensor
 
 from diabolo.data.encoding import SIGMA_FLOOR
 from diabolo.device import Constants, on_cpu
 from diabolo.memory import Memory
-from diabolo.model.knots import FAR, Knots, standard_normal
+from diabolo.model.knots import FAR, Knots, Place, standard_normal
 from diabolo.model.likelihood.base import Likelihood, Own, Units, likelihoods
 from diabolo.model.prior import HALF_LOG_2PI
 
@@ -30,6 +30,8 @@ PLAIN = Constants()
 MEANS = 512
 #: Halvings of the range of scores, down to 4e-6.
 BISECTIONS = 24
+#: Halvings of the range of scores for a quantile of a mixture, down to 3e-12.
+HALVED = 44
 #: A linear prediction lies within these scores, as all values of a table do.
 FARTHEST = 4.5
 
@@ -89,8 +91,9 @@ class Flexible(Likelihood):
 
     p(x) = e^{a_j} N(v(x); m, s²) v'(x) / Z inside an interval, and e^{a_j} (Φ(t_{j+1}) − Φ(t_j)) / Z of an atom, with
     t = (edge − m) / s and Z = Σ_j e^{a_j} (Φ(t_{j+1}) − Φ(t_j)): exact density or mass, cdf, quantiles and mean. With
-    m = 0, s = 1 and no tilts it is the column's own law. A value of a rounded column has the mass between its halves of
-    a step. Beyond the training values the outer intervals go on, with the tails of a Gaussian in x.
+    m = 0, s = 1 and no tilts it is the column's own law, of which a `share` may be mixed in. A value of a rounded
+    column has the mass between its halves of a step. Beyond the training values the outer intervals go on, with the
+    tails of a Gaussian in x.
     """
 
     kinds = ("real", "integer")
@@ -98,6 +101,9 @@ class Flexible(Likelihood):
     density = True
     #: Groups of each column's cells, which have a tilt each; the table says how many.
     groups: Annotated[int, Ge(2)] = 8
+    #: Share of the column's own law. A value costs at most −log of it more than by that law: a row that a narrow law
+    #: misses by far neither throws a step off course nor outweighs all others.
+    share: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def width(self, columns: int, inputs: int) -> int:
         return columns * (2 + self.groups)
@@ -134,11 +140,18 @@ class Flexible(Likelihood):
         t = (place.score - m) * inverse
         cost = total - tilt + (0.5 * t.square() + HALF_LOG_2PI + log_s - place.log_slope)
         if on_cpu(cost) and bool(place.point.all()):
-            return cost
+            return self._mixed(cost, _own_cost(place))
         # A mass as a density in x: over a step of a rounded column, else over an atom's width.
         step = torch.where(knots.half > 0, 2 * knots.half, ATOM).log()
         mass = log_mass((place.low - m) * inverse, (place.high - m) * inverse)
-        return torch.where(place.point, cost, total - tilt - mass + step)
+        own_cost = torch.where(place.point, _own_cost(place), step - log_mass(place.low, place.high))
+        return self._mixed(torch.where(place.point, cost, total - tilt - mass + step), own_cost)
+
+    def _mixed(self, cost: Tensor, own: Tensor) -> Tensor:
+        """−log of the mixture of e^−cost and the column's own law, e^−own."""
+        if not self.share:
+            return cost
+        return -torch.logaddexp(math.log1p(-self.share) - cost, math.log(self.share) - own)
 
     # ── exact functions of the law, in double precision ───────────────────────────────────────────
 
@@ -154,8 +167,11 @@ class Flexible(Likelihood):
 
     def mean(self, theta: Tensor, units: Units) -> Tensor:
         """Σ over cells of p E[x | cell]; inside an interval x is linear in v, a Gaussian cut at its edges."""
-        flat = theta.reshape(-1, theta.shape[-1])
-        parts = [self._mean(part, self._knots(units)) for part in torch.split(flat, MEANS)]
+        flat, knots = theta.reshape(-1, theta.shape[-1]), self._knots(units)
+        parts = [self._mean(part, knots) for part in torch.split(flat, MEANS)]
+        if self.share:
+            own = self._mean(torch.zeros_like(flat[:1]), knots)
+            parts = [torch.lerp(part, own.expand_as(part), self.share) for part in parts]
         return torch.cat(parts).reshape(*theta.shape[:-1], -1).to(theta.dtype)
 
     def _mean(self, theta: Tensor, knots: Knots) -> Tensor:
@@ -190,8 +206,21 @@ class Flexible(Likelihood):
 
     def quantile(self, theta: Tensor, own: Own, u: Tensor, units: Units) -> Tensor:
         """x [*, M] of probabilities u [*, M]."""
-        knots = self._knots(units)
-        m, s, t, share = self._law(theta, units)
+        law = self._law(theta, units)
+        if not self.share:
+            return self._values(self._score(law, u), units).to(theta.dtype)
+        u = u.double().expand_as(law[0])
+        low, high = torch.full_like(u, -FAR), torch.full_like(u, FAR)
+        for _ in range(HALVED):
+            middle = 0.5 * (low + high)
+            group = (self._knots(units).ends[:, 1:-1].double() <= middle.unsqueeze(-1)).sum(-1)
+            below = torch.lerp(self._upto(law, group, middle), torch.special.ndtr(middle), self.share) < u
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return self._values(high, units).to(theta.dtype)
+
+    def _score(self, law: tuple[Tensor, Tensor, Tensor, Tensor], u: Tensor) -> Tensor:
+        """Normal scores [*, M] of probabilities u [*, M] under a law without the share of the column's own."""
+        m, s, t, share = law
         until = share.cumsum(-1)
         cell = (until < u.unsqueeze(-1) * until[..., -1:]).sum(-1).clamp_max(self.groups - 1)
         picked = cell.unsqueeze(-1)
@@ -199,16 +228,25 @@ class Flexible(Likelihood):
         inside = ((u - (until.gather(-1, picked).squeeze(-1) - p)) / p).clamp(0, 1)
         low = t.gather(-1, picked).squeeze(-1)
         high = t[..., 1:].gather(-1, picked).squeeze(-1)
-        v = m + s * _between(low, high, inside)
+        return m + s * _between(low, high, inside)
+
+    def _values(self, v: Tensor, units: Units) -> Tensor:
+        """x [*, M] of normal scores, on the grid of a rounded column."""
+        knots = self._knots(units)
         x = knots.values(v.float()).double()
         if bool((knots.half > 0).any()):
             x = torch.where(knots.half > 0, units.standardised(_rounded(units, knots, x)), x)
-        return x.to(theta.dtype)
+        return x
 
     def sample(self, theta: Tensor, own: Own, units: Units, generator: torch.Generator) -> Tensor:
         columns = theta.shape[-1] // (2 + self.groups)
-        u = torch.rand(*theta.shape[:-1], columns, generator=generator, dtype=torch.float64, device=theta.device)
-        return self.quantile(theta, own, u, units)
+        shape, device = (*theta.shape[:-1], columns), theta.device
+        u = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)
+        v = self._score(self._law(theta, units), u)
+        if self.share:
+            own_law = torch.rand(shape, generator=generator, device=device) < self.share
+            v = torch.where(own_law, torch.special.ndtri(u.clamp(1e-16, 1 - 1e-16)), v)
+        return self._values(v, units).to(theta.dtype)
 
     def cdf(self, theta: Tensor, own: Own, x: Tensor, units: Units) -> Tensor:
         return self.interval(theta, own, x, units)[1]
@@ -217,18 +255,32 @@ class Flexible(Likelihood):
         """P(X < x) and P(X ≤ x), [*, M] float64; equal where x has a density."""
         knots = self._knots(units)
         place = knots.place(x.to(theta.dtype))
-        m, s, t, share = self._law(theta, units)
-        picked = place.group.expand(m.shape).unsqueeze(-1)
+        law = self._law(theta, units)
+        out = []
+        for end in (place.low, place.high):
+            score = torch.where(place.point, place.score, end).double()
+            found = self._upto(law, place.group.expand(law[0].shape), score)
+            if self.share:
+                found = torch.lerp(found, torch.special.ndtr(score).expand_as(found), self.share)
+            out.append(found)
+        return out[0], out[1]
+
+    def _upto(self, law: tuple[Tensor, Tensor, Tensor, Tensor], group: Tensor, score: Tensor) -> Tensor:
+        """P(V ≤ score) [*, M] under a law without the share of the column's own, for scores in their groups."""
+        m, s, t, share = law
+        picked = group.unsqueeze(-1)
         before = share.cumsum(-1).gather(-1, picked).squeeze(-1) - share.gather(-1, picked).squeeze(-1)
         p = share.gather(-1, picked).squeeze(-1)
         start, stop = t.gather(-1, picked).squeeze(-1), t[..., 1:].gather(-1, picked).squeeze(-1)
-        out = []
-        for end in (place.low, place.high):
-            at = ((torch.where(place.point, place.score, end)).double() - m) / s
-            part = (log_mass(start, at.clamp_min(start + 1e-12)) - log_mass(start, stop)).exp()
-            part = torch.where(at <= start, 0.0, torch.where(at >= stop, 1.0, part))
-            out.append((before + p * part).clamp(0, 1))
-        return out[0], out[1]
+        at = (score - m) / s
+        part = (log_mass(start, at.clamp_min(start + 1e-12)) - log_mass(start, stop)).exp()
+        part = torch.where(at <= start, 0.0, torch.where(at >= stop, 1.0, part))
+        return (before + p * part).clamp(0, 1)
+
+
+def _own_cost(place: Place) -> Tensor:
+    """−log of the column's own density at values that have one."""
+    return 0.5 * place.score.square() + HALF_LOG_2PI - place.log_slope
 
 
 def _between(low: Tensor, high: Tensor, share: Tensor) -> Tensor:
