@@ -181,7 +181,7 @@ def main() -> None:
         "--skip", metavar="WORD", help="leave out files with this in their names, all but the first five"
     )
     options.add_argument("--after", metavar="NAME", default="", help="leave out ROOT files with names up to this one")
-    options.add_argument("--only", metavar="SUFFIX", help="only files that end so")
+    options.add_argument("--only", metavar="SUFFIX", help="only files that end so; several by commas")
     options.add_argument("--limit", type=float, default=300, help="seconds for a file (default: 300)")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -190,7 +190,8 @@ def main() -> None:
             *generated(Path(folder)),
             *(f for pattern in given.more for f in sorted(glob.glob(pattern))),
         ]
-        files = [f for f in files if not given.only or f.endswith(given.only)][:: 10 if given.quick else 1]
+        endings = tuple(given.only.split(",")) if given.only else ""
+        files = [f for f in files if f.endswith(endings)][:: 10 if given.quick else 1]
         like = [f for f in files if given.skip and given.skip in Path(f).name]
         files = [f for f in files if f not in like[5:]]
         counted = {f: rows_of(f) >= FEWEST for f in files}
@@ -199,7 +200,7 @@ def main() -> None:
             kind = Path(f).suffix.removeprefix(".") if counted[f] else "small or no table"
             found.setdefault(kind, []).append(c)
             # A run of an hour shows how far it is.
-            print(f"  {Path(f).name}: {'+'.join(c.well) or '-'}", file=sys.stderr, flush=True)
+            print(f"  {Path(f).name}: {'+'.join(c.well) or '-'}, {c.pastes} pasted", file=sys.stderr, flush=True)
     print(common.machine_line())
     for kind, those in sorted(found.items(), key=lambda pair: pair[0] == "small or no table"):
         common.print_chains(those, kind)

@@ -62,33 +62,30 @@ def readers(path: Path) -> dict[str, Callable[[], int]]:
 
     from diabolo.data.formats import read_batches
 
+    def of_text(types: dict[str, object] | None = None) -> int:
+        options = pa.csv.ReadOptions(block_size=1 << 22, use_threads=False)
+        more = pa.csv.ConvertOptions(column_types=types)
+        with pa.csv.open_csv(path, read_options=options, convert_options=more) as reader:
+            return sum(batch.num_rows for batch in reader)
+
+    def of_parquet() -> int:
+        with pa.parquet.ParquetFile(path) as file:
+            return sum(batch.num_rows for batch in file.iter_batches(ROWS, use_threads=False))
+
+    own = {"diabolo, batches": lambda: sum(batch.num_rows for batch in read_batches(path))}
     if path.suffix == ".csv":
-
-        def streamed() -> int:
-            with pa.csv.open_csv(
-                path, read_options=pa.csv.ReadOptions(block_size=1 << 22, use_threads=False)
-            ) as reader:
-                return sum(batch.num_rows for batch in reader)
-
-        whole: Callable[[], int] = lambda: pa.csv.read_csv(path).num_rows  # noqa: E731  # one of several alike
-        panda: Callable[[], int] = lambda: len(pd.read_csv(path))  # noqa: E731
-    else:
-
-        def streamed() -> int:
-            with pa.parquet.ParquetFile(path) as file:
-                return sum(batch.num_rows for batch in file.iter_batches(ROWS, use_threads=False))
-
-        whole = lambda: pa.parquet.read_table(path, use_threads=False).num_rows  # noqa: E731
-        panda = lambda: len(pd.read_parquet(path))  # noqa: E731
-    ways = {
-        "diabolo, batches": lambda: sum(batch.num_rows for batch in read_batches(path)),
-        "PyArrow, batches": streamed,
-        "PyArrow, whole": whole,
-        "pandas, whole": panda,
+        numbers = {f"c{i}": pa.float64() for i in range(COLUMNS)}
+        return own | {
+            "PyArrow, batches": of_text,
+            "PyArrow, batches, types given": lambda: of_text(numbers),
+            "PyArrow, whole": lambda: pa.csv.read_csv(path).num_rows,
+            "pandas, whole": lambda: len(pd.read_csv(path)),
+        }
+    return own | {
+        "PyArrow, batches": of_parquet,
+        "PyArrow, whole": lambda: pa.parquet.read_table(path, use_threads=False).num_rows,
+        "pandas, whole": lambda: len(pd.read_parquet(path)),
     }
-    if path.suffix == ".csv":  # what pandas reads by default may be another number in its last digit
-        ways["pandas, every digit"] = lambda: len(pd.read_csv(path, float_precision="round_trip"))
-    return ways
 
 
 def speed(path: Path, pairs: int) -> None:
