@@ -31,7 +31,7 @@ ROWS_PER_FACTOR, LOUD = 10, 0.5
 UNRELATED = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 FOLDS = 5
 #: A table of more rows for each input is fitted as it is; so is one of more work, rows times inputs³.
-ROWS_PER_INPUT, MOST_WORK = 100, 1e8
+ROWS_PER_INPUT, MOST_WORK = 50, 1e8
 #: Passes of EM for the moments of a fold, and for factors of these.
 PASSES, STEPS = 10, 20
 #: Chance that of a table whose gaps have nothing to do with anything any of them seems to have.
