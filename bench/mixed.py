@@ -5,10 +5,10 @@ and of which are missing (importance-weighted; density in original units, mass f
 the joint model beside the best independent-columns model, whose law is chosen column by column on validation rows.
 Error of the removed test cells: root mean square over the column's standard deviation for numbers, share of wrong
 levels for categories, beside column means, modes and scikit-learn's IterativeImputer on numbers and one-hot levels: its
-own ridge regression, and extremely randomized trees, which is MissForest (Stekhoven, Bühlmann 2012,
-doi:10.1093/bioinformatics/btr597) but for the kind of trees. One set of settings for all tables: a VAE's, and a masked
-autoencoder at its defaults. --filled leaves out densities and the VAE; --remasker adds ReMasker's published idea, which
-is written in remasker.py.
+own ridge regression, that with whole numbers rounded as diabolo's are, and extremely randomized trees, which is
+MissForest (Stekhoven, Bühlmann 2012, doi:10.1093/bioinformatics/btr597) but for the kind of trees. One set of settings
+for all tables: a VAE's, and a masked autoencoder at its defaults. --filled leaves out densities and the VAE; --remasker
+adds ReMasker's published idea, which is written in remasker.py.
 """
 
 from __future__ import annotations
@@ -246,6 +246,15 @@ def iterative(train: pd.DataFrame, test: pd.DataFrame, trees: bool = False) -> p
     return narrowed(filled, train, test)
 
 
+def whole(filled: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
+    """Cells of columns of whole numbers rounded, as a cell that is filled in by diabolo is."""
+    out = filled.copy()
+    for name in [c for c in train if not is_text(train[c])]:
+        if (train[name].dropna() % 1 == 0).all():
+            out[name] = out[name].astype(float).round()
+    return out
+
+
 def remasked(train: pd.DataFrame, test: pd.DataFrame, seed: int, steps: int) -> pd.DataFrame:
     """Filled by ReMasker's published idea, of which `remasker` says more; `steps` at most, 0 for its own epochs."""
     import remasker
@@ -293,6 +302,7 @@ def run(name: str, seed: int, settings: dict, args) -> dict[str, float]:
     imputers = {
         "masked": ours,
         "iterative": lambda: iterative(train, test),
+        "iterative, whole": lambda: whole(iterative(train, test), train),
         "trees": lambda: iterative(train, test, trees=True),
         "mean": lambda: simple(train, test),
     }
@@ -334,7 +344,7 @@ def densities(
 
 def said(r: dict) -> str:
     """One line of a run."""
-    who = [w for w in ("masked", "vae", "iterative", "trees", "remasker", "mean") if w in r]
+    who = [w for w in ("masked", "vae", "iterative", "iterative, whole", "trees", "remasker", "mean") if w in r]
     parts = [f"{r['table']:<14} {r['seed']}  {r['rows']} rows"]
     parts += [f"{w} {r[w]['numbers']:.4f} / {r[w]['levels']:.4f} ({r[w]['seconds']:.0f} s)" for w in who]
     parts += [f"nats {w} {m:.3f} ± {e:.3f}" for w, (m, e) in r.get("nats", {}).items()]

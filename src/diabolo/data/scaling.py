@@ -8,11 +8,11 @@ from diabolo.config import Config
 from diabolo.data.encoding import Encoding
 from diabolo.data.integer_inputs import integer_inputs
 from diabolo.data.marginals import Marginals, fit_marginals
-from diabolo.data.schema import SAMPLE, Schema
+from diabolo.data.schema import SAMPLE, Schema, spread_fault
 from diabolo.data.slots import filled
 from diabolo.errors import ColumnsError, DataError
 
-__all__ = ["fit_encoding", "spread_fault"]
+__all__ = ["fit_encoding"]
 
 #: Spreads beside a mean that single and double precision cannot tell from rounding.
 SINGLE, DOUBLE = 1e-7, 1e-14
@@ -106,13 +106,6 @@ def _refuse_extremes(std: np.ndarray, schema: Schema, scaled: list[int]) -> None
     found = {name: why for name, why in faults.items() if why is not None}
     if found:
         raise ColumnsError(found)
-
-
-def spread_fault(low: float, high: float, std: float) -> str | None:
-    """Why numbers of this range and standard deviation have no scale, as a sentence without its subject."""
-    if np.isfinite(std) and (std > 0 or not 0 < high - low < 1e-150):
-        return None
-    return f"has values from {low:g} to {high:g}; allowed are spreads from 1e-150 to 1e150: rescale the column"
 
 
 def _moments(values: np.ndarray, schema: Schema, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

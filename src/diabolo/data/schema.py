@@ -27,6 +27,7 @@ __all__ = [
     "category_fault",
     "check_names",
     "infer_schema",
+    "spread_fault",
     "summarise",
 ]
 
@@ -192,6 +193,13 @@ def infer_schema(
     if all(c.kind == "constant" or (config.quantize and c.low == c.high) for c in columns) and not constant:
         raise DataError(f"all {len(columns)} columns are constant on the training rows; nothing can be learnt")
     return Schema(tuple(columns), groups)
+
+
+def spread_fault(low: float, high: float, std: float) -> str | None:
+    """Why numbers of this range and standard deviation have no scale, as a sentence without its subject."""
+    if np.isfinite(std) and (std > 0 or not 0 < high - low < 1e-150):
+        return None
+    return f"has values from {low:g} to {high:g}; allowed are spreads from 1e-150 to 1e150: rescale the column"
 
 
 def category_fault(cells: np.ndarray, rows: str) -> str:

@@ -16,8 +16,7 @@ from diabolo.data.dtypes import TEXT, arrow_dtype
 from diabolo.data.formats import BESIDE, Data, collection_of, schema_of, text_of
 from diabolo.data.matching import word_faults
 from diabolo.data.reading import first_rows
-from diabolo.data.scaling import spread_fault
-from diabolo.data.schema import category_fault
+from diabolo.data.schema import category_fault, spread_fault
 from diabolo.data.table import Table
 from diabolo.errors import ColumnsError, DataError
 

@@ -24,7 +24,7 @@ from diabolo.train.factor_sums import Factors, Rows, Sums, log_likelihood, sums_
 from diabolo.train.pairs import Pairs
 from diabolo.world import ALONE, Total
 
-__all__ = ["Factors", "fit_factors", "log_likelihood"]
+__all__ = ["Factors", "Noise", "drawn_apart", "factors_of_covariance", "fit_factors", "log_likelihood"]
 
 Noise = Literal["diagonal", "isotropic"]
 #: Passes over rows or covariance at most, and the gain per row in nats that ends them.
@@ -44,6 +44,7 @@ def fit_factors(
     shrink: float = 0.005,
     passes: int = PASSES,
     total: Total = ALONE.total,
+    unrelated: float = 0.0,
 ) -> Factors:
     """The factor model of largest likelihood under ψ_d ≥ max(floor_d, shrink · variance_d).
 
@@ -59,6 +60,8 @@ def fit_factors(
         shrink: smallest noise variance as a share of the column's own.
         passes: passes of EM at most.
         total: adds up the sums of processes that share the rows.
+        unrelated: rows that count beside the table's own, of columns of the same variances that have nothing to do
+            with each other: they draw all covariances towards 0. The penalty is that of an inverse Wishart prior.
 
     Raises:
         ConfigError: a rank or floor out of range.
@@ -84,12 +87,44 @@ def fit_factors(
     variance = covariance.diagonal()
     bound = torch.maximum(floor, shrink * (variance if noise == "diagonal" else variance.mean()))
     rank = choose_rank(covariance, float(pairs.count.mean())) if rank is None else rank
+    prior, weight = variance.clamp_min(0.0).diag(), pairs.weight
+    covariance = drawn_apart(covariance, weight, unrelated)
     start = _principal(mean, covariance, rank, noise, bound, pairs.there)
     if rank == 0 or (noise == "isotropic" and not pairs.gaps):
         return _canonical(start)
-    if pairs.gaps:
+    if not pairs.gaps:
+        return _em(lambda at: sums_of_moments(covariance, at), start, noise, bound, passes)
+    if unrelated == 0:
         return _em(lambda at: sums_of_rows(chunks(), at, total), start, noise, bound, passes)
-    return _em(lambda at: sums_of_moments(covariance, at), start, noise, bound, passes)
+
+    def sums(at: Factors) -> Sums:
+        return _beside(sums_of_rows(chunks(), at, total), weight, sums_of_moments(prior, at), unrelated)
+
+    return _em(sums, start, noise, bound, passes)
+
+
+def factors_of_covariance(
+    mean: Tensor, covariance: Tensor, rank: int, floor: Tensor, shrink: float, passes: int = PASSES
+) -> Factors:
+    """The likeliest factor model with a noise of each column's own, of rows without gaps with these moments."""
+    variance = covariance.diagonal()
+    bound = torch.maximum(floor, shrink * variance)
+    start = _principal(mean, covariance, rank, "diagonal", bound, variance > 0)
+    return _em(lambda at: sums_of_moments(covariance, at), start, "diagonal", bound, passes)
+
+
+def drawn_apart(covariance: Tensor, weight: float, unrelated: float) -> Tensor:
+    """A covariance of so many rows with `unrelated` rows of unrelated columns beside them: shrunk to its diagonal."""
+    if unrelated == 0:
+        return covariance
+    return (weight * covariance + unrelated * covariance.diagonal().diag()) / (weight + unrelated)
+
+
+def _beside(found: Sums, weight: float, of_moments: Sums, rows: float) -> Sums:
+    """The sums of a pass over rows of a weight, with those of `rows` rows of given moments; value per row."""
+    value = (weight * found.value + rows * of_moments.value) / (weight + rows)
+    parts = (a + rows * b for a, b in zip(found[1:], of_moments[1:], strict=True))
+    return Sums(value, *parts)
 
 
 def choose_rank(covariance: Tensor, n: float) -> int:

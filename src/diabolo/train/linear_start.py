@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,19 +11,16 @@ from diabolo.data.sources import Source
 from diabolo.model.autoencoder import Model
 from diabolo.model.factors import standardised
 from diabolo.model.likelihood.real import Gaussian
-from diabolo.model.masking import variables_there
-from diabolo.train.factors import fit_factors
+from diabolo.model.masking import most_factors, variables_there
+from diabolo.train.factors import Noise, fit_factors
+from diabolo.train.linear_choice import FLOOR, ROWS_PER_INPUT, SHRINK, Rule, choose_rule, related, seen_rows
 
 __all__ = ["start_linear"]
 
 #: Rows that the factors are fitted to at most, and those where cells are missing, which cost a system each.
 MOST_ROWS, MOST_GAPPY = 100_000, 4_000
-#: Smallest noise variance of an input in units of its own: a column that others determine keeps a density.
-FLOOR, SHRINK = 1e-4, 1e-4
 #: Passes of EM at most: the fit goes on from there.
 PASSES = 40
-#: A column of fewer rows for each factor has at least this noise.
-ROWS_PER_FACTOR, LOUD = 10, 0.5
 
 
 def start_linear(model: Model, train: Source) -> None:
@@ -45,25 +40,34 @@ def start_linear(model: Model, train: Source) -> None:
             seen = variables_there(rows, masking.variables)[:, model.encoding.variable_of_input]
     center, scale = _moments(features, weights, seen)
     standard = standardised(features, center, scale)
-
-    def chunks() -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
-        yield standard, weights, seen
-
     # Under the squared error alone one noise for all makes the axes those of principal components.
-    noise: Literal["isotropic", "diagonal"] = "isotropic" if _squared(model) else "diagonal"
-    rows_each = torch.full_like(center, float(len(standard))) if seen is None else seen.double().sum(0)
+    noise: Noise = "isotropic" if _squared(model) else "diagonal"
+    # A large table is fitted as it is: it shows what its columns have to do with each other.
+    small = noise == "diagonal" and len(standard) <= ROWS_PER_INPUT * len(center)
+    inputs = related(standard, weights, seen, _flags(model)) if small else torch.ones_like(center, dtype=torch.bool)
+    x, there = standard[:, inputs], None if seen is None else seen[:, inputs]
     # All the factors that the inputs determine: what fewer leave out, they could not predict.
-    rank = model.config.factors
-    found = fit_factors(chunks, standard.shape[1], rank, noise, FLOOR, SHRINK, PASSES)
-    needed = found.loadings.shape[1] + 1
-    few = rows_each < ROWS_PER_FACTOR * needed
-    if bool(few.any()) and noise == "diagonal":
-        # As many factors would explain a column that few rows have to the last digit.
-        floor = torch.where(few, LOUD, FLOOR)
-        found = fit_factors(chunks, standard.shape[1], rank, noise, floor, SHRINK, PASSES)
-    # What a regression on so many factors leaves of new rows is more than of its own by about that.
-    psi = found.noise * (1 + needed / rows_each.clamp_min(1)).clamp_max(2.0)
-    model.set_linear(found.loadings, psi, center + found.mean * scale, scale)
+    rule = Rule(most_factors(x.shape[1], model.config.factors))
+    if small:
+        rule = choose_rule((x, weights, there), model.encoding.variable_of_input[inputs], model.config.factors)
+    each = seen_rows(x, there)
+    floor = rule.floor(each) if noise == "diagonal" else FLOOR
+    found = fit_factors(
+        lambda: [(x, weights, there)], x.shape[1], rule.rank, noise, floor, SHRINK, PASSES, unrelated=rule.unrelated
+    )
+    found = rule.widened(found, each)
+    loadings, mean, psi = standard.new_zeros(len(center), rule.rank), torch.zeros_like(center), torch.ones_like(center)
+    loadings[inputs], mean[inputs], psi[inputs] = found.loadings, found.mean, found.noise
+    model.set_linear(loadings, psi, center + mean * scale, scale)
+
+
+def _flags(model: Model) -> Tensor:
+    """Which inputs [D] say whether a cell is missing."""
+    flags = torch.zeros(model.encoding.width, dtype=torch.bool)
+    for block in model.encoding.blocks:
+        if block.kind == "missing":
+            flags[block.start : block.stop] = True
+    return flags
 
 
 def _squared(model: Model) -> bool:
