@@ -431,6 +431,22 @@ print(*(m for m in heavy.split() if m in sys.modules), file=sys.stderr)
     assert ended.stderr.split() == ([] if words is None else ["status", "0"])
 
 
+def test_a_look_at_a_table_loads_no_pytorch(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n" + "".join(f"{i % 7}.5,{i % 3},{'xyz'[i % 3]}\n" for i in range(60)))
+    code = f"""
+import sys
+from diabolo.cli import main
+try:
+    main(["info", {str(path)!r}])
+finally:
+    print(*(m for m in ("torch", "sklearn", "scipy") if m in sys.modules), file=sys.stderr)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    assert "60 rows, 3 columns" in ended.stdout
+    assert ended.stderr.split() == []
+
+
 def test_a_reader_that_leaves_early_is_no_failure(shop, here):
     words = [["--help"], ["info", str(shop / "vae.diabolo")]]
     running = [
