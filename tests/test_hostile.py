@@ -197,10 +197,13 @@ def test_a_column_major_array_in_an_archive_is_read_row_by_row(tmp_path):
 def test_one_long_word_in_every_row_does_not_fill_memory(tmp_path):
     pq.write_table(pa.table({"s": ["a" * 20_000_000] * 20, "x": np.arange(20.0)}), tmp_path / "t.parquet")
     assert max(sum(weight(c) for c in b.columns) for b in read_batches(tmp_path / "t.parquet")) < 1 << 26
-    for words in (("info",), ("fit", "-o", tmp_path / "m.diabolo")):
-        line = refused(words[0], tmp_path / "t.parquet", *words[1:])
-        assert "text of 20,000,000 bytes" in line
-        assert "--exclude s" in line
+    shown = done("info", tmp_path / "t.parquet")
+    line = refused("fit", tmp_path / "t.parquet", "-o", tmp_path / "m.diabolo")
+    for said in (shown, line):
+        assert "text of 20,000,000 bytes" in said
+        assert "--exclude s" in said
+    assert "x  " in shown
+    done("fit", tmp_path / "t.parquet", "-o", tmp_path / "m.diabolo", "--epochs", 1, "-q", "--exclude", "s")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes of a name here")

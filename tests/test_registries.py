@@ -623,7 +623,7 @@ def test_steps_follow_the_gradient_of_the_formula(
     model.use(leaves)
     noise = generator()
     x_tilde = corrupted(model, rows.x, noise)
-    posterior = model.encode(x_tilde)
+    posterior = model.latent.in_training(model.encode(x_tilde), noise)
     z = posterior.sample(model.config.draws, noise)
     cells = torch.cat(model.nll(model.decode(z), rows), dim=-1)
     per_row = cells.sum(-1) if model.config.draws == 1 else cells.sum(-1).mean(0)
