@@ -1,9 +1,9 @@
-"""CPU seconds and peak memory of a default fit of small tables, and of what it imports, each a process of its own.
+"""CPU seconds and peak memory of `info` and a default fit of small tables, and of what they import.
 
     python bench/small_fits.py FILE ... [--pairs 5]
 
-The imports that it cannot do without run in the same rounds, so that a busy machine slows them all alike. One
-unrecorded round comes first, which writes Python's bytecode, as an installed package has it.
+Each is a process of its own. The imports that a fit cannot do without run in the same rounds, so that a busy machine
+slows them all alike. One unrecorded round comes first, which writes Python's bytecode, as an installed package has it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def main() -> None:
         works: dict[str, tuple[object, ...]] = {name: ("-c", code) for name, code in IMPORTS.items()}
         fit = ("-m", "diabolo", "fit", "-o", f"{folder}/m.diabolo", "-q")
         works |= {f"fit {f.name}, one epoch": (*fit, f, "--epochs", 1) for f in given.files[:1]}
-        works |= {f"fit {f.name}": (*fit, f) for f in given.files}
+        for f in given.files:
+            works |= {f"info {f.name}": ("-m", "diabolo", "info", f), f"fit {f.name}": (*fit, f)}
         for i in range(given.pairs + 1):
             for name, words in works.items():
                 seconds, peak = spent(environment, *words)

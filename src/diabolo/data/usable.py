@@ -73,7 +73,7 @@ def type_faults(data: Data, names: Sequence[str], beside: bool = True) -> dict[s
 
 def value_faults(table: Table, kinds: Mapping[str, str] | None = None) -> dict[str, str]:
     """Faults that rows show: text that names each row, numbers among which a few words stray, or without a scale."""
-    out = {**spread_faults(table, kinds or {}), **word_faults(table, kinds or {})}
+    out = {**_spread_faults(table, kinds or {}), **word_faults(table, kinds or {})}
     # The training rows are fewer than all, and have almost as many levels.
     some = table.values[np.arange(len(table)) * 7 % 10 < 6]
     for i, (name, dtype) in enumerate(zip(table.names, table.dtypes, strict=True)):
@@ -97,7 +97,7 @@ def first_usable(data: Data, names: Sequence[str]) -> tuple[Table | None, dict[s
     return None, faults
 
 
-def spread_faults(table: Table, kinds: Mapping[str, str]) -> dict[str, str]:
+def _spread_faults(table: Table, kinds: Mapping[str, str]) -> dict[str, str]:
     """Numbers whose squares double precision cannot hold."""
     out = {}
     for i, (name, dtype) in enumerate(zip(table.names, table.dtypes, strict=True)):
